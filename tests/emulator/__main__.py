@@ -1,0 +1,60 @@
+"""python -m emulator --port 0: starts the local AWS and prints `ready http://127.0.0.1:PORT` when it serves."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+
+from emulator.context import context
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="emulator", description="A local AWS for ec2-guardrails.")
+    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--account", default=context.account_id, help="account id (12 digits)")
+    parser.add_argument("--region", default=context.region, help="home region")
+    parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
+    parser.add_argument("--verbose", action="store_true", help="log each function's output and each emulator error")
+    arguments = parser.parse_args()
+    if len(arguments.account) != 12 or not arguments.account.isdigit():
+        parser.error(f"--account: expected 12 digits, got {arguments.account!r}")
+
+    from emulator.process import die_with_parent
+
+    if arguments.die_with_parent:
+        die_with_parent()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s"
+    )
+    context.account_id, context.region = arguments.account, arguments.region
+    _configure_moto()
+
+    from emulator import server
+
+    running = server.start(arguments.port)
+    print(f"ready {context.endpoint}", flush=True)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()
+    running.stop()
+
+
+def _configure_moto() -> None:
+    """moto reads these when it is imported."""
+    os.environ["MOTO_ACCOUNT_ID"] = context.account_id
+    os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+    os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
+    # Credentials that moto's own use of botocore might pick up must not be the user's.
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        os.environ.pop(name, None)
+    os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "emulator"
+    os.environ["AWS_DEFAULT_REGION"] = context.region
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+
+main()

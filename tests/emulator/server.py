@@ -1,0 +1,52 @@
+"""The HTTP server: threads on a loopback port."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import ThreadedWSGIServer
+
+from emulator.context import context
+
+# Imported for what they patch and register.
+_EXTENSIONS = ("emulator.calls", "emulator.faults", "emulator.events", "emulator.ec2")
+
+
+class _Handler(MotoRequestHandler):
+    # Kept-alive connections, as the SDKs expect; without TCP_NODELAY each answer waits for a delayed ACK (40 ms).
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log(self, *_: object) -> None:
+        pass
+
+
+class _Server(ThreadedWSGIServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+
+class Running:
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def start(port: int) -> Running:
+    for name in _EXTENSIONS:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+    from emulator.gateway import application
+
+    server = _Server("127.0.0.1", port, application, handler=_Handler)
+    context.endpoint = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
+    return Running(server)

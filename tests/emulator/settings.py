@@ -1,0 +1,79 @@
+"""Settings of the running emulator: read at call time, changed by PATCH /_emulator/settings, restored by reset."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class SnapshotError:
+    """Makes the next snapshots of a volume (of any volume, without an id) end in the state `error`."""
+
+    message: str = "Client error occurred: the KMS key is not accessible (Client.InvalidKMSKey.NotFound)"
+    volume_id: str | None = None
+    count: int = 1
+
+
+@dataclass
+class Settings:
+    # EC2
+    snapshot_pending_seconds: float = 1.0
+    """How long a new snapshot stays `pending`."""
+    snapshot_visibility_delay_seconds: float = 0.0
+    """How long DescribeSnapshots doesn't show a new snapshot yet: EC2's eventual consistency."""
+    snapshot_errors: list[SnapshotError] = field(default_factory=list)
+    """Snapshots that fail on purpose; each use counts `count` down."""
+    instance_transition_seconds: float = 0.0
+    """How long an instance stays in pending, stopping and shutting-down."""
+
+    # Lambda
+    async_retry_scale: float = 1.0
+    """Factor on Lambda's waits between asynchronous attempts (60 s, then 120 s)."""
+    lambda_timeout_scale: float = 1.0
+    """Factor on each function's timeout, so that a test of a timeout need not wait for it."""
+    concurrency_limit: int = 1000
+    """Concurrent executions of the account; above it, Invoke answers TooManyRequestsException."""
+
+    # Scheduler
+    schedules_fire: bool = True
+    """Whether schedules fire by the clock. The control API can fire them in any case."""
+
+    def update(self, changes: dict[str, Any]) -> None:
+        """All or nothing: an unknown name or a value of the wrong type changes nothing."""
+        hints = typing.get_type_hints(Settings)
+        parsed = {}
+        for name, value in changes.items():
+            if name not in hints:
+                raise ValueError(f"unknown setting {name!r}; known: {', '.join(sorted(hints))}")
+            parsed[name] = _parse(name, hints[name], value)
+        for name, value in parsed.items():
+            setattr(self, name, value)
+
+    def reset(self) -> None:
+        for name, value in vars(Settings()).items():
+            setattr(self, name, value)
+
+    def as_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def _parse(name: str, kind: Any, value: Any) -> Any:
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if kind is bool and isinstance(value, bool):
+        return value
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        (item,) = typing.get_args(kind)
+        try:
+            return [item(**entry) for entry in value]
+        except TypeError as error:
+            raise ValueError(f"setting {name!r}: {error}") from error
+    raise ValueError(f"setting {name!r}: expected {getattr(kind, '__name__', kind)} of at least 0, got {value!r}")
+
+
+settings = Settings()

@@ -1,0 +1,92 @@
+"""One emulator for the session, empty at the start of each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+TESTS = Path(__file__).resolve().parents[2]
+ACCOUNT = "123456789012"
+REGION = "eu-central-1"
+
+
+class ControlFailure(Exception):
+    pass
+
+
+class Emulator:
+    """A running emulator: boto3 clients of it and its control API."""
+
+    def __init__(self, *arguments: str) -> None:
+        environment = os.environ | {"PYTHONPATH": str(TESTS)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "emulator", "--port", "0", "--die-with-parent", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready "), f"the emulator didn't start: {line!r}"
+        self.endpoint = line.split()[1]
+
+    def client(self, service: str, **config: Any) -> Any:
+        """A boto3 client that doesn't retry, so that a test sees each answer."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+            aws_secret_access_key="secret",
+            config=Config(retries={"total_max_attempts": 1}, **config),
+        )
+
+    def control(self, method: str, path: str, **body: Any) -> Any:
+        """Call the control API; for GET the arguments are the query."""
+        url = f"{self.endpoint}/_emulator/{path}"
+        data = None
+        if method == "GET":
+            url += "?" + urllib.parse.urlencode(body)
+        else:
+            data = json.dumps(body).encode()
+        request = urllib.request.Request(url, data=data, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise ControlFailure(json.load(error)["error"]) from error
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def session_emulator() -> Iterator[Emulator]:
+    emulator = Emulator()
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def emulator(session_emulator: Emulator) -> Emulator:
+    session_emulator.control("POST", "reset")
+    return session_emulator
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Callable[[str], Any]:
+    """client("ec2") is a boto3 client of the emulator."""
+    return emulator.client
