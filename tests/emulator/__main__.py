@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 from emulator.context import context
 
@@ -55,6 +56,8 @@ def _configure_moto() -> None:
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "emulator"
     os.environ["AWS_DEFAULT_REGION"] = context.region
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    # moto warns of each error code that a service model lacks; the throttling codes are such.
+    warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
 
 
 main()

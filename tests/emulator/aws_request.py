@@ -16,11 +16,18 @@ from moto.core.routing import NotFound, get_service_router
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 
+Response = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers, body."""
+
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 _PRESIGNED = re.compile(r"X-Amz-Credential=([^/&]+?)(?:/|%2F)\d+(?:/|%2F)([^/&]+?)(?:/|%2F)([^/&]+?)(?:/|%2F)aws4")
 
 # A service signs with a name that isn't always its model's name.
 _MODEL_NAMES = {"monitoring": "cloudwatch", "eventbridge": "events", "elasticloadbalancing": "elbv2"}
+
+
+class AwsError(ServiceException):
+    """An error with a code that need not be in the service's model, such as a throttling one."""
 
 
 @dataclass
@@ -40,7 +47,7 @@ class AwsRequest:
             return status, {"Content-Type": "text/xml"}, _plain_error(code, message)
         operation = self.operation_model or OperationModel({}, self.service_model)
         serializer = get_serializer_class(self.service_model.service_name, self.protocol)(operation_model=operation)
-        serialized = serializer.serialize(ServiceException(code, message))
+        serialized = serializer.serialize(AwsError(code, message))
         body = serialized["body"]
         return status, dict(serialized["headers"]), body.encode() if isinstance(body, str) else body
 
@@ -78,6 +85,19 @@ def read(environ: dict[str, Any], body: bytes) -> AwsRequest:
     if result.operation == "Unknown":
         result.operation = _operation_name(environ, body) or result.operation
     return result
+
+
+def recorded(value: Any) -> Any:
+    """Parameters as JSON for the call record: bytes as text, and a long body (an uploaded archive) only by its size."""
+    if isinstance(value, dict):
+        return {k: recorded(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [recorded(v) for v in value]
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode(errors="replace") if len(value) <= 4096 else f"({len(value)} bytes)"
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
 
 
 def _operation_name(environ: dict[str, Any], body: bytes) -> str | None:

@@ -17,14 +17,11 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from emulator import aws_request, callers, calls, control, faults
+from emulator.aws_request import AwsRequest, Response
 from emulator.context import context
+from emulator.functions import service as functions
 
 log = logging.getLogger("emulator")
-
-Response = tuple[int, list[tuple[str, str]], bytes]
-
-# Operations that wait for a function, which makes API calls of its own: they take the lock themselves, briefly.
-_UNLOCKED = {("lambda", "Invoke")}
 
 _moto = DomainDispatcherApplication(create_backend_app)
 
@@ -72,13 +69,13 @@ def _call_aws(environ: dict[str, Any], body: bytes) -> Response | None:
         time=started,
         service=request.service,
         operation=request.operation,
-        parameters=request.parameters,
+        parameters=aws_request.recorded(request.parameters),
         caller=environment.function_name if environment else calls.CLIENT,
         role=environment.role_arn if environment else None,
         request_id=environment.current_request_id if environment else None,
     )
     try:
-        response = faults.around(request, call, environment, lambda: _execute(environ, request, call))
+        response = faults.around(request, call, environment, lambda: _execute(environ, body, request, call))
         if response is None:
             call.error = "ConnectionClosed"
             return None
@@ -90,11 +87,12 @@ def _call_aws(environ: dict[str, Any], body: bytes) -> Response | None:
         call.seconds = time.time() - started
 
 
-def _execute(environ: dict[str, Any], request: aws_request.AwsRequest, call: calls.Call) -> Response:
+def _execute(environ: dict[str, Any], body: bytes, request: AwsRequest, call: calls.Call) -> Response:
     call.executed = True
     try:
-        if (request.service, request.operation) in _UNLOCKED:
-            return _moto_response(environ)
+        if (request.service, request.operation) == ("lambda", "Invoke"):
+            # It waits for a function, which makes API calls of its own: not under the lock.
+            return functions.invoke_api(request, body, callers.environment_of(request.access_key_id))
         with context.lock:
             return _moto_response(environ)
     except NotImplementedError as error:

@@ -11,7 +11,14 @@ from werkzeug.serving import ThreadedWSGIServer
 from emulator.context import context
 
 # Imported for what they patch and register.
-_EXTENSIONS = ("emulator.calls", "emulator.faults", "emulator.events", "emulator.ec2")
+_EXTENSIONS = (
+    "emulator.calls",
+    "emulator.events",
+    "emulator.faults",
+    "emulator.functions.service",
+    "emulator.metrics",
+    "emulator.ec2",
+)
 
 
 class _Handler(MotoRequestHandler):
@@ -33,8 +40,12 @@ class Running:
         self._server = server
 
     def stop(self) -> None:
+        from emulator.functions import pool, service
+
         self._server.shutdown()
         self._server.server_close()
+        pool.retire_all()
+        service.remove_code()
 
 
 def start(port: int) -> Running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,3 +92,48 @@ def emulator(session_emulator: Emulator) -> Emulator:
 def client(emulator: Emulator) -> Callable[[str], Any]:
     """client("ec2") is a boto3 client of the emulator."""
     return emulator.client
+
+
+def function_archive() -> bytes:
+    """The test function as `sam build` would package it: an archive with the executable `bootstrap`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o100755 << 16
+        archive.writestr(entry, (Path(__file__).parent / "function" / "bootstrap").read_bytes())
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def function(emulator: Emulator) -> Callable[..., str]:
+    """function(name, **settings) creates a function with a role and returns its ARN."""
+
+    def create(name: str = "worker", **settings: Any) -> str:
+        iam = emulator.client("iam")
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+            ],
+        }
+        role = iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam.put_role_policy(RoleName=f"{name}-role", PolicyName="all", PolicyDocument=json.dumps(policy))
+        answer = emulator.client("lambda").create_function(
+            FunctionName=name,
+            Runtime="provided.al2023",
+            Role=role,
+            Handler="bootstrap",
+            Code={"ZipFile": function_archive()},
+            **{"Timeout": 5, "MemorySize": 256} | settings,
+        )
+        return answer["FunctionArn"]
+
+    return create
+
+
+def invoke(emulator: Emulator, name: str, event: Any, **options: Any) -> dict[str, Any]:
+    """Invoke and wait; the answer's payload is decoded."""
+    answer = emulator.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event).encode(), **options)
+    payload = answer["Payload"].read()
+    return answer | {"Payload": json.loads(payload) if payload else None}

@@ -1,0 +1,28 @@
+"""Functions' output in their CloudWatch log groups."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from moto.logs.models import logs_backends
+
+from emulator import metrics
+from emulator.context import context
+
+if TYPE_CHECKING:
+    from emulator.functions.environment import Environment
+
+
+def write_log(environment: Environment, lines: list[str]) -> None:
+    group = environment.configuration.log_group
+    with context.lock:
+        backend = logs_backends[context.account_id][context.region]
+        if group not in backend.groups:
+            # As in AWS, the first output creates a group that the template doesn't define: without retention.
+            backend.create_log_group(group, {})
+        if environment.log_stream not in backend.groups[group].streams:
+            backend.create_log_stream(group, environment.log_stream)
+        now = int(time.time() * 1000)
+        backend.put_log_events(group, environment.log_stream, [{"timestamp": now, "message": line} for line in lines])
+        metrics.from_log_lines(lines)

@@ -1,0 +1,193 @@
+"""The Lambda API of moto, tied to functions that really run."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import tempfile
+import uuid
+import zipfile
+from typing import Any
+
+from moto.awslambda.models import LambdaBackend, LambdaFunction, lambda_backends
+
+from emulator import callers, metrics
+from emulator.aws_request import AwsRequest, Response
+from emulator.context import context
+from emulator.functions import asynchronous, pool
+from emulator.functions.environment import Configuration, Outcome
+from emulator.functions.invocations import Invocation, active, record
+from emulator.patching import patched
+
+MAX_SYNC_PAYLOAD = 6 * 1024 * 1024
+MAX_ASYNC_PAYLOAD = 1024 * 1024
+LOG_TAIL_BYTES = 4096
+
+_code_root = tempfile.mkdtemp(prefix="emulator-code-")
+
+
+def remove_code() -> None:
+    """At the emulator's end."""
+    shutil.rmtree(_code_root, ignore_errors=True)
+
+
+class FunctionNotFound(Exception):
+    pass
+
+
+def find(function_arn: str) -> LambdaFunction:
+    """A function by name or ARN (a qualifier $LATEST is understood). The caller holds the lock."""
+    name = function_arn.split(":function:")[-1].split(":")[0]
+    for function in lambda_backends[context.account_id][context.region].list_functions():
+        if function.function_name == name:
+            return function
+    raise FunctionNotFound(f"Function not found: {function_arn}")
+
+
+def configuration_of(function: LambdaFunction) -> Configuration:
+    logging = getattr(function, "logging_config", None) or {}
+    return Configuration(
+        function_name=function.function_name,
+        function_arn=function.function_arn,
+        role_arn=function.role,
+        handler=function.handler or "bootstrap",
+        memory_mb=int(function.memory_size),
+        timeout_seconds=float(function.timeout),
+        variables=tuple(sorted((function.environment_vars or {}).items())),
+        code_sha256=function.code_sha_256,
+        task_root=_task_root(function),
+        log_group=logging.get("LogGroup") or function.logs_group_name,
+        log_format=logging.get("LogFormat", "Text"),
+    )
+
+
+def _task_root(function: LambdaFunction) -> str:
+    """The function's code, unpacked once for all its environments: Lambda's /var/task is read-only too."""
+    name = base64.urlsafe_b64encode(function.code_sha_256.encode()).decode()[:40]
+    path = os.path.join(_code_root, name)
+    if not os.path.isdir(path):
+        unpacked = tempfile.mkdtemp(dir=_code_root)
+        with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as archive:
+            for entry in archive.infolist():
+                extracted = archive.extract(entry, unpacked)
+                if mode := entry.external_attr >> 16 & 0o777:
+                    os.chmod(extracted, mode)
+        os.rename(unpacked, path)
+    return path
+
+
+def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> Outcome:
+    """Run one attempt and wait for it; raises pool.Throttled. The caller must not hold the lock."""
+    with active():
+        with context.lock:
+            configuration = configuration_of(function)
+            reserved = function.reserved_concurrency
+        try:
+            environment = pool.acquire(configuration, int(reserved) if reserved is not None else None)
+        except pool.Throttled:
+            invocation.outcome = "throttled"
+            _count(function.function_name, {"Throttles": 1})
+            raise
+        try:
+            outcome = environment.run(invocation, payload)
+        finally:
+            pool.release(environment)
+        invocation.response = _decoded(outcome.payload)
+        invocation.outcome = outcome.kind
+        milliseconds = ((invocation.ended or 0) - (invocation.started or 0)) * 1000
+        errors = 0 if outcome.kind == "success" else 1
+        _count(function.function_name, {"Invocations": 1, "Errors": errors, "Duration": milliseconds})
+        return outcome
+
+
+def _count(function_name: str, values: dict[str, float]) -> None:
+    with context.lock:
+        for name, value in values.items():
+            unit = "Milliseconds" if name == "Duration" else "Count"
+            metrics.put("AWS/Lambda", name, value, unit, {"FunctionName": function_name})
+
+
+def _decoded(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload.decode(errors="replace")
+
+
+def invoke_api(request: AwsRequest, payload: bytes, environment: callers.Environment | None) -> Response:
+    """The Invoke operation, with Lambda's headers and error words (moto needs Docker for it)."""
+    kind = request.parameters.get("InvocationType", "RequestResponse")
+    try:
+        with context.lock:
+            function = find(request.parameters["FunctionName"])
+    except FunctionNotFound as error:
+        return _error(request, "ResourceNotFoundException", str(error), 404)
+    try:
+        event = json.loads(payload) if payload else {}
+    except ValueError as error:
+        message = f"Could not parse request body into json: {error}"
+        return _error(request, "InvalidRequestContentException", message, 400)
+    limit = MAX_ASYNC_PAYLOAD if kind == "Event" else MAX_SYNC_PAYLOAD
+    if len(payload) > limit:
+        message = f"{len(payload)} byte payload is too large for the {kind} invocation type (limit {limit} bytes)"
+        return _error(request, "RequestTooLargeException", message, 413)
+    if kind == "DryRun":
+        return 204, [], b""
+    source = environment.function_name if environment else "client"
+    if kind == "Event":
+        return 202, [("x-amzn-RequestId", asynchronous.submit(function, event, source))], b""
+    return _invoke_and_wait(request, function, event, payload, source)
+
+
+def _invoke_and_wait(
+    request: AwsRequest, function: LambdaFunction, event: Any, payload: bytes, source: str
+) -> Response:
+    request_id = str(uuid.uuid4())
+    invocation = record(function=function.function_name, request_id=request_id, kind="sync", source=source, event=event)
+    try:
+        outcome = invoke(function, payload or b"{}", invocation)
+    except pool.Throttled as throttled:
+        body = {"Reason": throttled.reason, "Type": "User", "message": "Rate Exceeded."}
+        headers = [("x-amzn-errortype", "TooManyRequestsException"), ("Content-Type", "application/json")]
+        return 429, headers, json.dumps(body).encode()
+    headers = [
+        ("Content-Type", "application/json"),
+        ("x-amzn-RequestId", request_id),
+        ("X-Amz-Executed-Version", "$LATEST"),
+    ]
+    if outcome.kind != "success":
+        # "Handled" is history: Lambda says Unhandled whatever the function reported.
+        headers.append(("X-Amz-Function-Error", "Unhandled"))
+    if request.parameters.get("LogType") == "Tail":
+        tail = "\n".join(invocation.log).encode()[-LOG_TAIL_BYTES:]
+        headers.append(("X-Amz-Log-Result", base64.b64encode(tail).decode()))
+    return 200, headers, outcome.payload
+
+
+def _error(request: AwsRequest, code: str, message: str, status: int) -> Response:
+    status, headers, body = request.error_response(code, message, status)
+    return status, list(headers.items()), body
+
+
+@patched(LambdaBackend)
+def delete_function(original: Any, self: LambdaBackend, function_name: str, qualifier: str | None = None) -> None:
+    original(self, function_name, qualifier)
+    pool.retire(function_name.split(":function:")[-1].split(":")[0])
+
+
+@patched(LambdaBackend)
+def send_sns_message(
+    original: Any,
+    self: LambdaBackend,
+    function_name: str,
+    message: str,
+    subject: str | None = None,
+    qualifier: str | None = None,
+) -> None:
+    """SNS invokes its subscribers asynchronously; moto runs them within Publish."""
+    sns = {"Type": "Notification", "MessageId": str(uuid.uuid4()), "Message": message, "Subject": subject}
+    event = {"Records": [{"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": sns}]}
+    asynchronous.submit(find(function_name), event, "topic")
