@@ -1,0 +1,223 @@
+"""AMIs: block device mappings that are real, deprecation and disabling, exact filters, paging."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import InvalidAMIIdError, UnvailableAMIIdError
+from moto.ec2.models.amis import Ami, AmiBackend
+from moto.ec2.responses import EC2Response
+
+from emulator.ec2 import errors, filters, paging, tags
+from emulator.ec2.snapshots import EbsSnapshot, SourceVolume, add
+from emulator.patching import added, patched
+
+PAGE = paging.Limits(lowest=1, highest=1000, ids_parameter="imagesSet")
+
+FILTERS: filters.Readers = {
+    "architecture": lambda i: i.architecture,
+    "block-device-mapping.delete-on-termination": lambda i: [e.get("DeleteOnTermination") for e in _ebs(i)],
+    "block-device-mapping.device-name": lambda i: [m["DeviceName"] for m in i.block_device_mappings],
+    "block-device-mapping.snapshot-id": lambda i: [e.get("SnapshotId") for e in _ebs(i)],
+    "block-device-mapping.volume-size": lambda i: [e.get("VolumeSize") for e in _ebs(i)],
+    "block-device-mapping.volume-type": lambda i: [e.get("VolumeType") for e in _ebs(i)],
+    "creation-date": lambda i: i.creation_date,
+    "description": lambda i: i.description,
+    "hypervisor": lambda i: i.hypervisor,
+    "image-id": lambda i: i.id,
+    "image-type": lambda i: i.image_type,
+    "is-public": lambda i: i.is_public,
+    "kernel-id": lambda i: i.kernel_id,
+    "name": lambda i: i.name,
+    "owner-alias": lambda i: i.owner_alias,
+    "owner-id": lambda i: i.owner_id,
+    "platform": lambda i: i.platform,
+    "root-device-name": lambda i: i.root_device_name,
+    "root-device-type": lambda i: i.root_device_type,
+    "source-instance-id": lambda i: i.source_instance_id,
+    "state": lambda i: i.state,
+    "virtualization-type": lambda i: i.virtualization_type,
+}
+
+
+def _ebs(image: Any) -> list[dict[str, Any]]:
+    return [mapping["Ebs"] for mapping in image.block_device_mappings if "Ebs" in mapping]
+
+
+def usable(backend: Any, image_id: str) -> Any:
+    """The image, if an instance can be launched from it; moto launches from what it has never heard of."""
+    image = backend.amis.get(image_id)
+    if image is None:
+        raise UnvailableAMIIdError(image_id) if image_id in backend.deleted_amis else InvalidAMIIdError(image_id)
+    if image.state != "available":
+        raise UnvailableAMIIdError(image_id)
+    return image
+
+
+# Block device mappings: moto gives each image one made-up snapshot of 15 GiB.
+
+
+@patched(Ami)
+def block_device_mappings(_original: Any, self: Any) -> list[dict[str, Any]]:
+    if (given := self.__dict__.get("_mappings")) is not None:
+        return given
+    # The shape that Amazon's own images have.
+    return [
+        {
+            "DeviceName": self.root_device_name,
+            "Ebs": {
+                "SnapshotId": self.ebs_snapshot.id,
+                "VolumeSize": self.ebs_snapshot.volume_size,
+                "DeleteOnTermination": True,
+                "VolumeType": "gp3",
+                "Encrypted": False,
+            },
+        }
+    ]
+
+
+def _replace_mappings(image: Any, mappings: list[dict[str, Any]]) -> None:
+    image.ec2_backend.snapshots.pop(image.ebs_snapshot.id, None)
+    image._mappings = mappings
+
+
+@patched(EC2Response)
+def register_image(original: Any, self: Any) -> ActionResult:
+    """moto ignores the block device mappings, so the snapshots never count as used (EBS-8)."""
+    mappings = self._get_param("BlockDeviceMappings") or []
+    snapshots = {}
+    for mapping in mappings:
+        if snapshot_id := mapping.get("Ebs", {}).get("SnapshotId"):
+            snapshots[snapshot_id] = self.ec2_backend.get_snapshot(snapshot_id)
+            if snapshots[snapshot_id].status != "completed":
+                raise errors.incorrect_state(f"Snapshot is in invalid state - {snapshots[snapshot_id].status}")
+    result = original(self)
+    image = self.ec2_backend.amis[result.result["ImageId"]]
+    image.root_device_name = self._get_param("RootDeviceName") or image.root_device_name
+    image.root_device_type = "ebs"
+    image.architecture = self._get_param("Architecture") or "i386"
+    image.virtualization_type = self._get_param("VirtualizationType") or "paravirtual"
+    if mappings:
+        _replace_mappings(image, [_with_size(mapping, snapshots) for mapping in mappings])
+    return result
+
+
+def _with_size(mapping: dict[str, Any], snapshots: dict[str, EbsSnapshot]) -> dict[str, Any]:
+    if "Ebs" not in mapping:
+        return mapping
+    ebs = {"DeleteOnTermination": True, "VolumeType": "gp2"} | mapping["Ebs"]
+    if snapshot := snapshots.get(ebs.get("SnapshotId", "")):
+        ebs.setdefault("VolumeSize", snapshot.volume_size)
+    return {"DeviceName": mapping["DeviceName"], "Ebs": ebs}
+
+
+@patched(EC2Response)
+def create_image(_original: Any, self: Any) -> ActionResult:
+    """An image of an instance consists of snapshots of its volumes, which belong to the account."""
+    given = tags.at_creation(self, "image", "snapshot")
+    backend = self.ec2_backend
+    instance = backend.get_instance(self._get_param("InstanceId"))
+    self.error_on_dryrun()
+    image = backend.create_image(
+        instance.id, self._get_param("Name"), self._get_param("Description") or "", tag_specifications=[]
+    )
+    image.root_device_name, image.root_device_type = instance.root_device_name, "ebs"
+    if given["image"]:
+        backend.tags[image.id].update(given["image"])
+    mappings = []
+    for device, attached in instance.get_block_device_mapping:
+        volume = backend.get_volume(attached.volume_id)
+        description = f"Created by CreateImage({instance.id}) for {image.id}"
+        snapshot = EbsSnapshot(backend, SourceVolume.of(volume), description)
+        snapshot.finish("completed", None, snapshot.start_time)
+        add(backend, snapshot, given["snapshot"])
+        ebs = {
+            "SnapshotId": snapshot.id,
+            "VolumeSize": volume.size,
+            "VolumeType": volume.volume_type,
+            "DeleteOnTermination": bool(attached.delete_on_termination),
+            "Encrypted": bool(volume.encrypted),
+        }
+        mappings.append({"DeviceName": device, "Ebs": ebs})
+    _replace_mappings(image, mappings)
+    return ActionResult({"ImageId": image.id})
+
+
+# Reading
+
+
+@patched(EC2Response)
+def describe_images(_original: Any, self: Any) -> ActionResult:
+    """moto shows deprecated and disabled images to everybody, and ignores MaxResults."""
+    self.error_on_dryrun()
+    ids = self._get_param("ImageIds") or []
+    chosen = self.ec2_backend.describe_images(
+        ami_ids=ids,
+        exec_users=self._get_param("ExecutableUsers") or [],
+        owners=self._get_param("Owners") or [],
+    )
+    with_deprecated = bool(self._get_bool_param("IncludeDeprecated", False))
+    with_disabled = bool(self._get_bool_param("IncludeDisabled", False))
+    now = utcnow()
+    chosen = [
+        image
+        for image in chosen
+        if (with_disabled or image.state != "disabled")
+        and (with_deprecated or image.owner_id == self.current_account or not _is_deprecated(image, now))
+    ]
+    chosen = filters.select(chosen, self._filters_from_querystring(), FILTERS, tags.of)
+    chunk, token = paging.page(
+        chosen, id_of=lambda i: i.id, request=self, operation="DescribeImages", limits=PAGE, ids=ids
+    )
+    return ActionResult({"Images": chunk, "NextToken": token})
+
+
+@added(Ami)
+@property
+def deprecation_time(self: Any) -> str | None:
+    moment = self.__dict__.get("_deprecated_from")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z") if moment else None
+
+
+def _is_deprecated(image: Any, now: datetime) -> bool:
+    moment = image.__dict__.get("_deprecated_from")
+    return moment is not None and moment <= now
+
+
+@added(EC2Response)
+def enable_image_deprecation(self: Any) -> ActionResult:
+    image = _own_image(self)
+    moment = self._get_param("DeprecateAt")
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    self.error_on_dryrun()
+    image._deprecated_from = moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
+    return ActionResult({"Return": True})
+
+
+@added(EC2Response)
+def disable_image_deprecation(self: Any) -> ActionResult:
+    image = _own_image(self)
+    self.error_on_dryrun()
+    image._deprecated_from = None
+    return ActionResult({"Return": True})
+
+
+def _own_image(request: Any) -> Any:
+    image_id = request._get_param("ImageId")
+    image = request.ec2_backend.amis.get(image_id)
+    if image is None:
+        raise InvalidAMIIdError(image_id)
+    return image
+
+
+@patched(AmiBackend)
+def deregister_image(original: Any, self: Any, ami_id: str) -> None:
+    """The snapshot that moto made up for an image goes with it: nobody in AWS would find it left over."""
+    image = self.amis.get(ami_id)
+    original(self, ami_id)
+    if image.__dict__.get("_mappings") is None:
+        self.snapshots.pop(image.ebs_snapshot.id, None)

@@ -1,0 +1,75 @@
+"""MaxResults and NextToken as EC2 honours them (EBS-7). moto ignores both for volumes, snapshots and images."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from emulator.ec2 import errors
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of MaxResults, and the parameter with ids that it can't be combined with."""
+
+    lowest: int
+    highest: int
+    ids_parameter: str
+
+
+def page(
+    items: list[Any],
+    *,
+    id_of: Callable[[Any], str],
+    request: Any,
+    operation: str,
+    limits: Limits,
+    ids: list[str],
+) -> tuple[list[Any], str | None]:
+    """The page of `items` that the request asks for, and the token of the next one.
+
+    Pages are in the order of ids, which are random: callers that expect the order of creation fail here as they would
+    in AWS ("applications should not assume the elements appear in a particular order"). A token says after which id to
+    go on, so nothing is skipped or repeated when items come and go between two pages.
+    """
+    max_results, token = request._get_param("MaxResults"), request._get_param("NextToken")
+    if max_results is not None:
+        max_results = int(max_results)
+        if ids:
+            raise errors.invalid_combination(
+                f"The parameter {limits.ids_parameter} cannot be used with the parameter maxResults"
+            )
+        # AWS's older documentation says that a too large value is cut down to the highest; refusing it is stricter.
+        if max_results < limits.lowest:
+            raise _out_of_bounds(max_results, f"greater than {limits.lowest}")
+        if max_results > limits.highest:
+            raise _out_of_bounds(max_results, f"less than {limits.highest}")
+    ordered = sorted(items, key=id_of)
+    if token is not None:
+        after = _read_token(token, operation)
+        ordered = [item for item in ordered if id_of(item) > after]
+    if max_results is None or len(ordered) <= max_results:
+        return ordered, None
+    chunk = ordered[:max_results]
+    return chunk, _write_token(operation, id_of(chunk[-1]))
+
+
+def _out_of_bounds(value: int, expected: str) -> Exception:
+    return errors.invalid_value(f"Value ( {value} ) for parameter maxResults is invalid. Expecting a value {expected}.")
+
+
+def _write_token(operation: str, after: str) -> str:
+    return base64.b64encode(json.dumps([operation, after]).encode()).decode()
+
+
+def _read_token(token: str, operation: str) -> str:
+    try:
+        of_operation, after = json.loads(base64.b64decode(token, validate=True))
+        if of_operation == operation and isinstance(after, str):
+            return after
+    except ValueError:
+        pass
+    raise errors.invalid_value(f"Value ( {token} ) for parameter NextToken is invalid. The token is invalid.")
