@@ -11,7 +11,7 @@ from emulator.ec2 import (  # noqa: F401
     locks,
     seeding,
     snapshots,
-    status_codes,
     tags,
     volumes,
+    wire,
 )

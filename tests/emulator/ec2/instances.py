@@ -74,6 +74,7 @@ def _index(backend: Any) -> dict[str, Any]:
 @patched(Instance, "__init__")
 def register(original: Any, self: Any, ec2_backend: Any, *args: Any, **kwargs: Any) -> None:
     original(self, ec2_backend, *args, **kwargs)
+    self.launch_time = self.launch_time.replace(microsecond=0)  # EC2 gives it in whole seconds
     _index(ec2_backend)[self.id] = self
 
 
