@@ -1,0 +1,187 @@
+"""The template as a whole: valid, known resource types, nothing that collides or is left open."""
+
+import json
+import re
+import subprocess
+import tomllib
+
+import pytest
+import samstack
+
+# Every type that the stack may consist of. A new one is a decision: add it here and, where the
+# local AWS doesn't know it, to its CloudFormation.
+KNOWN_TYPES = {
+    "AWS::CloudWatch::Alarm",
+    "AWS::Events::Rule",
+    "AWS::IAM::Role",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::Function",
+    "AWS::Lambda::Permission",
+    "AWS::Logs::LogGroup",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::Topic",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::Queue",
+    "AWS::SQS::QueuePolicy",
+    "AWS::Scheduler::Schedule",
+}
+
+
+def test_sam_validate_finds_nothing(sam, tmp_path):
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "AWS_DEFAULT_REGION": samstack.REGION,
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    result = subprocess.run(
+        [sam, "validate", "--lint", "--template-file", str(samstack.TEMPLATE)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=samstack.ROOT,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    # cfn-lint's warnings leave the exit code alone.
+    assert not re.findall(r"^[EWI]\d{4}.*", result.stdout + result.stderr, re.MULTILINE)
+
+
+def test_every_resource_type_is_known(stack):
+    types = {resource["Type"] for resource in samstack.Stack(NotificationEmail="ops@example.com").resources.values()}
+    assert types == KNOWN_TYPES
+
+
+def test_no_resource_has_a_name_that_collides_between_regions(stack):
+    for name, properties in stack.of_type("AWS::IAM::Role").items():
+        assert "RoleName" not in properties, f"{name}: IAM is global"
+    for name, resource in samstack.source()["Resources"].items():
+        for key, value in resource.get("Properties", {}).items():
+            if key.endswith("Name") and key in {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName"}:
+                assert "${AWS::StackName}" in str(value), f"{name}.{key} is the same in every stack"
+
+
+def test_stack_needs_no_more_than_capability_iam(stack):
+    """CAPABILITY_NAMED_IAM is asked for when an IAM resource has a name of its own."""
+    config = tomllib.loads((samstack.ROOT / "samconfig.toml").read_text())
+    for environment in ("default", "local"):
+        assert config[environment]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+
+
+def test_parameters_are_grouped_and_labelled():
+    template = samstack.source()
+    interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(template["Parameters"]), "each parameter stands in one group"
+    assert interface["ParameterLabels"].keys() == template["Parameters"].keys()
+    for name, parameter in template["Parameters"].items():
+        assert parameter.get("Description"), name
+        assert "Default" in parameter, f"{name}: `sam deploy` with Enter only must work"
+        if "AllowedPattern" in parameter:
+            assert parameter.get("ConstraintDescription"), name
+
+
+@pytest.mark.parametrize(
+    ("parameter", "good", "bad"),
+    [
+        (
+            "NotificationEmail",
+            ["", "ops@example.com", "first.last+aws@mail.example.co.uk"],
+            ["ops", "ops@example", "a@example.com,b@example.com", "ops @example.com", "@example.com", "ops@example."],
+        ),
+        (
+            "PolicyParameterName",
+            ["/ec2-guardrails/policy", "/policy", "/a/b.c/d_e-1"],
+            ["ec2-guardrails/policy", "/", "", "/a/", "/a//b", "/aws/policy", "/AWS/policy", "/ssm/policy", "/a b", "/a*"],
+        ),
+        (
+            "SweepSchedule",
+            ["rate(5 minutes)", "rate(15 minutes)", "rate(30 minutes)"],
+            ["rate(1 minute)", "rate(4 minutes)", "rate(31 minutes)", "rate(1 hour)", "rate(15 hours)", "15", "cron(0 3 * * ? *)"],
+        ),
+    ],
+)
+def test_parameter_patterns(parameter, good, bad):
+    # CloudFormation matches the whole value.
+    pattern = re.compile(samstack.source()["Parameters"][parameter]["AllowedPattern"])
+    for value in good:
+        assert pattern.fullmatch(value), value
+    for value in bad:
+        assert not pattern.fullmatch(value), value
+
+
+def test_defaults_are_allowed_values():
+    for name, parameter in samstack.source()["Parameters"].items():
+        default = str(parameter["Default"])
+        assert re.fullmatch(parameter.get("AllowedPattern", ".*"), default), name
+        assert default in [str(value) for value in parameter.get("AllowedValues", [default])], name
+
+
+def test_log_level_keeps_the_metrics():
+    """Lambda takes lines without a level for INFO; the embedded metrics are such lines."""
+    assert set(samstack.source()["Parameters"]["LogLevel"]["AllowedValues"]) == {"INFO", "DEBUG", "TRACE"}
+
+
+def test_function_is_built_and_run_as_lambda_expects(stack):
+    resource = samstack.source()["Resources"]["SnapshotVolumesFunction"]
+    assert resource["Metadata"] == {"BuildMethod": "rust-cargolambda"}
+    assert (samstack.ROOT / resource["Properties"]["CodeUri"] / "Cargo.toml").is_file()
+    function = stack.properties("SnapshotVolumesFunction")
+    assert function["Runtime"] == "provided.al2023"
+    assert function["Handler"] == "bootstrap"
+    assert function["Architectures"] == ["arm64"]
+    assert samstack.Stack(Architecture="x86_64").properties("SnapshotVolumesFunction")["Architectures"] == ["x86_64"]
+    # A new account's quota may be too small for it (SAM-5).
+    assert "ReservedConcurrentExecutions" not in function
+
+
+def test_function_logs_to_its_group_for_as_long_as_asked(stack):
+    function = stack.properties("SnapshotVolumesFunction")
+    assert function["LoggingConfig"] == {
+        "LogGroup": stack.properties("SnapshotVolumesLogGroup")["LogGroupName"],
+        "LogFormat": "JSON",
+        "ApplicationLogLevel": "INFO",
+    }
+    assert samstack.Stack(LogRetentionDays="7").properties("SnapshotVolumesLogGroup")["RetentionInDays"] == "7"
+
+
+def test_failed_invocations_are_tried_once_more_and_kept(stack):
+    (config,) = stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+    queue = stack.attribute("DeadLetterQueue", "Arn")
+    assert config["MaximumRetryAttempts"] == 1
+    assert config["DestinationConfig"]["OnFailure"]["Destination"] == queue
+    timeout = stack.properties("SnapshotVolumesFunction")["Timeout"]
+    assert config["MaximumEventAgeInSeconds"] > timeout + 60, "a run that times out is still tried again a minute later"
+
+
+def test_sweep_fires_with_what_the_function_expects(stack):
+    (schedule,) = stack.of_type("AWS::Scheduler::Schedule").values()
+    fixture = json.loads((samstack.ROOT / "tests/events/sweep.json").read_text())
+    assert json.loads(schedule["Target"]["Input"]) == fixture
+    assert schedule["ScheduleExpression"] == "rate(15 minutes)"
+    assert schedule["State"] == "ENABLED"
+    assert "Name" not in schedule, "SAM's own choice, the logical id, collides between stacks"
+    assert schedule["Target"]["DeadLetterConfig"]["Arn"] == stack.attribute("DeadLetterQueue", "Arn")
+    assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 15 * 60
+    assert samstack.Stack(Sweeps="DISABLED").of_type("AWS::Scheduler::Schedule")["SnapshotVolumesFunctionSweep"]["State"] == "DISABLED"
+
+
+def test_mail_is_subscribed_only_where_an_address_is_given(stack):
+    assert not stack.of_type("AWS::SNS::Subscription")
+    (subscription,) = samstack.Stack(NotificationEmail="ops@example.com").of_type("AWS::SNS::Subscription").values()
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ops@example.com")
+
+
+def test_queue_is_encrypted_and_keeps_messages_as_long_as_possible(stack):
+    queue = stack.properties("DeadLetterQueue")
+    assert queue["SqsManagedSseEnabled"] is True
+    assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_built_functions_of_tests_and_of_deployments_never_share_a_folder():
+    """A function built for this machine must not end up in an account that expects another one."""
+    config = tomllib.loads((samstack.ROOT / "samconfig.toml").read_text())
+    local = config["local"]
+    assert local["build"]["parameters"]["build_dir"] not in (None, ".aws-sam/build")
+    assert local["deploy"]["parameters"]["template_file"].startswith(local["build"]["parameters"]["build_dir"])
+    assert "build_dir" not in config["default"].get("build", {}).get("parameters", {})

@@ -1,0 +1,109 @@
+"""The tests' own tools: what they must see, and what must not deceive them."""
+
+import pytest
+import rust_scan
+from iam_policy import allows
+
+RUST = rb'''
+//! Not called: `ec2.delete_volume()`.
+use aws_sdk_ec2::Client;
+use aws_sdk_sns as sns;
+use std::env;
+
+// ec2.terminate_instances().send().await
+async fn observe(ec2: &Client) -> Result<(), ApiError> {
+    let pages = ec2.describe_volumes().set_filters(None).into_paginator().items().send();
+    let made = ec2
+        .create_snapshot()
+        .volume_id("vol-1")
+        .send()
+        .await
+        .map_err(|error| ApiError::of("ec2:CreateSnapshot", &error))?;
+    println!("never .stop_instances() nor ec2:StopInstances");
+    let role = env::var("NOTIFICATION_TOPIC_ARN");
+    let both = tokio::join!(ec2.describe_images().send(), done());
+    let named = queue.publish(made); // a method of ours with an argument
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    fn seen() { ec2.reboot_instances().send(); env::var("ONLY_IN_TESTS"); }
+}
+
+#[tokio::test]
+async fn not_either() { ec2.copy_snapshot().send(); }
+
+fn after_the_tests(ec2: &Client) { ec2.delete_snapshot(); }
+'''
+
+
+def test_scan_sees_calls_and_only_calls():
+    scan = rust_scan.scan(RUST)
+    assert scan.actions == {
+        "ec2:DescribeVolumes",
+        "ec2:CreateSnapshot",
+        "ec2:DescribeImages",
+        "ec2:DeleteSnapshot",
+    }
+    assert scan.named_actions == {"ec2:CreateSnapshot"}
+    assert scan.environment == {"NOTIFICATION_TOPIC_ARN"}
+    assert scan.crates == {"aws_sdk_ec2", "aws_sdk_sns"}
+
+
+def test_scan_counts_an_operation_only_where_its_service_is_used():
+    assert rust_scan.scan(b"fn f(queue: &Queue) { queue.publish(); }").actions == set()
+    assert rust_scan.scan(b"use aws_sdk_sns::Client; fn f(c: &Client) { c.publish(); }").actions == {"sns:Publish"}
+
+
+def test_scan_refuses_what_it_cannot_parse():
+    with pytest.raises(AssertionError, match="not parsed"):
+        rust_scan.scan(b"fn f( { ec2.describe_volumes()")
+
+
+def policy(effect="Allow", action="s3:Get*", resource="arn:aws:s3:::b/*", **condition) -> dict:
+    statement = {"Effect": effect, "Action": action, "Resource": resource}
+    return {"Statement": [statement | ({"Condition": condition["condition"]} if condition else {})]}
+
+
+def test_actions_are_matched_without_case_and_resources_with_it():
+    assert allows(policy(), "s3:GETobject", "arn:aws:s3:::b/x")
+    assert not allows(policy(), "s3:PutObject", "arn:aws:s3:::b/x")
+    assert not allows(policy(), "s3:GetObject", "arn:aws:s3:::B/x")
+
+
+def test_a_denial_wins():
+    both = {"Statement": policy()["Statement"] + policy("Deny", resource="arn:aws:s3:::b/secret")["Statement"]}
+    assert allows(both, "s3:GetObject", "arn:aws:s3:::b/x")
+    assert not allows(both, "s3:GetObject", "arn:aws:s3:::b/secret")
+
+
+@pytest.mark.parametrize(
+    ("condition", "context", "holds"),
+    [
+        ({"StringEquals": {"k:a": "x"}}, {"K:A": "x"}, True),
+        ({"StringEquals": {"k:a": ["x", "y"]}}, {"k:a": "y"}, True),
+        ({"StringEquals": {"k:a": "x*"}}, {"k:a": "xy"}, False),
+        ({"StringEquals": {"k:a": "x"}}, {}, False),
+        ({"StringLike": {"k:a": "x-*"}}, {"k:a": "x-1"}, True),
+        ({"Null": {"k:a": "false"}}, {"k:a": "x"}, True),
+        ({"Null": {"k:a": "false"}}, {}, False),
+        ({"Null": {"k:a": "true"}}, {}, True),
+        ({"ForAllValues:StringLike": {"k:a": "x-*"}}, {"k:a": ["x-1", "x-2"]}, True),
+        ({"ForAllValues:StringLike": {"k:a": "x-*"}}, {"k:a": ["x-1", "y"]}, False),
+        ({"ForAllValues:StringLike": {"k:a": "x-*"}}, {}, True),
+        ({"ForAnyValue:StringLike": {"k:a": "x-*"}}, {"k:a": ["x-1", "y"]}, True),
+        ({"ForAnyValue:StringLike": {"k:a": "x-*"}}, {}, False),
+        ({"Bool": {"k:a": "false"}}, {"k:a": "False"}, True),
+        ({"StringEquals": {"k:a": "x"}, "Bool": {"k:b": "true"}}, {"k:a": "x"}, False),
+    ],
+)
+def test_conditions(condition, context, holds):
+    assert allows(policy(condition=condition), "s3:GetObject", "arn:aws:s3:::b/x", context) == holds
+
+
+def test_unknown_operators_are_not_passed_over():
+    with pytest.raises(KeyError):
+        allows(policy(condition={"NumericLessThan": {"k:a": "1"}}), "s3:GetObject", "arn:aws:s3:::b/x", {"k:a": "2"})
+    with pytest.raises(AssertionError, match="several values"):
+        allows(policy(condition={"StringEquals": {"k:a": "x"}}), "s3:GetObject", "arn:aws:s3:::b/x", {"k:a": ["x"]})
