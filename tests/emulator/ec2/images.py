@@ -87,6 +87,7 @@ def _replace_mappings(image: Any, mappings: list[dict[str, Any]]) -> None:
 @patched(EC2Response)
 def register_image(original: Any, self: Any) -> ActionResult:
     """moto ignores the block device mappings, so the snapshots never count as used (EBS-8)."""
+    image_tags = tags.at_creation(self, "image", "snapshot")["image"]
     mappings = self._get_param("BlockDeviceMappings") or []
     snapshots = {}
     for mapping in mappings:
@@ -96,6 +97,8 @@ def register_image(original: Any, self: Any) -> ActionResult:
                 raise errors.incorrect_state(f"Snapshot is in invalid state - {snapshots[snapshot_id].status}")
     result = original(self)
     image = self.ec2_backend.amis[result.result["ImageId"]]
+    if image_tags:
+        self.ec2_backend.tags[image.id].update(image_tags)
     image.root_device_name = self._get_param("RootDeviceName") or image.root_device_name
     image.root_device_type = "ebs"
     image.architecture = self._get_param("Architecture") or "i386"

@@ -7,6 +7,7 @@ POST snapshots         {"snapshots": [{…}]} → {"snapshot_ids": […]}; each 
 GET  snapshots         all snapshots of the account with state, start_time and tags (no paging, no visibility delay)
 POST snapshots/age     {"seconds": N, "snapshot_ids"?, "volume_ids"?} shifts StartTime back; the limits follow
 POST snapshots/finish  {"snapshot_ids"?, "state"?: completed|error, "message"?} ends pending snapshots now, with events
+POST images/deprecate  {"image_id": ID} deprecates an image of another owner as of now
 POST volumes           {"count": N, "size"?, "type"?, "zone"?, "tags"?} → {"volume_ids": […]}, available volumes at once
 """
 
@@ -154,3 +155,12 @@ def seed_volumes(body: dict[str, Any]) -> Any:
     for volume in made:
         backend.tags[volume.id].update(body.get("tags", {}))
     return {"volume_ids": [volume.id for volume in made]}
+
+
+@route("POST", "images/deprecate")
+def deprecate_image(body: dict[str, Any]) -> Any:
+    image = _backend().amis.get(body["image_id"])
+    if image is None:
+        raise ControlError(f"unknown image {body['image_id']}")
+    image._deprecated_from = utcnow()
+    return {}

@@ -1,0 +1,87 @@
+"""Images: what can be launched, deprecation, disabling, filters."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from ec2_help import amazon_linux, launch, refused, specification, tags_of
+
+
+@pytest.fixture
+def ec2(client):
+    return client("ec2")
+
+
+@pytest.fixture
+def own_image(emulator, ec2):
+    (snapshot_id,) = emulator.control("POST", "snapshots", snapshots=[{"volume_size": 12}])["snapshot_ids"]
+    mapping = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot_id}}
+    return ec2.register_image(
+        Name="ours-1", RootDeviceName="/dev/xvda", BlockDeviceMappings=[mapping], Architecture="arm64",
+        VirtualizationType="hvm", TagSpecifications=specification("image", {"a": "1"}),
+    )["ImageId"]  # fmt: skip
+
+
+def _ids(ec2, **parameters):
+    return {image["ImageId"] for image in ec2.describe_images(**parameters)["Images"]}
+
+
+def test_an_unknown_image_is_not_launched(ec2):
+    with refused("InvalidAMIID.NotFound", "The image id '[ami-0123456789abcdef0]' does not exist"):
+        launch(ec2, ImageId="ami-0123456789abcdef0")
+    assert ec2.describe_instances()["Reservations"] == []
+    with refused("InvalidAMIID.NotFound"):
+        ec2.describe_images(ImageIds=["ami-0123456789abcdef0"])
+
+
+def test_a_disabled_or_deregistered_image_is_not_launched(ec2, own_image):
+    launch(ec2, ImageId=own_image)
+    ec2.disable_image(ImageId=own_image)
+    with refused("InvalidAMIID.Unavailable"):
+        launch(ec2, ImageId=own_image)
+    ec2.enable_image(ImageId=own_image)
+    launch(ec2, ImageId=own_image)
+    ec2.deregister_image(ImageId=own_image)
+    with refused("InvalidAMIID.Unavailable"):
+        launch(ec2, ImageId=own_image)
+
+
+def test_a_registered_image_says_what_it_consists_of(ec2, own_image):
+    (image,) = ec2.describe_images(ImageIds=[own_image])["Images"]
+    (mapping,) = image["BlockDeviceMappings"]
+    assert (mapping["Ebs"]["VolumeSize"], image["Architecture"], image["RootDeviceName"]) == (12, "arm64", "/dev/xvda")
+    by_snapshot = [{"Name": "block-device-mapping.snapshot-id", "Values": [mapping["Ebs"]["SnapshotId"]]}]
+    assert _ids(ec2, Filters=by_snapshot) == {own_image}
+    assert tags_of(image) == {"a": "1"}
+
+
+def test_deprecated_images_are_shown_to_their_owner_or_on_request(emulator, ec2, own_image):
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    ec2.enable_image_deprecation(ImageId=own_image, DeprecateAt=yesterday)
+    foreign = amazon_linux(ec2)
+    emulator.control("POST", "images/deprecate", image_id=foreign)
+    by_id = [{"Name": "image-id", "Values": [own_image, foreign]}]
+    assert _ids(ec2, Filters=by_id) == {own_image}
+    assert _ids(ec2, Filters=by_id, IncludeDeprecated=True) == {own_image, foreign}
+    (image,) = ec2.describe_images(ImageIds=[own_image])["Images"]
+    assert image["DeprecationTime"].startswith(yesterday.strftime("%Y-%m-%dT%H:%M"))
+    ec2.disable_image_deprecation(ImageId=own_image)
+    assert "DeprecationTime" not in ec2.describe_images(ImageIds=[own_image])["Images"][0]
+
+
+def test_disabled_images_are_shown_on_request(ec2, own_image):
+    ec2.disable_image(ImageId=own_image)
+    by_id = [{"Name": "image-id", "Values": [own_image]}]
+    assert _ids(ec2, Filters=by_id) == set()
+    assert _ids(ec2, Filters=by_id, IncludeDisabled=True) == {own_image}
+    assert ec2.describe_images(ImageIds=[own_image], IncludeDisabled=True)["Images"][0]["State"] == "disabled"
+
+
+def test_the_broad_name_pattern_matches_more_than_amazon_linux(ec2):
+    """AMI-4: the emulator knows the images that made the third incident."""
+    broad = [{"Name": "name", "Values": ["al2023-ami-*-x86_64"]}]
+    narrow = [{"Name": "name", "Values": ["al2023-ami-2023.*-x86_64"]}]
+    everything = ec2.describe_images(Owners=["amazon"], Filters=broad)["Images"]
+    assert any("-ecs-" in image["Name"] for image in everything)
+    right = ec2.describe_images(Owners=["amazon"], Filters=narrow)["Images"]
+    assert right and not any("-ecs-" in image["Name"] for image in right)
+    assert _ids(ec2, Owners=["self"], Filters=broad) == set()

@@ -1,0 +1,193 @@
+"""MaxResults, NextToken and filters of the Describe calls (EBS-7)."""
+
+import base64
+import json
+import time
+
+import pytest
+from ec2_help import launch, refused, specification, tag_list, tags_of, volumes_by_device
+
+
+@pytest.fixture
+def ec2(client):
+    return client("ec2")
+
+
+def _pages(call, key, **parameters):
+    pages, token = [], {}
+    while True:
+        answer = call(**parameters, **token)
+        pages.append(answer[key])
+        if not answer.get("NextToken"):
+            return pages
+        token = {"NextToken": answer["NextToken"]}
+
+
+def test_volumes_come_in_pages(emulator, ec2):
+    ids = emulator.control("POST", "volumes", count=12)["volume_ids"]
+    pages = _pages(ec2.describe_volumes, "Volumes", MaxResults=5)
+    assert [len(page) for page in pages] == [5, 5, 2]
+    assert sorted(v["VolumeId"] for page in pages for v in page) == sorted(ids)
+    assert len(ec2.describe_volumes()["Volumes"]) == 12
+
+
+def test_snapshots_come_in_pages_and_a_deletion_between_two_skips_none(emulator, ec2):
+    ids = emulator.control("POST", "snapshots", snapshots=[{}] * 13)["snapshot_ids"]
+    first = ec2.describe_snapshots(OwnerIds=["self"], MaxResults=5)
+    last_seen = first["Snapshots"][-1]["SnapshotId"]
+    ec2.delete_snapshot(SnapshotId=last_seen)
+    rest = _pages(
+        lambda **p: ec2.describe_snapshots(**({"NextToken": first["NextToken"]} | p)),
+        "Snapshots", OwnerIds=["self"], MaxResults=5,
+    )  # fmt: skip
+    seen = [s["SnapshotId"] for page in [first["Snapshots"], *rest] for s in page]
+    assert sorted(seen) == sorted(ids)
+
+
+def test_instances_come_in_pages_within_a_reservation(ec2):
+    ids = launch(ec2, count=7)
+    pages = _pages(ec2.describe_instances, "Reservations", MaxResults=5)
+    assert [sum(len(r["Instances"]) for r in page) for page in pages] == [5, 2]
+    assert sorted(i["InstanceId"] for page in pages for r in page for i in r["Instances"]) == sorted(ids)
+
+
+def test_images_come_in_pages(ec2):
+    pages = _pages(ec2.describe_images, "Images", Owners=["amazon"], MaxResults=500)
+    assert all(len(page) == 500 for page in pages[:-1]) and len(pages) > 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "lowest", "highest"),
+    [("describe_volumes", 5, 500), ("describe_snapshots", 5, 1000), ("describe_instances", 5, 1000)],
+)
+def test_max_results_has_bounds(ec2, operation, lowest, highest):
+    call = getattr(ec2, operation)
+    words = f"Value ( {lowest - 1} ) for parameter maxResults is invalid. Expecting a value greater than {lowest}."
+    with refused("InvalidParameterValue", words):
+        call(MaxResults=lowest - 1)
+    with refused("InvalidParameterValue", "for parameter maxResults is invalid"):
+        call(MaxResults=highest + 1)
+    call(MaxResults=lowest)
+    call(MaxResults=highest)
+
+
+def test_max_results_is_not_for_given_ids(emulator, ec2):
+    (volume_id,) = emulator.control("POST", "volumes", count=1)["volume_ids"]
+    (snapshot_id,) = emulator.control("POST", "snapshots", snapshots=[{}])["snapshot_ids"]
+    (instance_id,) = launch(ec2)
+    with refused("InvalidParameterCombination", "The parameter volumeSet cannot be used with the parameter maxResults"):
+        ec2.describe_volumes(VolumeIds=[volume_id], MaxResults=5)
+    with refused("InvalidParameterCombination", "snapshotSet"):
+        ec2.describe_snapshots(SnapshotIds=[snapshot_id], MaxResults=5)
+    with refused("InvalidParameterCombination", "instancesSet"):
+        ec2.describe_instances(InstanceIds=[instance_id], MaxResults=5)
+
+
+def test_a_token_must_be_one_that_was_given_for_this_call(emulator, ec2):
+    emulator.control("POST", "volumes", count=6)
+    for token in ("nonsense", "5", base64.b64encode(json.dumps(["DescribeSnapshots", "x"]).encode()).decode()):
+        with refused("InvalidParameterValue", "The token is invalid."):
+            ec2.describe_volumes(MaxResults=5, NextToken=token)
+
+
+def test_at_most_200_filter_values(emulator, ec2):
+    ids = emulator.control("POST", "volumes", count=201)["volume_ids"]
+    words = "The maximum number of filter values specified on a single call is 200"
+    for call in (ec2.describe_volumes, ec2.describe_snapshots, ec2.describe_instances):
+        with refused("FilterLimitExceeded", words):
+            call(Filters=[{"Name": "tag-key", "Values": ids}])
+    found = ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": ids[:200]}])["Volumes"]
+    assert {v["VolumeId"] for v in found} == set(ids[:200])
+    with refused("FilterLimitExceeded", "255"):
+        ec2.describe_volumes(Filters=[{"Name": "tag:a", "Values": ["v" * 256]}])
+
+
+def test_unknown_filters_are_refused_even_when_there_is_nothing(ec2):
+    for call in (ec2.describe_volumes, ec2.describe_snapshots, ec2.describe_instances, ec2.describe_images):
+        with refused("InvalidParameterValue", "The filter 'colour' is invalid"):
+            call(Filters=[{"Name": "colour", "Values": ["red"]}])
+
+
+def test_volume_filters(ec2):
+    (instance_id,) = launch(ec2)
+    (root,) = volumes_by_device(ec2, instance_id).values()
+    tags = {"Backup": "daily-eu", "Name": "data*1"}
+    free = ec2.create_volume(
+        AvailabilityZone="eu-central-1b", Size=3, VolumeType="st1", TagSpecifications=specification("volume", tags)
+    )["VolumeId"]
+
+    def found(name, *values):
+        return {v["VolumeId"] for v in ec2.describe_volumes(Filters=[{"Name": name, "Values": list(values)}])["Volumes"]}
+
+    assert found("tag:Backup", "daily-eu") == {free} == found("tag:Backup", "other", "daily-*")
+    assert found("tag:Backup", "daily") == set() == found("tag:Backup", "DAILY-EU") == found("tag:backup", "daily-eu")
+    assert found("tag:Backup", "daily?eu") == {free} == found("tag:Backup", "daily-eu?")
+    assert found("tag:Name", r"data\*1") == {free} and found("tag:Backup", r"daily\*") == set()
+    assert found("tag:Backup", "*") == {free} == found("tag-key", "Backup") == found("tag-key", "Back*")
+    assert found("tag-key", "back*") == set() == found("tag:Missing", "*")
+    assert found("volume-id", free, "vol-0123456789abcdef0") == {free}
+    assert found("status", "available") == {free} and found("status", "in-use") == {root}
+    assert found("attachment.instance-id", instance_id) == {root}
+    assert found("attachment.instance-id", instance_id[:-1]) == set()
+    assert found("attachment.delete-on-termination", "true") == {root} == found("attachment.device", "/dev/xvda")
+    assert found("availability-zone", "eu-central-1b") == {free} == found("volume-type", "st1") == found("size", "3")
+    assert found("multi-attach-enabled", "false") == {free, root}
+    both = [{"Name": "status", "Values": ["available"]}, {"Name": "tag:Backup", "Values": ["none"]}]
+    assert ec2.describe_volumes(Filters=both)["Volumes"] == []
+
+
+def test_snapshot_filters(emulator, ec2):
+    old, new = emulator.control(
+        "POST",
+        "snapshots",
+        snapshots=[
+            {"volume_id": "vol-0aaaaaaaaaaaaaaaa", "start_time": "2024-02-03T04:05:06Z", "tags": {"plan": "daily"}},
+            {"volume_id": "vol-0bbbbbbbbbbbbbbbb", "state": "error", "description": "left over"},
+        ],
+    )["snapshot_ids"]
+
+    def found(name, *values):
+        answer = ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": name, "Values": list(values)}])
+        return {s["SnapshotId"] for s in answer["Snapshots"]}
+
+    assert found("volume-id", "vol-0aaaaaaaaaaaaaaaa") == {old} == found("tag:plan", "d*") == found("tag-key", "plan")
+    assert found("status", "completed") == {old} and found("status", "error", "pending") == {new}
+    assert found("snapshot-id", old, new) == {old, new} and found("description", "left*") == {new}
+    assert found("start-time", "2024-02-03T04:05:06.000Z") == {old} == found("start-time", "2024-02-*")
+
+
+def test_instance_filters(ec2):
+    running, stopped = launch(ec2, count=2)
+    ec2.stop_instances(InstanceIds=[stopped])
+    ec2.create_tags(Resources=[running], Tags=tag_list({"Name": "web-1"}))
+    root = volumes_by_device(ec2, running)["/dev/xvda"]
+    image = ec2.describe_instances(InstanceIds=[running])["Reservations"][0]["Instances"][0]["ImageId"]
+
+    def found(name, *values):
+        answer = ec2.describe_instances(Filters=[{"Name": name, "Values": list(values)}])
+        return {i["InstanceId"] for r in answer["Reservations"] for i in r["Instances"]}
+
+    assert found("instance-state-name", "running") == {running} and found("instance-state-name", "stop*") == {stopped}
+    assert found("instance-id", running) == {running} == found("tag:Name", "web-*") == found("tag-key", "Name")
+    assert found("image-id", image) == {running, stopped} and found("image-id", "ami-0123456789abcdef0") == set()
+    assert found("block-device-mapping.volume-id", root) == {running}
+    assert found("availability-zone", "*") == {running, stopped}
+
+
+def test_unknown_instances_are_named(ec2):
+    with refused("InvalidInstanceID.NotFound", "The instance IDs 'i-0123456789abcdef0, i-0123456789abcdef1' do not"):
+        ec2.describe_instances(InstanceIds=["i-0123456789abcdef0", "i-0123456789abcdef1"])
+    with refused("InvalidVolume.NotFound", "The volume 'vol-0123456789abcdef0' does not exist."):
+        ec2.describe_volumes(VolumeIds=["vol-0123456789abcdef0"])
+
+
+def test_5000_tagged_volumes_are_read_in_seconds(emulator, ec2):
+    """moto takes 93 s."""
+    tags = {f"tag{n}": "value" for n in range(5)}
+    emulator.control("POST", "volumes", count=5000, tags=tags | {"Backup": "true"})
+    started = time.monotonic()
+    filters = [{"Name": "tag:Backup", "Values": ["true"]}]
+    pages = _pages(ec2.describe_volumes, "Volumes", MaxResults=500, Filters=filters)
+    assert sum(len(page) for page in pages) == 5000
+    assert tags_of(pages[9][499]) == tags | {"Backup": "true"}
+    assert time.monotonic() - started < 20
