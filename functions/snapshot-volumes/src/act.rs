@@ -1,0 +1,164 @@
+//! Carries out one action.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{
+    CopyTagsFromSource, InstanceSpecification, ResourceType, Tag, TagSpecification,
+};
+use guardrails::aws::{self, ApiError, ErrorKind};
+use guardrails::guardrail::Acted;
+use guardrails::tags;
+
+use crate::decide::{Action, Create, Delete, Target};
+
+/// Carries out `action`; `run` tells the sets of this invocation from another's.
+pub(crate) async fn act(ec2: &Client, action: &Action, run: &str) -> Acted {
+    match action {
+        Action::Create(create) => match &create.target {
+            Target::Volume => one(ec2, create).await,
+            Target::Set {
+                instance,
+                exclude_boot,
+                exclude,
+            } => set(ec2, create, instance, *exclude_boot, exclude, run).await,
+        },
+        Action::Delete(delete) => remove(ec2, delete).await,
+    }
+}
+
+fn specification(tags: impl IntoIterator<Item = (String, String)>) -> TagSpecification {
+    let tags = tags
+        .into_iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect();
+    TagSpecification::builder()
+        .resource_type(ResourceType::Snapshot)
+        .set_tags(Some(tags))
+        .build()
+}
+
+async fn one(ec2: &Client, create: &Create) -> Acted {
+    let Some(member) = create.members.first() else {
+        return Acted::Skipped("no volume".to_owned());
+    };
+    let answer = ec2
+        .create_snapshot()
+        .volume_id(&member.volume)
+        .description(&create.description)
+        .tag_specifications(specification(create.tags.clone()))
+        .customize()
+        .config_override(aws::once())
+        .send()
+        .await;
+    match answer {
+        Ok(snapshot) => Acted::Done(snapshot.snapshot_id),
+        Err(error) => not_made(ApiError::of("ec2:CreateSnapshot", &error)),
+    }
+}
+
+async fn set(
+    ec2: &Client,
+    create: &Create,
+    instance: &str,
+    exclude_boot: bool,
+    exclude: &[String],
+    run: &str,
+) -> Acted {
+    // No set id is returned (EBS-2), so the set gets one of ours.
+    let run = run.split('-').next().unwrap_or(run);
+    let set = (tags::SET.to_owned(), format!("{instance}-{run}"));
+    let answer = ec2
+        .create_snapshots()
+        .instance_specification(
+            InstanceSpecification::builder()
+                .instance_id(instance)
+                .exclude_boot_volume(exclude_boot)
+                .set_exclude_data_volume_ids((!exclude.is_empty()).then(|| exclude.to_vec()))
+                .build(),
+        )
+        .description(&create.description)
+        .copy_tags_from_source(CopyTagsFromSource::Volume)
+        .tag_specifications(specification(create.tags.iter().cloned().chain([set])))
+        .customize()
+        .config_override(aws::once())
+        .send()
+        .await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return not_made(ApiError::of("ec2:CreateSnapshots", &error)),
+    };
+    let mut made = Vec::new();
+    let mut uninvited = Vec::new();
+    for snapshot in answer.snapshots() {
+        let (Some(id), Some(volume)) = (snapshot.snapshot_id(), snapshot.volume_id()) else {
+            continue;
+        };
+        if create.members.iter().any(|member| member.volume == volume) {
+            made.push(format!("{id} of {volume}"));
+        } else {
+            uninvited.push((id.to_owned(), volume.to_owned()));
+        }
+    }
+    // A volume attached since we looked is in the set though no plan asked for it. Its snapshot
+    // doesn't list it (see the tag VOLUMES), so nobody would prune it later.
+    for (id, volume) in uninvited {
+        let outcome = match ec2.delete_snapshot().snapshot_id(&id).send().await {
+            Ok(_) => "deleted again".to_owned(),
+            Err(error) => ApiError::of("ec2:DeleteSnapshot", &error).to_string(),
+        };
+        made.push(format!("{id} of {volume}, attached meanwhile: {outcome}"));
+    }
+    Acted::Done(Some(made.join(", ")))
+}
+
+/// What a refused creation means. All codes here say that nothing was made.
+fn not_made(error: ApiError) -> Acted {
+    let why = match error.code.as_str() {
+        // EBS-5
+        "SnapshotCreationPerVolumeRateExceeded" => {
+            "another snapshot of the volume was started less than 15 seconds ago, so somebody has just made one; the next sweep looks again"
+        }
+        "ConcurrentSnapshotLimitExceeded" => {
+            "as many snapshots of the volume are pending as AWS allows; the next sweep tries again"
+        }
+        "IncorrectState" | "IncorrectInstanceState" => {
+            "the volume or its instance is in no state for a snapshot now; the next sweep looks again"
+        }
+        _ if error.is_not_found() => "gone meanwhile",
+        _ => return Acted::Failed(error),
+    };
+    Acted::Skipped(format!("{why} ({})", error.code))
+}
+
+async fn remove(ec2: &Client, delete: &Delete) -> Acted {
+    let answer = ec2
+        .delete_snapshot()
+        .snapshot_id(&delete.snapshot)
+        .send()
+        .await;
+    match answer {
+        Ok(_) => Acted::Done(None),
+        Err(error) => not_removed(ApiError::of("ec2:DeleteSnapshot", &error)),
+    }
+}
+
+/// What a refused deletion means: a snapshot that something relies on stays (EBS-8).
+fn not_removed(error: ApiError) -> Acted {
+    if error.is_not_found() {
+        return Acted::Done(Some("already gone".to_owned()));
+    }
+    let refused = error.kind == ErrorKind::Refused;
+    let says = |word: &str| error.message.to_lowercase().contains(word);
+    let why = if error.code == "InvalidSnapshot.InUse" {
+        "in use by an AMI or fast snapshot restore"
+    } else if refused && says("locked") {
+        "locked"
+    } else if refused && says("aws backup") {
+        "managed by AWS Backup"
+    } else {
+        return Acted::Failed(error);
+    };
+    Acted::Skipped(format!(
+        "kept, {why}: {}; tried again at the next sweep",
+        error.message
+    ))
+}

@@ -1,0 +1,586 @@
+//! The section `snapshot-volumes` of the policy document.
+
+use std::collections::BTreeSet;
+
+use guardrails::policy::{Mode, Section};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Zoned};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::facts::{Facts, Volume};
+use crate::slots::{Schedule, Zone};
+
+/// Which volumes are snapshotted when, and what is kept.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// enforce (the default): do it; observe: change nothing, report what would be done.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The plans. A volume selected by several gets each plan's snapshots.
+    #[schemars(with = "Vec<RawPlan>", length(min = 1))]
+    pub plans: Plans,
+    /// How long after its last snapshot the snapshots of a volume that no longer exists are kept,
+    /// e.g. `365d`. Left out: for ever.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub orphans_after: Option<Age>,
+    /// When a run deletes nothing, because it would delete too much.
+    #[serde(default)]
+    pub brake: Brake,
+}
+
+impl Section for Policy {
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+impl Policy {
+    /// The plan of that name.
+    #[must_use]
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        self.plans.0.iter().find(|plan| plan.name == name)
+    }
+
+    /// Whether any plan leaves out boot volumes, so that root devices must be known.
+    #[must_use]
+    pub fn needs_boot(&self) -> bool {
+        self.plans.0.iter().any(|plan| plan.exclude.boot)
+    }
+}
+
+/// One or more plans with names of their own.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<Plan>")]
+pub struct Plans(pub Vec<Plan>);
+
+impl TryFrom<Vec<Plan>> for Plans {
+    type Error = String;
+
+    fn try_from(plans: Vec<Plan>) -> Result<Self, String> {
+        if plans.is_empty() {
+            return Err(
+                "no plan; to stop snapshots set `mode: observe` or disable the sweep".to_owned(),
+            );
+        }
+        let mut names = BTreeSet::new();
+        match plans.iter().find(|plan| !names.insert(&plan.name)) {
+            Some(plan) => Err(format!(
+                "two plans are named \"{}\"; a plan's snapshots carry its name, so each needs its own",
+                plan.name
+            )),
+            None => Ok(Self(plans)),
+        }
+    }
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "RawPlan")]
+pub struct Plan {
+    /// Its name, as its snapshots carry it.
+    pub name: String,
+    /// Which volumes it selects.
+    pub select: Select,
+    /// Which of these it leaves out.
+    pub exclude: Exclude,
+    /// When its slots are.
+    pub schedule: Schedule,
+    /// The zone of the schedule and of the days, weeks and months in `keep`.
+    pub timezone: Zone,
+    /// What is kept.
+    pub keep: Keep,
+    /// How long after its time a completed snapshot may be missing before it is told.
+    pub grace: Age,
+}
+
+impl Plan {
+    /// Whether it selects `volume`. A volume of which nobody can tell whether it is a boot volume,
+    /// because its instance is gone in between, isn't selected where that matters.
+    #[must_use]
+    pub fn selects(&self, volume: &Volume, facts: &Facts) -> bool {
+        let selected = match &self.select {
+            Select::All => true,
+            Select::Tag(matching) => matching.matches(volume),
+        };
+        let excluded = self
+            .exclude
+            .tag
+            .as_ref()
+            .is_some_and(|tag| tag.matches(volume))
+            || (self.exclude.boot && may_be_boot(volume, facts));
+        selected && !excluded
+    }
+
+    /// The slot that holds now.
+    #[must_use]
+    pub fn slot_at(&self, now: Timestamp) -> Option<Zoned> {
+        self.schedule.slot_at(&self.timezone, now)
+    }
+}
+
+fn may_be_boot(volume: &Volume, facts: &Facts) -> bool {
+    volume.attachments.iter().any(|attachment| {
+        facts
+            .instances
+            .get(&attachment.instance)
+            .is_none_or(|instance| instance.root_device.as_deref() == Some(&attachment.device))
+    })
+}
+
+/// A plan as it is written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Plan")]
+pub struct RawPlan {
+    /// The plan's name: its snapshots carry it. Lower case letters, digits and dashes.
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9-]{0,39}$"))]
+    name: String,
+    /// Which volumes: by a tag, or `all: true`.
+    select: RawSelect,
+    /// Which of these not: by a tag, or `boot: true` for root volumes.
+    #[serde(default)]
+    exclude: RawExclude,
+    /// Cron expression: minute, hour, day of month, month, day of week.
+    #[schemars(with = "String")]
+    schedule: Schedule,
+    /// IANA time zone of the schedule and of `keep`. Default UTC.
+    #[serde(default = "utc")]
+    #[schemars(with = "String")]
+    timezone: Zone,
+    /// What is kept of each volume's snapshots.
+    keep: Keep,
+    /// How long after its time a completed snapshot may be missing before you are told, e.g. `6h`
+    /// (the default) or `2d`.
+    #[serde(default = "Age::default_grace")]
+    #[schemars(with = "String")]
+    grace: Age,
+}
+
+fn utc() -> Zone {
+    Zone::UTC
+}
+
+impl TryFrom<RawPlan> for Plan {
+    type Error = String;
+
+    fn try_from(raw: RawPlan) -> Result<Self, String> {
+        let named = !raw.name.is_empty()
+            && raw.name.len() <= 40
+            && !raw.name.starts_with('-')
+            && raw
+                .name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if !named {
+            return Err(format!(
+                "plan name \"{}\": expected 1 to 40 lower case letters, digits and dashes",
+                raw.name
+            ));
+        }
+        Ok(Self {
+            select: Select::try_from(raw.select)?,
+            exclude: Exclude::try_from(raw.exclude)?,
+            name: raw.name,
+            schedule: raw.schedule,
+            timezone: raw.timezone,
+            keep: raw.keep.checked()?,
+            grace: raw.grace,
+        })
+    }
+}
+
+/// Which volumes a plan selects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Select {
+    /// Every volume.
+    All,
+    /// Those with a tag.
+    Tag(TagMatch),
+}
+
+/// A tag, with one of some values or any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TagMatch {
+    /// The tag's key.
+    pub tag: String,
+    /// The values; none means any.
+    pub values: Option<Vec<String>>,
+}
+
+impl TagMatch {
+    fn matches(&self, volume: &Volume) -> bool {
+        volume.tag(&self.tag).is_some_and(|value| {
+            self.values
+                .as_ref()
+                .is_none_or(|values| values.iter().any(|wanted| wanted == value))
+        })
+    }
+
+    fn checked(
+        key: &str,
+        tag: Option<String>,
+        values: Option<Vec<String>>,
+    ) -> Result<Option<Self>, String> {
+        match (tag, values) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(format!("{key}: `values` without `tag`")),
+            (Some(tag), _) if tag.is_empty() => Err(format!("{key}: `tag` is empty")),
+            (Some(_), Some(values)) if values.is_empty() => Err(format!(
+                "{key}: `values` is empty; leave it out to match any value"
+            )),
+            (Some(tag), values) => Ok(Some(Self { tag, values })),
+        }
+    }
+}
+
+/// Which volumes: exactly one of `tag` and `all`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Select")]
+struct RawSelect {
+    /// The key of the tag that selects.
+    tag: Option<String>,
+    /// The values that select; left out: any.
+    values: Option<Vec<String>>,
+    /// Every volume.
+    #[serde(default)]
+    all: bool,
+}
+
+impl TryFrom<RawSelect> for Select {
+    type Error = String;
+
+    fn try_from(raw: RawSelect) -> Result<Self, String> {
+        match (TagMatch::checked("select", raw.tag, raw.values)?, raw.all) {
+            (Some(tag), false) => Ok(Self::Tag(tag)),
+            (None, true) => Ok(Self::All),
+            _ => Err("select: expected either `tag` (and `values`) or `all: true`".to_owned()),
+        }
+    }
+}
+
+/// Which selected volumes a plan leaves out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Exclude {
+    /// Those with a tag.
+    pub tag: Option<TagMatch>,
+    /// Root volumes of instances.
+    pub boot: bool,
+}
+
+/// Which volumes not.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "Exclude")]
+struct RawExclude {
+    /// The key of the tag that excludes.
+    tag: Option<String>,
+    /// The values that exclude; left out: any.
+    values: Option<Vec<String>>,
+    /// Root volumes of instances.
+    boot: bool,
+}
+
+impl TryFrom<RawExclude> for Exclude {
+    type Error = String;
+
+    fn try_from(raw: RawExclude) -> Result<Self, String> {
+        Ok(Self {
+            tag: TagMatch::checked("exclude", raw.tag, raw.values)?,
+            boot: raw.boot,
+        })
+    }
+}
+
+/// What is kept, with restic's meanings. A snapshot stays when any rule keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Keep {
+    /// The newest so many.
+    pub last: u32,
+    /// The newest of each of the latest so many hours that have one.
+    pub hourly: u32,
+    /// The same with days.
+    pub daily: u32,
+    /// The same with weeks (ISO, from Monday).
+    pub weekly: u32,
+    /// The same with months.
+    pub monthly: u32,
+    /// The same with years.
+    pub yearly: u32,
+    /// All that are not older than this before the newest, e.g. `14d`, `2w`, `1mo`, `1y`.
+    #[schemars(with = "Option<String>")]
+    pub within: Option<Within>,
+}
+
+impl Keep {
+    /// Without any rule all but the newest would be deleted, which nobody means.
+    fn checked(self) -> Result<Self, String> {
+        if self == Self::default() {
+            return Err(
+                "keep: expected at least one of last, hourly, daily, weekly, monthly, yearly, within"
+                    .to_owned(),
+            );
+        }
+        Ok(self)
+    }
+}
+
+/// A calendar span back from the newest snapshot.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Within(SpanText);
+
+/// A span with the text that it was written as; spans themselves don't compare.
+#[derive(Debug, Clone)]
+struct SpanText {
+    text: String,
+    span: Span,
+}
+
+impl PartialEq for SpanText {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+fn positive_span(text: String) -> Result<SpanText, String> {
+    match text.parse::<Span>() {
+        Ok(span) if span.is_positive() => Ok(SpanText { text, span }),
+        _ => Err(format!(
+            "\"{text}\" is no length of time; expected a number with a unit, such as 6h, 35m, 14d or 2w"
+        )),
+    }
+}
+
+impl Within {
+    /// So long before `newest`.
+    #[must_use]
+    pub fn before(&self, newest: &Zoned) -> Option<Timestamp> {
+        newest
+            .checked_sub(self.0.span)
+            .ok()
+            .map(|at| at.timestamp())
+    }
+}
+
+impl TryFrom<String> for Within {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        positive_span(text).map(Self)
+    }
+}
+
+/// A length of time; a day is 24 hours, a week seven of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Age(SignedDuration);
+
+impl Age {
+    fn default_grace() -> Self {
+        Self(SignedDuration::from_hours(6))
+    }
+
+    /// So long after `instant`; never, where that is out of range.
+    #[must_use]
+    pub fn after(self, instant: Timestamp) -> Timestamp {
+        instant.checked_add(self.0).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl std::fmt::Display for Age {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl TryFrom<String> for Age {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let SpanText { text, span } = positive_span(text)?;
+        span.to_duration(SpanRelativeTo::days_are_24_hours())
+            .map(Self)
+            .map_err(|_| {
+                format!(
+                    "\"{text}\": months and years have no fixed length here; write days or weeks"
+                )
+            })
+    }
+}
+
+/// A run that would delete more than `count` snapshots and more than `percent` of all that the
+/// guardrail owns deletes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Brake {
+    /// So many may always be deleted.
+    pub count: u64,
+    /// And this share of all, in percent. 100 takes the brake off.
+    #[serde(deserialize_with = "percent")]
+    #[schemars(range(max = 100))]
+    pub percent: u64,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Self {
+            count: 20,
+            percent: 33,
+        }
+    }
+}
+
+impl Brake {
+    /// Whether deleting `doomed` of `owned` is too much.
+    #[must_use]
+    pub fn holds(self, doomed: usize, owned: usize) -> bool {
+        let (doomed, owned) = (doomed as u64, owned as u64);
+        doomed > self.count && doomed * 100 > owned * self.percent
+    }
+}
+
+fn percent<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    if number > 100 {
+        return Err(serde::de::Error::custom(format!(
+            "expected 0 to 100, got {number}"
+        )));
+    }
+    Ok(number)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use guardrails::policy;
+
+    pub(crate) fn keep(yaml: &str) -> Keep {
+        parse(&format!(
+            "{{name: p, select: {{all: true}}, schedule: \"0 3 * * *\", keep: {yaml}}}"
+        ))
+        .unwrap()
+        .plans
+        .0
+        .remove(0)
+        .keep
+    }
+
+    pub(crate) fn within_days(days: i32) -> Within {
+        Within::try_from(format!("{days}d")).unwrap()
+    }
+
+    /// A policy with one plan.
+    pub(crate) fn parse(plan: &str) -> Result<Policy, policy::Mistake> {
+        policy::parse(
+            &format!("snapshot-volumes:\n  plans:\n    - {plan}\n"),
+            crate::NAME,
+        )
+    }
+
+    #[test]
+    fn the_built_in_document_holds_where_the_section_is_left_out() {
+        let built_in: Policy = policy::parse(policy::BUILT_IN, crate::NAME).unwrap();
+        let empty: Policy = policy::parse("", crate::NAME).unwrap();
+        assert_eq!(empty, built_in);
+        assert_eq!(built_in.brake, Brake::default());
+        assert_eq!(built_in.plans.0[0].grace, Age::default_grace());
+        assert!(policy::BUILT_IN.len() < 4_096, "fits a standard parameter");
+    }
+
+    #[test]
+    fn the_sections_name_is_known() {
+        assert!(policy::SECTIONS.contains(&crate::NAME));
+    }
+
+    #[test]
+    fn a_section_without_plans_is_refused() {
+        let mistake = policy::parse::<Policy>("snapshot-volumes:\n  mode: observe\n", crate::NAME);
+        let mistake = mistake.unwrap_err().to_string();
+        assert!(mistake.contains("missing field `plans`"), "{mistake}");
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_path_and_line() {
+        let plan = |change: &str| {
+            let mut keys = vec![
+                ("name", "p"),
+                ("select", "{all: true}"),
+                ("schedule", "\"0 3 * * *\""),
+                ("keep", "{last: 1}"),
+            ];
+            let (key, value) = change.split_once(": ").unwrap();
+            keys.retain(|(have, _)| *have != key);
+            keys.push((key, value));
+            let keys: Vec<_> = keys.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+            parse(&format!("{{{}}}", keys.join(", "))).map_err(|mistake| mistake.to_string())
+        };
+        for (change, expected) in [
+            ("schedule: \"0 25 * * *\"", "not a cron expression"),
+            ("schedule: \"0 3 30 2 *\"", "never comes"),
+            ("timezone: Europe/Bonn", "no IANA time zone"),
+            ("keep: {}", "keep: expected at least one of"),
+            ("keep: {daily: seven}", "plans[0].keep.daily (line 3): "),
+            ("keep: {daily: -1}", "plans[0].keep.daily (line 3): "),
+            ("keep: {dayly: 1}", "unknown field `dayly`"),
+            ("keep: {within: soon}", "is no length of time"),
+            ("grace: 0h", "is no length of time"),
+            ("grace: 1mo", "no fixed length"),
+            ("grace: -3h", "is no length of time"),
+            ("select: {}", "either `tag`"),
+            ("select: {tag: a, all: true}", "either `tag`"),
+            ("select: {values: [a]}", "`values` without `tag`"),
+            ("select: {tag: a, values: []}", "`values` is empty"),
+            ("select: {tag: \"\"}", "`tag` is empty"),
+            ("exclude: {values: [a]}", "exclude: `values` without `tag`"),
+            ("name: Täglich", "plan name \"Täglich\""),
+            ("name: \"\"", "plan name \"\""),
+        ] {
+            let mistake = plan(change).expect_err(change);
+            assert!(
+                mistake.contains(expected)
+                    && mistake.contains("snapshot-volumes.plans")
+                    && mistake.contains("(line "),
+                "{change}: {mistake}"
+            );
+        }
+        assert!(plan("grace: 90m").is_ok());
+    }
+
+    #[test]
+    fn two_plans_of_one_name_and_no_plan_are_refused() {
+        let plan = "{name: p, select: {all: true}, schedule: \"0 3 * * *\", keep: {last: 1}}";
+        let twice = parse(&format!("{plan}\n    - {plan}")).unwrap_err();
+        assert!(
+            twice.problem.contains("two plans are named \"p\""),
+            "{twice}"
+        );
+        let none: Result<Policy, _> = policy::parse("snapshot-volumes: {plans: []}", crate::NAME);
+        assert!(none.unwrap_err().problem.contains("no plan"));
+    }
+
+    #[test]
+    fn the_brake_takes_both_conditions() {
+        let brake = Brake::default();
+        for (doomed, owned, holds) in [
+            (20, 20, false),
+            (21, 63, true),
+            (21, 64, false),
+            (1_000, 3_100, false),
+            (1_000, 1_000, true),
+        ] {
+            assert_eq!(brake.holds(doomed, owned), holds, "{doomed} of {owned}");
+        }
+        let off = Brake {
+            count: 0,
+            percent: 100,
+        };
+        assert!(!off.holds(5, 5));
+        let too_much: Result<Policy, _> =
+            policy::parse("snapshot-volumes: {brake: {percent: 133}}", crate::NAME);
+        assert!(too_much.unwrap_err().to_string().contains("0 to 100"));
+    }
+}

@@ -1,0 +1,261 @@
+//! The SDK's configuration and its errors.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+pub use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// Longest a creation may take before its outcome counts as unknown.
+pub const CREATION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Configuration for reads and idempotent writes: the SDK's standard retry.
+pub async fn config() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(6))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(3))
+                .operation_attempt_timeout(Duration::from_secs(60))
+                .build(),
+        )
+        .load()
+        .await
+}
+
+/// What a creation without a client token is sent with: exactly once.
+///
+/// An `InternalError` or a timeout may have succeeded, and a repeat would make a second snapshot
+/// (EBS-1), so the SDK never repeats one. A throttled creation goes back into the runner's queue,
+/// which looks again before it tries again (see [`crate::runner`]).
+#[must_use]
+pub fn once() -> aws_sdk_ec2::config::Builder {
+    aws_sdk_ec2::config::Builder::new()
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(3))
+                .operation_timeout(CREATION_TIMEOUT)
+                .build(),
+        )
+}
+
+/// What an error says about the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Not carried out, because too many calls came: try again later (EBS-6).
+    Throttled,
+    /// Not carried out, because the function's role doesn't allow it.
+    Denied,
+    /// Not carried out, for the reason that the code names.
+    Refused,
+    /// No answer, or a server's failure: it may have been carried out (EBS-1).
+    Unknown,
+}
+
+/// An AWS call that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The call as IAM writes it, e.g. `ec2:CreateSnapshots`.
+    pub operation: &'static str,
+    /// AWS's error code, or a word for what kept the answer from coming.
+    pub code: String,
+    /// AWS's message.
+    pub message: String,
+    /// What it says about the call.
+    pub kind: ErrorKind,
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            operation,
+            code,
+            message,
+            kind,
+        } = self;
+        write!(f, "{operation} failed with {code}: {message}")?;
+        match kind {
+            ErrorKind::Throttled => f.write_str(" (throttled; the next sweep goes on)"),
+            ErrorKind::Denied => write!(
+                f,
+                " (allow {operation} in the function's role; template.yaml does, unless a service control policy or a permissions boundary denies it)"
+            ),
+            ErrorKind::Refused => Ok(()),
+            ErrorKind::Unknown => f.write_str(
+                " (it may have been carried out all the same; the next sweep looks before it acts)",
+            ),
+        }
+    }
+}
+
+impl StdError for ApiError {}
+
+/// Codes that mean "too many calls", in any of the services' spellings.
+const THROTTLED: &[&str] = &[
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "EC2ThrottledException",
+    "SlowDown",
+];
+
+/// Codes that mean "not allowed".
+const DENIED: &[&str] = &[
+    "UnauthorizedOperation",
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthorizationError",
+    "AuthFailure",
+];
+
+impl ApiError {
+    /// Reads the SDK's error of `operation`.
+    pub fn of<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let (code, message, kind) = match error {
+            SdkError::ServiceError(service) => {
+                let code = service.err().code().unwrap_or("NoErrorCode").to_owned();
+                let status = service.raw().status().as_u16();
+                let kind = if THROTTLED.contains(&code.as_str()) {
+                    ErrorKind::Throttled
+                } else if status >= 500 {
+                    ErrorKind::Unknown
+                } else if DENIED.contains(&code.as_str()) {
+                    ErrorKind::Denied
+                } else {
+                    ErrorKind::Refused
+                };
+                let message = service.err().message().unwrap_or("no message").to_owned();
+                (code, message, kind)
+            }
+            SdkError::ConstructionFailure(_) => (
+                "InvalidRequest".to_owned(),
+                DisplayErrorContext(error).to_string(),
+                ErrorKind::Refused,
+            ),
+            SdkError::TimeoutError(_) => (
+                "Timeout".to_owned(),
+                "no answer in time".to_owned(),
+                ErrorKind::Unknown,
+            ),
+            _ => (
+                "NoAnswer".to_owned(),
+                DisplayErrorContext(error).to_string(),
+                ErrorKind::Unknown,
+            ),
+        };
+        Self {
+            operation,
+            code,
+            message,
+            kind,
+        }
+    }
+
+    /// Whether the thing that the call named isn't there (any more): `Invalid….NotFound`.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.code.ends_with(".NotFound")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ec2::Client;
+    use aws_smithy_mocks::{MockResponseInterceptor, RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+
+    fn answer(status: u16, code: &str) -> HttpResponse {
+        HttpResponse::new(
+            StatusCode::try_from(status).unwrap(),
+            SdkBody::from(format!(
+                "<Response><Errors><Error><Code>{code}</Code><Message>says AWS</Message></Error></Errors><RequestID>1</RequestID></Response>"
+            )),
+        )
+    }
+
+    async fn failing(status: u16, code: &'static str) -> ApiError {
+        let rule = mock!(Client::delete_snapshot).then_http_response(move || answer(status, code));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&rule]);
+        let error = ec2.delete_snapshot().snapshot_id("snap-1").send().await;
+        ApiError::of("ec2:DeleteSnapshot", &error.unwrap_err())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_throttled_denied_refused_and_unknown_apart() {
+        for (status, code, kind) in [
+            (503, "RequestLimitExceeded", ErrorKind::Throttled),
+            (400, "Throttling", ErrorKind::Throttled),
+            (403, "UnauthorizedOperation", ErrorKind::Denied),
+            (400, "InvalidSnapshot.InUse", ErrorKind::Refused),
+            (500, "InternalError", ErrorKind::Unknown),
+            (503, "Unavailable", ErrorKind::Unknown),
+        ] {
+            let error = failing(status, code).await;
+            assert_eq!((error.code.as_str(), error.kind), (code, kind));
+        }
+        let gone = failing(400, "InvalidSnapshot.NotFound").await;
+        assert!(gone.is_not_found());
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_call_the_cause_and_the_next_step() {
+        let text = failing(403, "UnauthorizedOperation").await.to_string();
+        assert!(
+            text.starts_with(
+                "ec2:DeleteSnapshot failed with UnauthorizedOperation: says AWS (allow"
+            ),
+            "{text}"
+        );
+    }
+
+    /// A creation is sent once whatever AWS answers, a read is tried again: the difference that
+    /// keeps one night from making 4,000 snapshots of 1,000 volumes (EBS-1).
+    #[tokio::test(start_paused = true)]
+    async fn a_creation_is_never_repeated_by_the_sdk() {
+        for (status, code) in [(500, "InternalError"), (503, "RequestLimitExceeded")] {
+            let create =
+                mock!(Client::create_snapshot).then_http_response(move || answer(status, code));
+            let read =
+                mock!(Client::describe_volumes).then_http_response(move || answer(status, code));
+            let interceptor = MockResponseInterceptor::new()
+                .rule_mode(RuleMode::MatchAny)
+                .with_rule(&create)
+                .with_rule(&read);
+            let ec2 = Client::from_conf(
+                aws_sdk_ec2::Config::builder()
+                    .with_test_defaults()
+                    .region(aws_sdk_ec2::config::Region::from_static("eu-central-1"))
+                    .retry_config(RetryConfig::standard().with_max_attempts(4))
+                    .http_client(aws_smithy_mocks::create_mock_http_client())
+                    .interceptor(interceptor)
+                    .build(),
+            );
+            ec2.create_snapshot()
+                .volume_id("vol-1")
+                .customize()
+                .config_override(once())
+                .send()
+                .await
+                .unwrap_err();
+            assert_eq!(create.num_calls(), 1, "{code}");
+            ec2.describe_volumes().send().await.unwrap_err();
+            assert_eq!(read.num_calls(), 4, "{code}");
+        }
+    }
+}

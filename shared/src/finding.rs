@@ -1,0 +1,182 @@
+//! Findings: what stands against the policy. Each is told once when it appears or changes and
+//! once when it is cured; what was told is remembered in a tag on the resource that it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::tags;
+
+/// A kind of finding: what all findings of the kind have in common.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// Short name; the tag key is `ec2-guardrails:told-<name>`.
+    pub name: &'static str,
+    /// What one resource is that has it, for a subject: `volume without a fresh snapshot`.
+    pub one: &'static str,
+    /// The same of several.
+    pub many: &'static str,
+    /// What is true again once it is cured: `has a fresh snapshot again`.
+    pub cured: &'static str,
+    /// What a person does about it, and how to undo what was done.
+    pub next: &'static str,
+}
+
+impl Kind {
+    /// The tag that remembers what was told.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        format!("{}{}", tags::TOLD_PREFIX, self.name)
+    }
+}
+
+fn name_of<S: serde::Serializer>(kind: &&'static Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name)
+}
+
+/// Something that stands against the policy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// The resource that it is about, and that remembers it: an EC2 resource id.
+    pub resource: String,
+    /// Its kind.
+    #[serde(serialize_with = "name_of")]
+    pub kind: &'static Kind,
+    /// What is told again when it changes: the tag's value, cut to a tag's length.
+    pub state: String,
+    /// What a person reads: what it is, and why.
+    pub text: String,
+}
+
+/// What a resource's tags remember of an earlier telling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The resource.
+    pub resource: String,
+    /// The kind.
+    pub kind: &'static Kind,
+    /// The state that was told.
+    pub state: String,
+}
+
+/// What a person doesn't know yet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News<'a> {
+    /// New, or not as it was told.
+    Stands(&'a Finding),
+    /// No longer so.
+    Cured(&'a Told),
+}
+
+impl News<'_> {
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static Kind {
+        match self {
+            Self::Stands(finding) => finding.kind,
+            Self::Cured(told) => told.kind,
+        }
+    }
+
+    /// The resource.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        match self {
+            Self::Stands(finding) => &finding.resource,
+            Self::Cured(told) => &told.resource,
+        }
+    }
+
+    /// What a person reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Stands(finding) => finding.text.clone(),
+            Self::Cured(told) => format!("{} {}", told.resource, told.kind.cured),
+        }
+    }
+}
+
+/// Compares what stands with what was told.
+#[must_use]
+pub fn news<'a>(findings: &'a [Finding], told: &'a [Told]) -> Vec<News<'a>> {
+    let remembered: BTreeMap<(&str, &str), &str> = told
+        .iter()
+        .map(|t| ((t.resource.as_str(), t.kind.name), t.state.as_str()))
+        .collect();
+    let standing: BTreeSet<(&str, &str)> = findings
+        .iter()
+        .map(|f| (f.resource.as_str(), f.kind.name))
+        .collect();
+    let appeared = findings
+        .iter()
+        .filter(|f| {
+            remembered.get(&(f.resource.as_str(), f.kind.name))
+                != Some(&tags::clip(&f.state).as_str())
+        })
+        .map(News::Stands);
+    let cured = told
+        .iter()
+        .filter(|t| !standing.contains(&(t.resource.as_str(), t.kind.name)))
+        .map(News::Cured);
+    appeared.chain(cured).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static STALE: Kind = Kind {
+        name: "stale",
+        one: "volume without a fresh snapshot",
+        many: "volumes without a fresh snapshot",
+        cured: "has a fresh snapshot again",
+        next: "look",
+    };
+
+    fn finding(resource: &str, state: &str) -> Finding {
+        Finding {
+            resource: resource.to_owned(),
+            kind: &STALE,
+            state: state.to_owned(),
+            text: format!("{resource} is stale"),
+        }
+    }
+
+    fn told(resource: &str, state: &str) -> Told {
+        Told {
+            resource: resource.to_owned(),
+            kind: &STALE,
+            state: state.to_owned(),
+        }
+    }
+
+    #[test]
+    fn tells_what_is_new_changed_or_cured_and_nothing_twice() {
+        let long = "x".repeat(400);
+        let findings = [
+            finding("vol-new", "a"),
+            finding("vol-same", "a"),
+            finding("vol-changed", "b"),
+            finding("vol-long", &long),
+        ];
+        let before = [
+            told("vol-same", "a"),
+            told("vol-changed", "a"),
+            told("vol-cured", "a"),
+            told("vol-long", &tags::clip(&long)),
+        ];
+        let news: Vec<(String, bool)> = news(&findings, &before)
+            .iter()
+            .map(|n| (n.resource().to_owned(), matches!(n, News::Cured(_))))
+            .collect();
+        assert_eq!(
+            news,
+            [
+                ("vol-new".to_owned(), false),
+                ("vol-changed".to_owned(), false),
+                ("vol-cured".to_owned(), true),
+            ]
+        );
+    }
+}

@@ -1,0 +1,518 @@
+//! From trigger to report: what every guardrail's run has in common.
+//!
+//! Actions run in waves. Before each wave the guardrail looks again at what its actions rest on,
+//! and no action is sent whose look is older than [`LOOK_VALID`]; what has become too old, or was
+//! throttled, goes back into the queue for the next wave. So a run that takes minutes acts on
+//! what was seen seconds ago, and two runs at the same time hardly ever meet: where they do, AWS's
+//! own 15 seconds between snapshots of a volume (EBS-5) keep them apart.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use futures::StreamExt as _;
+use futures::stream;
+use jiff::Timestamp;
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn, tracing};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::aws::{self, ApiError, ErrorKind};
+use crate::finding::{News, news};
+use crate::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
+use crate::metrics::{self, Metric};
+use crate::notify::{Place, Teller};
+use crate::policy::{Effective, Loader, Mode, PolicyError, Section as _};
+use crate::report::{Counts, Entry, Outcome, Report};
+use crate::trigger::{self, Request, Trigger, TriggerError};
+use crate::wiring::{Wiring, WiringError};
+
+/// How old what an action rests on may be when it is sent. With a read that lags by less than
+/// five seconds, two runs can't both make a snapshot: see EBS-5.
+pub const LOOK_VALID: Duration = Duration::from_secs(10);
+/// A look younger than this isn't repeated before a wave.
+const LOOK_FRESH: Duration = Duration::from_secs(3);
+/// Actions per wave: what goes through within [`LOOK_VALID`] at AWS's rates.
+const WAVE: usize = 50;
+/// Actions at once.
+const CONCURRENCY: usize = 8;
+/// No action starts in the last part of the time that Lambda gives, so that those under way and
+/// the report still fit.
+const MARGIN: Duration = Duration::from_secs(30);
+/// Pauses after throttled waves: doubled each time, from the first to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
+
+/// What an invocation ends in when it couldn't do all that it should. Lambda retries it, counts it
+/// and hands it to the dead-letter queue in the end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Asked for something that the function doesn't do.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// Not deployed rightly.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// No policy to follow.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Couldn't look.
+    #[error("nothing was done, because not everything could be looked at: {0}")]
+    Observe(ApiError),
+    /// Looking took all the time there was.
+    #[error(
+        "nothing was done: reading AWS took longer than the {0} s that the function has for it; AWS may be throttling the account, or the function's Timeout is too short"
+    )]
+    Slow(u64),
+    /// Did what it could.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl RunError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Trigger(_) => "UnknownTrigger",
+            Self::Wiring(_) => "MissingWiring",
+            Self::Policy(_) => "InvalidPolicy",
+            Self::Observe(_) => "ObserveFailed",
+            Self::Slow(_) => "ObserveTimedOut",
+            Self::Failed(_) => "ActionsFailed",
+        }
+    }
+}
+
+impl From<RunError> for Diagnostic {
+    fn from(error: RunError) -> Self {
+        Self {
+            error_type: error.name().to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}
+
+/// Runs a guardrail as a Lambda function: all of a `main`.
+pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
+    tracing::init_default_subscriber();
+    let wiring = Wiring::from_env().inspect_err(|error| tracing::error!("{error}"))?;
+    let runner = &Runner::<G>::new(&aws::config().await, wiring);
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let (payload, context) = event.into_parts();
+        let invocation = Invocation::of(&context);
+        runner
+            .run(payload, &invocation)
+            .await
+            .inspect_err(|error| tracing::error!(error_type = error.name(), "{error}"))
+    }))
+    .await
+}
+
+/// What Lambda says about an invocation.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The request's id.
+    pub id: String,
+    /// When the run starts.
+    pub now: Timestamp,
+    /// When Lambda ends it.
+    pub deadline: Instant,
+    /// Where it runs.
+    pub place: Place,
+}
+
+impl Invocation {
+    fn of(context: &lambda_runtime::Context) -> Self {
+        let now = Timestamp::now();
+        let left = i64::try_from(context.deadline)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(now.as_millisecond());
+        Self {
+            id: context.request_id.clone(),
+            now,
+            deadline: Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+            place: Place::of_function(&context.invoked_function_arn),
+        }
+    }
+
+    /// Until when actions may start: a tenth of the time before the end, [`MARGIN`] at most.
+    fn last_start(&self) -> Instant {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.deadline - MARGIN.min(left / 10)
+    }
+}
+
+/// A guardrail with all that it needs to run.
+#[derive(Debug)]
+pub struct Runner<G> {
+    guardrail: G,
+    policy: Loader,
+    teller: Teller,
+}
+
+impl<G: Guardrail> Runner<G> {
+    /// Makes the clients.
+    #[must_use]
+    pub fn new(config: &SdkConfig, wiring: Wiring) -> Self {
+        Self {
+            guardrail: G::new(config),
+            policy: Loader::new(aws_sdk_ssm::Client::new(config), wiring.policy_parameter),
+            teller: Teller::new(config, wiring.topic_arn),
+        }
+    }
+
+    /// One invocation.
+    pub async fn run(&self, payload: Value, invocation: &Invocation) -> Result<Report, RunError> {
+        let request = match trigger::parse(payload)? {
+            Trigger::Sweep => Request::sweep(),
+            other => G::request(&other)?,
+        };
+        let Effective { policy, origin } = self.policy.load::<G::Policy>(G::NAME).await?;
+        let mode = if request.read_only {
+            Mode::Observe
+        } else {
+            policy.mode()
+        };
+        let last_start = invocation.last_start();
+
+        let started = Instant::now();
+        let facts = timeout_at(
+            last_start,
+            self.guardrail
+                .observe(&policy, &request.scope, invocation.now),
+        )
+        .await
+        .map_err(|_elapsed| RunError::Slow(started.elapsed().as_secs()))?
+        .map_err(RunError::Observe)?;
+        let looked = Instant::now();
+
+        let decisions = G::decide(&facts, &policy, invocation.now);
+        let (mut entries, actions) = split(decisions);
+        match mode {
+            Mode::Observe => {
+                for (index, _) in &actions {
+                    entries[*index].outcome = Outcome::WouldDo;
+                }
+            }
+            Mode::Enforce => {
+                self.act(&mut entries, &actions, looked, last_start, &invocation.id)
+                    .await;
+            }
+        }
+        for entry in &entries {
+            log(entry);
+        }
+
+        let settled: Vec<_> = actions
+            .iter()
+            .map(|(index, action)| Settled {
+                action,
+                outcome: entries[*index].outcome,
+                note: entries[*index].note.as_deref(),
+            })
+            .collect();
+        let assessment = G::assess(&facts, &policy, invocation.now, &settled);
+        if mode == Mode::Enforce {
+            entries.extend(self.tell(&assessment, invocation).await);
+        }
+        finish::<G>(mode, origin, assessment, entries, &request, invocation)
+    }
+
+    /// Carries out `actions` in waves until all are settled or `last_start` has come.
+    async fn act(
+        &self,
+        entries: &mut [Entry],
+        actions: &[(usize, G::Action)],
+        mut looked: Instant,
+        last_start: Instant,
+        run: &str,
+    ) {
+        let mut queue: VecDeque<&(usize, G::Action)> = actions.iter().collect();
+        let mut pause = PAUSE.0;
+        while !queue.is_empty() && Instant::now() < last_start {
+            let wave: Vec<_> = queue.drain(..queue.len().min(WAVE)).collect();
+            let mut throttled = false;
+            let wave = if looked.elapsed() < LOOK_FRESH {
+                wave
+            } else {
+                looked = Instant::now();
+                match self.still_needed(entries, &wave).await {
+                    Ok(needed) => needed,
+                    Err(error) if error.kind == ErrorKind::Throttled => {
+                        throttled = true;
+                        queue.extend(wave);
+                        Vec::new()
+                    }
+                    Err(error) => {
+                        for (index, _) in wave {
+                            entries[*index].fail(&error);
+                        }
+                        Vec::new()
+                    }
+                }
+            };
+            let again = self.wave(entries, wave, looked, last_start, run).await;
+            throttled |= again.throttled;
+            queue.extend(again.actions);
+            if throttled {
+                sleep(pause.min(last_start.saturating_duration_since(Instant::now()))).await;
+                pause = (pause * 2).min(PAUSE.1);
+            } else {
+                pause = PAUSE.0;
+            }
+        }
+    }
+
+    /// Asks the guardrail to look again; settles what is no longer called for.
+    async fn still_needed<'a>(
+        &self,
+        entries: &mut [Entry],
+        wave: &[&'a (usize, G::Action)],
+    ) -> Result<Vec<&'a (usize, G::Action)>, ApiError> {
+        let actions: Vec<&G::Action> = wave.iter().map(|(_, action)| action).collect();
+        let verdicts = self.guardrail.look_again(&actions).await?;
+        let mut needed = Vec::with_capacity(wave.len());
+        for (item, verdict) in wave.iter().zip(verdicts) {
+            match verdict {
+                None => needed.push(*item),
+                Some(why) => {
+                    let entry = &mut entries[item.0];
+                    entry.outcome = Outcome::Skipped;
+                    entry.note = Some(why);
+                }
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Carries out one wave; what is returned must be looked at again.
+    async fn wave<'a>(
+        &self,
+        entries: &mut [Entry],
+        wave: Vec<&'a (usize, G::Action)>,
+        looked: Instant,
+        last_start: Instant,
+        run: &str,
+    ) -> Again<'a, G::Action> {
+        let valid_until = (looked + LOOK_VALID).min(last_start);
+        let throttled = &AtomicBool::new(false);
+        let settled: Vec<_> = stream::iter(wave)
+            .map(|item| async move {
+                if throttled.load(Ordering::Relaxed) || Instant::now() >= valid_until {
+                    return (item, None);
+                }
+                let acted = self.guardrail.act(&item.1, run).await;
+                if let Acted::Failed(error) = &acted
+                    && error.kind == ErrorKind::Throttled
+                {
+                    throttled.store(true, Ordering::Relaxed);
+                    return (item, None);
+                }
+                (item, Some(acted))
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        let mut again = Vec::new();
+        for (item, acted) in settled {
+            let entry = &mut entries[item.0];
+            match acted {
+                None => again.push(item),
+                Some(Acted::Done(note)) => {
+                    entry.outcome = Outcome::Done;
+                    entry.note = note;
+                }
+                Some(Acted::Skipped(why)) => {
+                    entry.outcome = Outcome::Skipped;
+                    entry.note = Some(why);
+                }
+                Some(Acted::Failed(error)) => entry.fail(&error),
+            }
+        }
+        Again {
+            actions: again,
+            throttled: throttled.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells what is new; what couldn't be told becomes a failed entry.
+    async fn tell(&self, assessment: &Assessment, invocation: &Invocation) -> Option<Entry> {
+        let news = news(&assessment.findings, &assessment.told);
+        for item in &news {
+            tracing::warn!(
+                resource = item.resource(),
+                kind = item.kind().name,
+                resolved = matches!(item, News::Cured(_)),
+                "{}",
+                item.text()
+            );
+        }
+        let error = self
+            .teller
+            .tell(G::NAME, &invocation.place, invocation.now, &news)
+            .await
+            .err()?;
+        let mut entry = Entry {
+            resource: "notice".to_owned(),
+            action: "tell",
+            reason: format!("{} findings are new, changed or resolved", news.len()),
+            outcome: Outcome::Failed,
+            note: None,
+            error_code: None,
+        };
+        entry.fail(&error);
+        log(&entry);
+        Some(entry)
+    }
+}
+
+/// What of a wave must be looked at again.
+struct Again<'a, A> {
+    actions: Vec<&'a (usize, A)>,
+    throttled: bool,
+}
+
+/// Decisions as entries of the report, and the actions among them with their entry's index.
+/// What is never reached stays [`Outcome::Left`].
+fn split<A>(decisions: Vec<Decision<A>>) -> (Vec<Entry>, Vec<(usize, A)>) {
+    let mut entries = Vec::with_capacity(decisions.len());
+    let mut actions = Vec::new();
+    for (index, decision) in decisions.into_iter().enumerate() {
+        let outcome = match decision.step {
+            Some(action) => {
+                actions.push((index, action));
+                Outcome::Left
+            }
+            None => Outcome::Skipped,
+        };
+        entries.push(Entry {
+            resource: decision.resource,
+            action: decision.action,
+            reason: decision.reason,
+            outcome,
+            note: None,
+            error_code: None,
+        });
+    }
+    (entries, actions)
+}
+
+/// One JSON line per decision. What is left is only counted: it may be very many.
+fn log(entry: &Entry) {
+    let Entry {
+        resource,
+        action,
+        reason,
+        outcome,
+        note,
+        error_code,
+    } = entry;
+    let note = note.as_deref();
+    match outcome {
+        Outcome::Left => {}
+        Outcome::Failed => tracing::error!(
+            resource,
+            action,
+            reason,
+            error_code = error_code.as_deref(),
+            note,
+            "failed"
+        ),
+        Outcome::Done => tracing::info!(resource, action, reason, note, "done"),
+        Outcome::WouldDo => tracing::info!(resource, action, reason, note, "would do"),
+        Outcome::Skipped => tracing::info!(resource, action, reason, note, "skipped"),
+    }
+}
+
+/// Sums up: metrics, report, and the error that Lambda is told when something failed.
+fn finish<G: Guardrail>(
+    mode: Mode,
+    origin: String,
+    assessment: Assessment,
+    entries: Vec<Entry>,
+    request: &Request,
+    invocation: &Invocation,
+) -> Result<Report, RunError> {
+    let outcomes = Counts::of(&entries);
+    // A look at one resource says nothing about the account: its numbers would be wrong there.
+    if request.scope == trigger::Scope::All {
+        let mut measured = vec![Metric {
+            name: "Considered",
+            value: assessment.considered,
+        }];
+        measured.extend(outcomes.metrics());
+        measured.extend(&assessment.metrics);
+        if let Err(error) =
+            metrics::emit(&mut io::stdout(), G::NAME, invocation.now.into(), &measured)
+        {
+            tracing::error!("metrics could not be written: {error}");
+        }
+    }
+    let failure = (outcomes.failed > 0).then(|| summary(&entries, outcomes));
+    let mut report = Report {
+        guardrail: G::NAME,
+        mode,
+        policy: origin,
+        considered: assessment.considered,
+        outcomes,
+        metrics: assessment
+            .metrics
+            .iter()
+            .map(|metric| (metric.name.to_owned(), metric.value.into()))
+            .collect(),
+        findings: assessment.findings,
+        decisions: Vec::new(),
+        decisions_not_listed: 0,
+        detail: assessment.detail,
+    };
+    report.list(entries);
+    tracing::info!(
+        mode = ?mode,
+        considered = report.considered,
+        done = outcomes.done,
+        would_do = outcomes.would_do,
+        skipped = outcomes.skipped,
+        failed = outcomes.failed,
+        left = outcomes.left,
+        policy = report.policy,
+        "run finished"
+    );
+    match failure {
+        Some(summary) => Err(RunError::Failed(summary)),
+        None => Ok(report),
+    }
+}
+
+/// `2 of 14 failed (12 done): vol-1 create-snapshot: ec2:CreateSnapshot failed with …; …`.
+fn summary(entries: &[Entry], outcomes: Counts) -> String {
+    const NAMED: usize = 5;
+    let mut text = format!(
+        "{} of {} failed ({} done, {} left for the next sweep):",
+        outcomes.failed,
+        entries.len(),
+        outcomes.done,
+        outcomes.left
+    );
+    let failed = entries
+        .iter()
+        .filter(|entry| entry.outcome == Outcome::Failed);
+    for (n, entry) in failed.take(NAMED).enumerate() {
+        let _ = write!(
+            text,
+            "{} {} {}: {}",
+            if n == 0 { "" } else { ";" },
+            entry.resource,
+            entry.action,
+            entry.note.as_deref().unwrap_or("no reason known")
+        );
+    }
+    if outcomes.failed > NAMED as u64 {
+        let _ = write!(
+            text,
+            "; and {} more, see the log",
+            outcomes.failed - NAMED as u64
+        );
+    }
+    text
+}

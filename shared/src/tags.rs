@@ -1,0 +1,65 @@
+//! The tag keys: all that the guardrails remember stands on the AWS resources themselves, under
+//! one prefix, so that an operator sees in the console why a thing is as it is.
+
+/// What every key of ours begins with.
+pub const PREFIX: &str = "ec2-guardrails:";
+
+/// The guardrail that made the resource, e.g. `snapshot-volumes`. The roles' conditions rest on it.
+pub const GUARDRAIL: &str = "ec2-guardrails:guardrail";
+/// The plan that a snapshot belongs to.
+pub const PLAN: &str = "ec2-guardrails:plan";
+/// The slot that a snapshot fills: RFC 3339 with the plan's offset, e.g. `2026-11-22T03:00:00+09:00`.
+pub const SLOT: &str = "ec2-guardrails:slot";
+/// Which try at its slot a snapshot is, from 1.
+pub const ATTEMPT: &str = "ec2-guardrails:attempt";
+/// What the snapshots of one crash-consistent set share; `CreateSnapshots` returns no id (EBS-2).
+pub const SET: &str = "ec2-guardrails:set";
+/// The volumes that were meant, each with its device: `vol-0a=/dev/xvda vol-0b=/dev/sdf`.
+///
+/// The members of a set can only be tagged alike (EBS-2), so each names them all. A snapshot whose
+/// own volume isn't listed is a copy (EBS-9) or carries tags inherited from elsewhere: not ours.
+/// A long list goes on in `…:volumes-2`, `…:volumes-3`.
+pub const VOLUMES: &str = "ec2-guardrails:volumes";
+/// The instance that the volume was attached to.
+pub const INSTANCE: &str = "ec2-guardrails:instance";
+/// The AMI that the instance was launched from.
+pub const IMAGE: &str = "ec2-guardrails:image";
+/// The AMI's name at the time, which tells the operating system even when the AMI is gone.
+pub const IMAGE_NAME: &str = "ec2-guardrails:image-name";
+
+/// What was told about the resource: `ec2-guardrails:told-<kind>`, its value what was said.
+pub const TOLD_PREFIX: &str = "ec2-guardrails:told-";
+
+/// Longest tag value, in characters.
+pub const VALUE_MAX: usize = 256;
+/// Most tags on one resource, not counting those that AWS itself sets (`aws:`).
+pub const TAGS_MAX: usize = 50;
+
+/// `value`, cut to what a tag holds.
+#[must_use]
+pub fn clip(value: &str) -> String {
+    clip_to(value, VALUE_MAX)
+}
+
+/// `text`, cut to `most` characters, the last an ellipsis where something was cut.
+#[must_use]
+pub fn clip_to(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(most.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clips_by_characters_not_bytes() {
+        assert_eq!(clip_to("schön", 5), "schön");
+        assert_eq!(clip_to("schönes", 5), "schö…");
+        assert_eq!(clip(&"x".repeat(300)).chars().count(), VALUE_MAX);
+    }
+}

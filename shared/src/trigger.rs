@@ -1,0 +1,264 @@
+//! What an invocation may be asked: an AWS event, the sweep, or a person's command.
+//!
+//! An event only says where to look; nothing in it is trusted as the state (SAM-3: at least once,
+//! out of order).
+
+use aws_lambda_events::event::eventbridge::EventBridgeEvent;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// What started this invocation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trigger {
+    /// Look at everything.
+    Sweep,
+    /// Something happened, as EventBridge delivers it.
+    Event(Event),
+    /// A person asks through `aws lambda invoke`.
+    Command(Command),
+}
+
+/// An event of an AWS service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// `aws.ec2` and the like.
+    pub source: String,
+    /// The detail type that rules match on.
+    pub detail_type: String,
+    /// The service's own part.
+    pub detail: Value,
+}
+
+impl Event {
+    /// A text field of the detail.
+    #[must_use]
+    pub fn detail_str(&self, key: &str) -> Option<&str> {
+        self.detail.get(key).and_then(Value::as_str)
+    }
+}
+
+/// A command with its arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    /// What to do.
+    pub name: String,
+    /// The other keys of the payload.
+    pub arguments: Map<String, Value>,
+}
+
+impl Command {
+    /// An argument that must be there, as text. No further argument is accepted, so that a
+    /// misspelt one doesn't pass unseen.
+    pub fn only_argument(&self, key: &str) -> Result<&str, TriggerError> {
+        if let Some(other) = self.arguments.keys().find(|have| *have != key) {
+            return Err(TriggerError::Argument {
+                command: self.name.clone(),
+                problem: format!("unknown argument `{other}`; it takes `{key}`"),
+            });
+        }
+        self.arguments
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| TriggerError::Argument {
+                command: self.name.clone(),
+                problem: format!("argument `{key}` is missing"),
+            })
+    }
+}
+
+/// Where a guardrail is to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// At everything in the account and Region.
+    All,
+    /// At one resource and what belongs to it.
+    One(String),
+}
+
+/// What a trigger means to a guardrail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Where to look.
+    pub scope: Scope,
+    /// Answer what would be done, and change nothing whatever the mode.
+    pub read_only: bool,
+}
+
+impl Request {
+    /// Looks at everything, and acts.
+    #[must_use]
+    pub fn sweep() -> Self {
+        Self {
+            scope: Scope::All,
+            read_only: false,
+        }
+    }
+}
+
+/// An invocation that asks for nothing that the function does. Nothing has been done.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    /// None of the three shapes.
+    #[error(
+        "not a trigger: {problem}. Send an AWS event as EventBridge delivers it, {{\"trigger\": \"sweep\"}}, or {{\"trigger\": \"command\", \"command\": \"…\"}}"
+    )]
+    Shape {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An event that this guardrail doesn't look at.
+    #[error(
+        "event `{detail_type}` of {event_source} is not one that this guardrail looks at: {problem}; check the rule that sent it"
+    )]
+    Event {
+        /// The event's source.
+        event_source: String,
+        /// The event's detail type.
+        detail_type: String,
+        /// Why it can't be used.
+        problem: String,
+    },
+    /// A command that this guardrail doesn't know.
+    #[error("unknown command `{name}`; this guardrail knows: {known}")]
+    Command {
+        /// What was asked.
+        name: String,
+        /// What could have been.
+        known: &'static str,
+    },
+    /// A command with wrong arguments.
+    #[error("command `{command}`: {problem}")]
+    Argument {
+        /// The command.
+        command: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl TriggerError {
+    /// An event that can't be used, and why.
+    #[must_use]
+    pub fn event(event: &Event, problem: &str) -> Self {
+        Self::Event {
+            event_source: event.source.clone(),
+            detail_type: event.detail_type.clone(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+/// Tells the three shapes apart.
+pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
+    let shape = |problem: String| TriggerError::Shape { problem };
+    let Value::Object(mut fields) = payload else {
+        return Err(shape("the payload is not a JSON object".to_owned()));
+    };
+    let Some(trigger) = fields.remove("trigger") else {
+        if !fields.contains_key("detail-type") || !fields.contains_key("source") {
+            return Err(shape(
+                "it has neither `trigger` nor `source` and `detail-type`".to_owned(),
+            ));
+        }
+        let event = EventBridgeEvent::<Value>::deserialize(Value::Object(fields))
+            .map_err(|error| shape(format!("the event can't be read: {error}")))?;
+        return Ok(Trigger::Event(Event {
+            source: event.source,
+            detail_type: event.detail_type,
+            detail: event.detail,
+        }));
+    };
+    match trigger.as_str() {
+        Some("sweep") => match fields.keys().next() {
+            None => Ok(Trigger::Sweep),
+            Some(key) => Err(shape(format!("a sweep takes no `{key}`"))),
+        },
+        Some("command") => match fields.remove("command") {
+            Some(Value::String(name)) => Ok(Trigger::Command(Command {
+                name,
+                arguments: fields,
+            })),
+            _ => Err(shape("`command` is missing".to_owned())),
+        },
+        _ => Err(shape(format!("unknown trigger {trigger}"))),
+    }
+}
+
+/// The resource id in an ARN or a bare id: what follows the last `/`.
+///
+/// Events write snapshot ARNs in two layouts (EBS-10).
+#[must_use]
+pub fn id_of(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tells_the_three_shapes_apart() {
+        assert_eq!(parse(json!({"trigger": "sweep"})).unwrap(), Trigger::Sweep);
+        let Trigger::Command(command) =
+            parse(json!({"trigger": "command", "command": "explain", "volume-id": "vol-1"}))
+                .unwrap()
+        else {
+            panic!("a command");
+        };
+        assert_eq!(command.only_argument("volume-id").unwrap(), "vol-1");
+        let event = parse(json!({
+            "version": "0", "id": "1", "source": "aws.ec2", "account": "1", "region": "r",
+            "time": "2026-11-21T03:00:00Z", "resources": [],
+            "detail-type": "EBS Snapshot Notification", "detail": {"event": "createSnapshot"}
+        }))
+        .unwrap();
+        let Trigger::Event(event) = event else {
+            panic!("an event");
+        };
+        assert_eq!(event.detail_str("event"), Some("createSnapshot"));
+    }
+
+    #[test]
+    fn anything_else_is_an_error_that_says_what_is_accepted() {
+        for payload in [
+            json!(null),
+            json!([]),
+            json!({}),
+            json!({"trigger": "now"}),
+            json!({"trigger": 1}),
+            json!({"trigger": "sweep", "volume-id": "vol-1"}),
+            json!({"trigger": "command"}),
+            json!({"detail-type": "x"}),
+            json!({"Records": []}),
+        ] {
+            let error = parse(payload.clone()).unwrap_err().to_string();
+            assert!(
+                error.contains(r#"{"trigger": "sweep"}"#),
+                "{payload}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_argument_is_refused() {
+        let Trigger::Command(command) =
+            parse(json!({"trigger": "command", "command": "explain", "volume": "vol-1"})).unwrap()
+        else {
+            panic!("a command");
+        };
+        let error = command.only_argument("volume-id").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "command `explain`: unknown argument `volume`; it takes `volume-id`"
+        );
+    }
+
+    #[test]
+    fn both_arn_layouts_give_the_id() {
+        assert_eq!(id_of("arn:aws:ec2:eu-west-1::snapshot/snap-1"), "snap-1");
+        assert_eq!(id_of("arn:aws:ec2::eu-west-1:snapshot/snap-1"), "snap-1");
+        assert_eq!(id_of("snap-1"), "snap-1");
+    }
+}
