@@ -141,19 +141,24 @@ def last_starts(backend: Any) -> dict[str, datetime]:
     return backend.__dict__.setdefault("_last_snapshot_starts", {})
 
 
+def _of_volume(backend: Any, volume_id: str) -> dict[str, EbsSnapshot]:
+    """A volume's snapshots by id, without a scan of the account's."""
+    return backend.__dict__.setdefault("_snapshots_by_volume", {}).setdefault(volume_id, {})
+
+
 def add(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -> None:
     backend.snapshots[snapshot.id] = snapshot
     if snapshot_tags:
         backend.tags[snapshot.id].update(snapshot_tags)
-    if snapshot.copied_from is None and snapshot.from_ami is None:
+    if snapshot.copied_from is None and snapshot.from_ami is None and snapshot.owner_id == backend.account_id:
+        _of_volume(backend, snapshot.volume_id)[snapshot.id] = snapshot
         starts = last_starts(backend)
         starts[snapshot.volume_id] = max(starts.get(snapshot.volume_id, snapshot.start_time), snapshot.start_time)
 
 
 def start(backend: Any, volumes: list[tuple[Any, dict[str, str]]], description: str, *, as_set: bool) -> list[Any]:
     """Start a snapshot of each volume, with its tags; all or none. A set shares StartTime and outcome (EBS-2)."""
-    own = sum(snapshot.owner_id == backend.account_id for snapshot in backend.snapshots.values())
-    if own + len(volumes) > MAX_SNAPSHOTS:
+    if _exceeds_snapshot_limit(backend, len(volumes)):
         raise EC2ClientError("SnapshotLimitExceeded", "You've reached the limit on the number of Amazon EBS snapshots")
     for volume, snapshot_tags in volumes:
         _check_limits(backend, volume)
@@ -170,6 +175,13 @@ def start(backend: Any, volumes: list[tuple[Any, dict[str, str]]], description: 
             snapshot.set_members = snapshots
     later(settings.snapshot_pending_seconds, finish, snapshots, "error" if message else "completed", message)
     return snapshots
+
+
+def _exceeds_snapshot_limit(backend: Any, more: int) -> bool:
+    if len(backend.snapshots) + more <= MAX_SNAPSHOTS:
+        return False
+    own = sum(snapshot.owner_id == backend.account_id for snapshot in backend.snapshots.values())
+    return own + more > MAX_SNAPSHOTS
 
 
 def _begin(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -> None:
@@ -215,11 +227,7 @@ def _check_limits(backend: Any, volume: Any) -> None:
             "The maximum per volume CreateSnapshot request rate has been exceeded. "
             "Use an increasing or variable sleep interval between requests.",
         )
-    unfinished = sum(
-        snapshot.status in ("pending", "error")
-        for snapshot in backend.snapshots.values()
-        if snapshot.volume_id == volume.id and snapshot.owner_id == backend.account_id
-    )
+    unfinished = sum(snapshot.status in ("pending", "error") for snapshot in _of_volume(backend, volume.id).values())
     if unfinished >= MAX_PENDING_OF_TYPE.get(volume.volume_type, MAX_PENDING):
         raise EC2ClientError(
             "ConcurrentSnapshotLimitExceeded", "Maximum allowed in-progress snapshots for a single volume exceeded."
@@ -241,7 +249,12 @@ def _millisecond(moment: datetime) -> datetime:
 
 @patched(EBSBackend)
 def create_snapshot(
-    _original: Any, self: Any, volume_id: str, description: str, owner_id: str | None = None, from_ami: str | None = None
+    _original: Any,
+    self: Any,
+    volume_id: str,
+    description: str,
+    owner_id: str | None = None,
+    from_ami: str | None = None,
 ) -> EbsSnapshot:
     """moto's own way to a snapshot: for an AMI it is complete with the image, for the EBS direct APIs it starts."""
     volume = self.get_volume(volume_id)
@@ -485,6 +498,7 @@ def delete_snapshot(_original: Any, self: Any, snapshot_id: str) -> EbsSnapshot:
 
 def _remove(snapshot: EbsSnapshot) -> EbsSnapshot:
     snapshot.ec2_backend.tags.pop(snapshot.id, None)
+    _of_volume(snapshot.ec2_backend, snapshot.volume_id).pop(snapshot.id, None)
     return snapshot.ec2_backend.snapshots.pop(snapshot.id)
 
 
