@@ -53,9 +53,11 @@ def _configure_moto() -> None:
     # Credentials that moto's own use of botocore might pick up must not be the user's.
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         os.environ.pop(name, None)
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "emulator"
     os.environ["AWS_DEFAULT_REGION"] = context.region
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for name in ("werkzeug", "samtranslator"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # moto warns of each error code that a service model lacks; the throttling codes are such.
     warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
 

@@ -12,10 +12,14 @@ from emulator.context import context
 
 # Imported for what they patch and register.
 _EXTENSIONS = (
+    "emulator.buckets",
     "emulator.calls",
+    "emulator.cloudformation.api",
     "emulator.events",
     "emulator.faults",
+    "emulator.functions.configuration",
     "emulator.functions.service",
+    "emulator.iam",
     "emulator.metrics",
     "emulator.ec2",
 )

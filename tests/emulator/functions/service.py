@@ -15,11 +15,12 @@ from typing import Any
 from moto.awslambda.models import LambdaBackend, LambdaFunction, lambda_backends
 
 from emulator import callers, metrics
-from emulator.aws_request import AwsRequest, Response
+from emulator.aws_request import AwsError, AwsRequest, Response
 from emulator.context import context
 from emulator.functions import asynchronous, pool
 from emulator.functions.environment import Configuration, Outcome
 from emulator.functions.invocations import Invocation, active, record
+from emulator.operations import operation
 from emulator.patching import patched
 
 MAX_SYNC_PAYLOAD = 6 * 1024 * 1024
@@ -117,25 +118,28 @@ def _decoded(payload: bytes) -> Any:
         return payload.decode(errors="replace")
 
 
-def invoke_api(request: AwsRequest, payload: bytes, environment: callers.Environment | None) -> Response:
+@operation("lambda", "Invoke", locked=False)
+def invoke_api(request: AwsRequest) -> Response:
     """The Invoke operation, with Lambda's headers and error words (moto needs Docker for it)."""
+    payload = request.parameters.get("Payload") or b""
     kind = request.parameters.get("InvocationType", "RequestResponse")
     try:
         with context.lock:
             function = find(request.parameters["FunctionName"])
     except FunctionNotFound as error:
-        return _error(request, "ResourceNotFoundException", str(error), 404)
+        raise AwsError("ResourceNotFoundException", str(error), 404) from error
     try:
         event = json.loads(payload) if payload else {}
     except ValueError as error:
         message = f"Could not parse request body into json: {error}"
-        return _error(request, "InvalidRequestContentException", message, 400)
+        raise AwsError("InvalidRequestContentException", message) from error
     limit = MAX_ASYNC_PAYLOAD if kind == "Event" else MAX_SYNC_PAYLOAD
     if len(payload) > limit:
         message = f"{len(payload)} byte payload is too large for the {kind} invocation type (limit {limit} bytes)"
-        return _error(request, "RequestTooLargeException", message, 413)
+        raise AwsError("RequestTooLargeException", message, 413)
     if kind == "DryRun":
         return 204, [], b""
+    environment = callers.environment_of(request.access_key_id)
     source = environment.function_name if environment else "client"
     if kind == "Event":
         return 202, [("x-amzn-RequestId", asynchronous.submit(function, event, source))], b""
@@ -165,11 +169,6 @@ def _invoke_and_wait(
         tail = "\n".join(invocation.log).encode()[-LOG_TAIL_BYTES:]
         headers.append(("X-Amz-Log-Result", base64.b64encode(tail).decode()))
     return 200, headers, outcome.payload
-
-
-def _error(request: AwsRequest, code: str, message: str, status: int) -> Response:
-    status, headers, body = request.error_response(code, message, status)
-    return status, list(headers.items()), body
 
 
 @patched(LambdaBackend)
