@@ -27,6 +27,7 @@ MAX_PENDING_OF_TYPE = {"st1": 1, "sc1": 1}
 MAX_SNAPSHOTS = 100_000  # EBS-5, of one account in one Region
 MAX_CONCURRENT_COPIES = 20  # EBS-5, into one Region
 MAX_EXCLUDED_VOLUMES = 40  # EBS-2
+MAX_DESCRIPTION_LENGTH = 255
 VOLUME_ID_OF_COPIES = "vol-ffffffff"  # EBS-9: arbitrary, not to be used for any purpose
 ROOT_VOLUME_SIZE = 8  # GiB, of Amazon Linux and Ubuntu; moto's images have 15
 BACKUP_TAG = "aws:backup:source-resource"  # AWS Backup's own tag on what it made
@@ -146,6 +147,10 @@ def _of_volume(backend: Any, volume_id: str) -> dict[str, EbsSnapshot]:
     return backend.__dict__.setdefault("_snapshots_by_volume", {}).setdefault(volume_id, {})
 
 
+def _forget(snapshot: EbsSnapshot) -> None:
+    _of_volume(snapshot.ec2_backend, snapshot.volume_id).pop(snapshot.id, None)
+
+
 def add(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -> None:
     backend.snapshots[snapshot.id] = snapshot
     if snapshot_tags:
@@ -194,6 +199,9 @@ def _begin(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -
 def finish(snapshots: list[EbsSnapshot], state: str, message: str | None) -> None:
     """End the pending ones of snapshots that were started by one call; what was deleted or has ended stays so."""
     now = utcnow()
+    for snapshot in snapshots:
+        if snapshot.id not in snapshot.ec2_backend.snapshots:
+            _forget(snapshot)
     pending = [s for s in snapshots if _is_pending(s)]
     for snapshot in pending:
         snapshot.finish(state, message, now)
@@ -272,9 +280,9 @@ def create_snapshot(
 @patched(EC2Response, "create_snapshot")
 def create_one(_original: Any, self: Any) -> ActionResult:
     volume = _volume(self, self._get_param("VolumeId"))
+    description = _description(self)
     snapshot_tags = tags.at_creation(self, "snapshot")["snapshot"]
     self.error_on_dryrun()
-    description = self._get_param("Description") or ""
     (snapshot,) = start(self.ec2_backend, [(volume, snapshot_tags)], description, as_set=False)
     return ActionResult(snapshot.describe())
 
@@ -290,12 +298,13 @@ def create_snapshots(_original: Any, self: Any) -> ActionResult:
     copied = self._get_param("CopyTagsFromSource")
     if copied not in (None, "volume"):
         raise errors.invalid_value(f"Value ({copied}) for parameter CopyTagsFromSource is invalid. Expected: 'volume'.")
+    description = _description(self)
     volumes = _volumes_of_set(instance, specification)
     self.error_on_dryrun()
     sources = [
         (volume, (tags.without_reserved(tags.of(volume)) if copied else {}) | snapshot_tags) for volume in volumes
     ]
-    snapshots = start(self.ec2_backend, sources, self._get_param("Description") or "", as_set=True)
+    snapshots = start(self.ec2_backend, sources, description, as_set=True)
     return ActionResult({"Snapshots": [snapshot.describe() for snapshot in snapshots]})
 
 
@@ -329,6 +338,16 @@ def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:
 
 def _is_true(value: Any) -> bool:
     return str(value).lower() == "true"
+
+
+def _description(request: Any) -> str:
+    description = request._get_param("Description") or ""
+    if len(description) > MAX_DESCRIPTION_LENGTH:
+        raise errors.invalid_value(
+            f"Value ({description}) for parameter description is invalid. "
+            f"It exceeds {MAX_DESCRIPTION_LENGTH} characters"
+        )
+    return description
 
 
 def _volume(request: Any, volume_id: str | None) -> Any:
@@ -367,7 +386,7 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
     snapshot = EbsSnapshot(
         backend,
         SourceVolume(VOLUME_ID_OF_COPIES, source.volume_size, encrypted, key),
-        self._get_param("Description"),
+        _description(self),
         start_time=_millisecond(utcnow()),
         copied_from=(region, source.id),
         lineage=_lineage(source),
@@ -498,7 +517,9 @@ def delete_snapshot(_original: Any, self: Any, snapshot_id: str) -> EbsSnapshot:
 
 def _remove(snapshot: EbsSnapshot) -> EbsSnapshot:
     snapshot.ec2_backend.tags.pop(snapshot.id, None)
-    _of_volume(snapshot.ec2_backend, snapshot.volume_id).pop(snapshot.id, None)
+    if snapshot.status != "pending":
+        # The deletion of a pending one takes effect when it is finished; until then it counts for the limit (EBS-5).
+        _forget(snapshot)
     return snapshot.ec2_backend.snapshots.pop(snapshot.id)
 
 
