@@ -128,7 +128,7 @@ pub fn compose(
             several => format!("{} resolved", several.len()),
         });
     }
-    let subject = format!("[{guardrail}] {}", subject.join(", "));
+    let subject = format!("[{guardrail}] {}", capitalized(&subject.join(", ")));
 
     let mut body = format!(
         "{guardrail} in account {}, {}, at {}.\n",
@@ -161,7 +161,15 @@ pub fn compose(
 }
 
 fn heading(body: &mut String, text: &str) {
+    let text = capitalized(text);
     let _ = write!(body, "\n{text}\n{}\n", "-".repeat(text.chars().count()));
+}
+
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
 }
 
 fn list(body: &mut String, place: &Place, items: &[&News<'_>]) {
@@ -207,6 +215,17 @@ impl Teller {
             events: aws_sdk_eventbridge::Client::new(config),
             sns: aws_sdk_sns::Client::new(config),
             topic_arn,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(sns: &aws_smithy_mocks::Rule) -> Self {
+        use aws_smithy_mocks::{RuleMode, mock_client};
+        Self {
+            ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &[]),
+            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[]),
+            sns: mock_client!(aws_sdk_sns, RuleMode::MatchAny, [sns]),
+            topic_arn: "arn:aws:sns:eu-central-1:1:t".to_owned(),
         }
     }
 
@@ -409,7 +428,7 @@ mod tests {
         let notice = compose("snapshot-volumes", &place(), at(), &news).unwrap();
         assert_eq!(
             notice.subject,
-            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: vol-99 has a fresh snapshot ..."
+            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: vol-99 has a fresh snapshot ag..."
         );
         assert!(notice.subject.len() < 100);
         assert!(notice.body.contains("* and 30 more"));

@@ -369,7 +369,10 @@ mod tests {
             ),
             ("- a\n- b\n", "(line 1): "),
             ("snapshot-volumes: [\n", "(line "),
-            ("snapshot-volumes: {}\nsnapshot-volumes: {}\n", "(line 2): "),
+            (
+                "snapshot-volumes: {plans: []}\nsnapshot-volumes: {plans: []}\n",
+                "(line 2): ",
+            ),
         ] {
             let mistake = read(document).unwrap_err().to_string();
             assert!(

@@ -162,3 +162,6 @@ fn not_removed(error: ApiError) -> Acted {
         error.message
     ))
 }
+
+#[cfg(test)]
+mod tests;

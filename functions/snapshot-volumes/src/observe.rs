@@ -338,3 +338,6 @@ pub(crate) async fn look_again(
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests;
