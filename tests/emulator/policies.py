@@ -64,6 +64,8 @@ def _element(statement: dict[str, Any], name: str, value: str, lower: bool = Fal
 def _is_principal(allowed: Any, principal: str) -> bool:
     if allowed == "*":
         return True
+    if principal.endswith(".amazonaws.com"):
+        return principal in _listed((allowed or {}).get("Service", []))
     values = [v for group in (allowed or {}).values() for v in _listed(group)]
     account = principal.split(":")[4] if principal.startswith("arn:") else None
     return any(v in ("*", principal, account) or v == f"arn:aws:iam::{account}:root" for v in values)

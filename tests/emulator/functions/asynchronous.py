@@ -140,8 +140,7 @@ def _send_outcome(
         config = function.event_invoke_config[-1].config if function.event_invoke_config else {}
         destination = (config.get("DestinationConfig") or {}).get(which, {}).get("Destination")
         if destination:
-            body = json.dumps(_record_of(event, condition, invocation, outcome))
-            delivery.send(destination, body, source=f"function {function.function_name}", role_arn=function.role)
+            _send(function, destination, _record_of(event, condition, invocation, outcome))
         dead_letters = (getattr(function, "dead_letter_config", None) or {}).get("TargetArn")
         if which == "OnFailure" and dead_letters:
             error = invocation.response if isinstance(invocation.response, dict) else {}
@@ -150,13 +149,25 @@ def _send_outcome(
                 "ErrorCode": "200",
                 "ErrorMessage": str(error.get("errorMessage", condition))[:1024],
             }
-            delivery.send(
-                dead_letters,
-                json.dumps(event.payload),
-                source=f"function {function.function_name}",
-                role_arn=function.role,
-                attributes=attributes,
-            )
+            _send(function, dead_letters, event.payload, attributes)
+
+
+def _send(
+    function: LambdaFunction, target_arn: str, payload: Any, attributes: dict[str, str] | None = None
+) -> None:
+    """With the function's own role."""
+    try:
+        delivery.send(
+            target_arn,
+            payload,
+            sender=f"function {function.function_name}",
+            service="lambda.amazonaws.com",
+            source_arn=function.function_arn,
+            role_arn=function.role,
+            attributes=attributes,
+        )
+    except delivery.DeliveryFailed:
+        pass  # Noted by delivery. Lambda drops the event too (metric DestinationDeliveryFailures).
 
 
 def _record_of(event: _Event, condition: str, invocation: Invocation, outcome: Outcome | None) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from moto.awslambda.models import LambdaBackend, LambdaFunction
-from moto.iam.models import iam_backends
 
-from emulator import policies
+from emulator import permissions
 from emulator.aws_request import AwsError
-from emulator.context import context
 from emulator.patching import patched
 
 RESERVED_VARIABLES = frozenset(
@@ -73,18 +70,8 @@ def _check_role(arn: str) -> None:
     """Lambda assumes the role once when the function is created, and refuses one that doesn't let it."""
     if not re.fullmatch(r"arn:aws:iam::\d{12}:role/[\w+=,.@/-]+", arn):
         raise AwsError("ValidationException", f"Value '{arn}' at 'role' failed to satisfy constraint: a role's ARN")
-    if not role_trusts(arn, "lambda.amazonaws.com"):
+    if not permissions.trusts(arn, "lambda.amazonaws.com"):
         raise _invalid("The role defined for the function cannot be assumed by Lambda.")
-
-
-def role_trusts(arn: str, service: str) -> bool:
-    """Whether the role exists and lets the service assume it."""
-    for role in iam_backends[context.account_id]["aws"].roles.values():
-        if role.arn == arn:
-            trust = json.loads(role.assume_role_policy_document)
-            keys = {"aws:SourceAccount": context.account_id}
-            return policies.evaluate([trust], "sts:AssumeRole", arn, keys, principal=service) == policies.ALLOW
-    return False
 
 
 _KEPT = {"DeadLetterConfig": "dead_letter_config", "LoggingConfig": "logging_config"}
