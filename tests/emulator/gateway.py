@@ -93,7 +93,10 @@ def _execute(environ: dict[str, Any], request: AwsRequest, call: calls.Call) -> 
     try:
         with context.lock if own is None or own.locked else nullcontext():
             if own is None:
-                return _moto_response(environ)
+                response = _moto_response(environ)
+                if _is_unrouted(response):
+                    raise NotImplementedError(request.operation)
+                return response
             result = own.function(request)
             return result if isinstance(result, tuple) else request.response(result)
     except AwsError as error:
@@ -110,6 +113,13 @@ def _execute(environ: dict[str, Any], request: AwsRequest, call: calls.Call) -> 
         log.error("%s %s crashed\n%s", request.service, request.operation, traceback.format_exc())
         message = f"the emulator failed in {request.service} {request.operation}: {type(error).__name__}: {error}"
         return request.error_response("EmulatorBug", message, 400)
+
+
+def _is_unrouted(response: Response) -> bool:
+    """moto's web framework answers a path that no handler has with a page for people."""
+    status, headers, _ = response
+    html = any(k.lower() == "content-type" and v.startswith("text/html") for k, v in headers)
+    return html and status in (404, 405) and not any(k.lower().startswith("x-amz") for k, _ in headers)
 
 
 def _moto_response(environ: dict[str, Any]) -> Response:

@@ -21,6 +21,8 @@ _EXTENSIONS = (
     "emulator.functions.service",
     "emulator.iam",
     "emulator.metrics",
+    "emulator.notices",
+    "emulator.parameters",
     "emulator.scheduler",
     "emulator.ec2",
 )
