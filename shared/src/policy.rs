@@ -27,7 +27,7 @@ pub const SECTIONS: &[&str] = &["snapshot-volumes"];
 pub const BUILT_IN: &str = include_str!("../default-policy.yaml");
 
 /// How long a document that was read is used before it is read again.
-pub const CACHED_FOR: Duration = Duration::from_secs(60);
+pub const CACHED_FOR: Duration = Duration::from_mins(1);
 
 /// Whether a guardrail acts or only says what it would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
