@@ -17,7 +17,7 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from emulator import aws_request, callers, calls, control, faults, operations
+from emulator import authorization, aws_request, callers, calls, control, faults, operations
 from emulator.aws_request import AwsError, AwsRequest, Response
 from emulator.context import context
 
@@ -75,7 +75,7 @@ def _call_aws(environ: dict[str, Any], body: bytes) -> Response | None:
         request_id=environment.current_request_id if environment else None,
     )
     try:
-        response = faults.around(request, call, environment, lambda: _execute(environ, request, call))
+        response = faults.around(request, call, environment, lambda: _execute(environ, request, call, environment))
         if response is None:
             call.error = "ConnectionClosed"
             return None
@@ -87,11 +87,14 @@ def _call_aws(environ: dict[str, Any], body: bytes) -> Response | None:
         call.seconds = time.time() - started
 
 
-def _execute(environ: dict[str, Any], request: AwsRequest, call: calls.Call) -> Response:
-    call.executed = True
+def _execute(
+    environ: dict[str, Any], request: AwsRequest, call: calls.Call, environment: callers.Environment | None
+) -> Response:
     own = operations.find(request)
     try:
         with context.lock if own is None or own.locked else nullcontext():
+            authorization.check(request, environment)
+            call.executed = True
             if own is None:
                 response = _moto_response(environ)
                 if _is_unrouted(response):

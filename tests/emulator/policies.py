@@ -36,6 +36,15 @@ def evaluate(
     return result
 
 
+def names_action(documents: Iterable[dict[str, Any]], action: str) -> bool:
+    """Whether any statement allows the action, on whatever resource and condition."""
+    return any(
+        statement["Effect"] == "Allow" and _element(statement, "Action", action.lower(), lower=True)
+        for document in documents
+        for statement in _listed(document["Statement"])
+    )
+
+
 def _concerns(
     statement: dict[str, Any], action: str, resource: str, principal: str | None, context: Context
 ) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moto.logs.models import logs_backends
 
-from emulator import metrics
+from emulator import authorization, metrics
 from emulator.context import context
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ def write_log(environment: Environment, lines: list[str]) -> None:
     group = environment.configuration.log_group
     with context.lock:
         backend = logs_backends[context.account_id][context.region]
-        if group not in backend.groups:
+        creates_group = group not in backend.groups
+        if not authorization.may_write_logs(environment.role_arn, group, environment.log_stream, creates_group):
+            return
+        if creates_group:
             # As in AWS, the first output creates a group that the template doesn't define: without retention.
             backend.create_log_group(group, {})
         if environment.log_stream not in backend.groups[group].streams:

@@ -106,9 +106,9 @@ def function_archive() -> bytes:
 
 @pytest.fixture
 def function(emulator: Emulator) -> Callable[..., str]:
-    """function(name, **settings) creates a function with a role and returns its ARN."""
+    """function(name, **settings) creates a function with a role (that allows all, if not told else); returns its ARN."""
 
-    def create(name: str = "worker", **settings: Any) -> str:
+    def create(name: str = "worker", statements: list[dict[str, Any]] | None = None, **settings: Any) -> str:
         iam = emulator.client("iam")
         trust = {
             "Version": "2012-10-17",
@@ -117,12 +117,13 @@ def function(emulator: Emulator) -> Callable[..., str]:
             ],
         }
         role = iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+        policy = {"Version": "2012-10-17", "Statement": everything if statements is None else statements}
         iam.put_role_policy(RoleName=f"{name}-role", PolicyName="all", PolicyDocument=json.dumps(policy))
         answer = emulator.client("lambda").create_function(
             FunctionName=name,
             Runtime="provided.al2023",
-            Role=role,
+            Role=settings.pop("Role", role),
             Handler="bootstrap",
             Code={"ZipFile": function_archive()},
             **{"Timeout": 5, "MemorySize": 256} | settings,
