@@ -113,6 +113,10 @@ endif
 bench: ## Measure a sweep of 100, 1,000 and 10,000 volumes against a synthetic EC2
 	cargo bench --locked -p e2e
 
+.PHONY: policy-schema
+policy-schema: ## Write docs/policy.schema.json from the types (after a change of the policy)
+	UPDATE_SCHEMA=1 cargo test --locked -p e2e --test policy_documents
+
 .PHONY: clean
 clean: ## Remove all that was built or set up here
 	rm -rf .venv .aws-sam .local target
