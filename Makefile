@@ -25,7 +25,7 @@ FUNCTIONS := $(sort $(dir $(wildcard functions/*/Cargo.toml)))
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -110,8 +110,8 @@ endif
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'
 
 .PHONY: bench
-bench: ## Measure a sweep of 100, 1,000 and 10,000 volumes against a synthetic EC2
-	cargo bench --locked -p e2e
+bench: build ## Measure sweeps of 100, 1,000 and 10,000 volumes against a synthetic EC2 (BENCH=--help)
+	@cargo run --locked --quiet -p e2e --bin bench -- $(BENCH)
 
 .PHONY: policy-schema
 policy-schema: ## Write docs/policy.schema.json from the types (after a change of the policy)
