@@ -37,10 +37,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(f"--set: expected NAME=JSON; {error}")
 
-    from emulator.process import die_with_parent
-
-    if arguments.die_with_parent:
-        die_with_parent()
+    parent = os.getppid()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s"
     )

@@ -43,11 +43,14 @@ class _Event:
     accepted: float = field(default_factory=time.time)
     attempt: int = 1
     throttles: int = 0
+    shortened_seconds: float = 0.0
+    """What `async_retry_scale` took off the waits so far."""
     generation: int = field(default_factory=lambda: context.generation)
 
     @property
     def age(self) -> float:
-        return time.time() - self.accepted
+        """As it would be with waits of their full length."""
+        return time.time() - self.accepted + self.shortened_seconds
 
 
 def submit(function: LambdaFunction, event: Any, source: str) -> str:
@@ -101,11 +104,10 @@ def _attempt(event: _Event) -> None:
 
 def _again_or_give_up(event: _Event, invocation: Invocation, outcome: Outcome | None, wait: float) -> None:
     # Lambda drops an event before its next attempt if it would be too old by then.
-    scale = settings.async_retry_scale
-    if event.age + wait * scale > _option(event.function, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS) * max(
-        scale, 1e-6
-    ):
+    if event.age + wait > _option(event.function, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS):
         return _send_outcome(event, "OnFailure", "EventAgeExceeded", invocation, outcome)
+    scale = settings.async_retry_scale
+    event.shortened_seconds += wait * (1 - scale)
     waiting = due_later()
     waiting.__enter__()
 

@@ -51,6 +51,8 @@ class Configuration:
     task_root: str
     log_group: str
     log_format: str = "Text"
+    log_level: str | None = None
+    """Only with JSON: lines below it are dropped."""
 
     @property
     def effective_timeout(self) -> float:
@@ -117,9 +119,10 @@ class Environment:
         begun = time.time()
         outcome = failure or self._deliver(event)
         invocation.ended = time.time()
+        invocation.duration_seconds = invocation.ended - begun
         invocation.peak_memory_kb = self._peak_memory_kb() or invocation.peak_memory_kb
         self._drain_output()
-        self._platform_log("end", outcome=outcome, seconds=invocation.ended - begun)
+        self._platform_log("end", outcome=outcome, seconds=invocation.duration_seconds)
         self._current = None
         if outcome.kind in ("timeout", "crash"):
             self.stop()
@@ -198,7 +201,8 @@ class Environment:
     def _variables(self) -> dict[str, str]:
         """What Lambda defines for an OS-only runtime, after the function's own (which can't override it)."""
         configuration = self.configuration
-        return dict(configuration.variables) | {
+        log_level = {"AWS_LAMBDA_LOG_LEVEL": configuration.log_level} if configuration.log_level else {}
+        return dict(configuration.variables) | log_level | {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin",
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
@@ -315,6 +319,13 @@ class Environment:
         used_mb = round((invocation.peak_memory_kb or 0) / 1024)
         billed = f"{seconds * 1000:.2f}"
         if self.configuration.log_format == "JSON":
+            metrics = {
+                "durationMs": round(seconds * 1000, 3),
+                "memorySizeMB": memory_mb,
+                "maxMemoryUsedMB": used_mb,
+            }
+            if invocation.init_seconds is not None:
+                metrics["initDurationMs"] = round(invocation.init_seconds * 1000, 3)
             records = {
                 "initStart": [("platform.initStart", {"initializationType": "on-demand", "phase": "init"})],
                 "start": [("platform.start", {"requestId": request_id, "version": "$LATEST"})],
@@ -324,11 +335,7 @@ class Environment:
                         {
                             "requestId": request_id,
                             "status": _STATUS_WORDS[outcome.kind] if outcome else "success",
-                            "metrics": {
-                                "durationMs": round(seconds * 1000, 3),
-                                "memorySizeMB": memory_mb,
-                                "maxMemoryUsedMB": used_mb,
-                            },
+                            "metrics": metrics,
                         },
                     )
                 ],

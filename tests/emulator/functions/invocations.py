@@ -37,6 +37,8 @@ class Invocation:
     pid: int | None = None
     cold_start: bool = False
     init_seconds: float | None = None
+    duration_seconds: float | None = None
+    """Of the handler alone, as Lambda counts it."""
     peak_memory_kb: int | None = None
     """The process's peak resident memory so far (VmHWM). Lambda's memory limit isn't enforced: a cgroup needs
     privileges that a test doesn't have."""

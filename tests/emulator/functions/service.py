@@ -62,6 +62,8 @@ def configuration_of(function: LambdaFunction) -> Configuration:
         task_root=_task_root(function),
         log_group=logging.get("LogGroup") or function.logs_group_name,
         log_format=logging.get("LogFormat", "Text"),
+        # Lambda's own default is INFO; with Text there is no level.
+        log_level=logging.get("ApplicationLogLevel", "INFO") if logging.get("LogFormat") == "JSON" else None,
     )
 
 
@@ -98,7 +100,7 @@ def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> 
             pool.release(environment)
         invocation.response = _decoded(outcome.payload)
         invocation.outcome = outcome.kind
-        milliseconds = ((invocation.ended or 0) - (invocation.started or 0)) * 1000
+        milliseconds = (invocation.duration_seconds or 0) * 1000
         errors = 0 if outcome.kind == "success" else 1
         _count(function.function_name, {"Invocations": 1, "Errors": errors, "Duration": milliseconds})
         return outcome

@@ -172,6 +172,32 @@ def test_an_asynchronous_failure_is_tried_again_then_sent_to_the_destination(emu
     assert body["responseContext"]["functionError"] == "Unhandled"
 
 
+def test_an_event_that_would_be_too_old_is_given_up(emulator, function, client):
+    function("worker")
+    target, queue = destination(client, "sqs")
+    client("lambda").put_function_event_invoke_config(
+        FunctionName="worker",
+        MaximumEventAgeInSeconds=60,  # the first retry comes after a minute
+        DestinationConfig={"OnFailure": {"Destination": target}},
+    )
+    emulator.control("PATCH", "settings", async_retry_scale=0.001)
+    invoke(emulator, "worker", {"fail": "broken"}, InvocationType="Event")
+    assert emulator.control("POST", "wait-idle", timeout=10, retries=True)["idle"]
+    (message,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(message["Body"])["requestContext"]["condition"] == "EventAgeExceeded"
+    assert len(invocations(emulator)) == 1
+
+
+def test_the_log_format_json_and_its_level(emulator, function, client):
+    function("worker", LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "LogGroup": "/mine"})
+    result = invoke(emulator, "worker", {"log": '{"level": "WARN", "a": 1}\n{"level": "INFO", "a": 2}\n{"a": 3}'})
+    assert result["Payload"]["environment"]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
+    lines = [json.loads(e["message"]) for e in client("logs").filter_log_events(logGroupName="/mine")["events"]]
+    assert [line["a"] for line in lines if "a" in line] == [1]
+    (report,) = [line["record"] for line in lines if line.get("type") == "platform.report"]
+    assert report["status"] == "success" and report["metrics"]["memorySizeMB"] == 256
+
+
 def test_a_throttled_event_waits_and_runs_later(emulator, function, client):
     function("worker")
     emulator.control("PATCH", "settings", async_retry_scale=0.05)
