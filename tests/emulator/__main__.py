@@ -56,11 +56,16 @@ def main() -> None:
             deploy(arguments.deploy, stopped)
         if not stopped.is_set():
             print(f"ready {context.endpoint}", flush=True)
-        stopped.wait()
+        # Not PR_SET_PDEATHSIG: it goes by the thread that started us, and a test's thread ends before its process.
+        while not stopped.wait(0.25):
+            if arguments.die_with_parent and os.getppid() != parent:
+                break
     except DeploymentFailed as error:
         sys.exit(f"error: {error}")
     finally:
         running.stop()
+    # Nothing is left to be saved, and the interpreter's own end takes half a second.
+    os._exit(0)
 
 
 def _configure_moto() -> None:
