@@ -108,12 +108,14 @@ fn the_reference_explains_every_key_of_the_schema() {
         }
     }
     let mut found = Vec::new();
-    keys(&serde_json::from_str(&generated()).expect("JSON"), &mut found);
+    keys(
+        &serde_json::from_str(&generated()).expect("JSON"),
+        &mut found,
+    );
     let reference = read("docs/policy.md");
     for key in found {
-        assert!(
-            reference.contains(&format!("`{key}`")),
-            "docs/policy.md does not explain `{key}`"
-        );
+        let explained =
+            reference.contains(&format!("`{key}`")) || reference.contains(&format!("\n## {key}\n"));
+        assert!(explained, "docs/policy.md does not explain `{key}`");
     }
 }

@@ -147,7 +147,12 @@ fn not_removed(error: ApiError) -> Acted {
         return Acted::Done(Some("already gone".to_owned()));
     }
     let refused = error.kind == ErrorKind::Refused;
-    let says = |word: &str| error.message.to_lowercase().contains(word);
+    // AWS documents no code for a locked snapshot, nor one of its own for AWS Backup's.
+    let says = |word: &str| {
+        format!("{} {}", error.code, error.message)
+            .to_lowercase()
+            .contains(word)
+    };
     let why = if error.code == "InvalidSnapshot.InUse" {
         "in use by an AMI or fast snapshot restore"
     } else if refused && says("locked") {

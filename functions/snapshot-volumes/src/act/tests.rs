@@ -140,6 +140,7 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
             "kept, managed",
         ),
         ("OperationNotPermitted", "snap-1 is locked", "kept, locked"),
+        ("SnapshotLocked", "no", "kept, locked"),
         ("InvalidSnapshot.NotFound", "does not exist", "done"),
         ("InvalidParameterValue", "something else", "failed"),
         ("UnauthorizedOperation", "the locked door", "failed"),
