@@ -24,8 +24,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--account", default=context.account_id, help="account id (12 digits)")
     parser.add_argument("--region", default=context.region, help="home region")
-    parser.add_argument("--deploy", type=Path, metavar="TEMPLATE", help="a built SAM template to deploy before it is ready")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting that holds from the start")
+    parser.add_argument(
+        "--deploy", type=Path, metavar="TEMPLATE", help="a built SAM template to deploy before it is ready"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=JSON", help="a setting that holds from the start"
+    )
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
     parser.add_argument("--verbose", action="store_true", help="log each function's output and each emulator error")
     arguments = parser.parse_args()

@@ -36,7 +36,11 @@ _ALWAYS_ALLOWED = {("sts", "GetCallerIdentity")}
 def check(request: AwsRequest, environment: Environment | None) -> None:
     """Raises the service's own error when the caller's role doesn't allow the call. The caller holds the lock."""
     role_arn = environment.role_arn if environment else None
-    if role_arn is None or not settings.enforce_role_policies or (request.service, request.operation) in _ALWAYS_ALLOWED:
+    if (
+        role_arn is None
+        or not settings.enforce_role_policies
+        or (request.service, request.operation) in _ALWAYS_ALLOWED
+    ):
         return
     role = permissions.find_role(role_arn)
     documents = permissions.identity_policies(role) if role else []
@@ -178,7 +182,9 @@ def _describe(_: AwsRequest, action: str) -> Iterator[Check]:
 def _get_parameter(request: AwsRequest, action: str) -> Iterator[Check]:
     name = request.parameters["Name"]
     slash = "" if name.startswith("/") else "/"
-    arn = name if name.startswith("arn:") else f"arn:aws:ssm:{context.region}:{context.account_id}:parameter{slash}{name}"
+    arn = (
+        name if name.startswith("arn:") else f"arn:aws:ssm:{context.region}:{context.account_id}:parameter{slash}{name}"
+    )
     yield Check(action, arn)
 
 
@@ -218,7 +224,10 @@ def may_write_logs(role_arn: str, group: str, stream: str, creates_group: bool) 
         return not settings.enforce_role_policies
     documents = permissions.identity_policies(role)
     arn = f"arn:aws:logs:{context.region}:{context.account_id}:log-group:{group}"
-    wanted = [Check("logs:CreateLogStream", f"{arn}:log-stream:{stream}"), Check("logs:PutLogEvents", f"{arn}:log-stream:{stream}")]
+    wanted = [
+        Check("logs:CreateLogStream", f"{arn}:log-stream:{stream}"),
+        Check("logs:PutLogEvents", f"{arn}:log-stream:{stream}"),
+    ]
     if creates_group:
         wanted.append(Check("logs:CreateLogGroup", f"{arn}:*"))
     return all(policies.evaluate(documents, w.action, w.resource, {}) == policies.ALLOW for w in wanted)

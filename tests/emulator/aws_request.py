@@ -64,7 +64,11 @@ class AwsRequest:
 
 def _response(serialized: dict[str, Any]) -> Response:
     body = serialized["body"]
-    return serialized["status_code"], list(serialized["headers"].items()), body.encode() if isinstance(body, str) else body
+    return (
+        serialized["status_code"],
+        list(serialized["headers"].items()),
+        body.encode() if isinstance(body, str) else body,
+    )
 
 
 def read(environ: dict[str, Any], body: bytes) -> AwsRequest:

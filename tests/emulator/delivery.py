@@ -8,11 +8,11 @@ import time
 from collections import deque
 from typing import Any
 
+from moto.core.exceptions import ServiceException
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from emulator import control, permissions
-from emulator.context import context
 
 log = logging.getLogger("emulator")
 
@@ -54,7 +54,11 @@ def send(
             raise DeliveryFailed("NO_PERMISSIONS", str(error)) from error
         except KeyError as error:
             raise DeliveryFailed("INVALID_PARAMETER", f"{target_arn} isn't a target that the emulator knows") from error
-        return _send(target_arn, payload, sender, attributes or {}, group_id)
+        try:
+            return _send(target_arn, payload, sender, attributes or {}, group_id)
+        except ServiceException as error:
+            # Such as a message that is too long for the topic.
+            raise DeliveryFailed("SDK_CLIENT_ERROR", str(error)) from error
     except DeliveryFailed as error:
         log.warning("%s to %s: %s", sender, target_arn, error)
         _failures.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from jsonpath_ng.ext import parse as jsonpath
@@ -20,7 +20,9 @@ MAX_ENTRIES = 10
 MAX_REQUEST_BYTES = 256 * 1024
 
 
-def emit(source: str, detail_type: str, resources: list[str], detail: dict[str, Any], time: datetime | None = None) -> str:
+def emit(
+    source: str, detail_type: str, resources: list[str], detail: dict[str, Any], time: datetime | None = None
+) -> str:
     """Put an event of an AWS service on the default bus; returns its id. The caller holds the lock.
 
     Delivery is at least once and asynchronous (SAM-3): this returns before any target has run.
@@ -28,9 +30,7 @@ def emit(source: str, detail_type: str, resources: list[str], detail: dict[str, 
     return _put(source, detail_type, resources, detail, time, "default")
 
 
-def _put(
-    source: str, detail_type: str, resources: list[str], detail: Any, time: datetime | None, bus_name: str
-) -> str:
+def _put(source: str, detail_type: str, resources: list[str], detail: Any, time: datetime | None, bus_name: str) -> str:
     event = {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -38,7 +38,7 @@ def _put(
         "source": source,
         "account": context.account_id,
         # EventBridge writes whole seconds.
-        "time": (time or datetime.now(timezone.utc)).astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": (time or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "region": context.region,
         "resources": resources,
         "detail": detail,
@@ -74,7 +74,9 @@ def send_to_targets(rule: Rule, event: dict[str, Any]) -> None:
             _send_dead_letter(rule, target, event, failed)
 
 
-def _send_dead_letter(rule: Rule, target: dict[str, Any], event: dict[str, Any], failed: delivery.DeliveryFailed) -> None:
+def _send_dead_letter(
+    rule: Rule, target: dict[str, Any], event: dict[str, Any], failed: delivery.DeliveryFailed
+) -> None:
     queue = (target.get("DeadLetterConfig") or {}).get("Arn")
     if not queue:
         return
@@ -177,7 +179,7 @@ def _put_entry(entry: dict[str, Any]) -> dict[str, Any]:
     if bus_name not in events_backends[context.account_id][context.region].event_buses:
         raise AwsError("ResourceNotFoundException", f"Event bus {bus_name} does not exist.")
     at = entry.get("Time")
-    time = at if isinstance(at, datetime) else datetime.fromtimestamp(at, timezone.utc) if at else None
+    time = at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC) if at else None
     resources = list(entry.get("Resources") or [])
     return {"EventId": _put(entry["Source"], entry["DetailType"], resources, detail, time, bus_name)}
 

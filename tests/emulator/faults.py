@@ -130,9 +130,7 @@ def around(
     return response if ends else answer
 
 
-def _outcome(
-    acting: list[Fault], request: AwsRequest, environment: Environment | None
-) -> tuple[bool, Response | None]:
+def _outcome(acting: list[Fault], request: AwsRequest, environment: Environment | None) -> tuple[bool, Response | None]:
     """Whether a fault takes the place of the answer, and with what."""
     for fault in acting:
         if fault.kill:

@@ -37,7 +37,7 @@ def application(environ: dict[str, Any], start_response: Callable) -> Iterable[b
         response = _call_aws(environ, body)
     if response is None:
         _hang_up(environ)
-        return []
+        raise ConnectionAbortedError("a fault cut the connection")  # the server drops it without a word
     status, headers, answer = response
     headers = [(k, v) for k, v in headers if k.lower() not in ("content-length", "connection", "transfer-encoding")]
     start_response(f"{status} {_REASONS.get(status, 'Status')}", [*headers, ("Content-Length", str(len(answer)))])

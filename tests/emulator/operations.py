@@ -1,7 +1,7 @@
 """API operations that this package answers itself, in place of moto.
 
-    @operation("cloudformation", "CreateChangeSet")
-    def create_change_set(request): ...      # returns the result as the service's model names it, or raises AwsError
+@operation("cloudformation", "CreateChangeSet")
+def create_change_set(request): ...      # returns the result as the service's model names it, or raises AwsError
 """
 
 from __future__ import annotations

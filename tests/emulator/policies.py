@@ -45,9 +45,7 @@ def names_action(documents: Iterable[dict[str, Any]], action: str) -> bool:
     )
 
 
-def _concerns(
-    statement: dict[str, Any], action: str, resource: str, principal: str | None, context: Context
-) -> bool:
+def _concerns(statement: dict[str, Any], action: str, resource: str, principal: str | None, context: Context) -> bool:
     if not _element(statement, "Action", action.lower(), lower=True):
         return False
     if ("Resource" in statement or "NotResource" in statement) and not _element(statement, "Resource", resource):

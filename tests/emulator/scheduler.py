@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -207,8 +207,8 @@ def _zone(name: str | None) -> ZoneInfo:
 
 def fire(schedule: Schedule, when: datetime | None = None) -> str | None:
     """Invoke the target; returns the request id of a function's invocation. The caller holds the lock."""
-    when = when or datetime.now(timezone.utc)
-    stamp = when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = when or datetime.now(UTC)
+    stamp = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     target = schedule.target
     payload = _payload(schedule, stamp)
     try:
@@ -279,7 +279,7 @@ def _fire_rule(rule: Rule, when: datetime) -> None:
         "detail-type": "Scheduled Event",
         "source": "aws.events",
         "account": context.account_id,
-        "time": when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "region": context.region,
         "resources": [rule.arn],
         "detail": {},
@@ -317,7 +317,7 @@ def _run_clock() -> None:
         time.sleep(TICK_SECONDS)
         try:
             with context.lock:
-                _tick(datetime.now(timezone.utc))
+                _tick(datetime.now(UTC))
         except Exception:
             log.exception("the scheduler")
 
@@ -338,7 +338,7 @@ def _tick(now: datetime) -> None:
     for rule in _scheduled_rules():
         seen.add(rule.arn)
         signature = (rule.scheduled_expression, rule.state)
-        due = _due_of(rule.arn, signature, timezone.utc, None, now)
+        due = _due_of(rule.arn, signature, UTC, None, now)
         if _is_due(due, now) and rule.state != "DISABLED" and settings.schedules_fire:
             _fire_rule(rule, now)
     for arn in _due.keys() - seen:
@@ -390,9 +390,9 @@ def _moment(value: Any) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
     if isinstance(value, (int, float)):
-        return datetime.fromtimestamp(value, timezone.utc)
+        return datetime.fromtimestamp(value, UTC)
     moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _schedules() -> list[Schedule]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import timezone
+from datetime import UTC
 from typing import Any
 
 from moto.s3.models import s3_backends
@@ -51,7 +51,11 @@ def _given_parameters(parameters: dict[str, Any], previous: Version | None) -> d
             if previous is None or name not in previous.given_parameters:
                 if previous is not None and name in previous.parameters:
                     continue  # its default was used
-                raise AwsError("ValidationError", f"Invalid input for parameter key {name}. Cannot specify usePreviousValue as true for a parameter key not in the previous template")
+                raise AwsError(
+                    "ValidationError",
+                    f"Invalid input for parameter key {name}. Cannot specify usePreviousValue as true for a parameter "
+                    "key not in the previous template",
+                )
             given[name] = previous.given_parameters[name]
         else:
             given[name] = entry["ParameterValue"]
@@ -89,7 +93,10 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     stack = stacks.find(name)
     if kind == "CREATE":
         if stack is not None and stack.status != "REVIEW_IN_PROGRESS":
-            message = f"Stack [{name}] already exists and cannot be created again with the changeSet [{parameters['ChangeSetName']}]."
+            change_set_name = parameters["ChangeSetName"]
+            message = (
+                f"Stack [{name}] already exists and cannot be created again with the changeSet [{change_set_name}]."
+            )
             raise AwsError("ValidationError", message)
         _check_name(name)
     elif stack is None:
@@ -116,7 +123,11 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
             status, reason = "FAILED", NO_CHANGES
     change_set_name = parameters["ChangeSetName"]
     if change_set_name in stack.change_sets:
-        raise AwsError("AlreadyExistsException", f"ChangeSet {change_set_name} cannot be created due to a mismatch with existing attribute Template", 400)
+        raise AwsError(
+            "AlreadyExistsException",
+            f"ChangeSet {change_set_name} cannot be created due to a mismatch with existing attribute Template",
+            400,
+        )
     change_set = ChangeSet(
         f"arn:aws:cloudformation:{context.region}:{context.account_id}:changeSet/{change_set_name}/{uuid.uuid4()}",
         change_set_name,
@@ -361,7 +372,7 @@ def describe_stack_events(request: AwsRequest) -> dict[str, Any]:
                 "LogicalResourceId": e.logical_id,
                 "PhysicalResourceId": e.physical_id,
                 "ResourceType": e.type,
-                "Timestamp": e.time.astimezone(timezone.utc),
+                "Timestamp": e.time.astimezone(UTC),
                 "ResourceStatus": e.status,
                 "ResourceStatusReason": e.reason,
                 "ResourceProperties": e.properties,

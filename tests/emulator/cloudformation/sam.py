@@ -22,8 +22,9 @@ class _ManagedPolicies:
     @staticmethod
     @functools.cache
     def _all() -> dict[str, str]:
-        from moto.iam.aws_managed_policies import aws_managed_policies_data
         import json
+
+        from moto.iam.aws_managed_policies import aws_managed_policies_data
 
         return {name: policy["Arn"] for name, policy in json.loads(aws_managed_policies_data).items()}
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,7 +26,7 @@ ANSWER_WAITS_SECONDS = 5.0
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 @dataclass
@@ -85,7 +85,12 @@ class Version:
 def _require_capabilities(template: dict[str, Any], capabilities: list[str]) -> None:
     needed = set()
     for resource in template["Resources"].values():
-        if resource["Type"] in ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::InstanceProfile"):
+        if resource["Type"] in (
+            "AWS::IAM::Role",
+            "AWS::IAM::Policy",
+            "AWS::IAM::ManagedPolicy",
+            "AWS::IAM::InstanceProfile",
+        ):
             name = resource["Type"].rsplit("::", 1)[1] + "Name"
             named = name in resource.get("Properties", {}) and resource["Type"] != "AWS::IAM::Policy"
             needed.add("CAPABILITY_NAMED_IAM" if named else "CAPABILITY_IAM")
@@ -340,7 +345,9 @@ class Stack:
             except _FAILURES as error:
                 resource.status, resource.reason = "DELETE_FAILED", _reason(error)
                 self.events.append(
-                    Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_FAILED", _reason(error), None)
+                    Event(
+                        resource.logical_id, resource.physical_id, resource.type, "DELETE_FAILED", _reason(error), None
+                    )
                 )
                 return False
             self.events.append(

@@ -58,7 +58,9 @@ def parse(text: str) -> dict[str, Any]:
         raise TemplateError("Template format error: At least one Resources member must be defined.")
     for name, resource in template["Resources"].items():
         if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
-            raise TemplateError(f"Template format error: [/Resources/{name}] Every Resources object must contain a Type member.")
+            raise TemplateError(
+                f"Template format error: [/Resources/{name}] Every Resources object must contain a Type member."
+            )
         if not re.fullmatch(r"[A-Za-z0-9]+", name):
             raise TemplateError(f"Template format error: Resource name {name} is non alphanumeric.")
     return template
@@ -290,21 +292,25 @@ def _text(value: Any) -> str:
 # ---- dependencies ----
 
 
+def _unresolved(*names: str) -> TemplateError:
+    listed = ", ".join(names)
+    return TemplateError(
+        f"Template format error: Unresolved resource dependencies [{listed}] in the Resources block of the template"
+    )
+
+
 def dependencies(template: dict[str, Any], logical_id: str) -> set[str]:
     """The resources that must exist before this one: those that it names in functions and in DependsOn."""
     resource = template["Resources"][logical_id]
     depends = resource.get("DependsOn") or []
     found = {depends} if isinstance(depends, str) else set(depends)
-    for name in _references(resource.get("Properties")):
-        if name in template["Resources"]:
-            found.add(name)
-        elif name not in (template.get("Parameters") or {}) and not name.startswith("AWS::"):
-            message = f"Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
-            raise TemplateError(message)
+    found |= {
+        name
+        for name in _references(resource.get("Properties"))
+        if name not in (template.get("Parameters") or {}) and not name.startswith("AWS::")
+    }
     if unknown := sorted(found - template["Resources"].keys()):
-        raise TemplateError(
-            f"Template format error: Unresolved resource dependencies [{', '.join(unknown)}] in the Resources block of the template"
-        )
+        raise _unresolved(*unknown)
     return found
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from emulator import delivery
@@ -103,6 +103,8 @@ def _attempt(event: _Event) -> None:
 
 
 def _again_or_give_up(event: _Event, invocation: Invocation, outcome: Outcome | None, wait: float) -> None:
+    if context.generation != event.generation:
+        return  # the account was emptied meanwhile
     # Lambda drops an event before its next attempt if it would be too old by then.
     if event.age + wait > _option(event.function, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS):
         return _send_outcome(event, "OnFailure", "EventAgeExceeded", invocation, outcome)
@@ -131,9 +133,7 @@ def _option(function: LambdaFunction, name: str, default: int) -> int:
     return default if value is None else int(value)
 
 
-def _send_outcome(
-    event: _Event, which: str, condition: str, invocation: Invocation, outcome: Outcome | None
-) -> None:
+def _send_outcome(event: _Event, which: str, condition: str, invocation: Invocation, outcome: Outcome | None) -> None:
     """Send the invocation record to the function's destination, and a failed event to its dead-letter queue."""
     function = event.function
     with context.lock:
@@ -154,9 +154,7 @@ def _send_outcome(
             _send(function, dead_letters, event.payload, attributes)
 
 
-def _send(
-    function: LambdaFunction, target_arn: str, payload: Any, attributes: dict[str, str] | None = None
-) -> None:
+def _send(function: LambdaFunction, target_arn: str, payload: Any, attributes: dict[str, str] | None = None) -> None:
     """With the function's own role."""
     try:
         delivery.send(
@@ -173,7 +171,7 @@ def _send(
 
 
 def _record_of(event: _Event, condition: str, invocation: Invocation, outcome: Outcome | None) -> dict[str, Any]:
-    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     result: dict[str, Any] = {
         "version": "1.0",
         "timestamp": stamp,

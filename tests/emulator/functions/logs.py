@@ -26,6 +26,8 @@ def write_log(environment: Environment, lines: list[str]) -> None:
     for line in lines:
         log.info("%s: %s", environment.function_name, line)
     with context.lock:
+        if environment.generation != context.generation:
+            return  # the account was emptied meanwhile
         backend = logs_backends[context.account_id][context.region]
         creates_group = group not in backend.groups
         if not authorization.may_write_logs(environment.role_arn, group, environment.log_stream, creates_group):

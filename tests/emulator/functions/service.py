@@ -84,6 +84,7 @@ def _task_root(function: LambdaFunction) -> str:
 
 def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> Outcome:
     """Run one attempt and wait for it; raises pool.Throttled. The caller must not hold the lock."""
+    generation = context.generation
     with active():
         with context.lock:
             configuration = configuration_of(function)
@@ -92,7 +93,7 @@ def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> 
             environment = pool.acquire(configuration, int(reserved) if reserved is not None else None)
         except pool.Throttled:
             invocation.outcome = "throttled"
-            _count(function.function_name, {"Throttles": 1})
+            _count(function.function_name, {"Throttles": 1}, generation)
             raise
         try:
             outcome = environment.run(invocation, payload)
@@ -102,12 +103,14 @@ def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> 
         invocation.outcome = outcome.kind
         milliseconds = (invocation.duration_seconds or 0) * 1000
         errors = 0 if outcome.kind == "success" else 1
-        _count(function.function_name, {"Invocations": 1, "Errors": errors, "Duration": milliseconds})
+        _count(function.function_name, {"Invocations": 1, "Errors": errors, "Duration": milliseconds}, generation)
         return outcome
 
 
-def _count(function_name: str, values: dict[str, float]) -> None:
+def _count(function_name: str, values: dict[str, float], generation: int) -> None:
     with context.lock:
+        if context.generation != generation:
+            return  # the account was emptied meanwhile
         for name, value in values.items():
             unit = "Milliseconds" if name == "Duration" else "Count"
             metrics.put("AWS/Lambda", name, value, unit, {"FunctionName": function_name})

@@ -1,7 +1,7 @@
 """A function may do what its role allows, and nothing else."""
 
 import pytest
-from conftest import ACCOUNT, REGION, invoke
+from conftest import ACCOUNT, REGION, invoke, trust
 
 SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/*"
 VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/*"
@@ -59,11 +59,13 @@ def test_a_snapshot_only_with_our_tag(emulator, function, volume):
     assert call(emulator, create + tag("guardrail", "other")) == "UnauthorizedOperation"
     assert call(emulator, create + tag("guardrail", "snapshot-volumes")) is None
     # Tags at creation only: not afterwards.
-    assert call(emulator, f"CreateTags&ResourceId.1=snap-1&Tag.1.Key=a&Tag.1.Value=b") == "UnauthorizedOperation"
+    assert call(emulator, "CreateTags&ResourceId.1=snap-1&Tag.1.Key=a&Tag.1.Value=b") == "UnauthorizedOperation"
 
 
 def test_deleting_only_what_carries_our_tag(emulator, function, client, volume):
-    function("worker", statements=[allow("ec2:DeleteSnapshot", SNAPSHOT, StringEquals={"aws:ResourceTag/guardrail": "x"})])
+    function(
+        "worker", statements=[allow("ec2:DeleteSnapshot", SNAPSHOT, StringEquals={"aws:ResourceTag/guardrail": "x"})]
+    )
     ids = emulator.control(
         "POST", "snapshots", snapshots=[{"volume_id": volume, "tags": {"guardrail": "x"}}, {"volume_id": volume}]
     )["snapshot_ids"]
@@ -75,7 +77,10 @@ def test_every_tag_key_must_match(emulator, function, volume):
     keys = {"ForAllValues:StringLike": {"aws:TagKeys": "told-*"}, "Null": {"aws:TagKeys": "false"}}
     function("worker", statements=[allow("ec2:DeleteTags", VOLUME, **keys)])
     assert call(emulator, f"DeleteTags&ResourceId.1={volume}&Tag.1.Key=told-stale") is None
-    assert call(emulator, f"DeleteTags&ResourceId.1={volume}&Tag.1.Key=told-stale&Tag.2.Key=Name") == "UnauthorizedOperation"
+    assert (
+        call(emulator, f"DeleteTags&ResourceId.1={volume}&Tag.1.Key=told-stale&Tag.2.Key=Name")
+        == "UnauthorizedOperation"
+    )
     assert call(emulator, f"DeleteTags&ResourceId.1={volume}") == "UnauthorizedOperation"
 
 
@@ -106,8 +111,7 @@ def test_a_managed_policy_of_aws(emulator, function, client):
 
 
 def test_a_role_that_lambda_cannot_assume(function, client):
-    trust = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}]}'
-    role = client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    role = client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust("ec2"))["Role"]["Arn"]
     for number, arn in enumerate((role, role + "x")):
         with pytest.raises(client("lambda").exceptions.InvalidParameterValueException, match="cannot be assumed"):
             function(f"worker-{number}", Role=arn)

@@ -141,6 +141,7 @@ def sam(emulator, folder, *arguments):
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": REGION,
         "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_POLL_DELAY": "0.2",
         "HOME": str(folder),
     }
     command = [sys.executable, "-m", "samcli", *arguments]
@@ -198,7 +199,9 @@ def test_sam_deploys_updates_and_deletes_a_stack(emulator, client, project):
     code, text = sam(emulator, project, *deploy_arguments, "--no-fail-on-empty-changeset",
                      "--parameter-overrides", "Email=ops@example.com")  # fmt: skip
     assert code == 0 and "No changes to deploy" in text, text
-    code, text = sam(emulator, project, *deploy_arguments, "--parameter-overrides", 'Rate="rate(5 minutes)"', 'Email=""')
+    code, text = sam(
+        emulator, project, *deploy_arguments, "--parameter-overrides", 'Rate="rate(5 minutes)"', 'Email=""'
+    )
     assert code == 0, text
     assert client("scheduler").get_schedule(Name=schedule["Name"])["ScheduleExpression"] == "rate(5 minutes)"
     assert client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
@@ -230,7 +233,10 @@ def failure(client, name):
     ],
 )
 def test_what_is_not_handled_fails_the_stack_and_is_rolled_back(client, resource, reason):
-    assert deploy(client, "bad", {"Resources": {"Topic": TOPIC, "Other": resource | {"DependsOn": "Topic"}}}) == "ROLLBACK_COMPLETE"
+    assert (
+        deploy(client, "bad", {"Resources": {"Topic": TOPIC, "Other": resource | {"DependsOn": "Topic"}}})
+        == "ROLLBACK_COMPLETE"
+    )
     assert reason in failure(client, "bad")
     assert client("sns").list_topics().get("Topics", []) == []
 
@@ -255,6 +261,25 @@ def test_replacement_and_removal(client):
     names = [p["Name"] for p in client("ssm").describe_parameters()["Parameters"]]
     assert names == ["/two"]
     assert client("sns").list_topics().get("Topics", []) == []
+
+
+def test_what_is_to_be_retained_stays(client):
+    kept = {"Type": "AWS::SSM::Parameter", "DeletionPolicy": "Retain",
+            "Properties": {"Name": "/kept", "Type": "String", "Value": "1"}}  # fmt: skip
+    deploy(client, "s", {"Resources": {"P": kept, "Topic": TOPIC}})
+    stack_id = stack_of(client, "s")["StackId"]
+    client("cloudformation").delete_stack(StackName="s")
+    assert stack_of(client, stack_id)["StackStatus"] == "DELETE_COMPLETE"
+    assert client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"] == "1"
+    assert client("sns").list_topics().get("Topics", []) == []
+    with pytest.raises(client("cloudformation").exceptions.ClientError, match="Stack with id s does not exist"):
+        stack_of(client, "s")
+
+
+def test_calls_of_a_deployment_are_not_taken_for_the_clients(emulator, client):
+    deploy(client, "s", {"Resources": {"Topic": TOPIC}})
+    (call,) = emulator.control("GET", "calls", operation="CreateTopic")["calls"]
+    assert call["caller"] == "cloudformation"
 
 
 def test_functions_parameters_and_conditions(client):
@@ -293,7 +318,10 @@ Outputs:
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ({"A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Ref": "Nobody"}}}}, "Unresolved resource dependencies"),
+        (
+            {"A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Ref": "Nobody"}}}},
+            "Unresolved resource dependencies",
+        ),
         (
             {
                 "A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Ref": "B"}}},
@@ -311,8 +339,10 @@ def test_a_template_that_cannot_be_deployed_is_refused(client, resources, messag
 
 def test_an_unhandled_type_fails_sam_deploy(emulator, client, project):
     (project / "template.yaml").write_text(
-        TEMPLATE.replace("{ Type: AWS::SSM::Parameter, Properties: { Name: /p, Type: String, Value: \"a: 1\" } }",
-                         "{ Type: AWS::Made::Up }")  # fmt: skip
+        TEMPLATE.replace(
+            '{ Type: AWS::SSM::Parameter, Properties: { Name: /p, Type: String, Value: "a: 1" } }',
+            "{ Type: AWS::Made::Up }",
+        )  # fmt: skip
     )
     code, text = sam(emulator, project, "deploy", "--stack-name", "small", "--resolve-s3", "--capabilities",
                      "CAPABILITY_IAM", "--no-confirm-changeset")  # fmt: skip

@@ -165,3 +165,15 @@ def test_limits_of_put_events(client):
         client("events").put_events(Entries=[entry()] * 11)
     with pytest.raises(error, match="Total size of the entries"):
         client("events").put_events(Entries=[entry(Detail=json.dumps({"a": "x" * 262_144}))])
+
+
+def test_a_schedule_of_a_rule(emulator, client, function, rule):
+    arn = client("events").put_rule(Name="often", ScheduleExpression="rate(1 minute)")["RuleArn"]
+    target = function("worker")
+    client("events").put_targets(Rule="often", Targets=[{"Id": "1", "Arn": target, "Input": '{"trigger": "sweep"}'}])
+    client("lambda").add_permission(FunctionName=target, StatementId="s", Action="lambda:InvokeFunction",
+                                    Principal="events.amazonaws.com", SourceArn=arn)  # fmt: skip
+    # Unlike a schedule's, a rule's rate first waits; events of the bus are none of its business.
+    emit(emulator, event="createSnapshot", result="failed")
+    emulator.control("POST", "wait-idle")
+    assert emulator.control("GET", "invocations")["invocations"] == []

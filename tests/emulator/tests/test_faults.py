@@ -50,7 +50,9 @@ def test_before_and_after_the_call_is_executed(emulator, client):
     emulator.control("POST", "faults", service="ec2", operation="CreateVolume", error="InternalError", count=1)
     assert error_of(lambda: volume(client)) == ("InternalError", 500)
     assert volumes(client) == []
-    emulator.control("POST", "faults", service="ec2", operation="CreateVolume", error="InternalError", when="after", count=1)
+    emulator.control(
+        "POST", "faults", service="ec2", operation="CreateVolume", error="InternalError", when="after", count=1
+    )
     assert error_of(lambda: volume(client)) == ("InternalError", 500)
     assert len(volumes(client)) == 1
     volume(client)
@@ -120,10 +122,15 @@ def test_killing_the_caller(emulator, function, client, when):
 
 def test_only_the_named_caller(emulator, function, client):
     function("worker")
-    emulator.control("POST", "faults", service="ec2", operation="DescribeVolumes", error="InternalError", caller="worker")
+    emulator.control(
+        "POST", "faults", service="ec2", operation="DescribeVolumes", error="InternalError", caller="worker"
+    )
     volumes(client)
     invoke(emulator, "worker", {"call": "DescribeVolumes"})
-    assert [c["error"] for c in emulator.control("GET", "calls", operation="DescribeVolumes")["calls"]] == [None, "InternalError"]
+    assert [c["error"] for c in emulator.control("GET", "calls", operation="DescribeVolumes")["calls"]] == [
+        None,
+        "InternalError",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,14 @@ import json
 import time
 
 import pytest
-from conftest import ACCOUNT
+from conftest import ACCOUNT, trust
 
 
 @pytest.fixture
 def schedule(client, function):
     """schedule(expression, **parameters) makes a schedule that invokes the function `worker`."""
     arn = function("worker")
-    statement = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust("scheduler"))["Role"]["Arn"]
     allow = {"Version": "2012-10-17",
              "Statement": [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn}]}  # fmt: skip
     client("iam").put_role_policy(RoleName="sweep", PolicyName="invoke", PolicyDocument=json.dumps(allow))
@@ -101,5 +99,7 @@ def test_a_bad_expression_is_refused(client, schedule, expression):
 
 
 def test_a_role_that_scheduler_cannot_assume_is_refused(client, schedule):
-    with pytest.raises(client("scheduler").exceptions.ValidationException, match="must allow AWS EventBridge Scheduler"):
+    with pytest.raises(
+        client("scheduler").exceptions.ValidationException, match="must allow AWS EventBridge Scheduler"
+    ):
         schedule("rate(1 hour)", role=f"arn:aws:iam::{ACCOUNT}:role/worker-role")

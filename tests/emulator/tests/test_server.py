@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import ACCOUNT, TESTS, Emulator, function_archive
+from conftest import ACCOUNT, TESTS, Emulator, function_archive, trust
 
 
 def test_answers_an_api_call_and_records_it(emulator, client):
@@ -47,10 +47,14 @@ def gone(pid, seconds=5):
 
 def busy_function(emulator):
     """A function that sleeps for a minute; returns its process id."""
-    trust = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}]}'
-    role = emulator.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    role = emulator.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust("lambda"))["Role"]["Arn"]
     emulator.client("lambda").create_function(
-        FunctionName="f", Runtime="provided.al2023", Role=role, Handler="b", Code={"ZipFile": function_archive()}, Timeout=60
+        FunctionName="f",
+        Runtime="provided.al2023",
+        Role=role,
+        Handler="b",
+        Code={"ZipFile": function_archive()},
+        Timeout=60,
     )
     emulator.client("lambda").invoke(FunctionName="f", InvocationType="Event", Payload=b'{"sleep": 60}')
     for _ in range(100):
@@ -74,7 +78,8 @@ def test_no_function_outlives_the_emulator(number):
 def test_the_emulator_dies_with_the_process_that_started_it():
     code = (
         "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'emulator', '--die-with-parent'], stdout=subprocess.PIPE, text=True)\n"
+        "command = [sys.executable, '-m', 'emulator', '--die-with-parent']\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)\n"
         "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"
@@ -95,7 +100,9 @@ def test_the_emulator_dies_with_the_process_that_started_it():
 def test_several_run_side_by_side_with_an_account_and_region_of_their_own():
     emulators = []
     starts = [
-        threading.Thread(target=lambda account=account: emulators.append(Emulator("--account", account, "--region", "eu-west-1")))
+        threading.Thread(
+            target=lambda account=account: emulators.append(Emulator("--account", account, "--region", "eu-west-1"))
+        )
         for account in ("111111111111", "222222222222")
     ]
     for start in starts:

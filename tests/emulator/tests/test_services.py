@@ -41,7 +41,9 @@ def test_parameters(client):
     ssm.put_parameter(Name="/p", Type="String", Value="x" * 8192, Tier="Advanced", Overwrite=True)
     with pytest.raises(ssm.exceptions.ClientError, match="maximum parameter value of 8192"):
         ssm.put_parameter(Name="/q", Type="String", Value="x" * 8193, Tier="Intelligent-Tiering")
-    assert ssm.put_parameter(Name="/q", Type="String", Value="x" * 5000, Tier="Intelligent-Tiering")["Tier"] == "Advanced"
+    assert (
+        ssm.put_parameter(Name="/q", Type="String", Value="x" * 5000, Tier="Intelligent-Tiering")["Tier"] == "Advanced"
+    )
 
 
 def test_an_unknown_call_is_not_taken_for_something_to_retry(client):

@@ -115,9 +115,7 @@ class LogGroup(Handler):
     @staticmethod
     def _set_retention(name: str, properties: dict[str, Any]) -> None:
         if "RetentionInDays" in properties:
-            client("logs").put_retention_policy(
-                logGroupName=name, retentionInDays=int(properties["RetentionInDays"])
-            )
+            client("logs").put_retention_policy(logGroupName=name, retentionInDays=int(properties["RetentionInDays"]))
         else:
             client("logs").delete_retention_policy(logGroupName=name)
 

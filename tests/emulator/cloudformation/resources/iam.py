@@ -41,12 +41,8 @@ class Role(Handler):
 
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         iam = client("iam")
-        iam.update_assume_role_policy(
-            RoleName=physical_id, PolicyDocument=json.dumps(new["AssumeRolePolicyDocument"])
-        )
-        iam.update_role(
-            RoleName=physical_id, **chosen(new, "Description"), **integers(new, "MaxSessionDuration")
-        )
+        iam.update_assume_role_policy(RoleName=physical_id, PolicyDocument=json.dumps(new["AssumeRolePolicyDocument"]))
+        iam.update_role(RoleName=physical_id, **chosen(new, "Description"), **integers(new, "MaxSessionDuration"))
         iam.tag_role(RoleName=physical_id, Tags=ctx.tag_list(new))
         self._set_policies(physical_id, old, new)
 

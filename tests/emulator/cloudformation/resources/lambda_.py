@@ -53,9 +53,7 @@ class Function(Handler):
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         functions = client("lambda")
         if old["Code"] != new["Code"] or old.get("Architectures") != new.get("Architectures"):
-            functions.update_function_code(
-                FunctionName=physical_id, **self._code(new), **chosen(new, "Architectures")
-            )
+            functions.update_function_code(FunctionName=physical_id, **self._code(new), **chosen(new, "Architectures"))
         # What the template no longer says goes back to its default.
         defaults = {"Description": "", "MemorySize": 128, "Timeout": 3, "Environment": {"Variables": {}}}
         functions.update_function_configuration(FunctionName=physical_id, **defaults | self._configuration(new))
