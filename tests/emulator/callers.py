@@ -15,9 +15,14 @@ from typing import Any, Protocol
 class Environment(Protocol):
     """What the gateway needs to know of an execution environment (lambda_runtime.py)."""
 
-    function_name: str
-    role_arn: str | None
-    current_request_id: str | None
+    @property
+    def function_name(self) -> str: ...
+
+    @property
+    def role_arn(self) -> str | None: ...
+
+    @property
+    def current_request_id(self) -> str | None: ...
 
     def kill(self) -> None: ...
 

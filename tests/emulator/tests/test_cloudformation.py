@@ -263,6 +263,16 @@ def test_replacement_and_removal(client):
     assert client("sns").list_topics().get("Topics", []) == []
 
 
+def test_what_a_template_no_longer_says_goes_back_to_its_default(client):
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "q", "VisibilityTimeout": 99, "DelaySeconds": 5}}
+    deploy(client, "s", {"Resources": {"Q": queue}})
+    queue["Properties"] = {"QueueName": "q", "DelaySeconds": 6}
+    assert deploy(client, "s", {"Resources": {"Q": queue}}, update=True) == "UPDATE_COMPLETE"
+    url = client("sqs").get_queue_url(QueueName="q")["QueueUrl"]
+    attributes = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert (attributes["VisibilityTimeout"], attributes["DelaySeconds"]) == ("30", "6")
+
+
 def test_what_is_to_be_retained_stays(client):
     kept = {"Type": "AWS::SSM::Parameter", "DeletionPolicy": "Retain",
             "Properties": {"Name": "/kept", "Type": "String", "Value": "1"}}  # fmt: skip

@@ -93,14 +93,12 @@ class Dashboard(Handler):
 @handles
 class LogGroup(Handler):
     type = "AWS::Logs::LogGroup"
-    properties = frozenset({"KmsKeyId", "LogGroupClass", "LogGroupName", "RetentionInDays", "Tags"})
+    properties = frozenset({"LogGroupClass", "LogGroupName", "RetentionInDays", "Tags"})
     replaced_by = frozenset({"LogGroupClass", "LogGroupName"})
 
     def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         name = properties.get("LogGroupName") or ctx.physical_name()
         request: dict[str, Any] = {"tags": ctx.tags(properties)}
-        if "KmsKeyId" in properties:
-            request["kmsKeyId"] = properties["KmsKeyId"]
         if "LogGroupClass" in properties:
             request["logGroupClass"] = properties["LogGroupClass"]
         client("logs").create_log_group(logGroupName=name, **request)

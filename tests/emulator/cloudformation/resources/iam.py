@@ -43,6 +43,10 @@ class Role(Handler):
         iam = client("iam")
         iam.update_assume_role_policy(RoleName=physical_id, PolicyDocument=json.dumps(new["AssumeRolePolicyDocument"]))
         iam.update_role(RoleName=physical_id, **chosen(new, "Description"), **integers(new, "MaxSessionDuration"))
+        if boundary := new.get("PermissionsBoundary"):
+            iam.put_role_permissions_boundary(RoleName=physical_id, PermissionsBoundary=boundary)
+        elif "PermissionsBoundary" in old:
+            iam.delete_role_permissions_boundary(RoleName=physical_id)
         iam.tag_role(RoleName=physical_id, Tags=ctx.tag_list(new))
         self._set_policies(physical_id, old, new)
 

@@ -55,7 +55,15 @@ class Function(Handler):
         if old["Code"] != new["Code"] or old.get("Architectures") != new.get("Architectures"):
             functions.update_function_code(FunctionName=physical_id, **self._code(new), **chosen(new, "Architectures"))
         # What the template no longer says goes back to its default.
-        defaults = {"Description": "", "MemorySize": 128, "Timeout": 3, "Environment": {"Variables": {}}}
+        defaults = {
+            "DeadLetterConfig": {},
+            "Description": "",
+            "Environment": {"Variables": {}},
+            "LoggingConfig": {"LogFormat": "Text"},
+            "MemorySize": 128,
+            "Timeout": 3,
+            "TracingConfig": {"Mode": "PassThrough"},
+        }
         functions.update_function_configuration(FunctionName=physical_id, **defaults | self._configuration(new))
         self._set_concurrency(physical_id, new)
         if tags := ctx.tags(new):

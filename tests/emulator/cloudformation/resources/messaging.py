@@ -92,7 +92,8 @@ class TopicPolicy(Handler):
 @handles
 class Subscription(Handler):
     type = "AWS::SNS::Subscription"
-    _settable = ("FilterPolicy", "FilterPolicyScope", "RawMessageDelivery", "RedrivePolicy")
+    _defaults = {"FilterPolicy": "{}", "RawMessageDelivery": "false", "RedrivePolicy": "{}"}
+    _settable = tuple(_defaults)
     properties = frozenset({*_settable, "Endpoint", "Protocol", "TopicArn"})
     required = frozenset({"Protocol", "TopicArn"})
     replaced_by = frozenset({"Endpoint", "Protocol", "TopicArn"})
@@ -108,7 +109,8 @@ class Subscription(Handler):
         return arn, {"Arn": arn}
 
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        for name, value in _attributes(new, self._settable).items():
+        unset = {name: value for name, value in self._defaults.items() if name in old}
+        for name, value in (unset | _attributes(new, self._settable)).items():
             client("sns").set_subscription_attributes(
                 SubscriptionArn=physical_id, AttributeName=name, AttributeValue=value
             )
@@ -124,17 +126,16 @@ class Subscription(Handler):
 @handles
 class Queue(Handler):
     type = "AWS::SQS::Queue"
-    _settable = (
-        "DelaySeconds",
-        "KmsMasterKeyId",
-        "MaximumMessageSize",
-        "MessageRetentionPeriod",
-        "ReceiveMessageWaitTimeSeconds",
-        "RedriveAllowPolicy",
-        "RedrivePolicy",
-        "SqsManagedSseEnabled",
-        "VisibilityTimeout",
-    )
+    _defaults = {
+        "DelaySeconds": "0",
+        "MaximumMessageSize": "1048576",
+        "MessageRetentionPeriod": "345600",
+        "ReceiveMessageWaitTimeSeconds": "0",
+        "RedrivePolicy": "",
+        "SqsManagedSseEnabled": "true",
+        "VisibilityTimeout": "30",
+    }
+    _settable = tuple(_defaults)
     properties = frozenset({*_settable, "QueueName", "Tags"})
     replaced_by = frozenset({"QueueName"})
 
@@ -148,7 +149,8 @@ class Queue(Handler):
         return url, {"Arn": arn, "QueueName": name, "QueueUrl": url}
 
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if attributes := _attributes(new, self._settable):
+        unset = {name: value for name, value in self._defaults.items() if name in old}
+        if attributes := unset | _attributes(new, self._settable):
             client("sqs").set_queue_attributes(QueueUrl=physical_id, Attributes=attributes)
         if tags := ctx.tags(new):
             client("sqs").tag_queue(QueueUrl=physical_id, Tags=tags)

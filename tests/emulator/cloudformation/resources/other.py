@@ -26,6 +26,8 @@ class Parameter(Handler):
         self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]
     ) -> dict[str, Any]:
         client("ssm").put_parameter(Name=physical_id, Overwrite=True, **self._request(new))
+        if tags := ctx.tag_list(new):
+            client("ssm").add_tags_to_resource(ResourceType="Parameter", ResourceId=physical_id, Tags=tags)
         return self._attributes(new)
 
     @staticmethod

@@ -32,7 +32,8 @@ class Schedule(Handler):
         return name, {"Arn": arn}
 
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        client("scheduler").update_schedule(Name=physical_id, **self._request(new))
+        defaults = {"ScheduleExpressionTimezone": "UTC", "State": "ENABLED"}
+        client("scheduler").update_schedule(Name=physical_id, **defaults | self._request(new))
 
     def _request(self, properties: dict[str, Any]) -> dict[str, Any]:
         target = json.loads(json.dumps(properties["Target"]))
