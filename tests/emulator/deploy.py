@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from emulator import control
 from emulator.cloudformation import stacks, template as templates
 from emulator.cloudformation.resources import client
 from emulator.cloudformation.stacks import Resource, Stack
@@ -48,6 +49,16 @@ def deploy(template: Path, stopped: threading.Event) -> None:
     if len(made) != 1:
         raise DeploymentFailed(f"sam deploy made {len(made)} stacks of {template}, not one")
     verify(made[0], templates.parse(template.read_text()))
+
+
+@control.route("POST", "deploy", locked=False)
+def deploy_now(body: dict[str, Any]) -> Any:
+    """{"template": PATH} deploys to a running emulator, and returns the names of the stacks that there are then."""
+    try:
+        deploy(Path(body["template"]), threading.Event())
+    except DeploymentFailed as failed:
+        raise control.ControlError(str(failed)) from failed
+    return {"stacks": [stack.name for stack in stacks.all_stacks()]}
 
 
 def _run_sam(template: Path, stopped: threading.Event) -> None:
