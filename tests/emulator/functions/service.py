@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import glob
 import io
 import json
 import os
@@ -27,12 +29,28 @@ MAX_SYNC_PAYLOAD = 6 * 1024 * 1024
 MAX_ASYNC_PAYLOAD = 1024 * 1024
 LOG_TAIL_BYTES = 4096
 
-_code_root = tempfile.mkdtemp(prefix="emulator-code-")
+_CODE_FOLDER = "emulator-code-"
+
+
+@functools.cache
+def _code_root() -> str:
+    """A temporary folder for the functions' code, made when it is first needed."""
+    _remove_abandoned_code()
+    return tempfile.mkdtemp(prefix=f"{_CODE_FOLDER}{os.getpid()}-")
+
+
+def _remove_abandoned_code() -> None:
+    """An emulator that was killed couldn't remove its folder; the next one does."""
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), f"{_CODE_FOLDER}*-*")):
+        pid = os.path.basename(path).removeprefix(_CODE_FOLDER).split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_code() -> None:
     """At the emulator's end."""
-    shutil.rmtree(_code_root, ignore_errors=True)
+    if _code_root.cache_info().currsize:
+        shutil.rmtree(_code_root(), ignore_errors=True)
 
 
 class FunctionNotFound(Exception):
@@ -70,9 +88,9 @@ def configuration_of(function: LambdaFunction) -> Configuration:
 def _task_root(function: LambdaFunction) -> str:
     """The function's code, unpacked once for all its environments: Lambda's /var/task is read-only too."""
     name = base64.urlsafe_b64encode(function.code_sha_256.encode()).decode()[:40]
-    path = os.path.join(_code_root, name)
+    path = os.path.join(_code_root(), name)
     if not os.path.isdir(path):
-        unpacked = tempfile.mkdtemp(dir=_code_root)
+        unpacked = tempfile.mkdtemp(dir=_code_root())
         with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as archive:
             for entry in archive.infolist():
                 extracted = archive.extract(entry, unpacked)

@@ -1,9 +1,11 @@
 """Starting, stopping, and several side by side."""
 
+import glob
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -73,6 +75,14 @@ def test_no_function_outlives_the_emulator(number):
     emulator.process.send_signal(number)
     emulator.process.wait(timeout=10)
     assert gone(pid)
+    folders = glob.glob(os.path.join(tempfile.gettempdir(), f"emulator-code-{emulator.process.pid}-*"))
+    if number == signal.SIGKILL:
+        # It couldn't remove them itself; the next one does.
+        assert folders
+        following = Emulator()
+        busy_function(following)
+        following.stop()
+    assert not any(os.path.exists(folder) for folder in folders)
 
 
 def test_the_emulator_dies_with_the_process_that_started_it():
