@@ -61,6 +61,8 @@ pub struct Told {
     pub kind: &'static Kind,
     /// The state that was told.
     pub state: String,
+    /// Whether this run has removed the resource, and the tag with it.
+    pub gone: bool,
 }
 
 /// What a person doesn't know yet.
@@ -152,6 +154,7 @@ mod tests {
             resource: resource.to_owned(),
             kind: &STALE,
             state: state.to_owned(),
+            gone: false,
         }
     }
 

@@ -310,6 +310,7 @@ impl Teller {
         for item in news {
             let value = match item {
                 News::Stands(finding) => Some(tags::clip(&finding.state)),
+                News::Cured(told) if told.gone => continue,
                 News::Cured(_) => None,
             };
             groups
@@ -399,6 +400,7 @@ mod tests {
             resource: format!("vol-{n}"),
             kind: &STALE,
             state: "daily".to_owned(),
+            gone: false,
         }
     }
 
@@ -506,6 +508,20 @@ mod tests {
             (1, 1, 1)
         );
         assert_eq!((some.num_calls(), one.num_calls()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_needs_no_tag_removed() {
+        let (sns, events) = (published(), put());
+        let gone = Told {
+            gone: true,
+            ..told(1)
+        };
+        teller(&sns, &events, &[])
+            .tell("snapshot-volumes", &place(), at(), &[News::Cured(&gone)])
+            .await
+            .unwrap();
+        assert_eq!((sns.num_calls(), events.num_calls()), (1, 1));
     }
 
     #[tokio::test]

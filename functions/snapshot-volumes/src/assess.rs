@@ -1,6 +1,6 @@
 //! Sums up a run: numbers, and what stands against the policy. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use guardrails::finding::{Finding, Kind, Told};
 use guardrails::guardrail::{Assessment, Settled};
@@ -224,7 +224,7 @@ pub fn assess(
         considered: facts.volumes.len() as u64,
         metrics: metrics.map(|(name, value)| Metric { name, value }).to_vec(),
         findings,
-        told: told(facts),
+        told: told(facts, settled),
         detail: if facts.complete {
             Value::Null
         } else {
@@ -291,7 +291,15 @@ fn orphans(facts: &Facts) -> u64 {
 }
 
 /// What the tags say was told.
-fn told(facts: &Facts) -> Vec<Told> {
+fn told(facts: &Facts, settled: &[Settled<'_, Action>]) -> Vec<Told> {
+    let deleted: HashSet<&str> = settled
+        .iter()
+        .filter(|one| one.outcome == Outcome::Done)
+        .filter_map(|one| match one.action {
+            Action::Delete(delete) => Some(delete.snapshot.as_str()),
+            Action::Create(_) => None,
+        })
+        .collect();
     let mut told = Vec::new();
     for volume in facts.volumes.values() {
         for kind in [&STALE, &FAILED] {
@@ -300,6 +308,7 @@ fn told(facts: &Facts) -> Vec<Told> {
                     resource: volume.id.clone(),
                     kind,
                     state: state.to_owned(),
+                    gone: false,
                 });
             }
         }
@@ -310,6 +319,7 @@ fn told(facts: &Facts) -> Vec<Told> {
                 resource: snapshot.id.clone(),
                 kind: &BRAKE,
                 state: snapshot.told_brake.clone()?,
+                gone: deleted.contains(snapshot.id.as_str()),
             })
         }));
     }

@@ -159,7 +159,7 @@ mod tests {
         ]});
         let request = request(event(
             "EBS Multi-Volume Snapshots Completion Status",
-            detail,
+            &detail,
         ))
         .unwrap();
         assert_eq!(request.scope, Scope::One("vol-2".to_owned()));

@@ -3,7 +3,8 @@ use crate::decide::Member;
 use aws_sdk_ec2::operation::create_snapshot::{CreateSnapshotError, CreateSnapshotOutput};
 use aws_sdk_ec2::operation::create_snapshots::CreateSnapshotsOutput;
 use aws_sdk_ec2::operation::delete_snapshot::{DeleteSnapshotError, DeleteSnapshotOutput};
-use aws_sdk_ec2::types::SnapshotInfo;
+use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+use aws_sdk_ec2::types::{Snapshot, SnapshotInfo};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use jiff::Timestamp;
 
@@ -143,11 +144,9 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
         ("SnapshotLocked", "no", "kept, locked"),
         ("InvalidSnapshot.NotFound", "does not exist", "done"),
         ("InvalidParameterValue", "something else", "failed"),
-        ("UnauthorizedOperation", "the locked door", "failed"),
     ] {
         let rule = mock!(Client::delete_snapshot)
             .then_error(move || DeleteSnapshotError::generic(error(code, message)));
-        // The mock's status is 400 for all, so UnauthorizedOperation is known by its code.
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
         let outcome = match act(&ec2, &delete, "run").await {
             Acted::Done(_) => "done".to_owned(),
@@ -155,5 +154,32 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
             Acted::Failed(_) => "failed".to_owned(),
         };
         assert!(outcome.starts_with(expected), "{code} {message}: {outcome}");
+    }
+}
+
+/// The role allows deletion by the snapshot's own tag, so one that another run has just deleted may
+/// be "not authorized" rather than "not found".
+#[tokio::test]
+async fn a_snapshot_that_is_gone_is_no_missing_permission() {
+    let delete = Action::Delete(Delete {
+        snapshot: "snap-1".to_owned(),
+        keeper: None,
+    });
+    for (left, gone) in [(0, true), (1, false)] {
+        // The mock's status is 400, so it is known by its code.
+        let denied = mock!(Client::delete_snapshot).then_error(|| {
+            DeleteSnapshotError::generic(error("UnauthorizedOperation", "the locked door"))
+        });
+        let found = mock!(Client::describe_snapshots)
+            .match_requests(|request| request.filters()[0].values() == ["snap-1"])
+            .then_output(move || {
+                let snapshots = vec![Snapshot::builder().snapshot_id("snap-1").build(); left];
+                DescribeSnapshotsOutput::builder()
+                    .set_snapshots(Some(snapshots))
+                    .build()
+            });
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &found]);
+        let acted = act(&ec2, &delete, "run").await;
+        assert_eq!(matches!(acted, Acted::Done(_)), gone, "{acted:?}");
     }
 }
