@@ -114,6 +114,8 @@ def age_snapshots(body: dict[str, Any]) -> Any:
         snapshot.start_time -= by
         if snapshot.completion_time:
             snapshot.completion_time -= by
+        if snapshot.visible_from:
+            snapshot.visible_from -= by
     starts = snapshots.last_starts(backend)
     everything = "snapshot_ids" not in body and "volume_ids" not in body
     aged = set(starts) if everything else {s.volume_id for s in chosen} | set(body.get("volume_ids", []))
