@@ -113,7 +113,7 @@ endif
 
 .PHONY: bench
 bench: build ## Measure sweeps of 100, 1,000 and 10,000 volumes against a synthetic EC2 (BENCH=--help)
-	@cargo run --locked --quiet -p e2e --bin bench -- $(BENCH)
+	@cargo run --locked -p e2e --bin bench -- $(BENCH)
 
 .PHONY: policy-schema
 policy-schema: ## Write docs/policy.schema.json from the types (after a change of the policy)
