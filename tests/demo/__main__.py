@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from demo import timeline
-from demo.local_aws import CREDENTIALS, REGION, TESTS, LocalAws, LocalAwsFailed
+from demo.local_aws import CREDENTIALS, FUNCTION, REGION, TESTS, LocalAws, LocalAwsFailed
 from demo.story import Story
 
 TEMPLATE = TESTS.parent / ".aws-sam" / "local" / "template.yaml"
@@ -27,9 +27,11 @@ def main() -> int:
     began = time.monotonic()
     try:
         aws = LocalAws()
-    except (LocalAwsFailed, KeyboardInterrupt) as error:
-        timeline.wrong(str(error) or "interrupted")
+    except LocalAwsFailed as error:
+        timeline.wrong(str(error))
         return 1
+    except KeyboardInterrupt:
+        return 130
     try:
         story = Story(aws, TEMPLATE)
         story.tell()
@@ -37,7 +39,7 @@ def main() -> int:
         timeline.title("That was it")
         timeline.text(
             f"{timeline.statements} statements, each read back from the local AWS, in {seconds:.0f} seconds. The "
-            "template, the function's binary, its role and its policy are those that a real account gets."
+            "template, the function's binary and its role are those that a real account gets."
         )
         _next_steps(aws, story.outputs(), arguments.keep)
         if arguments.keep:
@@ -63,16 +65,22 @@ def main() -> int:
 def _next_steps(aws: LocalAws, outputs: dict[str, str], kept: bool) -> None:
     timeline.title("Look around")
     if kept:
-        binaries = Path(sys.executable).parent
+        # Not resolved: the virtual environment's interpreter is a link to another folder's.
+        binaries = Path(os.path.abspath(sys.executable)).parent
         lines = [f"export AWS_ENDPOINT_URL={aws.endpoint} AWS_REGION={REGION}"]
         lines.append("export " + " ".join(f"{k}={v}" for k, v in CREDENTIALS.items()) + f" PATH={binaries}:$PATH")
-        lines += [outputs[name] for name in ("SnapshotsCommand", "SweepNowCommand", "LogsCommand")]
+        lines += [outputs["SnapshotsCommand"], outputs["SweepNowCommand"]]
+        # `aws logs tail`, which the stack's outputs name, is not in version 1 of the CLI.
+        lines.append(
+            f"aws logs filter-log-events --log-group-name /aws/lambda/{FUNCTION} --query 'events[].message' --output text"
+        )
         print("\n".join(f"  {line}" for line in lines))
     else:
         print("  make demo KEEP=1        leaves the local AWS running, and prints AWS CLI commands for it")
     timeline.title("Deploy to a real account")
     print("  sam build && sam deploy --guided")
-    print("  Tag a volume with Backup=true: from the next 03:00 UTC on it has a snapshot a day. README.md has the rest.")
+    print("  Then tag a volume with Backup=true: within a quarter of an hour it has its first snapshot, and from then")
+    print("  on one a day. README.md has the rest.")
 
 
 if __name__ == "__main__":

@@ -40,12 +40,18 @@ class LocalAws:
             start_new_session=True,
             env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
+        try:
+            self.endpoint = self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.startswith("ready "):
-            self.stop()
             raise LocalAwsFailed("the local AWS didn't start; its error stands above")
-        self.endpoint = line.split()[1]
+        return line.split()[1]
 
     def stop(self) -> None:
         if self._process.poll() is None:

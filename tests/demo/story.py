@@ -37,6 +37,10 @@ class Story:
         self.shop: dict[str, str] = {}  # device → volume
 
     def tell(self) -> None:
+        text(
+            "A local AWS, on this machine alone, plays the incidents that ec2-guardrails exists for. Its Lambda runs "
+            "the real binary, `sam deploy` deploys the real template; what is said to have happened was read back."
+        )
         title("Incident 1, as it was: locked out, and nothing to go back to")
         self.without()
         title("Now with ec2-guardrails")
@@ -95,7 +99,9 @@ class Story:
         holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
         resources = self._resources()
         kinds = Counter(resource["ResourceType"].removeprefix("AWS::") for resource in resources)
-        event("CloudFormation", f"stack {STACK} is {stack['StackStatus']}, with {len(resources)} resources:")
+        events = self.aws.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
+        completed = max(e["Timestamp"] for e in events if e["PhysicalResourceId"] == stack["StackId"])
+        event("CloudFormation", f"stack {STACK} is {stack['StackStatus']}, with {len(resources)} resources:", completed)
         details((str(count), kind) for kind, count in sorted(kinds.items()))
         run = self._first_run()
         holds(run["source"].startswith("schedule "), "the schedule has started the function by itself")
@@ -163,7 +169,7 @@ class Story:
         holds(tags["ec2-guardrails:instance"] == instance, "the snapshot names its instance")
         holds(tags["Team"] == "shop" and tags["Name"] == "database", "it has the volume's own tags")
         details(sorted(tags.items()))
-        event("EC2", made[database]["Description"])
+        event("EC2", f"and is described as `{made[database]['Description']}`. The slot is the plan's latest time that has come.")
 
         self._wait_for({s["SnapshotId"] for s in made.values()}, "completed")
         event("EC2", f"all {len(made)} snapshots are completed.")
@@ -237,6 +243,7 @@ class Story:
 
         self._sweep()
         holds(len(self.aws.notices()) == 1, "the next sweep doesn't tell it again")
+        event("Lambda", "the next sweep has nothing new to tell; it waits for the second attempt to end.")
         self.aws.control("PATCH", "settings", snapshot_pending_seconds=1)
         self.aws.control("POST", "snapshots/finish")
         self._sweep()
@@ -320,9 +327,9 @@ class Story:
 
     def _sweep(self) -> dict[str, Any]:
         """The schedule fires, now instead of in a quarter of an hour; the run that it starts."""
-        schedule = next(r for r in self._resources() if r["ResourceType"] == "AWS::Scheduler::Schedule")
-        request = self.aws.control("POST", "schedules/fire", name=schedule["PhysicalResourceId"])["request_id"]
-        event("Scheduler", "the schedule fires.")
+        (schedule,) = self.aws.control("GET", "schedules")["schedules"]
+        request = self.aws.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
+        event("Scheduler", f"the schedule fires ({schedule['expression']}; here at once).")
         self.aws.wait_until_idle()
         run = self.aws.runs(request_id=request)[-1]
         holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 WIDTH = 100
-_WHO_WIDTH = 14
+_WHO_WIDTH = 16
 _COLOURED = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 _CODES = {"title": "1;36", "who": "32", "time": "2", "wrong": "1;31"}
 
@@ -34,7 +34,12 @@ def title(text: str) -> None:
 
 
 def text(words: str) -> None:
-    print(textwrap.fill(" ".join(words.split()), WIDTH), flush=True)
+    print("\n".join(_wrapped(words, WIDTH)), flush=True)
+
+
+def _wrapped(words: str, width: int) -> list[str]:
+    """Never within an id, a date or a link."""
+    return textwrap.wrap(" ".join(words.split()), width, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 def event(who: str, what: str, at: datetime | float | None = None) -> None:
@@ -43,7 +48,7 @@ def event(who: str, what: str, at: datetime | float | None = None) -> None:
         at = datetime.fromtimestamp(at)
     moment = (at.astimezone() if at else datetime.now()).strftime("%H:%M:%S")
     indent = " " * (len(moment) + 2 + _WHO_WIDTH)
-    lines = textwrap.wrap(" ".join(what.split()), WIDTH - len(indent))
+    lines = _wrapped(what, WIDTH - len(indent))
     print(f"{_coloured('time', moment)}  {_coloured('who', who.ljust(_WHO_WIDTH))}{lines[0]}")
     for line in lines[1:]:
         print(indent + line)
@@ -61,8 +66,14 @@ def details(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def block(content: str) -> None:
-    """A text as it is, e.g. a mail."""
-    print(textwrap.indent(content.rstrip(), "    | ", lambda _: True), flush=True)
+    """A text as it is, but for its longest lines."""
+    frame = "    | "
+    for line in content.rstrip().split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()))
+        fits = len(line) <= WIDTH - len(frame)
+        for part in [line] if fits else [indent + part for part in _wrapped(line, WIDTH - len(frame) - len(indent))]:
+            print(frame + part)
+    sys.stdout.flush()
 
 
 def wrong(message: str) -> None:
