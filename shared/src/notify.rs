@@ -430,7 +430,7 @@ mod tests {
         let notice = compose("snapshot-volumes", &place(), at(), &news).unwrap();
         assert_eq!(
             notice.subject,
-            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: volume without a fresh snaps..."
+            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: volume without a fresh snapsho..."
         );
         assert!(notice.subject.len() < 100);
         assert!(notice.body.contains("* and 30 more"));
