@@ -7,6 +7,7 @@
     reason = "what can't be read fails the test"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,8 +42,22 @@ fn read(path: &str) -> String {
 }
 
 fn generated() -> String {
-    let schema = schemars::schema_for!(Document);
+    let schema = sorted(schemars::schema_for!(Document).to_value());
     serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n"
+}
+
+/// With the keys in order: otherwise it would depend on whether any crate of the build asks
+/// `serde_json` to preserve theirs.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> = fields.into_iter().collect();
+            let fields = fields.into_iter().map(|(key, value)| (key, sorted(value)));
+            Value::Object(fields.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
 }
 
 /// `make policy-schema` writes it.
