@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SnapshotState, Tag, VolumeAttachmentState, VolumeState};
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, filter};
 use guardrails::tags;
 use guardrails::trigger::Scope;
 use jiff::Timestamp;
@@ -64,13 +64,6 @@ pub(crate) async fn observe(
     facts.instances.extend(instances(ec2, unknown).await?);
     name_images(ec2, &mut facts.instances, &lacking).await?;
     Ok(facts)
-}
-
-fn filter(name: &str, values: Vec<String>) -> Filter {
-    Filter::builder()
-        .name(name)
-        .set_values(Some(values))
-        .build()
 }
 
 fn timestamp(at: Option<&aws_sdk_ec2::primitives::DateTime>) -> Timestamp {
