@@ -18,7 +18,7 @@ use crate::finding::{Finding, Told};
 use crate::metrics::Metric;
 use crate::policy::Section;
 use crate::report::Outcome;
-use crate::trigger::{Request, Scope, Trigger, TriggerError};
+use crate::trigger::{Request, Trigger, TriggerError};
 use crate::wiring::{Environment, WiringError};
 
 /// A reconciler: compares what is with what the policy wants and closes the difference.
@@ -40,11 +40,11 @@ pub trait Guardrail: Sized + Send + Sync + 'static {
     /// Where a trigger says to look. The sweep always means [`Request::sweep`].
     fn request(trigger: &Trigger) -> Result<Request, TriggerError>;
 
-    /// Reads AWS into facts.
+    /// Reads AWS into facts: what `request` asks for.
     fn observe(
         &self,
         policy: &Self::Policy,
-        scope: &Scope,
+        request: &Request,
         now: Timestamp,
     ) -> impl Future<Output = Result<Self::Facts, ApiError>> + Send;
 

@@ -179,8 +179,7 @@ impl<G: Guardrail> Runner<G> {
         let started = Instant::now();
         let facts = timeout_at(
             last_start,
-            self.guardrail
-                .observe(&policy, &request.scope, invocation.now),
+            self.guardrail.observe(&policy, &request, invocation.now),
         )
         .await
         .map_err(|_elapsed| RunError::Slow(started.elapsed().as_secs()))?

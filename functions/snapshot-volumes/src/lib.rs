@@ -71,10 +71,10 @@ impl Guardrail for SnapshotVolumes {
     fn observe(
         &self,
         policy: &Policy,
-        scope: &Scope,
+        request: &Request,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.ec2, policy, scope, now)
+        observe::observe(&self.ec2, policy, &request.scope, now)
     }
 
     fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
