@@ -58,18 +58,17 @@ impl Guardrail for AttachSsmRole {
         config: &guardrails::aws::SdkConfig,
         environment: &Environment,
     ) -> Result<Self, WiringError> {
-        Ok(Self {
-            clients: Clients {
-                ec2: aws_sdk_ec2::Client::new(config),
-                ssm: aws_sdk_ssm::Client::new(config),
-                iam: aws_sdk_iam::Client::new(config),
-                autoscaling: aws_sdk_autoscaling::Client::new(config),
-            },
-            profile: environment.required(
-                "INSTANCE_PROFILE_ARN",
-                "the ARN of the instance profile to attach",
-            )?,
-        })
+        let profile = environment.required(
+            "INSTANCE_PROFILE_ARN",
+            "the ARN of the instance profile to attach",
+        )?;
+        let clients = Clients {
+            ec2: aws_sdk_ec2::Client::new(config),
+            ssm: aws_sdk_ssm::Client::new(config),
+            iam: aws_sdk_iam::Client::new(config),
+            autoscaling: aws_sdk_autoscaling::Client::new(config),
+        };
+        Ok(Self { clients, profile })
     }
 
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {

@@ -15,16 +15,22 @@ use crate::diagnosis::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Tabl
 use crate::diagnosis::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
 use crate::facts::{Interface, Read};
 
+/// Largest page of `DescribeRouteTables` and of prefix list entries.
+const SMALL_PAGE: i32 = 100;
+
 /// Runs a paged call once per [`FILTER_VALUES`] values of a filter and collects its items.
 macro_rules! read_all {
-    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr) => {{
+    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr) => {
+        read_all!($ec2, $call, $operation, $filter, $values, PAGE)
+    };
+    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr, $page:expr) => {{
         let values: Vec<String> = $values.iter().cloned().collect();
         let mut found = Vec::new();
         for some in values.chunks(FILTER_VALUES) {
             let mut pages = $ec2
                 .$call()
                 .filters(filter($filter, some.to_vec()))
-                .max_results(PAGE)
+                .max_results($page)
                 .into_paginator()
                 .items()
                 .send();
@@ -206,7 +212,8 @@ async fn tables(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Table>> {
         describe_route_tables,
         "ec2:DescribeRouteTables",
         "vpc-id",
-        vpcs
+        vpcs,
+        SMALL_PAGE
     );
     Ok(found
         .into_iter()
@@ -395,7 +402,7 @@ async fn prefix_lists(ec2: &Client, ids: BTreeSet<String>) -> BTreeMap<String, V
         let mut pages = ec2
             .get_managed_prefix_list_entries()
             .prefix_list_id(&id)
-            .max_results(100)
+            .max_results(SMALL_PAGE)
             .into_paginator()
             .items()
             .send();
