@@ -103,9 +103,7 @@ async fn associate(ec2: &aws_sdk_ec2::Client, instance: &str, profile: &str) -> 
                 Some(pause) => sleep(*pause).await,
                 None => return Acted::Failed(error),
             },
-            Refusal::State | Refusal::Taken | Refusal::PerhapsTaken => {
-                return settle(ec2, instance, profile, error).await;
-            }
+            Refusal::LookAgain => return settle(ec2, instance, profile, error).await,
             Refusal::Gone => return Acted::Skipped(format!("gone meanwhile ({})", error.code)),
             Refusal::Other => return Acted::Failed(error),
         }
@@ -116,13 +114,8 @@ async fn associate(ec2: &aws_sdk_ec2::Client, instance: &str, profile: &str) -> 
 /// as well (SSM-2).
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
-    /// The instance is pending, or on its way out.
-    State,
-    /// Somebody has associated a profile meanwhile.
-    Taken,
-    /// Denied: the role's condition refuses an instance that has a profile (SSM-3), so this may be
-    /// a lost race too.
-    PerhapsTaken,
+    /// The instance isn't as it was: in another state, or somebody has associated a profile.
+    LookAgain,
     /// A new profile that EC2 doesn't see yet.
     NotVisible,
     /// The instance is gone.
@@ -132,17 +125,17 @@ enum Refusal {
 }
 
 fn refusal(error: &ApiError) -> Refusal {
-    let says = |words: &str| error.message.to_lowercase().contains(words);
+    let not_visible = error
+        .message
+        .to_lowercase()
+        .contains("invalid iam instance profile");
     match error.code.as_str() {
-        "IncorrectInstanceState" => Refusal::State,
-        "IncorrectState" if says("existing association") => Refusal::Taken,
-        "IncorrectState" | "InvalidParameterValue" if says("invalid iam instance profile") => {
-            Refusal::NotVisible
-        }
-        // Without known words: the instance tells what it was.
-        "IncorrectState" => Refusal::State,
+        "IncorrectState" | "InvalidParameterValue" if not_visible => Refusal::NotVisible,
+        // Pending or on its way out; or, with `IncorrectState`, an existing association.
+        "IncorrectInstanceState" | "IncorrectState" => Refusal::LookAgain,
         _ if error.is_not_found() => Refusal::Gone,
-        _ if error.kind == ErrorKind::Denied => Refusal::PerhapsTaken,
+        // The role's condition refuses an instance that has a profile (SSM-3): a lost race too.
+        _ if error.kind == ErrorKind::Denied => Refusal::LookAgain,
         _ => Refusal::Other,
     }
 }

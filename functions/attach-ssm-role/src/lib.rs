@@ -169,7 +169,7 @@ mod tests {
         AttachSsmRole::request(&guardrails::trigger::parse(payload).unwrap())
     }
 
-    fn event(detail_type: &str, detail: Value) -> Value {
+    fn event(detail_type: &str, detail: &Value) -> Value {
         json!({
             "version": "0", "id": "1", "source": "aws.ec2", "account": "1", "region": "r",
             "time": "2026-11-21T03:00:00Z", "resources": [], "detail-type": detail_type,
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_running_event_points_at_its_instance() {
         let detail = json!({"instance-id": "i-1", "state": "running"});
-        let request = request(event(STATE_CHANGE, detail)).unwrap();
+        let request = request(event(STATE_CHANGE, &detail)).unwrap();
         assert_eq!(request.scope, Scope::One("i-1".to_owned()));
         assert!(!request.read_only);
     }
@@ -200,16 +200,16 @@ mod tests {
         for payload in [
             event(
                 STATE_CHANGE,
-                json!({"instance-id": "i-1", "state": "pending"}),
+                &json!({"instance-id": "i-1", "state": "pending"}),
             ),
             event(
                 STATE_CHANGE,
-                json!({"instance-id": "vol-1", "state": "running"}),
+                &json!({"instance-id": "vol-1", "state": "running"}),
             ),
-            event(STATE_CHANGE, json!({"state": "running"})),
+            event(STATE_CHANGE, &json!({"state": "running"})),
             event(
                 "EBS Snapshot Notification",
-                json!({"instance-id": "i-1", "state": "running"}),
+                &json!({"instance-id": "i-1", "state": "running"}),
             ),
             json!({"trigger": "command", "command": "attach", "instance-id": "i-1"}),
             json!({"trigger": "command", "command": "diagnose"}),

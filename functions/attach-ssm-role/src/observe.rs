@@ -82,7 +82,8 @@ pub(crate) async fn observe(
         diagnosed.dedup();
     }
     if !diagnosed.is_empty() {
-        evidence::gather(clients, &mut facts, &diagnosed).await;
+        // Boxed: its many reads would make every run's future large.
+        Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
     }
     if !facts.diagnose {
         groups(clients, &mut facts, policy, now).await;

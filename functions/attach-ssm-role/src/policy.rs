@@ -23,8 +23,8 @@ pub struct Policy {
     #[serde(default = "default_online_within")]
     #[schemars(with = "String")]
     pub online_within: Age,
-    /// Attach AmazonSSMManagedInstanceCore to a role that lacks what the agent needs. Default
-    /// false: it is only reported. Takes the stack's parameter RepairRoles as well.
+    /// Attach `AmazonSSMManagedInstanceCore` to a role that lacks what the agent needs. Default
+    /// false: it is only reported. Takes the stack's parameter `RepairRoles` as well.
     #[serde(default)]
     pub repair_roles: bool,
 }

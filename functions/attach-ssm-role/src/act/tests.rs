@@ -98,6 +98,7 @@ async fn tags_and_associates() {
 
 /// Each error of SSM-2, with what is found when looking again: the same code, opposite meanings.
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn each_refusal_is_told_apart() {
     type Now = (Option<&'static str>, InstanceStateName);
     let existing = "There is an existing association for instance i-1";

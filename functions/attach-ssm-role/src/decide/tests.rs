@@ -103,6 +103,7 @@ fn attach(id: &str) -> Action {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn where_each_instance_stands() {
     let state = |state| Instance {
         state,

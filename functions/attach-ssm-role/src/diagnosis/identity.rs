@@ -1,5 +1,7 @@
 //! Who the agent is: profile, role, trust, permissions, Default Host Management.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::document::{self, Verdict};
@@ -123,9 +125,10 @@ pub(super) fn causes(known: &Known<'_>) -> Vec<Cause> {
     if let (Some(Some(role)), Some(cause)) = (dhmc, causes.first_mut())
         && cause.code == "role-lacks"
     {
-        cause.problem.push_str(&format!(
+        let _ = write!(
+            cause.problem,
             "; Default Host Management is on (role {role}), but the agent prefers the profile"
-        ));
+        );
     }
     causes
 }

@@ -399,35 +399,10 @@ fn by_endpoint(
             ),
         ));
     }
-    if let Some(policy) = &endpoint.policy {
-        let verdicts = endpoint.service.actions().iter().map(|action| {
-            document::evaluate(policy, action, |principal| {
-                principal == "*" || principal["AWS"] == "*"
-            })
-        });
-        // A policy for some principals only: whether ours is among them isn't told from here.
-        let somebody = endpoint.service.actions().iter().all(|action| {
-            document::evaluate(policy, action, |principal: &Value| !principal.is_null())
-                != Verdict::Denied
-        });
-        let certainty = verdicts
-            .filter_map(|verdict| match verdict {
-                Verdict::Allowed => None,
-                Verdict::Denied if !somebody => Some(Certainty::Definite),
-                _ => Some(Certainty::CannotTell),
-            })
-            .min();
-        if let Some(certainty) = certainty {
-            let actions = endpoint.service.actions().join(", ");
-            causes.push(cause(
-                "endpoint-policy",
-                certainty,
-                id,
-                format!("the policy of the {name} endpoint {id} doesn't plainly allow {actions}"),
-                format!("Allow {actions} in the endpoint's policy to the instances' roles."),
-            ));
-        }
-    }
+    causes
+        .extend(policy_of(endpoint).map(|(certainty, problem, fix)| {
+            cause("endpoint-policy", certainty, id, problem, fix)
+        }));
     let on_the_way = route_to_endpoint(instance, network, endpoint)
         .or_else(|| acl_to_endpoint(instance, network, endpoint));
     causes.extend(on_the_way.map(|mut cause| {
@@ -435,6 +410,35 @@ fn by_endpoint(
         cause
     }));
     causes
+}
+
+/// What an endpoint's policy keeps away: certainty, problem, fix.
+fn policy_of(endpoint: &Endpoint) -> Option<(Certainty, String, String)> {
+    let policy = endpoint.policy.as_deref()?;
+    let actions = endpoint.service.actions();
+    let to_everybody = |principal: &Value| principal == "*" || principal["AWS"] == "*";
+    // A policy for some principals only: whether ours is among them isn't told from here.
+    let to_somebody = |principal: &Value| !principal.is_null();
+    let certainty = actions
+        .iter()
+        .filter_map(
+            |action| match document::evaluate(policy, action, to_everybody) {
+                Verdict::Allowed => None,
+                Verdict::Denied
+                    if document::evaluate(policy, action, to_somebody) == Verdict::Denied =>
+                {
+                    Some(Certainty::Definite)
+                }
+                _ => Some(Certainty::CannotTell),
+            },
+        )
+        .min()?;
+    let (id, name, actions) = (&endpoint.id, endpoint.service.name(), actions.join(", "));
+    Some((
+        certainty,
+        format!("the policy of the {name} endpoint {id} doesn't plainly allow {actions}"),
+        format!("Allow {actions} in the endpoint's policy to the instances' roles."),
+    ))
 }
 
 /// What a check that must be `Yes` is worth as a cause.
@@ -695,15 +699,13 @@ fn route_out(family: Family, instance: &Instance, network: &Network) -> Option<C
             "Give it an Elastic IP, or move it to a subnet behind a NAT gateway, or create endpoints.",
         ),
         (Hop::InternetGateway(_), _) | (Hop::EgressOnly(_), Family::V6) => None,
-        (Hop::Nat(nat), _) => nat_out(nat, instance, network).and_then(|(certainty, problem)| {
-            Some(Cause {
+        (Hop::Nat(nat), _) => nat_out(nat, instance, network).map(|(certainty, problem)| Cause {
                 code: "nat-closed",
                 certainty,
                 resource: nat.clone(),
                 problem,
                 fix: "Repair or replace the NAT gateway; it must be public, in a subnet whose route table leads to an internet gateway.".to_owned(),
-            })
-        }),
+            }),
         _ => cause(
             "route-elsewhere",
             Certainty::CannotTell,

@@ -209,9 +209,16 @@ fn endpoints_that_let_in_by_group_or_prefix_list_are_healthy() {
 
 /// Each change to a healthy network, and the causes that it must give.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_network_fault_is_named_with_its_resource() {
     type Change = fn(&mut Network);
-    let table: &[(&str, fn() -> Network, Change, &[&str])] = &[
+    type Case = (
+        &'static str,
+        fn() -> Network,
+        Change,
+        &'static [&'static str],
+    );
+    let table: &[Case] = &[
         // Incident 5.
         ("no route", closed, |_| {}, &["Definite no-route rtb-main"]),
         (
@@ -231,7 +238,7 @@ fn each_network_fault_is_named_with_its_resource() {
             with_endpoints,
             |n| {
                 n.groups.get_mut("sg-endpoints").unwrap().ingress =
-                    vec![rule(&["10.0.9.0/24"], &["sg-web"])]
+                    vec![rule(&["10.0.9.0/24"], &["sg-web"])];
             },
             &[
                 "Definite endpoint-closed vpce-ssm",
@@ -271,7 +278,7 @@ fn each_network_fault_is_named_with_its_resource() {
             "endpoint policy for another service",
             with_endpoints,
             |n| {
-                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"s3:*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#.to_owned())
+                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"s3:*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#.to_owned());
             },
             &["Definite endpoint-policy vpce-ssmmessages"],
         ),
@@ -279,7 +286,7 @@ fn each_network_fault_is_named_with_its_resource() {
             "endpoint policy for some principals",
             with_endpoints,
             |n| {
-                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Resource":"*"}]}"#.to_owned())
+                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Resource":"*"}]}"#.to_owned());
             },
             &["CannotTell endpoint-policy vpce-ssmmessages"],
         ),
@@ -302,7 +309,7 @@ fn each_network_fault_is_named_with_its_resource() {
                 n.tables[0].routes.push(Route {
                     blackhole: true,
                     ..route("10.0.2.0/24", Hop::Other("eni-9".to_owned()))
-                })
+                });
             },
             &["Definite route-to-endpoint rtb-main"],
         ),
@@ -321,7 +328,7 @@ fn each_network_fault_is_named_with_its_resource() {
                     from: Some(80),
                     to: Some(80),
                     ..rule(&["0.0.0.0/0"], &[])
-                }]
+                }];
             },
             &["Definite egress-closed sg-app"],
         ),
@@ -368,7 +375,7 @@ fn each_network_fault_is_named_with_its_resource() {
             |n| {
                 n.tables[0]
                     .routes
-                    .push(route("0.0.0.0/0", Hop::InternetGateway("igw-1".to_owned())))
+                    .push(route("0.0.0.0/0", Hop::InternetGateway("igw-1".to_owned())));
             },
             &["Definite no-public-address rtb-main"],
         ),
@@ -378,7 +385,7 @@ fn each_network_fault_is_named_with_its_resource() {
             |n| {
                 n.tables[0]
                     .routes
-                    .push(route("0.0.0.0/0", Hop::Other("tgw-1".to_owned())))
+                    .push(route("0.0.0.0/0", Hop::Other("tgw-1".to_owned())));
             },
             &["CannotTell route-elsewhere rtb-main"],
         ),
@@ -388,7 +395,7 @@ fn each_network_fault_is_named_with_its_resource() {
             |n| {
                 n.tables[0]
                     .routes
-                    .push(route("0.0.0.0/0", Hop::Other("pcx-1".to_owned())))
+                    .push(route("0.0.0.0/0", Hop::Other("pcx-1".to_owned())));
             },
             &["CannotTell route-elsewhere rtb-main"],
         ),
@@ -398,7 +405,7 @@ fn each_network_fault_is_named_with_its_resource() {
             |n| {
                 n.tables[0]
                     .routes
-                    .push(route("52.94.0.0/16", Hop::Other("tgw-1".to_owned())))
+                    .push(route("52.94.0.0/16", Hop::Other("tgw-1".to_owned())));
             },
             &["CannotTell no-route rtb-main"],
         ),
@@ -412,7 +419,7 @@ fn each_network_fault_is_named_with_its_resource() {
                     main: false,
                     subnets: vec!["subnet-a".to_owned()],
                     routes: vec![route("10.0.0.0/16", Hop::Local)],
-                })
+                });
             },
             &["Definite no-route rtb-a"],
         ),
@@ -439,7 +446,7 @@ fn each_network_fault_is_named_with_its_resource() {
                     ports: Some((443, 443)),
                     ..n.acls[0].entries[0].clone()
                 };
-                n.acls[0].entries.push(deny)
+                n.acls[0].entries.push(deny);
             },
             &["Definite acl-closed acl-a"],
         ),
@@ -602,6 +609,7 @@ fn inside_the_retry_window_that_is_the_cause_unless_a_definite_one_is_known() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_layer_names_its_fault() {
     type Change = fn(&mut Facts);
     fn first(facts: &mut Facts) -> &mut Instance {
@@ -662,7 +670,7 @@ fn each_layer_names_its_fault() {
                         &TRUST.replace("ec2.", "lambda."),
                         Permissions::Simulated { missing: vec![] },
                     ),
-                )
+                );
             },
             &["role-trust"],
         ),
@@ -684,7 +692,7 @@ fn each_layer_names_its_fault() {
                             ],
                         },
                     ),
-                )
+                );
             },
             &["agent"],
         ),
@@ -693,7 +701,7 @@ fn each_layer_names_its_fault() {
             |f| {
                 evidence(f).console = Some(Ok(
                     "x\namazon-ssm-agent: dial tcp 52.1.1.1:443: i/o timeout\nlogin:".to_owned(),
-                ))
+                ));
             },
             &["agent-says"],
         ),
@@ -701,7 +709,7 @@ fn each_layer_names_its_fault() {
             "another's words",
             |f| {
                 evidence(f).console =
-                    Some(Ok("curl: dial tcp 52.1.1.1:443: i/o timeout".to_owned()))
+                    Some(Ok("curl: dial tcp 52.1.1.1:443: i/o timeout".to_owned()));
             },
             &["agent"],
         ),

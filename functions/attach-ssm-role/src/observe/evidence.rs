@@ -74,9 +74,10 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
                     Ok(checks) => checks.get(id).cloned().map(Ok),
                     Err(error) => Some(Err(error.clone())),
                 },
-                console: match at < CONSOLES {
-                    true => Some(console(&clients.ec2, id).await),
-                    false => None,
+                console: if at < CONSOLES {
+                    Some(console(&clients.ec2, id).await)
+                } else {
+                    None
                 },
                 image_name: image.and_then(|image| names.get(image).cloned()),
             },

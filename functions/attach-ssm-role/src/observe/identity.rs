@@ -54,8 +54,10 @@ async fn identity(iam: &Client, profile: &str) -> Read<Identity> {
     };
     let has_core = match &permissions {
         Permissions::Simulated { missing } if missing.is_empty() => false,
-        Permissions::Simulated { .. } => attached(iam, &role.role_name).await.is_ok_and(has_core),
-        Permissions::Attached { policies } => has_core(policies.clone()),
+        Permissions::Simulated { .. } => attached(iam, &role.role_name)
+            .await
+            .is_ok_and(|policies| has_core(&policies)),
+        Permissions::Attached { policies } => has_core(policies),
     };
     Ok(Identity::Role(Role {
         trust: percent_decoded(
@@ -69,7 +71,7 @@ async fn identity(iam: &Client, profile: &str) -> Read<Identity> {
     }))
 }
 
-fn has_core(policies: Vec<String>) -> bool {
+fn has_core(policies: &[String]) -> bool {
     policies
         .iter()
         .any(|arn| arn.ends_with("policy/AmazonSSMManagedInstanceCore"))

@@ -113,8 +113,13 @@ async fn attributes(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<BTreeMap<Stri
         found.insert(
             vpc.clone(),
             Vpc {
-                dns_support: support.enable_dns_support().and_then(|a| a.value()) == Some(true),
-                dns_hostnames: hostnames.enable_dns_hostnames().and_then(|a| a.value())
+                dns_support: support
+                    .enable_dns_support()
+                    .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
+                    == Some(true),
+                dns_hostnames: hostnames
+                    .enable_dns_hostnames()
+                    .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
                     == Some(true),
             },
         );

@@ -277,8 +277,11 @@ impl Acl {
     }
 }
 
+/// First and last port.
+type Ports = (u16, u16);
+
 /// The parts of `open` inside and outside `range`.
-fn split(open: &[(u16, u16)], range: (u16, u16)) -> (Vec<(u16, u16)>, Vec<(u16, u16)>) {
+fn split(open: &[Ports], range: Ports) -> (Vec<Ports>, Vec<Ports>) {
     let (mut inside, mut outside) = (Vec::new(), Vec::new());
     for &(from, to) in open {
         let (low, high) = (from.max(range.0), to.min(range.1));

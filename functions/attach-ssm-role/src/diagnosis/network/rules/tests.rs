@@ -143,6 +143,7 @@ fn acl(entries: Vec<Entry>) -> Acl {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_lowest_rule_that_matches_decides() {
     let https = (443, 443);
     let answers = (32_768, 60_999);
