@@ -25,7 +25,7 @@ FUNCTIONS := $(sort $(dir $(wildcard functions/*/Cargo.toml)))
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -87,31 +87,37 @@ define step
 @mkdir -p .local/test; printf '\n=== %s\n' "$(1)"; { $(2); } 2>&1 | tee ".local/test/$(1).log"
 endef
 
+# Always the whole workspace, filtered: a choice of packages would give the AWS SDK other features
+# and compile it once more.
 .PHONY: test
 test: .venv/.stamp ## Run every check and test, from formatting to the deployed template
 	@rm -rf .local/test
 	$(call step,1-format,cargo fmt --all --check)
 	$(call step,2-clippy,cargo clippy --locked --workspace --all-targets -- -D warnings)
 ifeq ($(HAS_NEXTEST),yes)
-	$(call step,3-rust,cargo nextest run --locked --workspace --exclude e2e && cargo test --locked --workspace --exclude e2e --doc)
+	$(call step,3-rust,cargo nextest run --locked --workspace -E 'not package(e2e)' && cargo test --locked --workspace --doc)
 else
-	$(call step,3-rust,cargo test --locked --workspace --exclude e2e)
+	$(call step,3-rust,cargo test --locked --workspace --lib --bins && cargo test --locked --workspace --doc)
 endif
 	$(call step,4-template,python -m pytest -q -p no:cacheprovider tests/template)
 	$(call step,5-emulator,python -m pytest -q -p no:cacheprovider tests/emulator)
 	@printf '\n=== build\n'
 	@$(MAKE) --no-print-directory build
 ifeq ($(HAS_NEXTEST),yes)
-	$(call step,6-end-to-end,cargo nextest run --locked -p e2e)
+	$(call step,6-end-to-end,cargo nextest run --locked --workspace -E 'package(e2e)')
 else
-	$(call step,6-end-to-end,cargo test --locked -p e2e)
+	$(call step,6-end-to-end,cargo test --locked --workspace --test '*')
 endif
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'
 
 .PHONY: bench
-bench: ## Measure a sweep of 100, 1,000 and 10,000 volumes against a synthetic EC2
-	cargo bench --locked -p e2e
+bench: build ## Measure sweeps of 100, 1,000 and 10,000 volumes against a synthetic EC2 (BENCH=--help)
+	@cargo run --locked -p e2e --bin bench -- $(BENCH)
+
+.PHONY: policy-schema
+policy-schema: ## Write docs/policy.schema.json from the types (after a change of the policy)
+	UPDATE_SCHEMA=1 cargo test --locked -p e2e --test policy_documents
 
 .PHONY: clean
 clean: ## Remove all that was built or set up here

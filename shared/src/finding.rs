@@ -30,6 +30,10 @@ impl Kind {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn name_of<S: serde::Serializer>(kind: &&'static Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kind.name)
 }
@@ -58,6 +62,8 @@ pub struct Told {
     pub kind: &'static Kind,
     /// The state that was told.
     pub state: String,
+    /// Whether this run has removed the resource, and the tag with it.
+    pub gone: bool,
 }
 
 /// What a person doesn't know yet.
@@ -158,6 +164,7 @@ mod tests {
             resource: resource.to_owned(),
             kind: &STALE,
             state: state.to_owned(),
+            gone: false,
         }
     }
 

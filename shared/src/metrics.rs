@@ -10,7 +10,7 @@ use metrique_writer_format_emf::Emf;
 /// The metrics' namespace.
 pub const NAMESPACE: &str = "Ec2Guardrails";
 
-/// One measured number. Names are CloudWatch's: PascalCase, the unit in the name where there is one.
+/// One measured number. The name has the unit in it where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
     /// Name, e.g. `VolumesStale`.

@@ -142,7 +142,7 @@ pub fn compose(
             several => format!("{} resolved", several.len()),
         });
     }
-    let subject = format!("[{guardrail}] {}", subject.join(", "));
+    let subject = format!("[{guardrail}] {}", capitalized(&subject.join(", ")));
 
     let mut body = format!(
         "{guardrail} in account {}, {}, at {}.\n",
@@ -175,7 +175,15 @@ pub fn compose(
 }
 
 fn heading(body: &mut String, text: &str) {
+    let text = capitalized(text);
     let _ = write!(body, "\n{text}\n{}\n", "-".repeat(text.chars().count()));
+}
+
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
 }
 
 fn list(body: &mut String, place: &Place, items: &[&News<'_>]) {
@@ -221,6 +229,17 @@ impl Teller {
             events: aws_sdk_eventbridge::Client::new(config),
             sns: aws_sdk_sns::Client::new(config),
             topic_arn,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(sns: &aws_smithy_mocks::Rule) -> Self {
+        use aws_smithy_mocks::{RuleMode, mock_client};
+        Self {
+            ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &[]),
+            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[]),
+            sns: mock_client!(aws_sdk_sns, RuleMode::MatchAny, [sns]),
+            topic_arn: "arn:aws:sns:eu-central-1:1:t".to_owned(),
         }
     }
 
@@ -302,7 +321,11 @@ impl Teller {
     /// Writes what was told into the resources' tags, many at once where the tag is the same.
     async fn remember(&self, news: &[News<'_>]) -> Result<(), ApiError> {
         let mut groups: BTreeMap<(String, Option<String>), Vec<&str>> = BTreeMap::new();
-        for item in news.iter().filter(|item| is_ec2(item.resource())) {
+        // What is gone has no tags to change.
+        let here = |item: &&News<'_>| {
+            is_ec2(item.resource()) && !matches!(item, News::Cured(told) if told.gone)
+        };
+        for item in news.iter().filter(here) {
             groups
                 .entry((item.kind().tag(), item.value()))
                 .or_default()
@@ -390,6 +413,7 @@ mod tests {
             resource: format!("vol-{n}"),
             kind: &STALE,
             state: "daily".to_owned(),
+            gone: false,
         }
     }
 
@@ -419,7 +443,7 @@ mod tests {
         let notice = compose("snapshot-volumes", &place(), at(), &news).unwrap();
         assert_eq!(
             notice.subject,
-            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: vol-99 has a fresh snapshot ..."
+            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: vol-99 has a fresh snapshot ag..."
         );
         assert!(notice.subject.len() < 100);
         assert!(notice.body.contains("* and 30 more"));
@@ -497,6 +521,20 @@ mod tests {
             (1, 1, 1)
         );
         assert_eq!((some.num_calls(), one.num_calls()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_needs_no_tag_removed() {
+        let (sns, events) = (published(), put());
+        let gone = Told {
+            gone: true,
+            ..told(1)
+        };
+        teller(&sns, &events, &[])
+            .tell("snapshot-volumes", &place(), at(), &[News::Cured(&gone)])
+            .await
+            .unwrap();
+        assert_eq!((sns.num_calls(), events.num_calls()), (1, 1));
     }
 
     #[tokio::test]

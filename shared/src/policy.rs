@@ -31,7 +31,7 @@ pub const SECTIONS: &[&str] = &["snapshot-volumes", "attach-ssm-role"];
 pub const BUILT_IN: &str = include_str!("../default-policy.yaml");
 
 /// How long a document that was read is used before it is read again.
-pub const CACHED_FOR: Duration = Duration::from_secs(60);
+pub const CACHED_FOR: Duration = Duration::from_mins(1);
 
 /// Whether a guardrail acts or only says what it would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -373,7 +373,10 @@ mod tests {
             ),
             ("- a\n- b\n", "(line 1): "),
             ("snapshot-volumes: [\n", "(line "),
-            ("snapshot-volumes: {}\nsnapshot-volumes: {}\n", "(line 2): "),
+            (
+                "snapshot-volumes: {plans: []}\nsnapshot-volumes: {plans: []}\n",
+                "(line 2): ",
+            ),
         ] {
             let mistake = read(document).unwrap_err().to_string();
             assert!(

@@ -184,7 +184,6 @@ impl<G: Guardrail> Runner<G> {
         .await
         .map_err(|_elapsed| RunError::Slow(started.elapsed().as_secs()))?
         .map_err(RunError::Observe)?;
-        let looked = Instant::now();
 
         let decisions = G::decide(&facts, &policy, invocation.now);
         let (mut entries, actions) = split(decisions);
@@ -195,7 +194,8 @@ impl<G: Guardrail> Runner<G> {
                 }
             }
             Mode::Enforce => {
-                self.act(&mut entries, &actions, looked, last_start, &invocation.id)
+                // What was read first is as old as the whole reading.
+                self.act(&mut entries, &actions, started, last_start, &invocation.id)
                     .await;
             }
         }
@@ -526,3 +526,6 @@ fn summary(entries: &[Entry], outcomes: Counts) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

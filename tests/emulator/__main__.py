@@ -1,16 +1,22 @@
-"""python -m emulator --port 0: starts the local AWS and prints `ready http://127.0.0.1:PORT` when it serves."""
+"""python -m emulator --port 0: starts the local AWS and prints `ready http://127.0.0.1:PORT` when it serves.
+
+With --deploy TEMPLATE (a built SAM template) it is ready when `sam deploy` has put all of the template there.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 from emulator.context import context
+from emulator.settings import settings
 
 
 def main() -> None:
@@ -18,16 +24,24 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--account", default=context.account_id, help="account id (12 digits)")
     parser.add_argument("--region", default=context.region, help="home region")
+    parser.add_argument(
+        "--deploy", type=Path, metavar="TEMPLATE", help="a built SAM template to deploy before it is ready"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=JSON", help="a setting that holds from the start"
+    )
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
     parser.add_argument("--verbose", action="store_true", help="log each function's output and each emulator error")
     arguments = parser.parse_args()
     if len(arguments.account) != 12 or not arguments.account.isdigit():
         parser.error(f"--account: expected 12 digits, got {arguments.account!r}")
+    try:
+        from_the_start = {name: json.loads(value) for name, _, value in (s.partition("=") for s in arguments.set)}
+        settings.update(from_the_start)
+    except ValueError as error:
+        parser.error(f"--set: expected NAME=JSON; {error}")
 
-    from emulator.process import die_with_parent
-
-    if arguments.die_with_parent:
-        die_with_parent()
+    parent = os.getppid()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s"
     )
@@ -35,14 +49,27 @@ def main() -> None:
     _configure_moto()
 
     from emulator import server
+    from emulator.deploy import DeploymentFailed, deploy
 
-    running = server.start(arguments.port)
-    print(f"ready {context.endpoint}", flush=True)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
-    running.stop()
+    running = server.start(arguments.port)
+    try:
+        if arguments.deploy:
+            deploy(arguments.deploy, stopped)
+        if not stopped.is_set():
+            print(f"ready {context.endpoint}", flush=True)
+        # Not PR_SET_PDEATHSIG: it goes by the thread that started us, and a test's thread ends before its process.
+        while not stopped.wait(0.25):
+            if arguments.die_with_parent and os.getppid() != parent:
+                break
+    except DeploymentFailed as error:
+        sys.exit(f"error: {error}")
+    finally:
+        running.stop()
+    # Nothing is left to be saved, and the interpreter's own end takes half a second.
+    os._exit(0)
 
 
 def _configure_moto() -> None:
@@ -53,9 +80,11 @@ def _configure_moto() -> None:
     # Credentials that moto's own use of botocore might pick up must not be the user's.
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         os.environ.pop(name, None)
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "emulator"
     os.environ["AWS_DEFAULT_REGION"] = context.region
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for name in ("werkzeug", "samtranslator"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # moto warns of each error code that a service model lacks; the throttling codes are such.
     warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
 

@@ -27,7 +27,11 @@ _MODEL_NAMES = {"monitoring": "cloudwatch", "eventbridge": "events", "elasticloa
 
 
 class AwsError(ServiceException):
-    """An error with a code that need not be in the service's model, such as a throttling one."""
+    """An error as AWS answers it. The code need not be in the service's model (the throttling ones aren't)."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(code, message)
+        self.status = status
 
 
 @dataclass
@@ -41,15 +45,30 @@ class AwsRequest:
     service_model: ServiceModel | None = field(default=None, repr=False)
     operation_model: OperationModel | None = field(default=None, repr=False)
 
-    def error_response(self, code: str, message: str, status: int) -> tuple[int, dict[str, str], bytes]:
-        """An error in this service's own protocol, as moto's serializers write it."""
+    def response(self, result: dict[str, Any]) -> Response:
+        """A result in this service's own protocol, as moto's serializers write it."""
+        assert self.service_model is not None and self.operation_model is not None
+        return _response(self._serializer().serialize(result))
+
+    def error_response(self, code: str, message: str, status: int) -> Response:
+        """An error in this service's own protocol."""
         if self.service_model is None:
-            return status, {"Content-Type": "text/xml"}, _plain_error(code, message)
+            return status, [("Content-Type", "text/xml")], _plain_error(code, message)
+        return status, *_response(self._serializer().serialize(AwsError(code, message)))[1:]
+
+    def _serializer(self) -> Any:
+        assert self.service_model is not None
         operation = self.operation_model or OperationModel({}, self.service_model)
-        serializer = get_serializer_class(self.service_model.service_name, self.protocol)(operation_model=operation)
-        serialized = serializer.serialize(AwsError(code, message))
-        body = serialized["body"]
-        return status, dict(serialized["headers"]), body.encode() if isinstance(body, str) else body
+        return get_serializer_class(self.service_model.service_name, self.protocol)(operation_model=operation)
+
+
+def _response(serialized: dict[str, Any]) -> Response:
+    body = serialized["body"]
+    return (
+        serialized["status_code"],
+        list(serialized["headers"].items()),
+        body.encode() if isinstance(body, str) else body,
+    )
 
 
 def read(environ: dict[str, Any], body: bytes) -> AwsRequest:

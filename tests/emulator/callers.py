@@ -15,9 +15,14 @@ from typing import Any, Protocol
 class Environment(Protocol):
     """What the gateway needs to know of an execution environment (lambda_runtime.py)."""
 
-    function_name: str
-    role_arn: str
-    current_request_id: str | None
+    @property
+    def function_name(self) -> str: ...
+
+    @property
+    def role_arn(self) -> str | None: ...
+
+    @property
+    def current_request_id(self) -> str | None: ...
 
     def kill(self) -> None: ...
 
@@ -29,7 +34,20 @@ class Credentials:
     session_token: str
 
 
-_environments: dict[str, Any] = {}
+class CloudFormation:
+    """CloudFormation's own calls, so that they aren't taken for the client's."""
+
+    function_name = "cloudformation"
+    role_arn = None
+    current_request_id = None
+
+    def kill(self) -> None:
+        pass
+
+
+CLOUDFORMATION_KEY = "ASIACLOUDFORMATION00"
+
+_environments: dict[str, Any] = {CLOUDFORMATION_KEY: CloudFormation()}
 _guard = threading.Lock()
 
 

@@ -1,73 +1,101 @@
-"""What AWS services send to queues, topics and functions on their own: destinations, dead letters, rule targets."""
+"""What AWS services send to functions, queues and topics on their own: targets, destinations, dead letters."""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import deque
 from typing import Any
 
+from moto.core.exceptions import ServiceException
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from emulator import control
-from emulator.context import context
+from emulator import control, permissions
 
 log = logging.getLogger("emulator")
 
-failures: deque[dict[str, Any]] = deque(maxlen=1000)
-"""Deliveries that found no target: in AWS they only show as metrics, and are easily missed."""
+_failures: deque[dict[str, Any]] = deque(maxlen=1000)
+"""Deliveries that didn't arrive: in AWS they only show as metrics, and are easily missed."""
 
 
 class DeliveryFailed(Exception):
-    pass
+    """`code` as in the attributes of a dead letter."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
 
 
 def send(
     target_arn: str,
-    body: str,
+    payload: Any,
     *,
-    source: str,
+    sender: str,
+    service: str,
+    source_arn: str,
     role_arn: str | None = None,
-    subject: str | None = None,
     attributes: dict[str, str] | None = None,
     group_id: str | None = None,
-) -> bool:
-    """Send to a queue, topic or bus; whether it arrived. The caller holds the lock."""
+) -> str | None:
+    """Send a payload (JSON; text as it is to queues and topics) as `service` does on behalf of `source_arn`.
+
+    With a role, the role must allow it; without, the target's own policy. Returns the request id of a function's
+    invocation. Raises DeliveryFailed, after it is noted for the control API. The caller holds the lock.
+    """
     try:
-        _send(target_arn, body, subject, attributes or {}, group_id)
-        return True
-    except Exception as error:
-        log.warning("delivery from %s to %s failed: %s", source, target_arn, error)
-        failures.append({"source": source, "target": target_arn, "error": str(error), "body": body})
-        return False
+        try:
+            if role_arn:
+                permissions.check_role_may_send(role_arn, service, target_arn)
+            else:
+                permissions.check_service_may_send(service, source_arn, target_arn)
+        except permissions.NotAllowed as error:
+            raise DeliveryFailed("NO_PERMISSIONS", str(error)) from error
+        except KeyError as error:
+            raise DeliveryFailed("INVALID_PARAMETER", f"{target_arn} isn't a target that the emulator knows") from error
+        try:
+            return _send(target_arn, payload, sender, attributes or {}, group_id)
+        except ServiceException as error:
+            # Such as a message that is too long for the topic.
+            raise DeliveryFailed("SDK_CLIENT_ERROR", str(error)) from error
+    except DeliveryFailed as error:
+        log.warning("%s to %s: %s", sender, target_arn, error)
+        _failures.append(
+            {"time": time.time(), "sender": sender, "target": target_arn, "code": error.code, "error": str(error)}
+        )
+        raise
 
 
-def _send(target_arn: str, body: str, subject: str | None, attributes: dict[str, str], group_id: str | None) -> None:
+def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str], group_id: str | None) -> str | None:
     _, _, service, region, account, name = target_arn.split(":", 5)
-    if service == "sqs":
-        queue_attributes = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
-        sqs_backends[account][region].send_message(
-            name, body, message_attributes=queue_attributes or None, group_id=group_id
-        )
-    elif service == "sns":
-        topic_attributes = {k: {"Type": "String", "Value": v} for k, v in attributes.items()}
-        sns_backends[account][region].publish(
-            message=body, arn=target_arn, subject=subject, message_attributes=topic_attributes or None
-        )
-    elif service == "lambda":
-        from emulator.functions import asynchronous, service as functions
+    text = payload if isinstance(payload, str) else json.dumps(payload)
+    if service == "lambda":
+        from emulator.functions import asynchronous
+        from emulator.functions import service as functions
 
-        asynchronous.submit(functions.find(target_arn), json.loads(body), "destination")
-    else:
-        raise DeliveryFailed(f"{service} isn't a destination that the emulator knows")
+        try:
+            return asynchronous.submit(functions.find(target_arn), payload, sender)
+        except functions.FunctionNotFound as error:
+            raise DeliveryFailed("NO_RESOURCE", str(error)) from error
+    if service == "sqs":
+        if name not in sqs_backends[account][region].queues:
+            raise DeliveryFailed("NO_RESOURCE", f"the queue {target_arn} does not exist")
+        typed = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
+        sqs_backends[account][region].send_message(name, text, message_attributes=typed or None, group_id=group_id)
+        return None
+    if target_arn not in sns_backends[account][region].topics:
+        raise DeliveryFailed("NO_RESOURCE", f"the topic {target_arn} does not exist")
+    typed = {k: {"Type": "String", "Value": v} for k, v in attributes.items()}
+    sns_backends[account][region].publish(message=text, arn=target_arn, message_attributes=typed or None)
+    return None
 
 
 @control.route("GET", "delivery-failures")
 def get_failures(_: dict[str, Any]) -> Any:
-    return {"failures": list(failures)}
+    return {"failures": list(_failures)}
 
 
 @control.on_reset
 def clear() -> None:
-    failures.clear()
+    _failures.clear()

@@ -12,14 +12,14 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from emulator import aws_request, callers, calls, control, faults
-from emulator.aws_request import AwsRequest, Response
+from emulator import authorization, aws_request, callers, calls, control, faults, operations
+from emulator.aws_request import AwsError, AwsRequest, Response
 from emulator.context import context
-from emulator.functions import service as functions
 
 log = logging.getLogger("emulator")
 
@@ -37,7 +37,7 @@ def application(environ: dict[str, Any], start_response: Callable) -> Iterable[b
         response = _call_aws(environ, body)
     if response is None:
         _hang_up(environ)
-        return []
+        raise ConnectionAbortedError("a fault cut the connection")  # the server drops it without a word
     status, headers, answer = response
     headers = [(k, v) for k, v in headers if k.lower() not in ("content-length", "connection", "transfer-encoding")]
     start_response(f"{status} {_REASONS.get(status, 'Status')}", [*headers, ("Content-Length", str(len(answer)))])
@@ -75,7 +75,7 @@ def _call_aws(environ: dict[str, Any], body: bytes) -> Response | None:
         request_id=environment.current_request_id if environment else None,
     )
     try:
-        response = faults.around(request, call, environment, lambda: _execute(environ, body, request, call))
+        response = faults.around(request, call, environment, lambda: _execute(environ, request, call, environment))
         if response is None:
             call.error = "ConnectionClosed"
             return None
@@ -87,31 +87,42 @@ def _call_aws(environ: dict[str, Any], body: bytes) -> Response | None:
         call.seconds = time.time() - started
 
 
-def _execute(environ: dict[str, Any], body: bytes, request: AwsRequest, call: calls.Call) -> Response:
-    call.executed = True
+def _execute(
+    environ: dict[str, Any], request: AwsRequest, call: calls.Call, environment: callers.Environment | None
+) -> Response:
+    own = operations.find(request)
     try:
-        if (request.service, request.operation) == ("lambda", "Invoke"):
-            # It waits for a function, which makes API calls of its own: not under the lock.
-            return functions.invoke_api(request, body, callers.environment_of(request.access_key_id))
-        with context.lock:
-            return _moto_response(environ)
+        with context.lock if own is None or own.locked else nullcontext():
+            authorization.check(request, environment)
+            call.executed = True
+            if own is None:
+                response = _moto_response(environ)
+                if _is_unrouted(response):
+                    raise NotImplementedError(request.operation)
+                return response
+            result = own.function(request)
+            return result if isinstance(result, tuple) else request.response(result)
+    except AwsError as error:
+        return request.error_response(error.code, error.message, error.status)
     except NotImplementedError as error:
         # moto answers HTML with status 500, which an SDK takes for a fault worth retrying. AWS says that it doesn't
         # know the action.
         log.warning("%s %s is not implemented: %s", request.service, request.operation, error)
         code = "InvalidAction" if request.protocol in ("ec2", "query") else "UnknownOperationException"
         message = f"The action {request.operation} is not valid for this web service (the emulator lacks it)."
-        return _as_response(request.error_response(code, message, 400))
+        return request.error_response(code, message, 400)
     except Exception as error:
         # A crash in moto or in an extension: not retryable either, and loud, for it is a bug of the emulator.
         log.error("%s %s crashed\n%s", request.service, request.operation, traceback.format_exc())
         message = f"the emulator failed in {request.service} {request.operation}: {type(error).__name__}: {error}"
-        return _as_response(request.error_response("EmulatorBug", message, 400))
+        return request.error_response("EmulatorBug", message, 400)
 
 
-def _as_response(serialized: tuple[int, dict[str, str], bytes]) -> Response:
-    status, headers, body = serialized
-    return status, list(headers.items()), body
+def _is_unrouted(response: Response) -> bool:
+    """moto's web framework answers a path that no handler has with a page for people."""
+    status, headers, _ = response
+    html = any(k.lower() == "content-type" and v.startswith("text/html") for k, v in headers)
+    return html and status in (404, 405) and not any(k.lower().startswith("x-amz") for k, _ in headers)
 
 
 def _moto_response(environ: dict[str, Any]) -> Response:

@@ -9,7 +9,7 @@ import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
@@ -35,7 +35,9 @@ class Metric:
 _metrics: deque[Metric] = deque(maxlen=100_000)
 
 
-def put(namespace: str, name: str, value: float, unit: str, dimensions: dict[str, str], at: float | None = None) -> None:
+def put(
+    namespace: str, name: str, value: float, unit: str, dimensions: dict[str, str], at: float | None = None
+) -> None:
     """Record one data point. The caller holds the lock."""
     at = at or time.time()
     _metrics.append(Metric(namespace, name, value, unit, dimensions, at))
@@ -44,7 +46,7 @@ def put(namespace: str, name: str, value: float, unit: str, dimensions: dict[str
         "Value": value,
         "Unit": unit,
         "Dimensions": [{"Name": k, "Value": v} for k, v in dimensions.items()],
-        "Timestamp": datetime.fromtimestamp(at, timezone.utc),
+        "Timestamp": datetime.fromtimestamp(at, UTC),
     }
     cloudwatch_backends[context.account_id][context.region].put_metric_data(namespace, [datum])
 
@@ -74,7 +76,9 @@ def _extract(document: dict[str, Any]) -> None:
                 if len(values) > _MAX_VALUES:
                     raise ValueError(f"{len(values)} values, at most {_MAX_VALUES}")
                 for value in values:
-                    put(directive["Namespace"], metric["Name"], float(value), metric.get("Unit", "None"), dimensions, at)
+                    put(
+                        directive["Namespace"], metric["Name"], float(value), metric.get("Unit", "None"), dimensions, at
+                    )
 
 
 @control.route("GET", "metrics")

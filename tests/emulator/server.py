@@ -12,11 +12,18 @@ from emulator.context import context
 
 # Imported for what they patch and register.
 _EXTENSIONS = (
+    "emulator.buckets",
     "emulator.calls",
+    "emulator.cloudformation.api",
     "emulator.events",
     "emulator.faults",
+    "emulator.functions.configuration",
     "emulator.functions.service",
+    "emulator.iam",
     "emulator.metrics",
+    "emulator.notices",
+    "emulator.parameters",
+    "emulator.scheduler",
     "emulator.ec2",
 )
 
@@ -55,9 +62,11 @@ def start(port: int) -> Running:
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
+    from emulator import scheduler
     from emulator.gateway import application
 
     server = _Server("127.0.0.1", port, application, handler=_Handler)
     context.endpoint = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
+    scheduler.start_clock()
     return Running(server)

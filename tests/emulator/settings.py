@@ -37,6 +37,10 @@ class Settings:
     concurrency_limit: int = 1000
     """Concurrent executions of the account; above it, Invoke answers TooManyRequestsException."""
 
+    # IAM
+    enforce_role_policies: bool = True
+    """Whether a function may do only what its role allows."""
+
     # Scheduler
     schedules_fire: bool = True
     """Whether schedules fire by the clock. The control API can fire them in any case."""

@@ -154,6 +154,7 @@ fn judge(
             resource: instance.id.clone(),
             kind,
             state: state.to_owned(),
+            gone: false,
         })
     };
     let lacks = decide::role_lacks(instance, facts, now).is_some();
@@ -278,6 +279,7 @@ fn groups(
                 resource: resource.clone(),
                 kind: &NO_PROFILE_IN_TEMPLATE,
                 state: state.clone(),
+                gone: false,
             });
         }
         if !has_profile && (concerned.contains(name.as_str()) || group.told.is_some()) {

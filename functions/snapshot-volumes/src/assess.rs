@@ -1,6 +1,6 @@
 //! Sums up a run: numbers, and what stands against the policy. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use guardrails::finding::{Finding, Kind, Told};
 use guardrails::guardrail::{Assessment, Settled};
@@ -20,7 +20,7 @@ pub static STALE: Kind = Kind {
     one: "volume without a fresh snapshot",
     many: "volumes without a fresh snapshot",
     cured: "has a fresh snapshot again, or no plan asks for one any more",
-    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, look into the function's log for the volume's id, and check that the sweep runs (alarm SweepMissing). A volume that needs no snapshots: take it out of the plan by its tag.",
+    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, look into the function's log for the volume's id, and check that sweeps run (the alarm …-snapshot-volumes-not-running). A volume that needs no snapshots: take it out of the plan by its tag.",
 };
 
 /// A volume whose latest snapshot ended in `error`.
@@ -189,18 +189,14 @@ pub fn assess(
         findings.extend(finding(
             &STALE,
             volume,
-            &stale,
-            |s| s.stale_state(),
-            |s| s.stale_text(),
+            stale.iter().map(|s| (s.stale_state(), s.stale_text())),
         ));
         let failed: Vec<&Standing<'_>> =
             standings.iter().filter(|s| s.failed().is_some()).collect();
         findings.extend(finding(
             &FAILED,
             volume,
-            &failed,
-            |s| s.failed_state(),
-            |s| s.failed_text(),
+            failed.iter().map(|s| (s.failed_state(), s.failed_text())),
         ));
         let newest = standings
             .iter()
@@ -228,7 +224,7 @@ pub fn assess(
         considered: facts.volumes.len() as u64,
         metrics: metrics.map(|(name, value)| Metric { name, value }).to_vec(),
         findings,
-        told: told(facts),
+        told: told(facts, settled),
         detail: if facts.complete {
             Value::Null
         } else {
@@ -256,20 +252,14 @@ fn creations<'a>(
     by_volume
 }
 
-/// One finding for a volume, however many of its plans have it.
+/// One finding for a volume, however many of its plans have it: each gives its state and text.
 fn finding(
     kind: &'static Kind,
     volume: &Volume,
-    standings: &[&Standing<'_>],
-    state: impl Fn(&Standing<'_>) -> String,
-    text: impl Fn(&Standing<'_>) -> String,
+    plans: impl Iterator<Item = (String, String)>,
 ) -> Option<Finding> {
-    if standings.is_empty() {
-        return None;
-    }
-    let states: Vec<String> = standings.iter().map(|s| state(s)).collect();
-    let texts: Vec<String> = standings.iter().map(|s| text(s)).collect();
-    Some(Finding {
+    let (states, texts): (Vec<_>, Vec<_>) = plans.unzip();
+    (!states.is_empty()).then(|| Finding {
         resource: volume.id.clone(),
         kind,
         state: states.join("; "),
@@ -301,7 +291,15 @@ fn orphans(facts: &Facts) -> u64 {
 }
 
 /// What the tags say was told.
-fn told(facts: &Facts) -> Vec<Told> {
+fn told(facts: &Facts, settled: &[Settled<'_, Action>]) -> Vec<Told> {
+    let deleted: HashSet<&str> = settled
+        .iter()
+        .filter(|one| one.outcome == Outcome::Done)
+        .filter_map(|one| match one.action {
+            Action::Delete(delete) => Some(delete.snapshot.as_str()),
+            Action::Create(_) => None,
+        })
+        .collect();
     let mut told = Vec::new();
     for volume in facts.volumes.values() {
         for kind in [&STALE, &FAILED] {
@@ -310,6 +308,7 @@ fn told(facts: &Facts) -> Vec<Told> {
                     resource: volume.id.clone(),
                     kind,
                     state: state.to_owned(),
+                    gone: false,
                 });
             }
         }
@@ -320,6 +319,7 @@ fn told(facts: &Facts) -> Vec<Told> {
                 resource: snapshot.id.clone(),
                 kind: &BRAKE,
                 state: snapshot.told_brake.clone()?,
+                gone: deleted.contains(snapshot.id.as_str()),
             })
         }));
     }

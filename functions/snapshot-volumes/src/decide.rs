@@ -764,4 +764,4 @@ fn pruned<'a>(plan: &Plan, snapshots: &[&'a Snapshot]) -> Vec<Doomed<'a>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

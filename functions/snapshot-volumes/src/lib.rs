@@ -139,7 +139,7 @@ mod tests {
         SnapshotVolumes::request(&guardrails::trigger::parse(payload).unwrap())
     }
 
-    fn event(detail_type: &str, detail: Value) -> Value {
+    fn event(detail_type: &str, detail: &Value) -> Value {
         json!({
             "version": "0", "id": "1", "source": "aws.ec2", "account": "1", "region": "r",
             "time": "2026-11-21T03:00:00Z", "resources": [], "detail-type": detail_type,
@@ -154,7 +154,7 @@ mod tests {
             "arn:aws:ec2::eu-west-1:volume/vol-1",
         ] {
             let detail = json!({"event": "createSnapshot", "result": "failed", "source": arn});
-            let request = request(event("EBS Snapshot Notification", detail)).unwrap();
+            let request = request(event("EBS Snapshot Notification", &detail)).unwrap();
             assert_eq!(request.scope, Scope::One("vol-1".to_owned()));
             assert!(!request.read_only);
         }
@@ -163,7 +163,7 @@ mod tests {
         ]});
         let request = request(event(
             "EBS Multi-Volume Snapshots Completion Status",
-            detail,
+            &detail,
         ))
         .unwrap();
         assert_eq!(request.scope, Scope::One("vol-2".to_owned()));
@@ -174,14 +174,14 @@ mod tests {
         for payload in [
             event(
                 "EBS Snapshot Notification",
-                json!({"event": "copySnapshot"}),
+                &json!({"event": "copySnapshot"}),
             ),
             event(
                 "EBS Snapshot Notification",
-                json!({"event": "createSnapshot"}),
+                &json!({"event": "createSnapshot"}),
             ),
-            event("EBS Multi-Volume Snapshots Completion Status", json!({})),
-            event("EC2 Instance State-change Notification", json!({})),
+            event("EBS Multi-Volume Snapshots Completion Status", &json!({})),
+            event("EC2 Instance State-change Notification", &json!({})),
             json!({"trigger": "command", "command": "delete"}),
             json!({"trigger": "command", "command": "explain"}),
         ] {

@@ -4,7 +4,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, SnapshotState, Tag, VolumeAttachmentState, VolumeState};
+use aws_sdk_ec2::types::{
+    Filter, Reservation, SnapshotState, Tag, VolumeAttachmentState, VolumeState,
+};
 use guardrails::aws::{ApiError, filter};
 use guardrails::tags;
 use guardrails::trigger::Scope;
@@ -221,7 +223,7 @@ async fn instances(
             .await
             .map_err(|error| ApiError::of("ec2:DescribeInstances", &error))?
         {
-            for instance in page.reservations().iter().flat_map(|r| r.instances()) {
+            for instance in page.reservations().iter().flat_map(Reservation::instances) {
                 let Some(id) = instance.instance_id() else {
                     continue;
                 };
@@ -331,3 +333,6 @@ pub(crate) async fn look_again(
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

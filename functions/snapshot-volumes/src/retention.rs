@@ -166,6 +166,16 @@ mod tests {
         assert!(kept(&[], &keep("{last: 1}"), &Zone::UTC).is_empty());
     }
 
+    /// The policy refuses a `keep` without rules; should one come here all the same, it isn't a
+    /// licence to delete everything.
+    #[test]
+    fn without_any_rule_the_newest_stays() {
+        assert_eq!(
+            kept(&days(3), &Keep::default(), &Zone::UTC),
+            [false, false, true]
+        );
+    }
+
     fn any_keep() -> impl Strategy<Value = Keep> {
         (
             0u32..5,

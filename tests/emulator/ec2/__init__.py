@@ -9,6 +9,7 @@ from emulator.ec2 import (  # noqa: F401
     images,
     instances,
     locks,
+    reset,
     seeding,
     snapshots,
     tags,

@@ -176,7 +176,7 @@ def run_instances(
 
 def _devices_at_launch(image: Any, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The image's devices, overridden by those of the launch; a device with NoDevice is left out."""
-    merged = {mapping["DeviceName"]: dict(mapping["Ebs"]) for mapping in image.block_device_mappings if "Ebs" in mapping}
+    merged = {m["DeviceName"]: dict(m["Ebs"]) for m in image.block_device_mappings if "Ebs" in m}
     for mapping in given:
         device = mapping["DeviceName"]
         if mapping.get("NoDevice") is not None:

@@ -8,7 +8,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from emulator.control import ControlError, on_reset, route
 from emulator.ec2 import errors
+
+_short_pages = False
+
+
+@route("POST", "paging")
+def set_paging(body: dict[str, Any]) -> Any:
+    """{"short_pages": true}: the first page is empty and each other half full, though more follow.
+
+    EC2 promises no more than that a page holds at most MaxResults and that NextToken says whether it is the last.
+    """
+    global _short_pages
+    if not isinstance(body.get("short_pages"), bool):
+        raise ControlError('expected {"short_pages": true} or {"short_pages": false}')
+    _short_pages = body["short_pages"]
+    return {"short_pages": _short_pages}
+
+
+@on_reset
+def _reset() -> None:
+    global _short_pages
+    _short_pages = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,10 @@ def page(
     if token is not None:
         after = _read_token(token, operation)
         ordered = [item for item in ordered if id_of(item) > after]
+    if max_results is not None and _short_pages:
+        if token is None and ordered:
+            return [], _write_token(operation, "")
+        max_results = max(1, max_results // 2)
     if max_results is None or len(ordered) <= max_results:
         return ordered, None
     chunk = ordered[:max_results]

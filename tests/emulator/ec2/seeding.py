@@ -6,7 +6,9 @@ POST snapshots         {"snapshots": [{…}]} → {"snapshot_ids": […]}; each 
                        owner_id, public, shared_with ([account ids])
 GET  snapshots         all snapshots of the account with state, start_time and tags (no paging, no visibility delay)
 POST snapshots/age     {"seconds": N, "snapshot_ids"?, "volume_ids"?} shifts StartTime back; the limits follow
-POST snapshots/finish  {"snapshot_ids"?, "state"?: completed|error, "message"?} ends pending snapshots now, with events
+POST snapshots/finish  {"snapshot_ids"?, "volume_ids"?, "state"?: completed|error, "message"?} ends pending snapshots
+                       now, with events
+POST paging            {"short_pages": true} makes pages shorter than MaxResults, the first one empty (see paging.py)
 POST images/deprecate  {"image_id": ID} deprecates an image of another owner as of now
 POST volumes           {"count": N, "size"?, "type"?, "zone"?, "tags"?} → {"volume_ids": […]}, available volumes at once
 """
@@ -50,7 +52,9 @@ def seed_snapshots(body: dict[str, Any]) -> Any:
 
 def _snapshot(backend: Any, entry: dict[str, Any]) -> tuple[EbsSnapshot, dict[str, str]]:
     if unknown := entry.keys() - _KNOWN:
-        raise ControlError(f"unknown fields of a snapshot: {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KNOWN))}")
+        raise ControlError(
+            f"unknown fields of a snapshot: {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KNOWN))}"
+        )
     state = entry.get("state", "completed")
     if state not in _STATES:
         raise ControlError(f"unknown state {state!r}; known: {', '.join(_STATES)}")
@@ -110,6 +114,8 @@ def age_snapshots(body: dict[str, Any]) -> Any:
         snapshot.start_time -= by
         if snapshot.completion_time:
             snapshot.completion_time -= by
+        if snapshot.visible_from:
+            snapshot.visible_from -= by
     starts = snapshots.last_starts(backend)
     everything = "snapshot_ids" not in body and "volume_ids" not in body
     aged = set(starts) if everything else {s.volume_id for s in chosen} | set(body.get("volume_ids", []))

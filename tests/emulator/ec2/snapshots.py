@@ -27,6 +27,7 @@ MAX_PENDING_OF_TYPE = {"st1": 1, "sc1": 1}
 MAX_SNAPSHOTS = 100_000  # EBS-5, of one account in one Region
 MAX_CONCURRENT_COPIES = 20  # EBS-5, into one Region
 MAX_EXCLUDED_VOLUMES = 40  # EBS-2
+MAX_DESCRIPTION_LENGTH = 255
 VOLUME_ID_OF_COPIES = "vol-ffffffff"  # EBS-9: arbitrary, not to be used for any purpose
 ROOT_VOLUME_SIZE = 8  # GiB, of Amazon Linux and Ubuntu; moto's images have 15
 BACKUP_TAG = "aws:backup:source-resource"  # AWS Backup's own tag on what it made
@@ -141,19 +142,28 @@ def last_starts(backend: Any) -> dict[str, datetime]:
     return backend.__dict__.setdefault("_last_snapshot_starts", {})
 
 
+def _of_volume(backend: Any, volume_id: str) -> dict[str, EbsSnapshot]:
+    """A volume's snapshots by id, without a scan of the account's."""
+    return backend.__dict__.setdefault("_snapshots_by_volume", {}).setdefault(volume_id, {})
+
+
+def _forget(snapshot: EbsSnapshot) -> None:
+    _of_volume(snapshot.ec2_backend, snapshot.volume_id).pop(snapshot.id, None)
+
+
 def add(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -> None:
     backend.snapshots[snapshot.id] = snapshot
     if snapshot_tags:
         backend.tags[snapshot.id].update(snapshot_tags)
-    if snapshot.copied_from is None and snapshot.from_ami is None:
+    if snapshot.copied_from is None and snapshot.from_ami is None and snapshot.owner_id == backend.account_id:
+        _of_volume(backend, snapshot.volume_id)[snapshot.id] = snapshot
         starts = last_starts(backend)
         starts[snapshot.volume_id] = max(starts.get(snapshot.volume_id, snapshot.start_time), snapshot.start_time)
 
 
 def start(backend: Any, volumes: list[tuple[Any, dict[str, str]]], description: str, *, as_set: bool) -> list[Any]:
     """Start a snapshot of each volume, with its tags; all or none. A set shares StartTime and outcome (EBS-2)."""
-    own = sum(snapshot.owner_id == backend.account_id for snapshot in backend.snapshots.values())
-    if own + len(volumes) > MAX_SNAPSHOTS:
+    if _exceeds_snapshot_limit(backend, len(volumes)):
         raise EC2ClientError("SnapshotLimitExceeded", "You've reached the limit on the number of Amazon EBS snapshots")
     for volume, snapshot_tags in volumes:
         _check_limits(backend, volume)
@@ -172,6 +182,13 @@ def start(backend: Any, volumes: list[tuple[Any, dict[str, str]]], description: 
     return snapshots
 
 
+def _exceeds_snapshot_limit(backend: Any, more: int) -> bool:
+    if len(backend.snapshots) + more <= MAX_SNAPSHOTS:
+        return False
+    own = sum(snapshot.owner_id == backend.account_id for snapshot in backend.snapshots.values())
+    return own + more > MAX_SNAPSHOTS
+
+
 def _begin(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -> None:
     snapshot.pending_seconds = settings.snapshot_pending_seconds
     if settings.snapshot_visibility_delay_seconds:
@@ -182,6 +199,9 @@ def _begin(backend: Any, snapshot: EbsSnapshot, snapshot_tags: dict[str, str]) -
 def finish(snapshots: list[EbsSnapshot], state: str, message: str | None) -> None:
     """End the pending ones of snapshots that were started by one call; what was deleted or has ended stays so."""
     now = utcnow()
+    for snapshot in snapshots:
+        if snapshot.id not in snapshot.ec2_backend.snapshots:
+            _forget(snapshot)
     pending = [s for s in snapshots if _is_pending(s)]
     for snapshot in pending:
         snapshot.finish(state, message, now)
@@ -215,11 +235,7 @@ def _check_limits(backend: Any, volume: Any) -> None:
             "The maximum per volume CreateSnapshot request rate has been exceeded. "
             "Use an increasing or variable sleep interval between requests.",
         )
-    unfinished = sum(
-        snapshot.status in ("pending", "error")
-        for snapshot in backend.snapshots.values()
-        if snapshot.volume_id == volume.id and snapshot.owner_id == backend.account_id
-    )
+    unfinished = sum(snapshot.status in ("pending", "error") for snapshot in _of_volume(backend, volume.id).values())
     if unfinished >= MAX_PENDING_OF_TYPE.get(volume.volume_type, MAX_PENDING):
         raise EC2ClientError(
             "ConcurrentSnapshotLimitExceeded", "Maximum allowed in-progress snapshots for a single volume exceeded."
@@ -241,7 +257,12 @@ def _millisecond(moment: datetime) -> datetime:
 
 @patched(EBSBackend)
 def create_snapshot(
-    _original: Any, self: Any, volume_id: str, description: str, owner_id: str | None = None, from_ami: str | None = None
+    _original: Any,
+    self: Any,
+    volume_id: str,
+    description: str,
+    owner_id: str | None = None,
+    from_ami: str | None = None,
 ) -> EbsSnapshot:
     """moto's own way to a snapshot: for an AMI it is complete with the image, for the EBS direct APIs it starts."""
     volume = self.get_volume(volume_id)
@@ -259,9 +280,9 @@ def create_snapshot(
 @patched(EC2Response, "create_snapshot")
 def create_one(_original: Any, self: Any) -> ActionResult:
     volume = _volume(self, self._get_param("VolumeId"))
+    description = _description(self)
     snapshot_tags = tags.at_creation(self, "snapshot")["snapshot"]
     self.error_on_dryrun()
-    description = self._get_param("Description") or ""
     (snapshot,) = start(self.ec2_backend, [(volume, snapshot_tags)], description, as_set=False)
     return ActionResult(snapshot.describe())
 
@@ -277,12 +298,13 @@ def create_snapshots(_original: Any, self: Any) -> ActionResult:
     copied = self._get_param("CopyTagsFromSource")
     if copied not in (None, "volume"):
         raise errors.invalid_value(f"Value ({copied}) for parameter CopyTagsFromSource is invalid. Expected: 'volume'.")
+    description = _description(self)
     volumes = _volumes_of_set(instance, specification)
     self.error_on_dryrun()
     sources = [
         (volume, (tags.without_reserved(tags.of(volume)) if copied else {}) | snapshot_tags) for volume in volumes
     ]
-    snapshots = start(self.ec2_backend, sources, self._get_param("Description") or "", as_set=True)
+    snapshots = start(self.ec2_backend, sources, description, as_set=True)
     return ActionResult({"Snapshots": [snapshot.describe() for snapshot in snapshots]})
 
 
@@ -316,6 +338,16 @@ def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:
 
 def _is_true(value: Any) -> bool:
     return str(value).lower() == "true"
+
+
+def _description(request: Any) -> str:
+    description = request._get_param("Description") or ""
+    if len(description) > MAX_DESCRIPTION_LENGTH:
+        raise errors.invalid_value(
+            f"Value ({description}) for parameter description is invalid. "
+            f"It exceeds {MAX_DESCRIPTION_LENGTH} characters"
+        )
+    return description
 
 
 def _volume(request: Any, volume_id: str | None) -> Any:
@@ -354,7 +386,7 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
     snapshot = EbsSnapshot(
         backend,
         SourceVolume(VOLUME_ID_OF_COPIES, source.volume_size, encrypted, key),
-        self._get_param("Description"),
+        _description(self),
         start_time=_millisecond(utcnow()),
         copied_from=(region, source.id),
         lineage=_lineage(source),
@@ -485,6 +517,9 @@ def delete_snapshot(_original: Any, self: Any, snapshot_id: str) -> EbsSnapshot:
 
 def _remove(snapshot: EbsSnapshot) -> EbsSnapshot:
     snapshot.ec2_backend.tags.pop(snapshot.id, None)
+    if snapshot.status != "pending":
+        # The deletion of a pending one takes effect when it is finished; until then it counts for the limit (EBS-5).
+        _forget(snapshot)
     return snapshot.ec2_backend.snapshots.pop(snapshot.id)
 
 

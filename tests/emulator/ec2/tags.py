@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.ec2.exceptions import EC2ClientError, InvalidParameterValueErrorTagNull, TagLimitExceeded
+from moto.ec2.exceptions import (
+    EC2ClientError,
+    EmptyTagSpecError,
+    InvalidParameterValueErrorTagNull,
+    TagLimitExceeded,
+)
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.responses import EC2Response
@@ -71,6 +76,8 @@ def at_creation(request: Any, *allowed_types: str) -> dict[str, dict[str, str]]:
         if resource_type not in found:
             raise errors.invalid_value(f"'{resource_type}' is not a valid taggable resource type for this operation.")
         tags = specification.get("Tags") or []
+        if not tags:
+            raise EmptyTagSpecError()
         check(tags)
         found[resource_type] |= {tag["Key"]: tag.get("Value") or "" for tag in tags}
     for tags in found.values():

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from emulator import delivery
@@ -43,11 +43,14 @@ class _Event:
     accepted: float = field(default_factory=time.time)
     attempt: int = 1
     throttles: int = 0
+    shortened_seconds: float = 0.0
+    """What `async_retry_scale` took off the waits so far."""
     generation: int = field(default_factory=lambda: context.generation)
 
     @property
     def age(self) -> float:
-        return time.time() - self.accepted
+        """As it would be with waits of their full length."""
+        return time.time() - self.accepted + self.shortened_seconds
 
 
 def submit(function: LambdaFunction, event: Any, source: str) -> str:
@@ -100,12 +103,13 @@ def _attempt(event: _Event) -> None:
 
 
 def _again_or_give_up(event: _Event, invocation: Invocation, outcome: Outcome | None, wait: float) -> None:
+    if context.generation != event.generation:
+        return  # the account was emptied meanwhile
     # Lambda drops an event before its next attempt if it would be too old by then.
-    scale = settings.async_retry_scale
-    if event.age + wait * scale > _option(event.function, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS) * max(
-        scale, 1e-6
-    ):
+    if event.age + wait > _option(event.function, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS):
         return _send_outcome(event, "OnFailure", "EventAgeExceeded", invocation, outcome)
+    scale = settings.async_retry_scale
+    event.shortened_seconds += wait * (1 - scale)
     waiting = due_later()
     waiting.__enter__()
 
@@ -129,9 +133,7 @@ def _option(function: LambdaFunction, name: str, default: int) -> int:
     return default if value is None else int(value)
 
 
-def _send_outcome(
-    event: _Event, which: str, condition: str, invocation: Invocation, outcome: Outcome | None
-) -> None:
+def _send_outcome(event: _Event, which: str, condition: str, invocation: Invocation, outcome: Outcome | None) -> None:
     """Send the invocation record to the function's destination, and a failed event to its dead-letter queue."""
     function = event.function
     with context.lock:
@@ -140,8 +142,7 @@ def _send_outcome(
         config = function.event_invoke_config[-1].config if function.event_invoke_config else {}
         destination = (config.get("DestinationConfig") or {}).get(which, {}).get("Destination")
         if destination:
-            body = json.dumps(_record_of(event, condition, invocation, outcome))
-            delivery.send(destination, body, source=f"function {function.function_name}", role_arn=function.role)
+            _send(function, destination, _record_of(event, condition, invocation, outcome))
         dead_letters = (getattr(function, "dead_letter_config", None) or {}).get("TargetArn")
         if which == "OnFailure" and dead_letters:
             error = invocation.response if isinstance(invocation.response, dict) else {}
@@ -150,17 +151,27 @@ def _send_outcome(
                 "ErrorCode": "200",
                 "ErrorMessage": str(error.get("errorMessage", condition))[:1024],
             }
-            delivery.send(
-                dead_letters,
-                json.dumps(event.payload),
-                source=f"function {function.function_name}",
-                role_arn=function.role,
-                attributes=attributes,
-            )
+            _send(function, dead_letters, event.payload, attributes)
+
+
+def _send(function: LambdaFunction, target_arn: str, payload: Any, attributes: dict[str, str] | None = None) -> None:
+    """With the function's own role."""
+    try:
+        delivery.send(
+            target_arn,
+            payload,
+            sender=f"function {function.function_name}",
+            service="lambda.amazonaws.com",
+            source_arn=function.function_arn,
+            role_arn=function.role,
+            attributes=attributes,
+        )
+    except delivery.DeliveryFailed:
+        pass  # Noted by delivery. Lambda drops the event too (metric DestinationDeliveryFailures).
 
 
 def _record_of(event: _Event, condition: str, invocation: Invocation, outcome: Outcome | None) -> dict[str, Any]:
-    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     result: dict[str, Any] = {
         "version": "1.0",
         "timestamp": stamp,

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -31,6 +31,8 @@ from emulator.settings import settings
 
 INIT_LIMIT_SECONDS = 10.0
 """Lambda gives the start of a process 10 s before the function's own timeout begins to count."""
+
+MAX_RESPONSE_BYTES = 6_291_556
 
 # The kernel ties a child to the thread that forked it (PR_SET_PDEATHSIG): one thread that never ends starts them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -51,6 +53,8 @@ class Configuration:
     task_root: str
     log_group: str
     log_format: str = "Text"
+    log_level: str | None = None
+    """Only with JSON: lines below it are dropped."""
 
     @property
     def effective_timeout(self) -> float:
@@ -77,9 +81,10 @@ class Environment:
         self.configuration = configuration
         self.function_name = configuration.function_name
         self.role_arn = configuration.role_arn
-        self.log_stream = f"{datetime.now(timezone.utc):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
+        self.log_stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
         self.credentials = callers.issue(self)
         self.alive = True
+        self.generation = context.generation
         self.process: subprocess.Popen[bytes] | None = None
         self._write_log = write_log
         self._current: _Event | None = None
@@ -117,11 +122,12 @@ class Environment:
         begun = time.time()
         outcome = failure or self._deliver(event)
         invocation.ended = time.time()
+        invocation.duration_seconds = invocation.ended - begun
         invocation.peak_memory_kb = self._peak_memory_kb() or invocation.peak_memory_kb
         self._drain_output()
-        self._platform_log("end", outcome=outcome, seconds=invocation.ended - begun)
+        self._platform_log("end", outcome=outcome, seconds=invocation.duration_seconds)
         self._current = None
-        if outcome.kind in ("timeout", "crash"):
+        if failure is not None or outcome.kind in ("timeout", "crash"):
             self.stop()
         return outcome
 
@@ -198,29 +204,34 @@ class Environment:
     def _variables(self) -> dict[str, str]:
         """What Lambda defines for an OS-only runtime, after the function's own (which can't override it)."""
         configuration = self.configuration
-        return dict(configuration.variables) | {
-            "PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin",
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "_HANDLER": configuration.handler,
-            "LAMBDA_TASK_ROOT": configuration.task_root,
-            "LAMBDA_RUNTIME_DIR": configuration.task_root,
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
-            "AWS_LAMBDA_FUNCTION_NAME": configuration.function_name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configuration.memory_mb),
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_LOG_FORMAT": configuration.log_format,
-            "AWS_LAMBDA_LOG_GROUP_NAME": configuration.log_group,
-            "AWS_LAMBDA_LOG_STREAM_NAME": self.log_stream,
-            "AWS_REGION": context.region,
-            "AWS_DEFAULT_REGION": context.region,
-            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
-            "AWS_SESSION_TOKEN": self.credentials.session_token,
-            # In AWS the SDK finds the service by its region; here by this.
-            "AWS_ENDPOINT_URL": context.endpoint,
-        }
+        log_level = {"AWS_LAMBDA_LOG_LEVEL": configuration.log_level} if configuration.log_level else {}
+        return (
+            dict(configuration.variables)
+            | log_level
+            | {
+                "PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin",
+                "LANG": "en_US.UTF-8",
+                "TZ": ":UTC",
+                "_HANDLER": configuration.handler,
+                "LAMBDA_TASK_ROOT": configuration.task_root,
+                "LAMBDA_RUNTIME_DIR": configuration.task_root,
+                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+                "AWS_LAMBDA_FUNCTION_NAME": configuration.function_name,
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configuration.memory_mb),
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+                "AWS_LAMBDA_LOG_FORMAT": configuration.log_format,
+                "AWS_LAMBDA_LOG_GROUP_NAME": configuration.log_group,
+                "AWS_LAMBDA_LOG_STREAM_NAME": self.log_stream,
+                "AWS_REGION": context.region,
+                "AWS_DEFAULT_REGION": context.region,
+                "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
+                "AWS_SESSION_TOKEN": self.credentials.session_token,
+                # In AWS the SDK finds the service by its region; here by this.
+                "AWS_ENDPOINT_URL": context.endpoint,
+            }
+        )
 
     def kill(self) -> None:
         """SIGKILL the process and what it started."""
@@ -315,6 +326,13 @@ class Environment:
         used_mb = round((invocation.peak_memory_kb or 0) / 1024)
         billed = f"{seconds * 1000:.2f}"
         if self.configuration.log_format == "JSON":
+            metrics = {
+                "durationMs": round(seconds * 1000, 3),
+                "memorySizeMB": memory_mb,
+                "maxMemoryUsedMB": used_mb,
+            }
+            if invocation.init_seconds is not None:
+                metrics["initDurationMs"] = round(invocation.init_seconds * 1000, 3)
             records = {
                 "initStart": [("platform.initStart", {"initializationType": "on-demand", "phase": "init"})],
                 "start": [("platform.start", {"requestId": request_id, "version": "$LATEST"})],
@@ -324,16 +342,12 @@ class Environment:
                         {
                             "requestId": request_id,
                             "status": _STATUS_WORDS[outcome.kind] if outcome else "success",
-                            "metrics": {
-                                "durationMs": round(seconds * 1000, 3),
-                                "memorySizeMB": memory_mb,
-                                "maxMemoryUsedMB": used_mb,
-                            },
+                            "metrics": metrics,
                         },
                     )
                 ],
             }[phase]
-            stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
             self._log([json.dumps({"time": stamp, "type": kind, "record": record}) for kind, record in records])
             return
         lines = {
@@ -370,6 +384,10 @@ class Environment:
             return True
         if request_id != self.current_request_id:
             return False
+        if kind == "response" and len(body) > MAX_RESPONSE_BYTES:
+            message = f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
+            too_large = {"errorType": "Function.ResponseSizeTooLarge", "errorMessage": message}
+            kind, body = "error", json.dumps(too_large).encode()
         self._outcomes.put((kind, request_id, body))
         return True
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from emulator import control
+from emulator.context import context
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Invocation:
     pid: int | None = None
     cold_start: bool = False
     init_seconds: float | None = None
+    duration_seconds: float | None = None
+    """Of the handler alone, as Lambda counts it."""
     peak_memory_kb: int | None = None
     """The process's peak resident memory so far (VmHWM). Lambda's memory limit isn't enforced: a cgroup needs
     privileges that a test doesn't have."""
@@ -72,17 +75,19 @@ class active:
 
 
 class due_later:
-    """`with due_later():` while an event waits for its next attempt."""
+    """`with due_later():` while an event waits for its next attempt. A reset forgets what waits."""
 
     def __enter__(self) -> None:
         global _later
+        self._generation = context.generation
         with _changed:
             _later += 1
 
     def __exit__(self, *_: object) -> None:
         global _later
         with _changed:
-            _later -= 1
+            if self._generation == context.generation:
+                _later -= 1
             _changed.notify_all()
 
 
@@ -114,5 +119,7 @@ def wait_idle(body: dict[str, Any]) -> Any:
 
 @control.on_reset
 def clear() -> None:
+    global _later
     with _changed:
         _records.clear()
+        _later = 0

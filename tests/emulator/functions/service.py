@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import glob
 import io
 import json
 import os
@@ -15,23 +17,40 @@ from typing import Any
 from moto.awslambda.models import LambdaBackend, LambdaFunction, lambda_backends
 
 from emulator import callers, metrics
-from emulator.aws_request import AwsRequest, Response
+from emulator.aws_request import AwsError, AwsRequest, Response
 from emulator.context import context
 from emulator.functions import asynchronous, pool
 from emulator.functions.environment import Configuration, Outcome
 from emulator.functions.invocations import Invocation, active, record
+from emulator.operations import operation
 from emulator.patching import patched
 
 MAX_SYNC_PAYLOAD = 6 * 1024 * 1024
 MAX_ASYNC_PAYLOAD = 1024 * 1024
 LOG_TAIL_BYTES = 4096
 
-_code_root = tempfile.mkdtemp(prefix="emulator-code-")
+_CODE_FOLDER = "emulator-code-"
+
+
+@functools.cache
+def _code_root() -> str:
+    """A temporary folder for the functions' code, made when it is first needed."""
+    _remove_abandoned_code()
+    return tempfile.mkdtemp(prefix=f"{_CODE_FOLDER}{os.getpid()}-")
+
+
+def _remove_abandoned_code() -> None:
+    """An emulator that was killed couldn't remove its folder; the next one does."""
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), f"{_CODE_FOLDER}*-*")):
+        pid = os.path.basename(path).removeprefix(_CODE_FOLDER).split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_code() -> None:
     """At the emulator's end."""
-    shutil.rmtree(_code_root, ignore_errors=True)
+    if _code_root.cache_info().currsize:
+        shutil.rmtree(_code_root(), ignore_errors=True)
 
 
 class FunctionNotFound(Exception):
@@ -61,15 +80,17 @@ def configuration_of(function: LambdaFunction) -> Configuration:
         task_root=_task_root(function),
         log_group=logging.get("LogGroup") or function.logs_group_name,
         log_format=logging.get("LogFormat", "Text"),
+        # Lambda's own default is INFO; with Text there is no level.
+        log_level=logging.get("ApplicationLogLevel", "INFO") if logging.get("LogFormat") == "JSON" else None,
     )
 
 
 def _task_root(function: LambdaFunction) -> str:
     """The function's code, unpacked once for all its environments: Lambda's /var/task is read-only too."""
     name = base64.urlsafe_b64encode(function.code_sha_256.encode()).decode()[:40]
-    path = os.path.join(_code_root, name)
+    path = os.path.join(_code_root(), name)
     if not os.path.isdir(path):
-        unpacked = tempfile.mkdtemp(dir=_code_root)
+        unpacked = tempfile.mkdtemp(dir=_code_root())
         with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as archive:
             for entry in archive.infolist():
                 extracted = archive.extract(entry, unpacked)
@@ -81,6 +102,7 @@ def _task_root(function: LambdaFunction) -> str:
 
 def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> Outcome:
     """Run one attempt and wait for it; raises pool.Throttled. The caller must not hold the lock."""
+    generation = context.generation
     with active():
         with context.lock:
             configuration = configuration_of(function)
@@ -89,7 +111,7 @@ def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> 
             environment = pool.acquire(configuration, int(reserved) if reserved is not None else None)
         except pool.Throttled:
             invocation.outcome = "throttled"
-            _count(function.function_name, {"Throttles": 1})
+            _count(function.function_name, {"Throttles": 1}, generation)
             raise
         try:
             outcome = environment.run(invocation, payload)
@@ -97,14 +119,16 @@ def invoke(function: LambdaFunction, payload: bytes, invocation: Invocation) -> 
             pool.release(environment)
         invocation.response = _decoded(outcome.payload)
         invocation.outcome = outcome.kind
-        milliseconds = ((invocation.ended or 0) - (invocation.started or 0)) * 1000
+        milliseconds = (invocation.duration_seconds or 0) * 1000
         errors = 0 if outcome.kind == "success" else 1
-        _count(function.function_name, {"Invocations": 1, "Errors": errors, "Duration": milliseconds})
+        _count(function.function_name, {"Invocations": 1, "Errors": errors, "Duration": milliseconds}, generation)
         return outcome
 
 
-def _count(function_name: str, values: dict[str, float]) -> None:
+def _count(function_name: str, values: dict[str, float], generation: int) -> None:
     with context.lock:
+        if context.generation != generation:
+            return  # the account was emptied meanwhile
         for name, value in values.items():
             unit = "Milliseconds" if name == "Duration" else "Count"
             metrics.put("AWS/Lambda", name, value, unit, {"FunctionName": function_name})
@@ -117,25 +141,28 @@ def _decoded(payload: bytes) -> Any:
         return payload.decode(errors="replace")
 
 
-def invoke_api(request: AwsRequest, payload: bytes, environment: callers.Environment | None) -> Response:
+@operation("lambda", "Invoke", locked=False)
+def invoke_api(request: AwsRequest) -> Response:
     """The Invoke operation, with Lambda's headers and error words (moto needs Docker for it)."""
+    payload = request.parameters.get("Payload") or b""
     kind = request.parameters.get("InvocationType", "RequestResponse")
     try:
         with context.lock:
             function = find(request.parameters["FunctionName"])
     except FunctionNotFound as error:
-        return _error(request, "ResourceNotFoundException", str(error), 404)
+        raise AwsError("ResourceNotFoundException", str(error), 404) from error
     try:
         event = json.loads(payload) if payload else {}
     except ValueError as error:
         message = f"Could not parse request body into json: {error}"
-        return _error(request, "InvalidRequestContentException", message, 400)
+        raise AwsError("InvalidRequestContentException", message) from error
     limit = MAX_ASYNC_PAYLOAD if kind == "Event" else MAX_SYNC_PAYLOAD
     if len(payload) > limit:
         message = f"{len(payload)} byte payload is too large for the {kind} invocation type (limit {limit} bytes)"
-        return _error(request, "RequestTooLargeException", message, 413)
+        raise AwsError("RequestTooLargeException", message, 413)
     if kind == "DryRun":
         return 204, [], b""
+    environment = callers.environment_of(request.access_key_id)
     source = environment.function_name if environment else "client"
     if kind == "Event":
         return 202, [("x-amzn-RequestId", asynchronous.submit(function, event, source))], b""
@@ -165,11 +192,6 @@ def _invoke_and_wait(
         tail = "\n".join(invocation.log).encode()[-LOG_TAIL_BYTES:]
         headers.append(("X-Amz-Log-Result", base64.b64encode(tail).decode()))
     return 200, headers, outcome.payload
-
-
-def _error(request: AwsRequest, code: str, message: str, status: int) -> Response:
-    status, headers, body = request.error_response(code, message, status)
-    return status, list(headers.items()), body
 
 
 @patched(LambdaBackend)

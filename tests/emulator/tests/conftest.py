@@ -104,28 +104,26 @@ def function_archive() -> bytes:
     return buffer.getvalue()
 
 
+def trust(service: str) -> str:
+    """A role's trust policy for a service of AWS."""
+    principal = {"Service": f"{service}.amazonaws.com"}
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 @pytest.fixture
 def function(emulator: Emulator) -> Callable[..., str]:
-    """function(name, **settings) creates a function with a role and returns its ARN."""
+    """function(name, **settings) creates a function and its role, which allows all if not told else; returns the ARN."""
 
-    def create(name: str = "worker", **settings: Any) -> str:
+    def create(name: str = "worker", statements: list[dict[str, Any]] | None = None, **settings: Any) -> str:
         iam = emulator.client("iam")
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
-            ],
-        }
-        role = iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        role = iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=trust("lambda"))["Role"]["Arn"]
+        everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+        policy = {"Version": "2012-10-17", "Statement": everything if statements is None else statements}
         iam.put_role_policy(RoleName=f"{name}-role", PolicyName="all", PolicyDocument=json.dumps(policy))
+        defaults = {"Runtime": "provided.al2023", "Role": role, "Handler": "bootstrap", "Timeout": 5, "MemorySize": 256}
         answer = emulator.client("lambda").create_function(
-            FunctionName=name,
-            Runtime="provided.al2023",
-            Role=role,
-            Handler="bootstrap",
-            Code={"ZipFile": function_archive()},
-            **{"Timeout": 5, "MemorySize": 256} | settings,
+            FunctionName=name, Code={"ZipFile": function_archive()}, **defaults | settings
         )
         return answer["FunctionArn"]
 

@@ -17,6 +17,11 @@ def events(client):
     sqs, bus = client("sqs"), client("events")
     url = sqs.create_queue(QueueName="events")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {
+        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
+    }  # fmt: skip
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     bus.put_rule(Name="ec2", EventPattern=json.dumps({"source": ["aws.ec2"]}))
     bus.put_targets(Rule="ec2", Targets=[{"Id": "queue", "Arn": arn}])
     received = []

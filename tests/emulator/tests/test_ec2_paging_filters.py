@@ -51,6 +51,14 @@ def test_instances_come_in_pages_within_a_reservation(ec2):
     assert sorted(i["InstanceId"] for page in pages for r in page for i in r["Instances"]) == sorted(ids)
 
 
+def test_pages_are_short_when_told(emulator, ec2):
+    ids = emulator.control("POST", "volumes", count=12)["volume_ids"]
+    emulator.control("POST", "paging", short_pages=True)
+    pages = _pages(ec2.describe_volumes, "Volumes", MaxResults=10)
+    assert [len(page) for page in pages] == [0, 5, 5, 2]
+    assert sorted(v["VolumeId"] for page in pages for v in page) == sorted(ids)
+
+
 def test_images_come_in_pages(ec2):
     pages = _pages(ec2.describe_images, "Images", Owners=["amazon"], MaxResults=500)
     assert all(len(page) == 500 for page in pages[:-1]) and len(pages) > 1
@@ -117,7 +125,8 @@ def test_volume_filters(ec2):
     )["VolumeId"]
 
     def found(name, *values):
-        return {v["VolumeId"] for v in ec2.describe_volumes(Filters=[{"Name": name, "Values": list(values)}])["Volumes"]}
+        answer = ec2.describe_volumes(Filters=[{"Name": name, "Values": list(values)}])
+        return {v["VolumeId"] for v in answer["Volumes"]}
 
     assert found("tag:Backup", "daily-eu") == {free} == found("tag:Backup", "other", "daily-*")
     assert found("tag:Backup", "daily") == set() == found("tag:Backup", "DAILY-EU") == found("tag:backup", "daily-eu")

@@ -1,5 +1,7 @@
 """Single snapshots: life, limits, visibility, deletion, copies."""
 
+import time
+
 import boto3
 import pytest
 from ec2_help import (
@@ -96,6 +98,24 @@ def test_pending_and_failed_snapshots_of_a_volume_are_limited(emulator, ec2, vol
         ec2.create_snapshot(VolumeId=volume_id)
     ec2.delete_snapshot(SnapshotId=ids[0])
     ec2.create_snapshot(VolumeId=volume_id)
+
+
+def test_a_snapshot_deleted_while_pending_counts_until_it_is_done(emulator, ec2):
+    emulator.control("PATCH", "settings", snapshot_pending_seconds=0.7)
+    volume_id = _volume(ec2, VolumeType="st1", Size=125)
+    ec2.delete_snapshot(SnapshotId=ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"])
+    emulator.control("POST", "snapshots/age", seconds=15)
+    with refused("ConcurrentSnapshotLimitExceeded"):
+        ec2.create_snapshot(VolumeId=volume_id)
+    time.sleep(0.8)
+    ec2.create_snapshot(VolumeId=volume_id)
+
+
+def test_a_description_has_at_most_255_characters(ec2):
+    volume_id = _volume(ec2)
+    with refused("InvalidParameterValue", "for parameter description is invalid. It exceeds 255 characters"):
+        ec2.create_snapshot(VolumeId=volume_id, Description="d" * 256)
+    ec2.create_snapshot(VolumeId=volume_id, Description="d" * 255)
 
 
 def test_a_new_snapshot_is_seen_late_when_told(emulator, ec2):

@@ -73,6 +73,8 @@ def test_lengths_and_duplicates(ec2, volume_id):
 def test_tags_are_for_the_type_that_is_created(ec2, volume_id):
     with refused("InvalidParameterValue", "'volume' is not a valid taggable resource type for this operation."):
         ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=specification("volume", {"a": "1"}))
+    with refused("InvalidParameterValue", "Tag specification must have at least one tag"):
+        ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=[{"ResourceType": "snapshot"}])
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Functions run as Lambda runs them."""
 
 import base64
+import io
 import json
 import os
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -98,12 +100,52 @@ def test_a_timeout_kills_the_process(emulator, function):
         pytest.fail("the process still runs")
 
 
-@pytest.mark.parametrize(
-    ("how", "kind"), [("report", "MissingWiring"), ("exit", "Runtime.ExitError")]
-)
+@pytest.mark.parametrize(("how", "kind"), [("report", "MissingWiring"), ("exit", "Runtime.ExitError")])
 def test_a_start_that_fails(emulator, function, how, kind):
     function("worker", Environment={"Variables": {"FAIL_INIT": how}})
     assert invoke(emulator, "worker", {})["Payload"]["errorType"] == kind
+
+
+def test_a_response_that_is_too_large(emulator, function):
+    function("worker")
+    answer = invoke(emulator, "worker", {"respond_bytes": 7_000_000})
+    assert answer["FunctionError"] == "Unhandled"
+    assert answer["Payload"]["errorType"] == "Function.ResponseSizeTooLarge"
+
+
+def test_what_lambda_refuses_when_a_function_is_created(function, client):
+    error = client("lambda").exceptions.InvalidParameterValueException
+    with pytest.raises(error, match="Reserved keys used in this request: AWS_REGION"):
+        function("a", Environment={"Variables": {"AWS_REGION": "x"}})
+    with pytest.raises(error, match="exceeded the 4KB limit"):
+        function("b", Environment={"Variables": {"A": "x" * 4096}})
+    with pytest.raises(error, match="only functions of runtime provided"):
+        function("c", Runtime="python3.13")
+
+
+def test_a_file_that_is_no_program(emulator, function, client):
+    function("worker")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o100755 << 16
+        archive.writestr(entry, b"\x7fELF for another processor")
+    client("lambda").update_function_code(FunctionName="worker", ZipFile=buffer.getvalue())
+    payload = invoke(emulator, "worker", {})["Payload"]
+    assert payload["errorType"] == "Runtime.InvalidEntrypoint"
+    assert "exec format error" in payload["errorMessage"]
+
+
+def test_nothing_of_before_a_reset_appears_after_it(emulator, function):
+    function("worker")
+    invoke(emulator, "worker", {"sleep": 60}, InvocationType="Event")
+    invoke(emulator, "worker", {"fail": "later"}, InvocationType="Event")
+    time.sleep(0.5)
+    emulator.control("POST", "reset")
+    assert emulator.control("POST", "wait-idle", timeout=10)["idle"]
+    time.sleep(0.3)
+    assert emulator.control("GET", "metrics")["metrics"] == []
+    assert emulator.client("logs").describe_log_groups()["logGroups"] == []
 
 
 def test_output_lands_in_the_log_group(emulator, function, client):
@@ -142,6 +184,31 @@ def destination(client, kind):
     return topic, queue
 
 
+def test_success_has_a_destination_too(emulator, function, client):
+    function("worker")
+    target, queue = destination(client, "sqs")
+    client("lambda").put_function_event_invoke_config(
+        FunctionName="worker", DestinationConfig={"OnSuccess": {"Destination": target}}
+    )
+    invoke(emulator, "worker", {"a": 1}, InvocationType="Event")
+    emulator.control("POST", "wait-idle")
+    (message,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    body = json.loads(message["Body"])
+    assert body["requestContext"]["condition"] == "Success" and body["responsePayload"]["event"] == {"a": 1}
+
+
+def test_the_dead_letter_queue_of_a_function_gets_the_event_itself(emulator, function, client):
+    target, queue = destination(client, "sqs")
+    function("worker", DeadLetterConfig={"TargetArn": target})
+    emulator.control("PATCH", "settings", async_retry_scale=0)
+    invoke(emulator, "worker", {"fail": "broken"}, InvocationType="Event")
+    assert emulator.control("POST", "wait-idle", retries=True)["idle"]
+    assert [r["attempt"] for r in invocations(emulator)] == [1, 2, 3]
+    (message,) = client("sqs").receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"]
+    assert json.loads(message["Body"]) == {"fail": "broken"}
+    assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "broken"
+
+
 @pytest.mark.parametrize("kind", ["sqs", "sns"])
 def test_an_asynchronous_failure_is_tried_again_then_sent_to_the_destination(emulator, function, client, kind):
     arn = function("worker")
@@ -170,6 +237,32 @@ def test_an_asynchronous_failure_is_tried_again_then_sent_to_the_destination(emu
     assert body["requestPayload"] == {"fail": "broken"}
     assert body["responsePayload"] == {"errorType": "Failed", "errorMessage": "broken"}
     assert body["responseContext"]["functionError"] == "Unhandled"
+
+
+def test_an_event_that_would_be_too_old_is_given_up(emulator, function, client):
+    function("worker")
+    target, queue = destination(client, "sqs")
+    client("lambda").put_function_event_invoke_config(
+        FunctionName="worker",
+        MaximumEventAgeInSeconds=60,  # the first retry comes after a minute
+        DestinationConfig={"OnFailure": {"Destination": target}},
+    )
+    emulator.control("PATCH", "settings", async_retry_scale=0.001)
+    invoke(emulator, "worker", {"fail": "broken"}, InvocationType="Event")
+    assert emulator.control("POST", "wait-idle", timeout=10, retries=True)["idle"]
+    (message,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(message["Body"])["requestContext"]["condition"] == "EventAgeExceeded"
+    assert len(invocations(emulator)) == 1
+
+
+def test_the_log_format_json_and_its_level(emulator, function, client):
+    function("worker", LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "LogGroup": "/mine"})
+    result = invoke(emulator, "worker", {"log": '{"level": "WARN", "a": 1}\n{"level": "INFO", "a": 2}\n{"a": 3}'})
+    assert result["Payload"]["environment"]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
+    lines = [json.loads(e["message"]) for e in client("logs").filter_log_events(logGroupName="/mine")["events"]]
+    assert [line["a"] for line in lines if "a" in line] == [1]
+    (report,) = [line["record"] for line in lines if line.get("type") == "platform.report"]
+    assert report["status"] == "success" and report["metrics"]["memorySizeMB"] == 256
 
 
 def test_a_throttled_event_waits_and_runs_later(emulator, function, client):

@@ -1,1 +1,942 @@
+use super::*;
+use crate::facts::{Attachment, Instance, State};
+use crate::policy::tests::parse;
+use guardrails::policy;
+use std::sync::Arc;
 
+// ---- a small language for facts ------------------------------------------------------------------
+
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn volume(id: &str) -> Volume {
+    Volume {
+        id: id.to_owned(),
+        created: at("2026-01-01T00:00:00Z"),
+        usable: true,
+        tags: vec![("Backup".to_owned(), "true".to_owned())],
+        attachments: Vec::new(),
+    }
+}
+
+pub(crate) fn attached(id: &str, instance: &str, device: &str) -> Volume {
+    Volume {
+        attachments: vec![Attachment {
+            instance: instance.to_owned(),
+            device: device.to_owned(),
+            settled: true,
+        }],
+        ..volume(id)
+    }
+}
+
+pub(crate) fn snapshot(id: &str, volume: &str, slot: &str, state: State) -> Snapshot {
+    Snapshot {
+        id: id.to_owned(),
+        volume: volume.to_owned(),
+        plan: Arc::from("daily"),
+        slot: at(slot),
+        attempt: 1,
+        state,
+        started: at(slot) + SignedDuration::from_mins(5),
+        told_brake: None,
+    }
+}
+
+pub(crate) fn facts(volumes: Vec<Volume>, snapshots: Vec<Snapshot>) -> Facts {
+    let mut instances = HashMap::new();
+    for attachment in volumes.iter().flat_map(|v| &v.attachments) {
+        let id = attachment.instance.clone();
+        instances.insert(
+            id.clone(),
+            Instance {
+                id,
+                name: Some("web-1".to_owned()),
+                root_device: Some("/dev/xvda".to_owned()),
+                image: Some("ami-1".to_owned()),
+                image_name: Some("al2023-ami-2023.9.20251110.1-kernel-6.1-x86_64".to_owned()),
+            },
+        );
+    }
+    Facts {
+        complete: true,
+        volumes: volumes.into_iter().map(|v| (v.id.clone(), v)).collect(),
+        snapshots,
+        instances,
+        gone: BTreeSet::new(),
+    }
+}
+
+/// Daily at 03:00 UTC, all volumes.
+pub(crate) fn daily(keep: &str) -> Policy {
+    parse(&format!(
+        "{{name: daily, select: {{tag: Backup}}, exclude: {{tag: NoBackup}}, schedule: \"0 3 * * *\", keep: {keep}}}"
+    ))
+    .unwrap()
+}
+
+fn created(decisions: &[Decision<Action>]) -> Vec<&Create> {
+    decisions
+        .iter()
+        .filter_map(|d| match &d.step {
+            Some(Action::Create(create)) => Some(create),
+            _ => None,
+        })
+        .collect()
+}
+
+fn deleted(decisions: &[Decision<Action>]) -> Vec<&str> {
+    decisions
+        .iter()
+        .filter_map(|d| match &d.step {
+            Some(Action::Delete(delete)) => Some(delete.snapshot.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn created_volumes(decisions: &[Decision<Action>]) -> Vec<&str> {
+    created(decisions)
+        .iter()
+        .flat_map(|c| c.members.iter().map(|m| m.volume.as_str()))
+        .collect()
+}
+
+const NOW: &str = "2026-11-21T10:00:00Z";
+const TODAY: &str = "2026-11-21T03:00:00Z";
+const YESTERDAY: &str = "2026-11-20T03:00:00Z";
+
+fn decided(volumes: Vec<Volume>, snapshots: Vec<Snapshot>) -> Vec<Decision<Action>> {
+    decide(&facts(volumes, snapshots), &daily("{last: 3}"), at(NOW))
+}
+
+fn error() -> State {
+    State::Error("Given key ID is not accessible".to_owned())
+}
+
+// ---- what a slot lacks ----------------------------------------------------------------------------
+
+#[test]
+fn a_slot_gets_what_it_lacks_and_nothing_twice() {
+    for (name, state, expected) in [
+        ("none", None, 1),
+        ("completed", Some(State::Completed), 0),
+        ("pending", Some(State::Pending), 0),
+        ("failed", Some(error()), 1),
+    ] {
+        let snapshots = state
+            .map(|state| snapshot("snap-1", "vol-1", TODAY, state))
+            .into_iter()
+            .collect();
+        let decisions = decided(vec![volume("vol-1")], snapshots);
+        assert_eq!(created(&decisions).len(), expected, "{name}");
+    }
+    let old = snapshot("snap-1", "vol-1", YESTERDAY, State::Completed);
+    assert_eq!(created(&decided(vec![volume("vol-1")], vec![old])).len(), 1);
+    let later = snapshot("snap-1", "vol-1", "2026-11-22T03:00:00Z", State::Completed);
+    assert!(created(&decided(vec![volume("vol-1")], vec![later])).is_empty());
+}
+
+#[test]
+fn another_plans_or_anothers_snapshot_does_not_fill_the_slot() {
+    let mut other = snapshot("snap-1", "vol-1", TODAY, State::Completed);
+    other.plan = Arc::from("weekly");
+    assert_eq!(
+        created(&decided(vec![volume("vol-1")], vec![other])).len(),
+        1
+    );
+    let foreign = snapshot("snap-1", "vol-2", TODAY, State::Completed);
+    assert_eq!(
+        created(&decided(vec![volume("vol-1")], vec![foreign])).len(),
+        1
+    );
+}
+
+#[test]
+fn only_selected_and_usable_volumes_are_snapshotted() {
+    let mut untagged = volume("vol-untagged");
+    untagged.tags.clear();
+    let mut excluded = volume("vol-excluded");
+    excluded.tags.push(("NoBackup".to_owned(), String::new()));
+    let mut creating = volume("vol-creating");
+    creating.usable = false;
+    let decisions = decided(vec![untagged, excluded, creating, volume("vol-1")], vec![]);
+    assert_eq!(created_volumes(&decisions), ["vol-1"]);
+}
+
+#[test]
+fn boot_volumes_can_be_left_out() {
+    let policy = parse(
+        "{name: daily, select: {all: true}, exclude: {boot: true}, schedule: \"0 3 * * *\", keep: {last: 1}}",
+    )
+    .unwrap();
+    let mut world = facts(
+        vec![
+            attached("vol-root", "i-1", "/dev/xvda"),
+            attached("vol-data", "i-1", "/dev/sdf"),
+            attached("vol-unknown", "i-2", "/dev/sdf"),
+            volume("vol-loose"),
+        ],
+        vec![],
+    );
+    world.instances.remove("i-2");
+    let decisions = decide(&world, &policy, at(NOW));
+    let mut volumes = created_volumes(&decisions);
+    volumes.sort_unstable();
+    assert_eq!(volumes, ["vol-data", "vol-loose"]);
+}
+
+#[test]
+fn failed_tries_are_repeated_in_growing_intervals() {
+    for (attempt, minutes_ago, due) in [
+        (1, 1, true),
+        (2, 14, false),
+        (2, 15, true),
+        (3, 29, false),
+        (4, 61, true),
+        (9, 239, false),
+        (9, 240, true),
+    ] {
+        let mut failed = snapshot("snap-1", "vol-1", TODAY, error());
+        failed.attempt = attempt;
+        failed.started = at(NOW) - SignedDuration::from_mins(minutes_ago);
+        let decisions = decided(vec![volume("vol-1")], vec![failed]);
+        let creates = created(&decisions);
+        assert_eq!(!creates.is_empty(), due, "{attempt} {minutes_ago}");
+        if let [create] = creates.as_slice() {
+            assert_eq!(create.attempt, attempt + 1);
+            assert!(
+                create
+                    .tags
+                    .contains(&(tags::ATTEMPT.to_owned(), (attempt + 1).to_string()))
+            );
+        } else {
+            assert!(decisions[0].reason.contains("not before"), "{decisions:?}");
+        }
+    }
+}
+
+#[test]
+fn two_plans_in_one_run_leave_aws_its_fifteen_seconds() {
+    let policy: Policy = policy::parse(
+        r#"
+snapshot-volumes:
+  plans:
+    - {name: daily, select: {all: true}, schedule: "0 3 * * *", keep: {last: 1}}
+    - {name: weekly, select: {all: true}, schedule: "0 3 * * 6", keep: {last: 1}}
+"#,
+        crate::NAME,
+    )
+    .unwrap();
+    let mut world = facts(vec![volume("vol-1")], vec![]);
+    let first = decide(&world, &policy, at(NOW));
+    assert_eq!(created(&first).len(), 1);
+    assert_eq!(created(&first)[0].plan, "daily");
+    assert!(
+        first
+            .iter()
+            .any(|d| d.step.is_none() && d.reason.contains("15 seconds"))
+    );
+
+    let mut made = snapshot("snap-1", "vol-1", TODAY, State::Pending);
+    made.started = at(NOW);
+    world.snapshots.push(made);
+    let soon = decide(&world, &policy, at(NOW) + SignedDuration::from_secs(14));
+    assert!(created(&soon).is_empty());
+    let later = decide(&world, &policy, at(NOW) + SignedDuration::from_secs(15));
+    assert_eq!(created(&later)[0].plan, "weekly");
+}
+
+// ---- sets -------------------------------------------------------------------------------------------
+
+#[test]
+fn volumes_of_an_instance_are_one_set_without_those_not_meant() {
+    let mut other = attached("vol-other", "i-1", "/dev/sdh");
+    other.tags.clear();
+    let decisions = decided(
+        vec![
+            attached("vol-root", "i-1", "/dev/xvda"),
+            attached("vol-data", "i-1", "/dev/sdf"),
+            other,
+        ],
+        vec![],
+    );
+    let creates = created(&decisions);
+    assert_eq!(creates.len(), 1);
+    insta::assert_debug_snapshot!(creates[0]);
+}
+
+#[test]
+fn a_root_volume_that_is_not_meant_is_left_out_by_the_flag() {
+    let mut root = attached("vol-root", "i-1", "/dev/xvda");
+    root.tags.clear();
+    let decisions = decided(
+        vec![
+            root,
+            attached("vol-a", "i-1", "/dev/sdf"),
+            attached("vol-b", "i-1", "/dev/sdg"),
+        ],
+        vec![],
+    );
+    let creates = created(&decisions);
+    assert_eq!(
+        creates[0].target,
+        Target::Set {
+            instance: "i-1".to_owned(),
+            exclude_boot: true,
+            exclude: vec![],
+        }
+    );
+}
+
+#[test]
+fn a_set_that_is_half_there_gets_the_other_half() {
+    let made = snapshot("snap-1", "vol-a", TODAY, State::Completed);
+    let decisions = decided(
+        vec![
+            attached("vol-a", "i-1", "/dev/sdf"),
+            attached("vol-b", "i-1", "/dev/sdg"),
+            attached("vol-c", "i-1", "/dev/sdh"),
+        ],
+        vec![made],
+    );
+    let creates = created(&decisions);
+    assert_eq!(creates.len(), 1);
+    let Target::Set { exclude, .. } = &creates[0].target else {
+        panic!("a set");
+    };
+    assert_eq!(exclude, &["vol-a"]);
+}
+
+fn singly(volumes: Vec<Volume>, snapshots: Vec<Snapshot>, expected: &[&str]) {
+    let world = facts(volumes, snapshots);
+    let decisions = decide(&world, &daily("{last: 3}"), at(NOW));
+    let creates = created(&decisions);
+    assert!(
+        creates.iter().all(|c| c.target == Target::Volume),
+        "{creates:?}"
+    );
+    assert_eq!(created_volumes(&decisions), expected);
+}
+
+#[test]
+fn what_fits_no_set_goes_one_by_one() {
+    // Unattached, one alone on its instance, on its way in.
+    let mut attaching = attached("vol-c", "i-1", "/dev/sdf");
+    attaching.attachments[0].settled = false;
+    singly(
+        vec![
+            volume("vol-a"),
+            attached("vol-b", "i-1", "/dev/xvda"),
+            attaching,
+        ],
+        vec![],
+        &["vol-a", "vol-c", "vol-b"],
+    );
+    // More than 40 exclusions (EBS-2).
+    let mut many: Vec<Volume> = (0..43)
+        .map(|n| attached(&format!("vol-{n:02}"), "i-1", &format!("/dev/sd{n}")))
+        .collect();
+    for volume in &mut many[2..] {
+        volume.tags.clear();
+    }
+    singly(many.clone(), vec![], &["vol-00", "vol-01"]);
+    many.pop();
+    let decisions = decided(many, vec![]);
+    assert_eq!(created(&decisions).len(), 1, "40 exclusions fit");
+}
+
+#[test]
+fn a_multi_attach_volume_is_snapshotted_once_and_left_out_of_both_sets() {
+    let mut shared = attached("vol-shared", "i-1", "/dev/sdx");
+    shared.attachments.push(Attachment {
+        instance: "i-2".to_owned(),
+        device: "/dev/sdx".to_owned(),
+        settled: true,
+    });
+    let decisions = decided(
+        vec![
+            attached("vol-1a", "i-1", "/dev/xvda"),
+            attached("vol-1b", "i-1", "/dev/sdb"),
+            attached("vol-2a", "i-2", "/dev/xvda"),
+            attached("vol-2b", "i-2", "/dev/sdb"),
+            shared,
+        ],
+        vec![],
+    );
+    let mut volumes = created_volumes(&decisions);
+    volumes.sort_unstable();
+    assert_eq!(
+        volumes,
+        ["vol-1a", "vol-1b", "vol-2a", "vol-2b", "vol-shared"]
+    );
+    for create in created(&decisions) {
+        match &create.target {
+            Target::Volume => assert_eq!(create.members[0].volume, "vol-shared"),
+            Target::Set { exclude, .. } => assert_eq!(exclude, &["vol-shared"]),
+        }
+    }
+}
+
+#[test]
+fn a_set_that_failed_twice_is_given_up_so_that_its_good_volumes_get_through() {
+    let failed = |attempt: u32, ids: [&str; 2]| {
+        let mut world = Vec::new();
+        for (n, id) in ids.iter().enumerate() {
+            let mut one = snapshot(&format!("snap-{n}"), id, TODAY, error());
+            one.attempt = attempt;
+            world.push(one);
+        }
+        world
+    };
+    let volumes = || {
+        vec![
+            attached("vol-a", "i-1", "/dev/sdf"),
+            attached("vol-b", "i-1", "/dev/sdg"),
+        ]
+    };
+    let again = decided(volumes(), failed(1, ["vol-a", "vol-b"]));
+    assert_eq!(created(&again).len(), 1);
+    singly(
+        volumes(),
+        failed(2, ["vol-a", "vol-b"]),
+        &["vol-a", "vol-b"],
+    );
+}
+
+// ---- what a snapshot says --------------------------------------------------------------------------
+
+#[test]
+fn a_single_snapshot_carries_the_volumes_own_tags_up_to_fifty() {
+    let mut volume = volume("vol-1");
+    volume.tags = vec![
+        ("Backup".to_owned(), "true".to_owned()),
+        ("aws:cloudformation:stack-name".to_owned(), "s".to_owned()),
+        ("ec2-guardrails:told-stale".to_owned(), "x".to_owned()),
+    ];
+    volume
+        .tags
+        .extend((0..60).map(|n| (format!("key-{n}"), "v".to_owned())));
+    let decisions = decided(vec![volume], vec![]);
+    let tags = &created(&decisions)[0].tags;
+    assert_eq!(tags.len(), tags::TAGS_MAX);
+    assert!(tags.contains(&("Backup".to_owned(), "true".to_owned())));
+    assert!(
+        tags.iter()
+            .all(|(key, _)| !key.starts_with("aws:") && !key.contains("told"))
+    );
+    let keys: HashSet<&String> = tags.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), tags.len(), "no key twice");
+}
+
+#[test]
+fn a_volume_with_too_many_tags_or_with_ours_is_not_in_a_set() {
+    let mut many = attached("vol-many", "i-1", "/dev/sdf");
+    many.tags
+        .extend((0..45).map(|n| (format!("key-{n}"), "v".to_owned())));
+    let mut restored = attached("vol-restored", "i-1", "/dev/sdg");
+    restored
+        .tags
+        .push((tags::PLAN.to_owned(), "daily".to_owned()));
+    let decisions = decided(
+        vec![
+            many,
+            restored,
+            attached("vol-c", "i-1", "/dev/sdh"),
+            attached("vol-d", "i-1", "/dev/sdi"),
+        ],
+        vec![],
+    );
+    for create in created(&decisions) {
+        let of: Vec<&str> = create.members.iter().map(|m| m.volume.as_str()).collect();
+        match create.target {
+            Target::Set { .. } => assert_eq!(of, ["vol-c", "vol-d"]),
+            Target::Volume => {
+                assert!(["vol-many", "vol-restored"].contains(&of[0]));
+                assert_eq!(
+                    create
+                        .tags
+                        .iter()
+                        .filter(|(key, _)| key == tags::PLAN)
+                        .count(),
+                    1
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_set_lists_all_its_volumes_and_its_snapshots_know_themselves() {
+    let volumes: Vec<Volume> = (0..30)
+        .map(|n| {
+            attached(
+                &format!("vol-0123456789abcde{n:02}"),
+                "i-1",
+                &format!("/dev/nvme{n}n1"),
+            )
+        })
+        .collect();
+    let decisions = decided(volumes.clone(), vec![]);
+    let create = created(&decisions)[0];
+    assert!(
+        create
+            .tags
+            .iter()
+            .all(|(_, value)| value.chars().count() <= tags::VALUE_MAX)
+    );
+    let tags: Vec<(&str, &str)> = create
+        .tags
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    for volume in volumes {
+        let ours = Snapshot::ours("snap-1", &volume.id, State::Pending, at(NOW), &tags);
+        assert_eq!(ours.unwrap().slot, at(TODAY), "{}", volume.id);
+    }
+}
+
+#[test]
+fn a_description_is_short_ascii() {
+    let mut world = facts(vec![attached("vol-1", "i-1", "/dev/xvda")], vec![]);
+    world.instances.get_mut("i-1").unwrap().name = Some("Größe ".repeat(60));
+    let decisions = decide(&world, &daily("{last: 1}"), at(NOW));
+    let description = &created(&decisions)[0].description;
+    assert!(description.is_ascii() && description.len() <= DESCRIPTION_MAX);
+    assert!(description.starts_with("ec2-guardrails, plan daily: /dev/xvda of Gr??e"));
+}
+
+#[test]
+fn a_plan_that_selects_nothing_says_so() {
+    let mut volume = volume("vol-1");
+    volume.tags.clear();
+    let decisions = decided(vec![volume], vec![]);
+    assert_eq!(decisions.len(), 1);
+    assert!(
+        decisions[0].reason.contains("selects no volume"),
+        "{decisions:?}"
+    );
+}
+
+// ---- looking again ------------------------------------------------------------------------------------
+
+#[test]
+fn a_creation_is_overtaken_by_what_another_run_made() {
+    let decisions = decided(vec![volume("vol-1")], vec![]);
+    let create = created(&decisions)[0];
+    let overtaken = |snapshot: Snapshot| create.overtaken_by(&[snapshot]).is_some();
+    assert!(overtaken(snapshot("s", "vol-1", TODAY, State::Pending)));
+    assert!(overtaken(snapshot("s", "vol-1", TODAY, State::Completed)));
+    assert!(
+        overtaken(snapshot("s", "vol-1", TODAY, error())),
+        "tried and failed"
+    );
+    assert!(!overtaken(snapshot(
+        "s",
+        "vol-1",
+        YESTERDAY,
+        State::Completed
+    )));
+    assert!(!overtaken(snapshot("s", "vol-2", TODAY, State::Completed)));
+    let mut weekly = snapshot("s", "vol-1", TODAY, State::Completed);
+    weekly.plan = Arc::from("weekly");
+    assert!(!overtaken(weekly));
+}
+
+// ---- what goes ------------------------------------------------------------------------------------------
+
+fn history(volume: &str, days: i64) -> Vec<Snapshot> {
+    (0..days)
+        .map(|day| {
+            let slot = at(TODAY) - SignedDuration::from_hours(24 * (days - 1 - day));
+            snapshot(
+                &format!("snap-{volume}-{day}"),
+                volume,
+                &slot.to_string(),
+                State::Completed,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn retention_counts_per_volume() {
+    let mut snapshots = history("vol-1", 5);
+    snapshots.extend(history("vol-2", 4));
+    let decisions = decided(vec![volume("vol-1"), volume("vol-2")], snapshots);
+    let mut gone = deleted(&decisions);
+    gone.sort_unstable();
+    assert_eq!(gone, ["snap-vol-1-0", "snap-vol-1-1", "snap-vol-2-0"]);
+}
+
+#[test]
+fn a_deletion_names_the_snapshot_that_goes_on_protecting() {
+    let decisions = decided(vec![volume("vol-1")], history("vol-1", 5));
+    for decision in decisions {
+        let Some(Action::Delete(delete)) = decision.step else {
+            continue;
+        };
+        assert_eq!(delete.keeper.as_deref(), Some("snap-vol-1-4"));
+    }
+}
+
+#[test]
+fn pending_and_failed_snapshots_do_not_count_for_retention() {
+    let mut snapshots = history("vol-1", 4);
+    snapshots[3].state = State::Pending;
+    assert!(deleted(&decided(vec![volume("vol-1")], snapshots.clone())).is_empty());
+    snapshots[3].state = error();
+    assert!(deleted(&decided(vec![volume("vol-1")], snapshots)).is_empty());
+}
+
+#[test]
+fn of_two_in_a_slot_the_later_goes_once_the_earlier_is_completed() {
+    let first = snapshot("snap-1", "vol-1", TODAY, State::Completed);
+    let mut second = snapshot("snap-2", "vol-1", TODAY, State::Completed);
+    second.started = first.started + SignedDuration::from_secs(60);
+    let both = vec![second.clone(), first.clone()];
+    assert_eq!(deleted(&decided(vec![volume("vol-1")], both)), ["snap-2"]);
+    let pending = Snapshot {
+        state: State::Pending,
+        ..first
+    };
+    let decisions = decided(vec![volume("vol-1")], vec![pending, second]);
+    assert!(deleted(&decisions).is_empty(), "the earlier may still fail");
+}
+
+#[test]
+fn a_failed_snapshot_goes_when_a_later_one_is_there() {
+    let failed = snapshot("snap-failed", "vol-1", TODAY, error());
+    let mut retry = snapshot("snap-retry", "vol-1", TODAY, State::Pending);
+    retry.attempt = 2;
+    retry.started = failed.started + SignedDuration::from_mins(15);
+    let decisions = decided(vec![volume("vol-1")], vec![failed.clone(), retry.clone()]);
+    assert!(deleted(&decisions).is_empty(), "the retry may fail as well");
+    retry.state = State::Completed;
+    let decisions = decided(vec![volume("vol-1")], vec![failed, retry]);
+    assert_eq!(deleted(&decisions), ["snap-failed"]);
+}
+
+#[test]
+fn the_last_one_of_a_volume_that_is_gone_stays_until_orphans_after() {
+    let snapshots = history("vol-gone", 5);
+    let mut world = facts(vec![volume("vol-1")], snapshots);
+    let mut policy = daily("{last: 2}");
+    let decisions = |world: &Facts, policy: &Policy, now: &str| -> Vec<String> {
+        deleted(&decide(world, policy, at(now)))
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    };
+    let pruned = ["snap-vol-gone-0", "snap-vol-gone-1", "snap-vol-gone-2"];
+    assert_eq!(decisions(&world, &policy, NOW), pruned, "retention goes on");
+
+    let section = "snapshot-volumes: {orphans-after: 30d, plans: [{name: daily, select: {tag: Backup}, schedule: \"0 3 * * *\", keep: {last: 2}}]}";
+    policy.orphans_after = policy::parse::<Policy>(section, crate::NAME)
+        .unwrap()
+        .orphans_after;
+    let later = "2026-12-22T10:00:00Z";
+    assert_eq!(maybe_gone(&world, &policy, at(NOW)), Vec::<String>::new());
+    assert_eq!(maybe_gone(&world, &policy, at(later)), ["vol-gone"]);
+    assert_eq!(
+        decisions(&world, &policy, later),
+        pruned,
+        "not without a second look"
+    );
+    world.gone.insert("vol-gone".to_owned());
+    assert_eq!(
+        decisions(&world, &policy, NOW),
+        pruned,
+        "not before its time"
+    );
+    assert_eq!(decisions(&world, &policy, later).len(), 5);
+}
+
+#[test]
+fn snapshots_of_a_plan_that_is_gone_from_the_policy_are_left_alone() {
+    let mut snapshots = history("vol-1", 9);
+    for snapshot in &mut snapshots {
+        snapshot.plan = Arc::from("former");
+    }
+    assert!(deleted(&decided(vec![volume("vol-1")], snapshots)).is_empty());
+}
+
+#[test]
+fn a_look_at_one_volume_deletes_nothing() {
+    let mut world = facts(vec![volume("vol-1")], history("vol-1", 9));
+    world.complete = false;
+    assert!(deleted(&decide(&world, &daily("{last: 1}"), at(NOW))).is_empty());
+}
+
+#[test]
+fn the_brake_holds_everything_back_and_says_so() {
+    let world = facts(vec![volume("vol-1")], history("vol-1", 40));
+    let policy = daily("{last: 3}");
+    let decisions = decide(&world, &policy, at(NOW));
+    assert!(deleted(&decisions).is_empty());
+    let held = decisions
+        .iter()
+        .find(|d| d.reason.contains("brake"))
+        .unwrap();
+    assert_eq!(held.resource, "snap-vol-1-0");
+    assert!(held.reason.contains("37 of 40"), "{}", held.reason);
+    assert_eq!(held_back(&world, &policy, at(NOW)).unwrap().doomed, 37);
+    // Most of it may go where the rest is large.
+    let some = facts(vec![volume("vol-1")], history("vol-1", 23));
+    assert_eq!(deleted(&decide(&some, &policy, at(NOW))).len(), 20);
+}
+
+// ---- properties: a model of EBS, swept again and again ------------------------------------------------
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// One volume's life in a model world: what AWS does with each creation.
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        Completes,
+        Fails,
+        StaysPending,
+        /// The call is lost: nothing was made and nobody knows.
+        Lost,
+        /// The run is killed after this one.
+        Killed,
+    }
+
+    fn any_fate() -> impl Strategy<Value = Fate> {
+        prop_oneof![
+            6 => Just(Fate::Completes),
+            1 => Just(Fate::Fails),
+            1 => Just(Fate::StaysPending),
+            1 => Just(Fate::Lost),
+            1 => Just(Fate::Killed),
+        ]
+    }
+
+    struct World {
+        facts: Facts,
+        made: u32,
+    }
+
+    impl World {
+        fn new(volumes: usize) -> Self {
+            let volumes = (0..volumes)
+                .map(|n| {
+                    let id = format!("vol-{n}");
+                    match n % 3 {
+                        0 => volume(&id),
+                        _ => attached(&id, &format!("i-{}", n / 3), &format!("/dev/sd{n}")),
+                    }
+                })
+                .collect();
+            Self {
+                facts: facts(volumes, vec![]),
+                made: 0,
+            }
+        }
+
+        /// Carries out one sweep; each creation meets its fate. Returns whether it ran to its end.
+        fn sweep(
+            &mut self,
+            policy: &Policy,
+            now: Timestamp,
+            fates: &mut impl Iterator<Item = Fate>,
+        ) -> Result<bool, TestCaseError> {
+            let decisions = decide(&self.facts, policy, now);
+            for decision in decisions {
+                match decision.step {
+                    None => {}
+                    Some(Action::Delete(delete)) => self.delete(&delete)?,
+                    Some(Action::Create(create)) => {
+                        let fate = fates.next().unwrap_or(Fate::Completes);
+                        let state = match fate {
+                            Fate::Completes | Fate::Killed => State::Completed,
+                            Fate::Fails => State::Error("internal".to_owned()),
+                            Fate::StaysPending => State::Pending,
+                            Fate::Lost => continue,
+                        };
+                        for member in &create.members {
+                            self.made += 1;
+                            self.facts.snapshots.push(Snapshot {
+                                id: format!("snap-{:05}", self.made),
+                                volume: member.volume.clone(),
+                                plan: Arc::from(create.plan.as_str()),
+                                slot: create.slot,
+                                attempt: create.attempt,
+                                state: state.clone(),
+                                started: now,
+                                told_brake: None,
+                            });
+                        }
+                        if matches!(fate, Fate::Killed) {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+            Ok(true)
+        }
+
+        fn delete(&mut self, delete: &Delete) -> Result<(), TestCaseError> {
+            let index = self
+                .facts
+                .snapshots
+                .iter()
+                .position(|s| s.id == delete.snapshot)
+                .expect("only what is there is deleted");
+            let gone = self.facts.snapshots.remove(index);
+            prop_assert!(
+                gone.state != State::Pending,
+                "pending ones are never deleted"
+            );
+            if gone.is_completed() {
+                let newest = self
+                    .facts
+                    .snapshots
+                    .iter()
+                    .filter(|s| s.volume == gone.volume && s.is_completed())
+                    .map(|s| s.slot)
+                    .max();
+                prop_assert!(
+                    newest >= Some(gone.slot),
+                    "the newest completed one was deleted"
+                );
+            }
+            Ok(())
+        }
+
+        fn invariants(&self) -> Result<(), TestCaseError> {
+            let mut filled: BTreeMap<(&str, &str, Timestamp), u32> = BTreeMap::new();
+            for s in self.facts.snapshots.iter().filter(|s| !s.is_error()) {
+                *filled.entry((&s.volume, &s.plan, s.slot)).or_default() += 1;
+            }
+            for (slot, count) in filled {
+                prop_assert!(count <= 1, "{slot:?} has {count}");
+            }
+            Ok(())
+        }
+    }
+
+    fn two_plans() -> Policy {
+        policy::parse(
+            r#"
+snapshot-volumes:
+  brake: {percent: 100}
+  plans:
+    - {name: often, select: {all: true}, schedule: "0 */6 * * *", timezone: Europe/Berlin, keep: {last: 3}}
+    - {name: daily, select: {all: true}, schedule: "30 2 * * *", timezone: America/New_York, keep: {daily: 2, weekly: 2}}
+"#,
+            crate::NAME,
+        )
+        .unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+
+        /// Whatever fails or is killed on the way, sweeps in which nothing fails any more leave
+        /// each selected volume with exactly one snapshot of each plan's slot, and never in between
+        /// two, and never none where there was one.
+        #[test]
+        fn every_volume_gets_each_slot_exactly_once(
+            volumes in 1usize..9,
+            steps in prop::collection::vec((1i64..900, prop::collection::vec(any_fate(), 0..6)), 1..30),
+        ) {
+            let policy = two_plans();
+            let mut world = World::new(volumes);
+            // Across the change to winter time in both zones.
+            let mut now = at("2026-10-23T00:00:00Z");
+            for (minutes, fates) in steps {
+                now += SignedDuration::from_mins(minutes);
+                world.sweep(&policy, now, &mut fates.into_iter())?;
+                world.invariants()?;
+            }
+            // What was pending completes; then the longest pause after failed tries, and two
+            // sweeps, since a second plan of a volume waits for the next sweep.
+            for snapshot in &mut world.facts.snapshots {
+                if snapshot.state == State::Pending {
+                    snapshot.state = State::Completed;
+                }
+            }
+            now += SignedDuration::from_hours(5);
+            for _ in 0..3 {
+                now += SignedDuration::from_mins(15);
+                prop_assert!(world.sweep(&policy, now, &mut std::iter::empty())?);
+                world.invariants()?;
+            }
+            for plan in &policy.plans.0 {
+                let slot = plan.slot_at(now - SignedDuration::from_mins(45)).unwrap().timestamp();
+                for volume in world.facts.volumes.keys() {
+                    let filled = world.facts.snapshots.iter().filter(|s| {
+                        s.volume == *volume && *s.plan == *plan.name && s.slot >= slot && s.is_completed()
+                    }).count();
+                    prop_assert!(filled >= 1, "{} lacks {} of {}", volume, slot, plan.name);
+                }
+            }
+            // And a sweep with nothing left to do does nothing.
+            let settled = decide(&world.facts, &policy, now);
+            prop_assert!(settled.iter().all(|d| !matches!(d.step, Some(Action::Create(_)))), "{:?}", settled);
+        }
+
+        /// AWS promises no order: the decisions don't depend on it.
+        #[test]
+        fn the_order_of_what_was_read_is_irrelevant(
+            seed in prop::collection::vec((0usize..4, 0i64..12, 0u8..3), 0..40),
+            shuffled in any::<u64>(),
+        ) {
+            let snapshots: Vec<Snapshot> = seed.iter().enumerate().map(|(n, (volume, day, state))| {
+                let slot = at(TODAY) - SignedDuration::from_hours(24 * day);
+                let state = match state { 0 => State::Pending, 1 => error(), _ => State::Completed };
+                snapshot(&format!("snap-{n}"), &format!("vol-{volume}"), &slot.to_string(), state)
+            }).collect();
+            let mut other = snapshots.clone();
+            // A deterministic shuffle.
+            other.sort_by_key(|s| {
+                use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+                let mut hasher = DefaultHasher::new();
+                (shuffled, &s.id).hash(&mut hasher);
+                hasher.finish()
+            });
+            let volumes = || (0..3).map(|n| volume(&format!("vol-{n}"))).collect::<Vec<_>>();
+            let sort = |mut decisions: Vec<Decision<Action>>| {
+                decisions.sort_by(|a, b| (&a.resource, &a.reason).cmp(&(&b.resource, &b.reason)));
+                decisions
+            };
+            let policy = daily("{last: 2}");
+            let one = sort(decide(&facts(volumes(), snapshots), &policy, at(NOW)));
+            let two = sort(decide(&facts(volumes(), other), &policy, at(NOW)));
+            prop_assert_eq!(one, two);
+        }
+
+        /// Whatever history there is, no volume loses its newest completed snapshot.
+        #[test]
+        fn the_newest_completed_one_is_never_deleted(
+            seed in prop::collection::vec((0usize..3, 0i64..40, 0u8..4, 0i64..3_000), 0..60),
+            keep in prop::sample::select(vec!["{last: 1}", "{daily: 2}", "{weekly: 1, yearly: 1}", "{within: 1d}"]),
+        ) {
+            let snapshots: Vec<Snapshot> = seed.iter().enumerate().map(|(n, (volume, day, state, late))| {
+                let slot = at(TODAY) - SignedDuration::from_hours(24 * day);
+                let state = match state { 0 => State::Pending, 1 => error(), _ => State::Completed };
+                let mut one = snapshot(&format!("snap-{n}"), &format!("vol-{volume}"), &slot.to_string(), state);
+                one.started += SignedDuration::from_secs(*late);
+                one
+            }).collect();
+            // vol-2 is gone, but no time was set for orphans.
+            let mut world = facts(vec![volume("vol-0"), volume("vol-1")], snapshots);
+            world.gone.insert("vol-2".to_owned());
+            let mut policy = daily(keep);
+            policy.brake.percent = 100;
+            let decisions = decide(&world, &policy, at(NOW));
+            let doomed: HashSet<&str> = deleted(&decisions).into_iter().collect();
+            for volume in ["vol-0", "vol-1", "vol-2"] {
+                let completed = || world.snapshots.iter().filter(|s| s.volume == volume && s.is_completed());
+                let before = completed().map(|s| s.slot).max();
+                let after = completed().filter(|s| !doomed.contains(s.id.as_str())).map(|s| s.slot).max();
+                prop_assert_eq!(before, after);
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+use super::*;
+use crate::decide::tests::daily;
+use crate::decide::{Create, Delete, Member, Target};
+use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
+use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+use aws_sdk_ec2::operation::describe_volumes::{DescribeVolumesError, DescribeVolumesOutput};
+use aws_sdk_ec2::primitives::DateTime;
+use aws_sdk_ec2::types;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+const NOW: &str = "2026-11-21T10:00:00Z";
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+fn aws_volume(id: &str, instance: Option<&str>) -> types::Volume {
+    let attachment = instance.map(|instance| {
+        types::VolumeAttachment::builder()
+            .instance_id(instance)
+            .device("/dev/xvda")
+            .state(VolumeAttachmentState::Attached)
+            .build()
+    });
+    types::Volume::builder()
+        .volume_id(id)
+        .state(VolumeState::InUse)
+        .create_time(DateTime::from_secs(1_700_000_000))
+        .set_attachments(attachment.map(|a| vec![a]))
+        .tags(tag("Backup", "true"))
+        .build()
+}
+
+fn aws_snapshot(id: &str, volume: &str, slot: &str, state: SnapshotState) -> types::Snapshot {
+    types::Snapshot::builder()
+        .snapshot_id(id)
+        .volume_id(volume)
+        .state(state)
+        .start_time(DateTime::from_secs(1_700_000_000))
+        .tags(tag(tags::GUARDRAIL, crate::NAME))
+        .tags(tag(tags::PLAN, "daily"))
+        .tags(tag(tags::SLOT, slot))
+        .tags(tag(tags::VOLUMES, volume))
+        .build()
+}
+
+fn filter_values(filters: &[Filter], name: &str) -> Vec<String> {
+    filters
+        .iter()
+        .filter(|filter| filter.name() == Some(name))
+        .flat_map(|filter| filter.values().to_vec())
+        .collect()
+}
+
+/// Two pages of volumes; the second look by id finds what `found` says.
+fn paged_volumes(found: &'static [&'static str]) -> [Rule; 3] {
+    [
+        mock!(Client::describe_volumes)
+            .match_requests(|r| {
+                r.filters().is_empty() && r.next_token().is_none() && r.max_results() == Some(500)
+            })
+            .then_output(|| {
+                DescribeVolumesOutput::builder()
+                    .volumes(aws_volume("vol-1", Some("i-1")))
+                    .next_token("more")
+                    .build()
+            }),
+        mock!(Client::describe_volumes)
+            .match_requests(|r| r.filters().is_empty() && r.next_token() == Some("more"))
+            .then_output(|| {
+                DescribeVolumesOutput::builder()
+                    .volumes(aws_volume("vol-2", None))
+                    .build()
+            }),
+        mock!(Client::describe_volumes)
+            .match_requests(|r| !filter_values(r.filters(), "volume-id").is_empty())
+            .then_compute_output(move |_| {
+                DescribeVolumesOutput::builder()
+                    .set_volumes(Some(found.iter().map(|id| aws_volume(id, None)).collect()))
+                    .build()
+            }),
+    ]
+}
+
+fn snapshots_rule(snapshots: Vec<types::Snapshot>) -> Rule {
+    mock!(Client::describe_snapshots)
+        .match_requests(|r| {
+            r.owner_ids() == ["self"]
+                && r.max_results() == Some(1_000)
+                && filter_values(r.filters(), "tag:ec2-guardrails:guardrail") == [crate::NAME]
+        })
+        .then_output(move || {
+            DescribeSnapshotsOutput::builder()
+                .set_snapshots(Some(snapshots.clone()))
+                .build()
+        })
+}
+
+fn instances_rule() -> Rule {
+    mock!(Client::describe_instances)
+        .match_requests(|r| filter_values(r.filters(), "instance-id") == ["i-1"])
+        .then_output(|| {
+            let instance = types::Instance::builder()
+                .instance_id("i-1")
+                .image_id("ami-1")
+                .root_device_name("/dev/xvda")
+                .tags(tag("Name", "web-1"))
+                .build();
+            DescribeInstancesOutput::builder()
+                .reservations(types::Reservation::builder().instances(instance).build())
+                .build()
+        })
+}
+
+fn images_rule() -> Rule {
+    mock!(Client::describe_images)
+        .match_requests(|r| {
+            r.include_deprecated() == Some(true)
+                && r.include_disabled() == Some(true)
+                && filter_values(r.filters(), "image-id") == ["ami-1"]
+        })
+        .then_output(|| {
+            DescribeImagesOutput::builder()
+                .images(
+                    types::Image::builder()
+                        .image_id("ami-1")
+                        .name("ubuntu-20.04")
+                        .build(),
+                )
+                .build()
+        })
+}
+
+async fn observed(rules: &[&Rule], policy: &Policy, scope: Scope) -> Facts {
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
+    observe(&ec2, policy, &scope, NOW.parse().unwrap())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn reads_all_pages_and_only_the_instances_that_matter() {
+    let [one, two, by_id] = paged_volumes(&[]);
+    let snapshots = snapshots_rule(vec![
+        aws_snapshot(
+            "snap-1",
+            "vol-2",
+            "2026-11-21T03:00:00Z",
+            SnapshotState::Completed,
+        ),
+        aws_snapshot(
+            "snap-bin",
+            "vol-2",
+            "2026-11-20T03:00:00Z",
+            SnapshotState::Recoverable,
+        ),
+    ]);
+    let (instances, images) = (instances_rule(), images_rule());
+    let rules = [&one, &two, &by_id, &snapshots, &instances, &images];
+    let facts = observed(&rules, &daily("{last: 1}"), Scope::All).await;
+    assert_eq!(facts.volumes.keys().collect::<Vec<_>>(), ["vol-1", "vol-2"]);
+    assert_eq!(facts.volumes["vol-1"].device(), Some("/dev/xvda"));
+    assert_eq!(
+        facts.snapshots.len(),
+        1,
+        "what lies in the Recycle Bin doesn't count"
+    );
+    let instance = &facts.instances["i-1"];
+    assert_eq!(instance.image_name.as_deref(), Some("ubuntu-20.04"));
+    assert_eq!(by_id.num_calls(), 0, "no volume seems gone");
+}
+
+#[tokio::test]
+async fn an_idle_sweep_reads_volumes_and_snapshots_only() {
+    let [one, two, _] = paged_volumes(&[]);
+    let slot = "2026-11-21T03:00:00Z";
+    let snapshots = snapshots_rule(vec![
+        aws_snapshot("snap-1", "vol-1", slot, SnapshotState::Completed),
+        aws_snapshot("snap-2", "vol-2", slot, SnapshotState::Pending),
+    ]);
+    let facts = observed(&[&one, &two, &snapshots], &daily("{last: 1}"), Scope::All).await;
+    assert!(facts.instances.is_empty());
+    assert_eq!(
+        (one.num_calls(), two.num_calls(), snapshots.num_calls()),
+        (1, 1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_volume_is_gone_only_when_a_second_look_does_not_find_it() {
+    let lost = |volume: &str| {
+        aws_snapshot(
+            "snap-1",
+            volume,
+            "2026-11-21T03:00:00Z",
+            SnapshotState::Error,
+        )
+    };
+    let done = |id: &str, volume: &str| {
+        aws_snapshot(id, volume, "2026-11-21T03:00:00Z", SnapshotState::Completed)
+    };
+    for (found, gone) in [(&["vol-lost"][..], 0), (&[][..], 1)] {
+        let [one, two, by_id] = paged_volumes(found);
+        let snapshots = snapshots_rule(vec![
+            lost("vol-lost"),
+            done("snap-2", "vol-1"),
+            done("snap-3", "vol-2"),
+        ]);
+        let rules = [&one, &two, &by_id, &snapshots];
+        let facts = observed(&rules, &daily("{last: 1}"), Scope::All).await;
+        assert_eq!(facts.gone.len(), gone);
+    }
+}
+
+#[tokio::test]
+async fn one_volume_brings_its_neighbours_on_the_instance() {
+    let own = mock!(Client::describe_volumes)
+        .match_requests(|r| filter_values(r.filters(), "volume-id") == ["vol-1"])
+        .then_output(|| {
+            DescribeVolumesOutput::builder()
+                .volumes(aws_volume("vol-1", Some("i-1")))
+                .build()
+        });
+    let neighbours = mock!(Client::describe_volumes)
+        .match_requests(|r| filter_values(r.filters(), "attachment.instance-id") == ["i-1"])
+        .then_output(|| {
+            DescribeVolumesOutput::builder()
+                .volumes(aws_volume("vol-1", Some("i-1")))
+                .volumes(aws_volume("vol-3", Some("i-1")))
+                .build()
+        });
+    let snapshots = mock!(Client::describe_snapshots)
+        .match_requests(|r| filter_values(r.filters(), "volume-id") == ["vol-1", "vol-3"])
+        .then_output(|| DescribeSnapshotsOutput::builder().build());
+    let (instances, images) = (instances_rule(), images_rule());
+    let rules = [&own, &neighbours, &snapshots, &instances, &images];
+    let facts = observed(&rules, &daily("{last: 1}"), Scope::One("vol-1".to_owned())).await;
+    assert!(!facts.complete);
+    assert_eq!(facts.volumes.len(), 2);
+}
+
+#[tokio::test]
+async fn a_read_that_fails_is_an_error_not_an_empty_account() {
+    let denied = mock!(Client::describe_volumes).then_error(|| {
+        DescribeVolumesError::generic(
+            aws_sdk_ec2::error::ErrorMetadata::builder()
+                .code("UnauthorizedOperation")
+                .build(),
+        )
+    });
+    let snapshots = snapshots_rule(vec![]);
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &snapshots]);
+    let policy = daily("{last: 1}");
+    let error = observe(&ec2, &policy, &Scope::All, NOW.parse().unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.operation, "ec2:DescribeVolumes");
+}
+
+fn create(volume: &str) -> Action {
+    Action::Create(Create {
+        plan: "daily".to_owned(),
+        slot: "2026-11-21T03:00:00Z".parse().unwrap(),
+        attempt: 1,
+        target: Target::Volume,
+        members: vec![Member {
+            volume: volume.to_owned(),
+            device: None,
+        }],
+        tags: vec![],
+        description: String::new(),
+    })
+}
+
+fn delete(keeper: Option<&str>) -> Action {
+    Action::Delete(Delete {
+        snapshot: "snap-old".to_owned(),
+        keeper: keeper.map(str::to_owned),
+    })
+}
+
+#[tokio::test]
+async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
+    let by_volume = mock!(Client::describe_snapshots)
+        .match_requests(|r| filter_values(r.filters(), "volume-id") == ["vol-1", "vol-2"])
+        .then_output(|| {
+            let made = aws_snapshot(
+                "snap-9",
+                "vol-2",
+                "2026-11-21T03:00:00Z",
+                SnapshotState::Pending,
+            );
+            DescribeSnapshotsOutput::builder().snapshots(made).build()
+        });
+    let by_id = mock!(Client::describe_snapshots)
+        .match_requests(|r| {
+            filter_values(r.filters(), "snapshot-id") == ["snap-gone", "snap-stays"]
+        })
+        .then_output(|| {
+            let stays = aws_snapshot(
+                "snap-stays",
+                "vol-3",
+                "2026-11-21T03:00:00Z",
+                SnapshotState::Completed,
+            );
+            DescribeSnapshotsOutput::builder().snapshots(stays).build()
+        });
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&by_volume, &by_id]);
+    let actions = [
+        create("vol-1"),
+        create("vol-2"),
+        delete(Some("snap-stays")),
+        delete(Some("snap-gone")),
+        delete(None),
+    ];
+    let verdicts = look_again(&ec2, &actions.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let needed: Vec<bool> = verdicts.iter().map(Option::is_none).collect();
+    assert_eq!(needed, [true, false, true, false, true]);
+    assert!(verdicts[1].as_deref().unwrap().contains("snap-9"));
+    assert!(verdicts[3].as_deref().unwrap().contains("snap-gone"));
+    assert_eq!((by_volume.num_calls(), by_id.num_calls()), (1, 1));
+}

@@ -1,0 +1,457 @@
+use super::*;
+use crate::finding::{Finding, Kind, Told};
+use crate::policy::Section;
+use crate::trigger::Scope;
+use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
+use aws_sdk_ssm::types::Parameter;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// What the fake AWS answers to an action, per try.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Answer {
+    Done,
+    Throttled,
+    Denied,
+    Lost,
+    /// Takes so many seconds.
+    Slow(u64),
+}
+
+/// A guardrail on a script: each action's answers, and what a second look finds.
+#[derive(Debug, Default)]
+struct Scripted {
+    answers: Mutex<HashMap<usize, Vec<Answer>>>,
+    overtaken: Vec<usize>,
+    look: Option<ErrorKind>,
+    log: Mutex<Vec<String>>,
+    actions: usize,
+    finding: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Policy {
+    #[serde(default)]
+    mode: Mode,
+}
+
+impl Section for Policy {
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+static KIND: Kind = Kind {
+    name: "kind",
+    one: "one",
+    many: "many",
+    cured: "is well",
+    next: "next",
+};
+
+fn failed(kind: ErrorKind) -> ApiError {
+    ApiError {
+        operation: "x:Act",
+        code: format!("{kind:?}"),
+        message: "says AWS".to_owned(),
+        kind,
+    }
+}
+
+impl Guardrail for Scripted {
+    const NAME: &'static str = "snapshot-volumes";
+    type Policy = Policy;
+    /// How many actions, and whether there's a finding.
+    type Facts = (usize, bool);
+    type Action = usize;
+
+    fn new(_: &SdkConfig, _: &Environment) -> Result<Self, WiringError> {
+        Ok(Self::default())
+    }
+
+    fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
+        match trigger {
+            Trigger::Command(_) => Ok(Request {
+                scope: Scope::One("r".to_owned()),
+                read_only: true,
+            }),
+            _ => Ok(Request::sweep()),
+        }
+    }
+
+    async fn observe(
+        &self,
+        _: &Policy,
+        _: &Request,
+        _: Timestamp,
+    ) -> Result<(usize, bool), ApiError> {
+        Ok((self.actions, self.finding))
+    }
+
+    fn decide(facts: &(usize, bool), _: &Policy, _: Timestamp) -> Vec<Decision<usize>> {
+        let mut all: Vec<_> = (0..facts.0)
+            .map(|n| Decision {
+                resource: format!("r-{n}"),
+                action: "act",
+                reason: "wanted".to_owned(),
+                step: Some(n),
+            })
+            .collect();
+        all.push(Decision {
+            resource: "left-alone".to_owned(),
+            action: "act",
+            reason: "not wanted".to_owned(),
+            step: None,
+        });
+        all
+    }
+
+    async fn look_again(&self, actions: &[&usize]) -> Result<Vec<Option<String>>, ApiError> {
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("look {}", actions.len()));
+        if let Some(kind) = self.look {
+            return Err(failed(kind));
+        }
+        Ok(actions
+            .iter()
+            .map(|n| self.overtaken.contains(n).then(|| "overtaken".to_owned()))
+            .collect())
+    }
+
+    async fn act(&self, action: &usize, _: &str) -> Acted {
+        let answer = {
+            let mut answers = self.answers.lock().unwrap();
+            match answers.get_mut(action) {
+                Some(script) if !script.is_empty() => script.remove(0),
+                _ => Answer::Done,
+            }
+        };
+        self.log.lock().unwrap().push(format!("act {action}"));
+        match answer {
+            Answer::Done => Acted::Done(None),
+            Answer::Throttled => Acted::Failed(failed(ErrorKind::Throttled)),
+            Answer::Denied => Acted::Failed(failed(ErrorKind::Denied)),
+            Answer::Lost => Acted::Failed(failed(ErrorKind::Unknown)),
+            Answer::Slow(seconds) => {
+                sleep(Duration::from_secs(seconds)).await;
+                Acted::Done(None)
+            }
+        }
+    }
+
+    fn assess(
+        facts: &(usize, bool),
+        _: &Policy,
+        _: Timestamp,
+        settled: &[Settled<'_, usize>],
+    ) -> Assessment {
+        assert_eq!(settled.len(), facts.0);
+        let finding = Finding {
+            resource: "vol-1".to_owned(),
+            kind: &KIND,
+            state: "s".to_owned(),
+            text: "t".to_owned(),
+        };
+        Assessment {
+            considered: 7,
+            findings: facts.1.then_some(finding).into_iter().collect(),
+            told: Vec::<Told>::new(),
+            ..Assessment::default()
+        }
+    }
+}
+
+fn policy(document: &'static str) -> Rule {
+    mock!(aws_sdk_ssm::Client::get_parameter).then_output(move || {
+        GetParameterOutput::builder()
+            .parameter(Parameter::builder().value(document).version(1).build())
+            .build()
+    })
+}
+
+fn publish_fails() -> Rule {
+    mock!(aws_sdk_sns::Client::publish).then_error(|| {
+        aws_sdk_sns::operation::publish::PublishError::generic(
+            aws_sdk_sns::error::ErrorMetadata::builder()
+                .code("NotFound")
+                .build(),
+        )
+    })
+}
+
+fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
+    let rule = policy(document);
+    Runner {
+        guardrail,
+        policy: Loader::new(
+            mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]),
+            "/p".to_owned(),
+        ),
+        teller: Teller::for_tests(&publish_fails()),
+    }
+}
+
+fn invocation(seconds: u64) -> Invocation {
+    Invocation {
+        id: "run-1".to_owned(),
+        now: Timestamp::UNIX_EPOCH,
+        deadline: Instant::now() + Duration::from_secs(seconds),
+        place: Place::of_function("arn:aws:lambda:eu-central-1:1:function:f"),
+    }
+}
+
+const ENFORCE: &str = "snapshot-volumes: {mode: enforce}";
+
+async fn sweep(runner: &Runner<Scripted>, seconds: u64) -> Result<Report, RunError> {
+    runner
+        .run(json!({"trigger": "sweep"}), &invocation(seconds))
+        .await
+}
+
+fn log_of(runner: &Runner<Scripted>) -> Vec<String> {
+    runner.guardrail.log.lock().unwrap().clone()
+}
+
+fn scripted(actions: usize, answers: &[(usize, &[Answer])]) -> Scripted {
+    Scripted {
+        actions,
+        answers: Mutex::new(answers.iter().map(|(n, a)| (*n, a.to_vec())).collect()),
+        ..Scripted::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn enforcing_acts_and_reports() {
+    let runner = runner(scripted(3, &[]), ENFORCE);
+    let report = sweep(&runner, 900).await.unwrap();
+    assert_eq!((report.outcomes.done, report.outcomes.skipped), (3, 1));
+    assert_eq!(report.considered, 7);
+    assert_eq!(report.policy, "version 1 of /p");
+    assert_eq!(log_of(&runner).len(), 3, "a fresh look isn't repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn observing_never_reaches_act_nor_tells() {
+    for (document, payload) in [
+        (
+            "snapshot-volumes: {mode: observe}",
+            json!({"trigger": "sweep"}),
+        ),
+        (ENFORCE, json!({"trigger": "command", "command": "explain"})),
+    ] {
+        let guardrail = Scripted {
+            finding: true,
+            ..scripted(3, &[])
+        };
+        let runner = runner(guardrail, document);
+        let report = runner.run(payload, &invocation(900)).await.unwrap();
+        assert_eq!(report.outcomes.would_do, 3);
+        assert_eq!(report.mode, Mode::Observe);
+        assert_eq!(
+            report.findings.len(),
+            1,
+            "what was found is reported all the same"
+        );
+        assert!(log_of(&runner).is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_does_not_stop_the_rest_and_the_run_ends_in_an_error() {
+    let runner = runner(
+        scripted(20, &[(4, &[Answer::Denied]), (5, &[Answer::Lost])]),
+        ENFORCE,
+    );
+    let error = sweep(&runner, 900).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "2 of 21 failed (18 done, 0 left for the next sweep): r-4 act: x:Act failed with Denied"
+        ),
+        "{error}"
+    );
+    let acted = log_of(&runner);
+    assert_eq!(
+        acted.iter().filter(|line| *line == "act 5").count(),
+        1,
+        "a lost one isn't repeated"
+    );
+    assert_eq!(acted.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_action_is_tried_again_after_a_pause_and_another_look() {
+    let runner = runner(scripted(1, &[(0, &[Answer::Throttled; 4])]), ENFORCE);
+    let started = Instant::now();
+    let report = sweep(&runner, 900).await.unwrap();
+    assert_eq!(report.outcomes.done, 1);
+    assert!(started.elapsed() >= Duration::from_secs(1 + 2 + 4 + 8));
+    assert_eq!(
+        log_of(&runner),
+        [
+            "act 0", "act 0", "look 1", "act 0", "look 1", "act 0", "look 1", "act 0"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_run_has_done_meanwhile_is_skipped() {
+    let guardrail = Scripted {
+        overtaken: vec![1],
+        ..scripted(
+            2,
+            &[(0, &[Answer::Throttled; 3]), (1, &[Answer::Throttled; 3])],
+        )
+    };
+    let runner = runner(guardrail, ENFORCE);
+    let report = sweep(&runner, 900).await.unwrap();
+    assert_eq!((report.outcomes.done, report.outcomes.skipped), (1, 2));
+}
+
+/// The protection against two runs that make the same (EBS-5): nothing is sent on a look that is
+/// older than [`LOOK_VALID`].
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_on_an_old_look() {
+    // Eight at once, each takes 6 s: by the third round of a wave the look would be 12 s old.
+    let slow: Vec<(usize, &[Answer])> = (0..40).map(|n| (n, &[Answer::Slow(6)][..])).collect();
+    let runner = runner(scripted(40, &slow), ENFORCE);
+    let report = sweep(&runner, 900).await.unwrap();
+    assert_eq!(report.outcomes.done, 40);
+    let looks = log_of(&runner)
+        .iter()
+        .filter(|line| line.starts_with("look"))
+        .count();
+    assert_eq!(looks, 2, "16 per look");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_deadline_the_rest_is_left_for_the_next_sweep() {
+    let slow: Vec<(usize, &[Answer])> = (0..400).map(|n| (n, &[Answer::Slow(5)][..])).collect();
+    let runner = runner(scripted(400, &slow), ENFORCE);
+    let started = Instant::now();
+    let report = sweep(&runner, 100).await.unwrap();
+    assert!(
+        report.outcomes.left > 0 && report.outcomes.done > 0,
+        "{:?}",
+        report.outcomes
+    );
+    assert_eq!(report.outcomes.left + report.outcomes.done, 400);
+    assert!(
+        started.elapsed() <= Duration::from_secs(95),
+        "no action starts in the last tenth"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_to_the_end_is_left_not_failed() {
+    let runner = runner(scripted(1, &[(0, &[Answer::Throttled; 500])]), ENFORCE);
+    let report = sweep(&runner, 60).await.unwrap();
+    assert_eq!((report.outcomes.left, report.outcomes.failed), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_fails_sends_nothing() {
+    for (kind, failed) in [(ErrorKind::Denied, 3), (ErrorKind::Throttled, 0)] {
+        let guardrail = Scripted {
+            look: Some(kind),
+            ..scripted(
+                3,
+                &[
+                    (0, &[Answer::Throttled; 2]),
+                    (1, &[Answer::Throttled; 2]),
+                    (2, &[Answer::Throttled; 2]),
+                ],
+            )
+        };
+        let runner = runner(guardrail, ENFORCE);
+        let outcome = sweep(&runner, 60).await;
+        let acted = log_of(&runner)
+            .iter()
+            .filter(|line| line.starts_with("act"))
+            .count();
+        assert_eq!(
+            acted, 2,
+            "one before each throttled pause, none after the failed look"
+        );
+        match outcome {
+            Ok(report) => assert_eq!((failed, report.outcomes.left), (0, 3)),
+            Err(error) => assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("{failed} of 4 failed"))
+            ),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_cannot_be_sent_is_a_failure() {
+    let guardrail = Scripted {
+        finding: true,
+        ..scripted(1, &[])
+    };
+    let error = sweep(&runner(guardrail, ENFORCE), 900)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("notice tell: sns:Publish failed with NotFound"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_triggers_and_policies_do_nothing() {
+    let runner_of = |document| runner(scripted(3, &[]), document);
+    let bad = runner_of(ENFORCE);
+    let error = bad
+        .run(json!({"hello": 1}), &invocation(900))
+        .await
+        .unwrap_err();
+    assert_eq!(Diagnostic::from(error).error_type, "UnknownTrigger");
+    assert!(log_of(&bad).is_empty());
+    let bad = runner_of("snapshot-volumes: {mode: maybe}");
+    let error = sweep(&bad, 900).await.unwrap_err();
+    assert!(
+        error.to_string().contains("snapshot-volumes.mode (line 1)"),
+        "{error}"
+    );
+    assert_eq!(Diagnostic::from(error).error_type, "InvalidPolicy");
+    assert!(log_of(&bad).is_empty());
+}
+
+#[test]
+fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
+    let entry = |n: usize, outcome| Entry {
+        resource: format!("r-{n}"),
+        action: "act",
+        reason: String::new(),
+        outcome,
+        note: None,
+        error_code: None,
+    };
+    let mut entries: Vec<_> = (0..1_500).map(|n| entry(n, Outcome::Done)).collect();
+    entries.push(entry(9_999, Outcome::Failed));
+    let mut report = Report {
+        guardrail: "g",
+        mode: Mode::Enforce,
+        policy: String::new(),
+        considered: 0,
+        outcomes: Counts::of(&entries),
+        metrics: serde_json::Map::new(),
+        findings: vec![],
+        decisions: vec![],
+        decisions_not_listed: 0,
+        detail: Value::Null,
+    };
+    report.list(entries);
+    assert_eq!(report.decisions[0].resource, "r-9999");
+    assert_eq!(
+        (report.decisions.len(), report.decisions_not_listed),
+        (1_000, 501)
+    );
+}

@@ -1,0 +1,118 @@
+"""The local AWS that the demo plays on: a child process with clients of its API and its control API."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+TESTS = Path(__file__).resolve().parents[1]
+REGION = "eu-central-1"
+FUNCTION = "ec2-guardrails-snapshot-volumes"
+# The local AWS takes any; it tells the function's from everybody else's.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo"}
+
+
+class LocalAwsFailed(Exception):
+    pass
+
+
+class LocalAws:
+    def __init__(self) -> None:
+        # A process group of its own: Ctrl-C reaches only the demo, which then ends everything in order.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "emulator", "--port", "0", "--die-with-parent"],
+            cwd=TESTS,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        try:
+            self.endpoint = self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.startswith("ready "):
+            raise LocalAwsFailed("the local AWS didn't start; its error stands above")
+        return line.split()[1]
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    @functools.cache  # noqa: B019 (one instance, as long as the demo)
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def control(self, method: str, path: str, **arguments: Any) -> Any:
+        """What AWS does by time and chance, and what it keeps to itself."""
+        url = f"{self.endpoint}/_emulator/{path}"
+        data = None
+        if method == "GET":
+            url += "?" + urllib.parse.urlencode(arguments)
+        else:
+            data = json.dumps(arguments).encode()
+        # No proxy: it is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(urllib.request.Request(url, data=data, method=method), timeout=120) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise LocalAwsFailed(json.load(error)["error"]) from error
+
+    # ---- what several scenes need ----
+
+    def wait_until_idle(self) -> None:
+        answer = self.control("POST", "wait-idle", timeout=60)
+        if not answer["idle"]:
+            raise LocalAwsFailed(f"functions still run after a minute: {answer}")
+
+    def runs(self, **filters: Any) -> list[dict[str, Any]]:
+        return self.control("GET", "invocations", function=FUNCTION, **filters)["invocations"]
+
+    def calls_of(self, run: dict[str, Any], *operations: str) -> list[dict[str, Any]]:
+        """The API calls of a run, or those of some operations."""
+        calls = self.control("GET", "calls", request_id=run["request_id"])["calls"]
+        return [call for call in calls if not operations or call["operation"] in operations]
+
+    def snapshots(self, **tags: str) -> list[dict[str, Any]]:
+        """The account's snapshots with these tags (of ec2-guardrails), from old to new, as DescribeSnapshots has them."""
+        filters = [{"Name": f"tag:ec2-guardrails:{key}", "Values": [value]} for key, value in tags.items()]
+        pages = self.client("ec2").get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=filters)
+        return sorted((s for page in pages for s in page["Snapshots"]), key=lambda s: s["StartTime"])
+
+    def notices(self) -> list[dict[str, Any]]:
+        return self.control("GET", "notices")["notices"]
+
+
+def tags_of(resource: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}

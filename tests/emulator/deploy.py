@@ -1,0 +1,192 @@
+"""Deploys a built SAM template to the running emulator with the real `sam deploy`, and looks whether all of it is there.
+
+    python -m emulator --deploy .aws-sam/local/template.yaml
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from emulator import control
+from emulator.cloudformation import stacks, template as templates
+from emulator.cloudformation.resources import client
+from emulator.cloudformation.stacks import Resource, Stack
+from emulator.context import context
+from emulator.process import die_with_parent
+
+CONFIG_ENVIRONMENT = "local"
+"""The environment in samconfig.toml that is meant for the emulator."""
+
+
+class DeploymentFailed(Exception):
+    pass
+
+
+def deploy(template: Path, stopped: threading.Event) -> None:
+    """Returns when the stack is deployed and everything in it was found; raises DeploymentFailed.
+
+    `stopped` ends a deployment that is no longer wanted.
+    """
+    template = template.resolve()
+    if not template.is_file():
+        raise DeploymentFailed(f"{template} doesn't exist: build it first (`make build`)")
+    before = {stack.stack_id for stack in stacks.all_stacks()}
+    _run_sam(template, stopped)
+    if stopped.is_set():
+        return
+    # `sam deploy --resolve-s3` makes a stack of its own for the bucket.
+    made = [s for s in stacks.all_stacks() if s.stack_id not in before and s.name != "aws-sam-cli-managed-default"]
+    if len(made) != 1:
+        raise DeploymentFailed(f"sam deploy made {len(made)} stacks of {template}, not one")
+    verify(made[0], templates.parse(template.read_text()))
+
+
+@control.route("POST", "deploy", locked=False)
+def deploy_now(body: dict[str, Any]) -> Any:
+    """{"template": PATH} deploys to a running emulator, and returns the names of the stacks that there are then."""
+    try:
+        deploy(Path(body["template"]), threading.Event())
+    except DeploymentFailed as failed:
+        raise control.ControlError(str(failed)) from failed
+    return {"stacks": [stack.name for stack in stacks.all_stacks()]}
+
+
+def _run_sam(template: Path, stopped: threading.Event) -> None:
+    config = _config_of(template)
+    architecture = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    command = [sys.executable, "-m", "samcli", "deploy", "--config-file", str(config)]
+    command += ["--config-env", CONFIG_ENVIRONMENT, "--template-file", str(template)]
+    command += ["--parameter-overrides", f"Architecture={architecture}"]
+    with tempfile.TemporaryDirectory(prefix="emulator-sam-") as home, tempfile.TemporaryFile() as output:
+        # SAM asks the Internet for a newer version of itself, unless it did so lately.
+        Path(home, "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
+        environment = os.environ | {
+            "AWS_ENDPOINT_URL": context.endpoint,
+            "SAM_CLI_POLL_DELAY": "0.1",  # 5 s are right where a stack takes minutes
+            "SAM_CLI_TELEMETRY": "0",
+            "__SAM_CLI_APP_DIR": home,
+        }
+        # The folder of the configuration: relative paths in it begin there.
+        process = subprocess.Popen(
+            command,
+            cwd=config.parent,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
+        )
+        while process.poll() is None:
+            if stopped.wait(0.05):
+                process.terminate()
+                process.wait()
+                return
+        if process.returncode != 0:
+            output.seek(0)
+            said = output.read().decode(errors="replace").strip()
+            raise DeploymentFailed(f"sam deploy of {template} failed with status {process.returncode}:\n{said}")
+
+
+def _config_of(template: Path) -> Path:
+    for folder in template.parents:
+        if (folder / "samconfig.toml").is_file():
+            return folder / "samconfig.toml"
+    raise DeploymentFailed(f"no samconfig.toml in a folder above {template}: it names the stack and its parameters")
+
+
+# ---- is it there? ----
+
+
+def verify(stack: Stack, template: dict[str, Any]) -> None:
+    """Every resource that the template declares was made, and its service knows it."""
+    if stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise DeploymentFailed(f"stack {stack.name} is in state {stack.status}: {stack.reason}")
+    assert stack.version is not None
+    scope = stack.scope(stack.version)
+    processed = stack.version.template["Resources"]
+    wanted = {n for n in {*template["Resources"], *processed} if n not in processed or scope.is_created(n)}
+    if missing := sorted(wanted - stack.resources.keys()):
+        raise DeploymentFailed(f"stack {stack.name} lacks {', '.join(missing)}")
+    absent = [f"{r.logical_id} ({r.type} {r.physical_id})" for r in stack.resources.values() if not _exists(r)]
+    if absent:
+        raise DeploymentFailed(f"deployed, but not to be found: {', '.join(absent)}")
+
+
+def _exists(resource: Resource) -> bool:
+    look = _LOOKS.get(resource.type)
+    if look is None:
+        raise DeploymentFailed(f"no way known to look for a {resource.type}: add one to {__name__}")
+    try:
+        return bool(look(resource.physical_id, resource.properties))
+    except Exception as error:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        if "NotFound" in code or "NoSuchEntity" in code or "NonExistent" in code:
+            return False
+        raise
+
+
+def _has_statement(statement_id: str, properties: dict[str, Any]) -> bool:
+    policy = json.loads(client("lambda").get_policy(FunctionName=properties["FunctionName"])["Policy"])
+    return any(statement["Sid"] == statement_id for statement in policy["Statement"])
+
+
+def _has_alarm(name: str, _: dict[str, Any]) -> bool:
+    return bool(client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"])
+
+
+def _has_log_group(name: str, _: dict[str, Any]) -> bool:
+    groups = client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return any(group["logGroupName"] == name for group in groups)
+
+
+def _has_queue_policy(_: str, properties: dict[str, Any]) -> bool:
+    queues = [
+        client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]) for url in properties["Queues"]
+    ]
+    return all("Policy" in queue.get("Attributes", {}) for queue in queues)
+
+
+def _has_topic_policy(_: str, properties: dict[str, Any]) -> bool:
+    wanted = [statement.get("Sid") for statement in properties["PolicyDocument"]["Statement"]]
+    for arn in properties["Topics"]:
+        policy = json.loads(client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]["Policy"])
+        if [statement.get("Sid") for statement in policy["Statement"]] != wanted:
+            return False
+    return True
+
+
+def _by(service: str, operation: str, parameter: str) -> Callable[[str, dict[str, Any]], Any]:
+    """A look by the physical id; the service answers an error when there is none."""
+    return lambda physical_id, _: getattr(client(service), operation)(**{parameter: physical_id})
+
+
+_LOOKS: dict[str, Callable[[str, dict[str, Any]], Any]] = {
+    "AWS::CloudWatch::Alarm": _has_alarm,
+    "AWS::CloudWatch::Dashboard": _by("cloudwatch", "get_dashboard", "DashboardName"),
+    "AWS::Events::Rule": lambda name, _: client("events").list_targets_by_rule(Rule=name)["Targets"],
+    "AWS::IAM::InstanceProfile": _by("iam", "get_instance_profile", "InstanceProfileName"),
+    "AWS::IAM::Role": _by("iam", "get_role", "RoleName"),
+    "AWS::Lambda::EventInvokeConfig": lambda _, p: client("lambda").get_function_event_invoke_config(
+        FunctionName=p["FunctionName"]
+    ),
+    "AWS::Lambda::Function": _by("lambda", "get_function", "FunctionName"),
+    "AWS::Lambda::Permission": _has_statement,
+    "AWS::Logs::LogGroup": _has_log_group,
+    "AWS::SNS::Subscription": _by("sns", "get_subscription_attributes", "SubscriptionArn"),
+    "AWS::SNS::Topic": _by("sns", "get_topic_attributes", "TopicArn"),
+    "AWS::SNS::TopicPolicy": _has_topic_policy,
+    "AWS::SQS::Queue": lambda url, _: client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]),
+    "AWS::SQS::QueuePolicy": _has_queue_policy,
+    "AWS::SSM::Parameter": _by("ssm", "get_parameter", "Name"),
+    "AWS::Scheduler::Schedule": _by("scheduler", "get_schedule", "Name"),
+}

@@ -1,0 +1,38 @@
+"""SSM's Parameter Store: the sizes of its tiers."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from moto.ssm.models import Parameter, SimpleSystemManagerBackend
+
+from emulator.aws_request import AwsError
+from emulator.patching import patched
+
+STANDARD_BYTES = 4096
+ADVANCED_BYTES = 8192
+
+
+@patched(SimpleSystemManagerBackend)
+def put_parameter(original: Any, *arguments: Any, **keywords: Any) -> Parameter:
+    """moto takes a value of any size, and calls Intelligent-Tiering a tier of the stored parameter."""
+    call = inspect.signature(original).bind(*arguments, **keywords)
+    parameters = call.arguments
+    size = len((parameters["value"] or "").encode())
+    tier = parameters.get("tier") or parameters["self"].default_parameter_tier
+    if tier == "Intelligent-Tiering":
+        tier = "Standard" if size <= STANDARD_BYTES and not parameters.get("policies") else "Advanced"
+    limit = ADVANCED_BYTES if tier == "Advanced" else STANDARD_BYTES
+    if size > limit:
+        advice = (
+            ""
+            if tier == "Advanced"
+            else " To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier."
+        )
+        raise AwsError(
+            "ValidationException",
+            f"{tier} tier parameters support a maximum parameter value of {limit} characters.{advice}",
+        )
+    parameters["tier"] = tier
+    return original(**parameters)

@@ -1,0 +1,117 @@
+"""A function may do what its role allows, and nothing else."""
+
+import pytest
+from conftest import ACCOUNT, REGION, invoke, trust
+
+SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/*"
+VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/*"
+LOGS = {"Effect": "Allow", "Action": ["logs:*"], "Resource": "*"}
+
+
+def allow(action, resource="*", **condition):
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return statement | ({"Condition": condition} if condition else {})
+
+
+def call(emulator, text):
+    """The error code of a function's call, None for a success."""
+    invoke(emulator, "worker", {"call": text})
+    return emulator.control("GET", "calls", caller="worker")["calls"][-1]["error"]
+
+
+@pytest.fixture
+def volume(client):
+    return client("ec2").create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+
+
+def test_an_action_that_is_not_allowed(emulator, function):
+    function("worker", statements=[allow("ec2:DescribeSnapshots"), LOGS])
+    assert call(emulator, "DescribeSnapshots&Owner.1=self") is None
+    assert call(emulator, "DescribeVolumes") == "UnauthorizedOperation"
+    (record,) = emulator.control("GET", "calls", operation="DescribeVolumes")["calls"]
+    assert record["executed"] is False
+    log = "\n".join(emulator.control("GET", "invocations")["invocations"][-1]["log"])
+    assert "assumed-role/worker-role/worker is not authorized to perform: ec2:DescribeVolumes" in log
+
+
+def test_the_region_as_a_condition(emulator, function):
+    function("worker", statements=[allow("ec2:DescribeVolumes", StringEquals={"ec2:Region": "us-east-1"})])
+    assert call(emulator, "DescribeVolumes") == "UnauthorizedOperation"
+
+
+def tag(key, value):
+    prefix = "TagSpecification.1"
+    return f"&{prefix}.ResourceType=snapshot&{prefix}.Tag.1.Key={key}&{prefix}.Tag.1.Value={value}"
+
+
+def test_a_snapshot_only_with_our_tag(emulator, function, volume):
+    ours = {"aws:RequestTag/guardrail": "snapshot-volumes"}
+    function(
+        "worker",
+        statements=[
+            allow("ec2:CreateSnapshot", VOLUME),
+            allow("ec2:CreateSnapshot", SNAPSHOT, StringEquals=ours),
+            allow("ec2:CreateTags", SNAPSHOT, StringEquals={"ec2:CreateAction": ["CreateSnapshot"]}),
+        ],
+    )
+    create = f"CreateSnapshot&VolumeId={volume}"
+    assert call(emulator, create) == "UnauthorizedOperation"
+    assert call(emulator, create + tag("guardrail", "other")) == "UnauthorizedOperation"
+    assert call(emulator, create + tag("guardrail", "snapshot-volumes")) is None
+    # Tags at creation only: not afterwards.
+    assert call(emulator, "CreateTags&ResourceId.1=snap-1&Tag.1.Key=a&Tag.1.Value=b") == "UnauthorizedOperation"
+
+
+def test_deleting_only_what_carries_our_tag(emulator, function, client, volume):
+    function(
+        "worker", statements=[allow("ec2:DeleteSnapshot", SNAPSHOT, StringEquals={"aws:ResourceTag/guardrail": "x"})]
+    )
+    ids = emulator.control(
+        "POST", "snapshots", snapshots=[{"volume_id": volume, "tags": {"guardrail": "x"}}, {"volume_id": volume}]
+    )["snapshot_ids"]
+    assert call(emulator, f"DeleteSnapshot&SnapshotId={ids[0]}") is None
+    assert call(emulator, f"DeleteSnapshot&SnapshotId={ids[1]}") == "UnauthorizedOperation"
+
+
+def test_every_tag_key_must_match(emulator, function, volume):
+    keys = {"ForAllValues:StringLike": {"aws:TagKeys": "told-*"}, "Null": {"aws:TagKeys": "false"}}
+    function("worker", statements=[allow("ec2:DeleteTags", VOLUME, **keys)])
+    assert call(emulator, f"DeleteTags&ResourceId.1={volume}&Tag.1.Key=told-stale") is None
+    assert (
+        call(emulator, f"DeleteTags&ResourceId.1={volume}&Tag.1.Key=told-stale&Tag.2.Key=Name")
+        == "UnauthorizedOperation"
+    )
+    assert call(emulator, f"DeleteTags&ResourceId.1={volume}") == "UnauthorizedOperation"
+
+
+def test_an_explicit_denial_wins(emulator, function):
+    function("worker", statements=[allow("*"), {"Effect": "Deny", "Action": "ec2:Describe*", "Resource": "*"}])
+    assert call(emulator, "DescribeVolumes") == "UnauthorizedOperation"
+
+
+def test_the_setting_lifts_it(emulator, function):
+    function("worker", statements=[LOGS])
+    emulator.control("PATCH", "settings", enforce_role_policies=False)
+    assert call(emulator, "DescribeVolumes") is None
+
+
+def test_output_is_lost_without_permission_to_write_logs(emulator, function, client):
+    function("worker", statements=[allow("ec2:*")])
+    invoke(emulator, "worker", {"log": "hello"})
+    assert client("logs").describe_log_groups()["logGroups"] == []
+    assert "hello" in emulator.control("GET", "invocations")["invocations"][0]["log"]
+
+
+def test_a_managed_policy_of_aws(emulator, function, client):
+    function("worker", statements=[allow("ec2:*")])
+    arn = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+    client("iam").attach_role_policy(RoleName="worker-role", PolicyArn=arn)
+    invoke(emulator, "worker", {"log": "hello"})
+    assert client("logs").filter_log_events(logGroupName="/aws/lambda/worker")["events"]
+
+
+def test_a_role_that_lambda_cannot_assume(function, client):
+    role = client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust("ec2"))["Role"]["Arn"]
+    for number, arn in enumerate((role, role + "x")):
+        with pytest.raises(client("lambda").exceptions.InvalidParameterValueException, match="cannot be assumed"):
+            function(f"worker-{number}", Role=arn)

@@ -1,0 +1,105 @@
+"""EventBridge Scheduler: schedules fire by the clock, and when a test says so."""
+
+import json
+import time
+
+import pytest
+from conftest import ACCOUNT, trust
+
+
+@pytest.fixture
+def schedule(client, function):
+    """schedule(expression, **parameters) makes a schedule that invokes the function `worker`."""
+    arn = function("worker")
+    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust("scheduler"))["Role"]["Arn"]
+    allow = {"Version": "2012-10-17",
+             "Statement": [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn}]}  # fmt: skip
+    client("iam").put_role_policy(RoleName="sweep", PolicyName="invoke", PolicyDocument=json.dumps(allow))
+
+    def create(expression, name="sweep", role=role, target=None, **parameters):
+        client("scheduler").create_schedule(
+            Name=name,
+            ScheduleExpression=expression,
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": arn, "RoleArn": role, "Input": '{"trigger": "sweep"}'} | (target or {}),
+            **parameters,
+        )
+
+    return create
+
+
+def invocations(emulator):
+    emulator.control("POST", "wait-idle")
+    return emulator.control("GET", "invocations")["invocations"]
+
+
+def wait_for(count, emulator, seconds=5):
+    for _ in range(seconds * 10):
+        if len(found := invocations(emulator)) >= count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{len(found)} invocations after {seconds} s, expected {count}")
+
+
+def test_a_schedule_fires_at_once_on_demand(emulator, schedule):
+    schedule("cron(0 3 * * ? *)", State="DISABLED")
+    request_id = emulator.control("POST", "schedules/fire", name="sweep")["request_id"]
+    (record,) = invocations(emulator)
+    assert record["request_id"] == request_id and record["event"] == {"trigger": "sweep"}
+    assert (record["kind"], record["source"]) == ("async", "schedule sweep")
+
+
+def test_a_rate_fires_first_when_it_is_created(emulator, schedule):
+    schedule("rate(15 minutes)")
+    wait_for(1, emulator)
+    time.sleep(0.6)
+    assert len(invocations(emulator)) == 1
+
+
+def test_neither_a_disabled_one_nor_any_when_the_setting_says_so(emulator, schedule):
+    schedule("rate(1 minute)", name="off", State="DISABLED")
+    emulator.control("PATCH", "settings", schedules_fire=False)
+    schedule("rate(1 minute)")
+    time.sleep(0.8)
+    assert invocations(emulator) == []
+
+
+def test_a_single_time_in_its_time_zone(emulator, schedule):
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 9 * 3600 + 1))
+    schedule(f"at({soon})", ScheduleExpressionTimezone="Asia/Seoul")
+    wait_for(1, emulator)
+    time.sleep(0.6)
+    assert len(invocations(emulator)) == 1
+
+
+def test_the_scheduled_time_in_the_input(emulator, schedule):
+    schedule("cron(0 3 * * ? *)", target={"Input": '{"at": "<aws.scheduler.scheduled-time>"}'})
+    emulator.control("POST", "schedules/fire", name="sweep")
+    (record,) = invocations(emulator)
+    assert record["event"]["at"].endswith("Z")
+
+
+def test_a_role_that_may_not_invoke_sends_a_dead_letter(emulator, client, schedule):
+    url = client("sqs").create_queue(QueueName="dead")["QueueUrl"]
+    arn = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Version": "2012-10-17",
+             "Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}]}  # fmt: skip
+    client("iam").put_role_policy(RoleName="sweep", PolicyName="invoke", PolicyDocument=json.dumps(allow))
+    schedule("cron(0 3 * * ? *)", target={"DeadLetterConfig": {"Arn": arn}})
+    assert emulator.control("POST", "schedules/fire", name="sweep")["request_id"] is None
+    (message,) = client("sqs").receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
+    assert json.loads(message["Body"]) == {"trigger": "sweep"}
+
+
+@pytest.mark.parametrize("expression", ["rate(0 minutes)", "cron(0 3 * * *)", "cron(0 25 * * ? *)", "often"])
+def test_a_bad_expression_is_refused(client, schedule, expression):
+    with pytest.raises(client("scheduler").exceptions.ValidationException, match="Invalid Schedule Expression"):
+        schedule(expression)
+
+
+def test_a_role_that_scheduler_cannot_assume_is_refused(client, schedule):
+    with pytest.raises(
+        client("scheduler").exceptions.ValidationException, match="must allow AWS EventBridge Scheduler"
+    ):
+        schedule("rate(1 hour)", role=f"arn:aws:iam::{ACCOUNT}:role/worker-role")

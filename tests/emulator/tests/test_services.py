@@ -1,0 +1,68 @@
+"""SNS, SSM, logs and the rest: limits and errors as AWS has them."""
+
+import pytest
+
+
+@pytest.fixture
+def topic(client):
+    return client("sns").create_topic(Name="notices")["TopicArn"]
+
+
+def test_notices_can_be_read(emulator, client, topic):
+    client("sns").publish(TopicArn=topic, Subject="s", Message="m" * 1000)
+    (notice,) = emulator.control("GET", "notices")["notices"]
+    assert (notice["topic"], notice["subject"], notice["message"]) == (topic, "s", "m" * 1000)
+
+
+@pytest.mark.parametrize("subject", ["x" * 100, "two\nlines", "Zürich", " leading"])
+def test_subjects_that_sns_refuses(client, topic, subject):
+    with pytest.raises(client("sns").exceptions.InvalidParameterException, match="Subject"):
+        client("sns").publish(TopicArn=topic, Subject=subject, Message="m")
+
+
+def test_a_message_that_is_too_long(client, topic):
+    client("sns").publish(TopicArn=topic, Subject="x" * 99, Message="m" * 262_144)
+    with pytest.raises(client("sns").exceptions.InvalidParameterException, match="Message too long"):
+        client("sns").publish(TopicArn=topic, Message="ü" * 131_073)
+
+
+def test_a_topic_that_does_not_exist(client, topic):
+    with pytest.raises(client("sns").exceptions.NotFoundException):
+        client("sns").publish(TopicArn=topic + "x", Message="m")
+
+
+def test_parameters(client):
+    ssm = client("ssm")
+    with pytest.raises(ssm.exceptions.ParameterNotFound):
+        ssm.get_parameter(Name="/ec2-guardrails/policy")
+    ssm.put_parameter(Name="/p", Type="String", Value="x" * 4096)
+    with pytest.raises(ssm.exceptions.ClientError, match="maximum parameter value of 4096"):
+        ssm.put_parameter(Name="/p", Type="String", Value="x" * 4097, Overwrite=True)
+    ssm.put_parameter(Name="/p", Type="String", Value="x" * 8192, Tier="Advanced", Overwrite=True)
+    with pytest.raises(ssm.exceptions.ClientError, match="maximum parameter value of 8192"):
+        ssm.put_parameter(Name="/q", Type="String", Value="x" * 8193, Tier="Intelligent-Tiering")
+    assert (
+        ssm.put_parameter(Name="/q", Type="String", Value="x" * 5000, Tier="Intelligent-Tiering")["Tier"] == "Advanced"
+    )
+
+
+def test_an_unknown_call_is_not_taken_for_something_to_retry(client):
+    for service, call in {
+        "ec2": lambda c: c.describe_aggregate_id_format(),
+        "ssm": lambda c: c.describe_instance_properties(),
+        "lambda": lambda c: c.list_code_signing_configs(),
+    }.items():
+        with pytest.raises(client(service).exceptions.ClientError) as raised:
+            call(client(service))
+        response = raised.value.response
+        assert response["Error"]["Code"] in ("InvalidAction", "UnknownOperationException")
+        assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_settings_are_checked_and_reset(emulator):
+    assert emulator.control("PATCH", "settings", async_retry_scale=0.5)["async_retry_scale"] == 0.5
+    for wrong in ({"async_retry_scale": "fast"}, {"unheard_of": 1}, {"async_retry_scale": -1}):
+        with pytest.raises(Exception, match="setting"):
+            emulator.control("PATCH", "settings", **wrong)
+    emulator.control("POST", "reset")
+    assert emulator.control("GET", "settings")["async_retry_scale"] == 1.0

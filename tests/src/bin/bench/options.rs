@@ -1,0 +1,142 @@
+//! The command line.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::scenario::Scenario;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+Measures sweeps of snapshot-volumes against a synthetic EC2.
+
+  --volumes N[,N…]      sizes of the estate (default 100,1000,10000)
+  --run NAME[,NAME…]    idle, slot, prune, failed (default all)
+  --latency-ms N        how long each AWS call takes (default 50)
+  --aws-rates           throttle as EC2 does by default: a token bucket for each action
+  --timeout-s N         the function's timeout in seconds (default 900, as deployed)
+
+Through make: make bench BENCH=\"--volumes 1000 --run slot\"";
+
+/// What to measure.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Options {
+    /// Sizes of the estate.
+    pub(crate) volumes: Vec<usize>,
+    /// What to run in each.
+    pub(crate) scenarios: Vec<Scenario>,
+    /// How long each call takes.
+    pub(crate) latency: Duration,
+    /// Whether EC2's default request rates hold.
+    pub(crate) aws_rates: bool,
+    /// The function's timeout, from which the deadline of an invocation comes.
+    pub(crate) timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            volumes: vec![100, 1_000, 10_000],
+            scenarios: Scenario::ALL.to_vec(),
+            latency: Duration::from_millis(50),
+            aws_rates: false,
+            timeout: DEPLOYED_TIMEOUT,
+        }
+    }
+}
+
+/// `Timeout` in template.yaml.
+const DEPLOYED_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Parsed {
+    /// To measure.
+    Run(Options),
+    /// To say how.
+    Help,
+}
+
+impl Options {
+    /// Reads the command line.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Parsed, String> {
+        let mut options = Self::default();
+        let mut arguments = arguments;
+        while let Some(name) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or_else(|| format!("{name}: expected a value"))
+            };
+            match name.as_str() {
+                "--volumes" => options.volumes = list(&name, &value()?)?,
+                "--run" => options.scenarios = list(&name, &value()?)?,
+                "--latency-ms" => options.latency = Duration::from_millis(one(&name, &value()?)?),
+                "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
+                "--aws-rates" => options.aws_rates = true,
+                "--help" | "-h" => return Ok(Parsed::Help),
+                _ => return Err(format!("{name}: no such option")),
+            }
+        }
+        if options.volumes.contains(&0) {
+            return Err("--volumes: expected at least one volume".to_owned());
+        }
+        if options.timeout.is_zero() || options.timeout > DEPLOYED_TIMEOUT {
+            return Err("--timeout-s: expected 1 to 900, as Lambda allows".to_owned());
+        }
+        Ok(Parsed::Run(options))
+    }
+
+    /// Whether a run may leave something for the next sweep: at EC2's rates, or with less time
+    /// than the function is deployed with.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.aws_rates || self.timeout < DEPLOYED_TIMEOUT
+    }
+}
+
+fn one<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("{name}: \"{text}\" isn't one of its values"))
+}
+
+fn list<T: FromStr>(name: &str, text: &str) -> Result<Vec<T>, String> {
+    text.split(',').map(|item| one(name, item)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Parsed, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn reads_each_option() {
+        let Ok(Parsed::Run(options)) =
+            parse("--volumes 5,7 --run slot,idle --latency-ms 3 --aws-rates --timeout-s 20")
+        else {
+            panic!("refused");
+        };
+        assert_eq!(options.volumes, [5, 7]);
+        assert_eq!(options.scenarios, [Scenario::Slot, Scenario::Idle]);
+        assert_eq!(options.latency, Duration::from_millis(3));
+        assert!(options.may_leave());
+        assert_eq!(parse(""), Ok(Parsed::Run(Options::default())));
+        assert_eq!(parse("--help"), Ok(Parsed::Help));
+    }
+
+    #[test]
+    fn names_what_it_does_not_understand() {
+        for (line, option) in [
+            ("--volume 5", "--volume:"),
+            ("--volumes", "--volumes:"),
+            ("--volumes 0", "--volumes:"),
+            ("--volumes many", "--volumes:"),
+            ("--run fast", "--run:"),
+            ("--timeout-s 901", "--timeout-s:"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.starts_with(option), "{line}: {error}");
+        }
+    }
+}

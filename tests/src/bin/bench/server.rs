@@ -1,0 +1,274 @@
+//! The synthetic account behind one HTTP endpoint on loopback.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::ec2;
+use crate::estate::{Estate, Told};
+use crate::options::Options;
+use crate::query::{Query, Refusal};
+use crate::rates::Buckets;
+use crate::services;
+
+/// What a handler answers.
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// Serves `handler` on a free port of loopback until the returned task is aborted.
+pub(crate) async fn serve<H, F>(handler: H) -> io::Result<(SocketAddr, JoinHandle<()>)>
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let accepting = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Answers are written in one go, and waiting for acknowledgements would be measured.
+            let _ = stream.set_nodelay(true);
+            let handler = handler.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let reply = handler(request);
+                    async move { Ok::<_, Infallible>(reply.await) }
+                });
+                // A connection that breaks is the function's end; nobody has to be told.
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    Ok((address, accepting))
+}
+
+/// An answer with a body.
+pub(crate) fn reply(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    if let Ok(status) = status.try_into() {
+        *reply.status_mut() = status;
+    }
+    let kind = hyper::header::HeaderValue::from_static(kind);
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
+
+/// Calls of one name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// All of them.
+    pub(crate) made: usize,
+    /// Those that were throttled.
+    pub(crate) throttled: usize,
+}
+
+/// Calls by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Calls(pub(crate) BTreeMap<String, Count>);
+
+/// The name under which reads that only make sure before acting are counted.
+pub(crate) const LOOK_AGAIN: &str = "DescribeSnapshots (looking again)";
+
+impl Calls {
+    fn count(&mut self, name: &str, throttled: bool) {
+        let count = self.0.entry(name.to_owned()).or_default();
+        count.made += 1;
+        count.throttled += usize::from(throttled);
+    }
+
+    /// What was called after `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let newer = self.0.iter().map(|(name, count)| {
+            let before = earlier.0.get(name).copied().unwrap_or_default();
+            let count = Count {
+                made: count.made - before.made,
+                throttled: count.throttled - before.throttled,
+            };
+            (name.clone(), count)
+        });
+        Self(newer.filter(|(_, count)| count.made > 0).collect())
+    }
+
+    /// All calls together.
+    pub(crate) fn total(&self) -> usize {
+        self.0.values().map(|count| count.made).sum()
+    }
+}
+
+/// The account: its estate, and what was asked of it.
+#[derive(Debug)]
+pub(crate) struct Account {
+    estate: Estate,
+    latency: Duration,
+    rates: Option<Buckets>,
+    calls: Calls,
+    refused: Vec<String>,
+    told: Told,
+}
+
+impl Account {
+    /// An account whose calls take as long as `options` say.
+    pub(crate) fn new(estate: Estate, options: &Options) -> Self {
+        Self {
+            estate,
+            latency: options.latency,
+            rates: options.aws_rates.then(Buckets::default),
+            calls: Calls::default(),
+            refused: Vec::new(),
+            told: Told::default(),
+        }
+    }
+
+    /// What there is.
+    pub(crate) fn estate(&self) -> &Estate {
+        &self.estate
+    }
+
+    /// What was called.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// Requests that were wrong, each with the reason.
+    pub(crate) fn refused(&self) -> &[String] {
+        &self.refused
+    }
+
+    /// What arrived at SNS and EventBridge.
+    pub(crate) fn told(&self) -> Told {
+        self.told
+    }
+
+    /// Answers a request to any of the services.
+    fn respond(&mut self, target: Option<&str>, body: &[u8]) -> Reply {
+        const JSON: &str = "application/x-amz-json-1.1";
+        const XML: &str = "text/xml;charset=UTF-8";
+        if let Some(target) = target {
+            let name = target.split('.').next_back().unwrap_or(target);
+            self.calls.count(name, false);
+            let answer = match target {
+                "AmazonSSM.GetParameter" => services::get_parameter(body, &self.estate.policy()),
+                "AWSEvents.PutEvents" => services::put_events(body, &mut self.told),
+                _ => Err(format!("{target} isn't known here")),
+            };
+            return answer.map_or_else(|why| self.refuse(why), |body| reply(200, JSON, body));
+        }
+        let query = Query::parse(body);
+        let action = query.get("Action").unwrap_or_default().to_owned();
+        if query.get("Version") == Some("2010-03-31") && action == "Publish" {
+            self.calls.count(&action, false);
+            return services::publish(&query, &mut self.told)
+                .map_or_else(|why| self.refuse(why), |body| reply(200, XML, body));
+        }
+        let throttled = match &mut self.rates {
+            Some(buckets) => !buckets.take(&action, Instant::now()),
+            None => false,
+        };
+        let name = match action.as_str() {
+            "DescribeSnapshots" if ec2::looks_again(&query) => LOOK_AGAIN,
+            other => other,
+        };
+        self.calls.count(name, throttled);
+        let answer = if throttled {
+            Err(Refusal::throttled())
+        } else {
+            ec2::respond(&mut self.estate, &action, &query)
+        };
+        match answer {
+            Ok(body) => reply(200, XML, body),
+            Err(refusal) => {
+                if !throttled {
+                    let Refusal { code, message, .. } = &refusal;
+                    self.refused.push(format!("{action}: {code}: {message}"));
+                }
+                reply(refusal.status, XML, refusal.body())
+            }
+        }
+    }
+
+    fn refuse(&mut self, why: String) -> Reply {
+        let body = serde_json::json!({ "__type": "ValidationException", "message": why });
+        self.refused.push(why);
+        reply(400, "application/x-amz-json-1.1", body.to_string())
+    }
+}
+
+/// The account's endpoint; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    account: Arc<Mutex<Account>>,
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Puts `account` behind a port.
+    pub(crate) async fn start(account: Account) -> io::Result<Self> {
+        let account = Arc::new(Mutex::new(account));
+        let shared = Arc::clone(&account);
+        let (address, accepting) = serve(move |request| {
+            let account = Arc::clone(&shared);
+            answer(account, request)
+        })
+        .await?;
+        Ok(Self {
+            account,
+            address,
+            accepting,
+        })
+    }
+
+    /// Where the SDK finds it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The account as it is now.
+    pub(crate) fn account(&self) -> MutexGuard<'_, Account> {
+        locked(&self.account)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers after the latency, in which the time for making the answer is contained.
+async fn answer(account: Arc<Mutex<Account>>, request: Request<Incoming>) -> Reply {
+    let begun = tokio::time::Instant::now();
+    let target = request
+        .headers()
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .map(str::to_owned);
+    let Ok(body) = request.into_body().collect().await else {
+        return reply(400, "text/plain", "the request broke off");
+    };
+    let (reply, latency) = {
+        let mut account = locked(&account);
+        let reply = account.respond(target.as_deref(), &body.to_bytes());
+        (reply, account.latency)
+    };
+    tokio::time::sleep_until(begun + latency).await;
+    reply
+}

@@ -1,0 +1,63 @@
+//! What the function asks of SSM, SNS and EventBridge.
+
+use serde_json::{Value, json};
+
+use crate::estate::Told;
+use crate::query::{Query, REQUEST_ID};
+
+/// Name of the parameter that holds the policy.
+pub(crate) const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
+/// Where notices go.
+pub(crate) const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:bench";
+
+/// `ssm:GetParameter`.
+pub(crate) fn get_parameter(body: &[u8], policy: &str) -> Result<String, String> {
+    let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if request["Name"] != POLICY_PARAMETER {
+        return Err(format!("GetParameter of {}", request["Name"]));
+    }
+    let parameter =
+        json!({"Name": POLICY_PARAMETER, "Type": "String", "Value": policy, "Version": 1});
+    Ok(json!({ "Parameter": parameter }).to_string())
+}
+
+/// `events:PutEvents`: ten at most, on the default bus.
+pub(crate) fn put_events(body: &[u8], told: &mut Told) -> Result<String, String> {
+    let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let entries = request["Entries"].as_array().map_or(&[][..], Vec::as_slice);
+    if entries.is_empty() || entries.len() > 10 {
+        return Err(format!("PutEvents with {} entries", entries.len()));
+    }
+    for entry in entries {
+        let detail = entry["Detail"].as_str().unwrap_or_default();
+        if entry["Source"] != "ec2-guardrails" || serde_json::from_str::<Value>(detail).is_err() {
+            return Err(format!("PutEvents with the entry {entry}"));
+        }
+    }
+    told.findings += entries.len();
+    let ids: Vec<Value> = entries
+        .iter()
+        .map(|_| json!({ "EventId": REQUEST_ID }))
+        .collect();
+    Ok(json!({ "FailedEntryCount": 0, "Entries": ids }).to_string())
+}
+
+/// `sns:Publish`: a subject of fewer than 100 printable ASCII characters, a message of 256 KiB.
+pub(crate) fn publish(query: &Query, told: &mut Told) -> Result<String, String> {
+    let subject = query.get("Subject").unwrap_or_default();
+    let message = query.get("Message").unwrap_or_default();
+    let plain = subject.chars().all(|c| (' '..='~').contains(&c));
+    if query.get("TopicArn") != Some(TOPIC)
+        || subject.is_empty()
+        || subject.len() >= 100
+        || !plain
+        || message.is_empty()
+        || message.len() > 256 * 1_024
+    {
+        return Err(format!("Publish with the subject {subject:?}"));
+    }
+    told.notices += 1;
+    Ok(format!(
+        "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult><MessageId>{REQUEST_ID}</MessageId></PublishResult><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></PublishResponse>"
+    ))
+}

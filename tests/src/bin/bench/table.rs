@@ -1,0 +1,206 @@
+//! The result as a table, in Markdown.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::function::{MEMORY_MIB, Usage};
+use crate::least::Least;
+use crate::options::Options;
+use crate::scenario::Outcomes;
+use crate::server::{Calls, LOOK_AGAIN};
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) volumes: usize,
+    pub(crate) run: String,
+    pub(crate) wall: Duration,
+    pub(crate) usage: Usage,
+    pub(crate) log_bytes: u64,
+    pub(crate) least: Least,
+    pub(crate) calls: Calls,
+    pub(crate) outcomes: Outcomes,
+}
+
+/// Lambda gives a whole processor to a function with so much memory, and a share of it to one
+/// with less ("Configure Lambda function memory" in the Lambda developer guide).
+const MIB_PER_PROCESSOR: f64 = 1_769.0;
+
+const HEAD: [&str; 8] = [
+    "volumes",
+    "run",
+    "wall s",
+    "CPU s",
+    "peak MiB",
+    "log KiB",
+    "calls made (least)",
+    "sets and deletions",
+];
+
+/// The whole result.
+pub(crate) fn render(options: &Options, starts: &[Duration], rows: &[Row]) -> String {
+    let mut text = String::new();
+    let rates = if options.aws_rates {
+        ", throttled at EC2's default rates"
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        text,
+        "Latency of each call {} ms{rates}; timeout {} s.\n",
+        options.latency.as_millis(),
+        options.timeout.as_secs()
+    );
+    let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
+    text.push_str(&aligned(&HEAD.map(str::to_owned), &cells));
+    let _ = writeln!(text, "\nCalls by name, made (least):\n");
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "* {} {}: {}",
+            grouped(row.volumes),
+            row.run,
+            by_name(row)
+        );
+    }
+    if let (Some(first), Some(last)) = (starts.first(), starts.last()) {
+        let _ = writeln!(
+            text,
+            "\nCold start, from exec to the first request for an event: {} ms (median of {}; {} to {} ms).",
+            millis(starts[starts.len() / 2]),
+            starts.len(),
+            millis(*first),
+            millis(*last),
+        );
+    }
+    let share = MEMORY_MIB / MIB_PER_PROCESSOR;
+    if let Some(most) = rows.iter().map(|row| row.usage.cpu).max() {
+        let _ = writeln!(
+            text,
+            "With {MEMORY_MIB:.0} MB a function has {share:.3} of a processor: the most CPU time above, {:.1} s, takes at least {:.0} s there.",
+            most.as_secs_f64(),
+            most.as_secs_f64() / share
+        );
+    }
+    text
+}
+
+fn cells(row: &Row) -> [String; 8] {
+    let Outcomes {
+        done,
+        skipped,
+        failed,
+        left,
+        ..
+    } = row.outcomes;
+    let mut outcomes = format!("{} done", grouped(done));
+    for (count, name) in [(skipped, "skipped"), (failed, "failed"), (left, "left")] {
+        if count > 0 {
+            let _ = write!(outcomes, ", {} {name}", grouped(count));
+        }
+    }
+    [
+        grouped(row.volumes),
+        row.run.clone(),
+        format!("{:.1}", row.wall.as_secs_f64()),
+        format!("{:.2}", row.usage.cpu.as_secs_f64()),
+        format!("{:.0}", row.usage.peak_mib),
+        format!("{}", row.log_bytes.div_ceil(1_024)),
+        format!("{} ({})", row.calls.total(), row.least.total()),
+        outcomes,
+    ]
+}
+
+/// `DescribeVolumes 20 (20), CreateSnapshots 812 (400), 412 throttled`.
+fn by_name(row: &Row) -> String {
+    let mut names: Vec<&str> = row.calls.0.keys().map(String::as_str).collect();
+    names.extend(row.least.names());
+    names.sort_unstable();
+    names.dedup();
+    let calls: Vec<String> = names
+        .into_iter()
+        .map(|name| {
+            let count = row.calls.0.get(name).copied().unwrap_or_default();
+            let mut text = format!("{name} {}", count.made);
+            if name != LOOK_AGAIN {
+                let _ = write!(text, " ({})", row.least.of_call(name));
+            }
+            if count.throttled > 0 {
+                let _ = write!(text, " of which {} throttled", count.throttled);
+            }
+            text
+        })
+        .collect();
+    calls.join(", ")
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.0}", time.as_secs_f64() * 1_000.0)
+}
+
+/// `10,000`
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A Markdown table that is also one on a terminal; numbers to the right.
+fn aligned<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
+    let widths: Vec<usize> = (0..N)
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].len());
+            cells.chain([head[column].len(), 3]).max().unwrap_or(0)
+        })
+        .collect();
+    let right = |column: usize| column != 1 && column + 1 != N;
+    let mut text = String::new();
+    let line = |text: &mut String, row: &[String; N]| {
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            let _ = if right(column) {
+                write!(text, "| {cell:>width$} ")
+            } else {
+                write!(text, "| {cell:<width$} ")
+            };
+        }
+        text.push_str("|\n");
+    };
+    line(&mut text, head);
+    for (column, width) in widths.iter().enumerate() {
+        let dashes = "-".repeat(width - 1);
+        let _ = if right(column) {
+            write!(text, "| {dashes}: ")
+        } else {
+            write!(text, "| {dashes}- ")
+        };
+    }
+    text.push_str("|\n");
+    for row in rows {
+        line(&mut text, row);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_digits() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (10_000, "10,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The emulator's control API: what AWS does by itself, and what it keeps to itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use jiff::{ToSpan as _, Zoned};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{LocalAws, slots};
+
+/// Longest that one request of the control API may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A snapshot, whoever made it, seen without any delay.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Snapshot {
+    /// `snap-…`
+    pub snapshot_id: String,
+    /// The volume that it is of.
+    pub volume_id: String,
+    /// `pending`, `completed`, `error` …
+    pub state: String,
+    /// When it was started.
+    pub start_time: String,
+    /// What a person reads in the console.
+    pub description: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// A tag's value; empty when there is none.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> &str {
+        self.tags.get(key).map_or("", String::as_str)
+    }
+}
+
+/// How many snapshots that haven't failed each volume has for each slot of each plan.
+#[must_use]
+pub fn per_slot(snapshots: &[Snapshot]) -> BTreeMap<(String, String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for snapshot in snapshots.iter().filter(|s| s.state != "error") {
+        let plan = snapshot.tag("ec2-guardrails:plan").to_owned();
+        let slot = snapshot.tag("ec2-guardrails:slot").to_owned();
+        let key = (snapshot.volume_id.clone(), plan, slot);
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}
+
+/// What [`per_slot`] counts when each of `volumes` has one snapshot for a slot of `plan`.
+#[must_use]
+pub fn once_each(
+    volumes: &[String],
+    plan: &str,
+    slot: &Zoned,
+) -> BTreeMap<(String, String, String), usize> {
+    volumes
+        .iter()
+        .map(|volume| ((volume.clone(), plan.to_owned(), slots::tag(slot)), 1))
+        .collect()
+}
+
+/// A call of AWS's API.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Call {
+    /// Grows from call to call.
+    pub number: u64,
+    /// As botocore names it: `ec2`, `ssm`, `sns`, `events` …
+    pub service: String,
+    /// `CreateSnapshots` …
+    pub operation: String,
+    /// The request.
+    pub parameters: Value,
+    /// The error code of the answer.
+    pub error: Option<String>,
+    /// Whether it was carried out.
+    pub executed: bool,
+}
+
+/// A message that was published to the topic.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Notice {
+    /// Its subject.
+    pub subject: String,
+    /// Its body.
+    pub message: String,
+}
+
+/// A data point.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Metric {
+    /// `VolumesStale` …
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Its dimensions.
+    pub dimensions: BTreeMap<String, String>,
+}
+
+/// Something that goes wrong with the function's calls.
+#[derive(Debug, Clone)]
+pub struct Fault(Value);
+
+impl Fault {
+    /// On calls of `operation` (with `*` for any characters), which go on otherwise.
+    #[must_use]
+    pub fn on(service: &str, operation: &str) -> Self {
+        Self(json!({ "service": service, "operation": operation, "caller": crate::FUNCTION }))
+    }
+
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0[key] = value.into();
+        self
+    }
+
+    /// At most so many times.
+    #[must_use]
+    pub fn times(self, count: u32) -> Self {
+        self.with("count", count)
+    }
+
+    /// Only on the nth such call.
+    #[must_use]
+    pub fn nth(self, n: u32) -> Self {
+        self.with("nth", n)
+    }
+
+    /// Refused with this code, not carried out.
+    #[must_use]
+    pub fn refused(self, code: &str) -> Self {
+        self.with("error", code)
+    }
+
+    /// Carried out, and then answered with this error: the caller can't know (EBS-1).
+    #[must_use]
+    pub fn carried_out_but_answered(self, code: &str) -> Self {
+        self.with("error", code).with("when", "after")
+    }
+
+    /// Carried out, and then the connection is cut.
+    #[must_use]
+    pub fn carried_out_but_cut_off(self) -> Self {
+        self.with("hang_up", true).with("when", "after")
+    }
+
+    /// Carried out, and then the calling process is killed.
+    #[must_use]
+    pub fn carried_out_and_killed(self) -> Self {
+        self.with("kill", true).with("when", "after")
+    }
+
+    /// Carried out after so many seconds.
+    #[must_use]
+    pub fn slow(self, seconds: f64) -> Self {
+        self.with("latency", seconds)
+    }
+}
+
+/// A snapshot that is there already.
+#[derive(Debug, Clone)]
+pub struct Seed(Value);
+
+impl Seed {
+    /// A completed one that this guardrail made of `volume` for a slot of `plan`.
+    #[must_use]
+    pub fn ours(volume: &str, plan: &str, slot: &Zoned) -> Self {
+        Self(json!({
+            "volume_id": volume,
+            "start_time": slot.timestamp().to_string(),
+            "tags": {
+                "ec2-guardrails:guardrail": "snapshot-volumes",
+                "ec2-guardrails:plan": plan,
+                "ec2-guardrails:slot": slots::tag(slot),
+                "ec2-guardrails:attempt": "1",
+                "ec2-guardrails:volumes": volume,
+            },
+        }))
+    }
+
+    /// A completed one that somebody else made.
+    #[must_use]
+    pub fn foreign(volume: &str, started: &Zoned, tags: &[(&str, &str)]) -> Self {
+        let tags: BTreeMap<_, _> = tags.iter().copied().collect();
+        Self(json!({
+            "volume_id": volume,
+            "start_time": started.timestamp().to_string(),
+            "tags": tags,
+        }))
+    }
+
+    /// As a copy has it: all as before but another volume (EBS-9).
+    #[must_use]
+    pub fn of_volume(mut self, volume: &str) -> Self {
+        self.0["volume_id"] = volume.into();
+        self
+    }
+
+    /// Ended in the state `error` for that reason.
+    #[must_use]
+    pub fn failed(mut self, reason: &str) -> Self {
+        self.0["state"] = "error".into();
+        self.0["state_message"] = reason.into();
+        self
+    }
+
+    /// Started so many minutes later.
+    #[must_use]
+    pub fn later(mut self, slot: &Zoned, minutes: i64) -> Self {
+        self.0["start_time"] = (slot + minutes.minutes()).timestamp().to_string().into();
+        self
+    }
+
+    /// Belongs to another account, which shares it with ours.
+    #[must_use]
+    pub fn shared_by(mut self, account: &str) -> Self {
+        self.0["owner_id"] = account.into();
+        self.0["shared_with"] = json!([crate::ACCOUNT]);
+        self
+    }
+
+    /// With one more tag.
+    #[must_use]
+    pub fn tagged(mut self, key: &str, value: &str) -> Self {
+        self.0["tags"][key] = value.into();
+        self
+    }
+}
+
+#[derive(Deserialize)]
+struct Snapshots {
+    snapshots: Vec<Snapshot>,
+}
+
+#[derive(Deserialize)]
+struct Calls {
+    calls: Vec<Call>,
+}
+
+#[derive(Deserialize)]
+struct Notices {
+    notices: Vec<Notice>,
+}
+
+#[derive(Deserialize)]
+struct Metrics {
+    metrics: Vec<Metric>,
+}
+
+#[derive(Deserialize)]
+struct Seeded {
+    snapshot_ids: Vec<String>,
+}
+
+impl LocalAws {
+    /// One request of the control API.
+    pub(crate) async fn control<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> T {
+        let url = format!("{}/_emulator/{path}", self.emulator.endpoint());
+        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .body(Full::new(body))
+            .expect("a valid request");
+        // A client for each request: no kept-alive connection that may have gone in between.
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let exchange = async {
+            let answer = client
+                .request(request)
+                .await
+                .expect("the local AWS answers");
+            let status = answer.status();
+            let body = answer.into_body().collect().await.expect("a whole answer");
+            (status, body.to_bytes())
+        };
+        let (status, body) = tokio::time::timeout(LIMIT, exchange)
+            .await
+            .unwrap_or_else(|_| panic!("{url} takes too long"));
+        assert!(
+            status.is_success(),
+            "{url}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|error| panic!("{url}: {error} in {}", String::from_utf8_lossy(&body)))
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        self.control(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        self.control(Method::POST, path, Some(&body)).await
+    }
+
+    /// Changes settings of the local AWS.
+    pub async fn set(&self, settings: Value) {
+        let _: Value = self
+            .control(Method::PATCH, "settings", Some(&settings))
+            .await;
+    }
+
+    /// All snapshots of the account.
+    pub async fn snapshots(&self) -> Vec<Snapshot> {
+        self.get::<Snapshots>("snapshots").await.snapshots
+    }
+
+    /// The snapshots that carry the guardrail's tag.
+    pub async fn ours(&self) -> Vec<Snapshot> {
+        let mut all = self.snapshots().await;
+        all.retain(|s| s.tag("ec2-guardrails:guardrail") == "snapshot-volumes");
+        all
+    }
+
+    /// Puts snapshots there as if they had been made in the past; returns their ids.
+    pub async fn seed(&self, seeds: impl IntoIterator<Item = Seed>) -> Vec<String> {
+        let seeds: Vec<Value> = seeds.into_iter().map(|seed| seed.0).collect();
+        let answer = self.post("snapshots", json!({ "snapshots": seeds })).await;
+        serde_json::from_value::<Seeded>(answer)
+            .expect("the ids of seeded snapshots")
+            .snapshot_ids
+    }
+
+    /// Completes all pending snapshots, and waits for what that sets off.
+    pub async fn complete_snapshots(&self) {
+        self.post("snapshots/finish", json!({})).await;
+        self.wait_until_idle().await;
+    }
+
+    /// Ends a pending snapshot in the state `error`, and waits for what that sets off.
+    pub async fn fail_snapshot(&self, id: &str, reason: &str) {
+        let body = json!({ "snapshot_ids": [id], "state": "error", "message": reason });
+        let answer = self.post("snapshots/finish", body).await;
+        assert_ne!(answer["finished"], 0, "{id} is not pending");
+        self.wait_until_idle().await;
+    }
+
+    /// Lets so much time pass for all snapshots: with it pass AWS's 15 seconds (EBS-5).
+    pub async fn age_snapshots(&self, seconds: u32) {
+        self.post("snapshots/age", json!({ "seconds": seconds }))
+            .await;
+    }
+
+    /// From now on pages are short, and the first one is empty though more follow (EBS-7).
+    pub async fn shorten_pages(&self) {
+        self.post("paging", json!({ "short_pages": true })).await;
+    }
+
+    /// Makes something go wrong from now on.
+    pub async fn inject(&self, fault: Fault) {
+        self.post("faults", fault.0).await;
+    }
+
+    /// How many calls each fault has acted on.
+    pub async fn fault_hits(&self) -> Vec<u64> {
+        let answer: Value = self.get("faults").await;
+        let faults = answer["faults"].as_array().cloned().unwrap_or_default();
+        faults.iter().filter_map(|f| f["hits"].as_u64()).collect()
+    }
+
+    /// Nothing goes wrong any more.
+    pub async fn clear_faults(&self) {
+        let _: Value = self.control(Method::DELETE, "faults", None).await;
+    }
+
+    /// The calls that the function has made since [`Self::forget_calls`], in their order.
+    pub async fn calls(&self) -> Vec<Call> {
+        let path = format!("calls?caller={}", crate::FUNCTION);
+        self.get::<Calls>(&path).await.calls
+    }
+
+    /// The function's calls of one operation.
+    pub async fn calls_of(&self, operation: &str) -> Vec<Call> {
+        let mut calls = self.calls().await;
+        calls.retain(|call| call.operation == operation);
+        calls
+    }
+
+    /// The number of the latest call: see [`Self::calls_since`].
+    pub async fn last_call(&self) -> u64 {
+        self.calls().await.last().map_or(0, |call| call.number)
+    }
+
+    /// The function's calls after a number.
+    pub async fn calls_since(&self, number: u64) -> Vec<Call> {
+        let mut calls = self.calls().await;
+        calls.retain(|call| call.number > number);
+        calls
+    }
+
+    /// What was published to the topic.
+    pub async fn notices(&self) -> Vec<Notice> {
+        self.get::<Notices>("notices").await.notices
+    }
+
+    /// The guardrail's metrics.
+    pub async fn metrics(&self) -> Vec<Metric> {
+        self.get::<Metrics>("metrics?namespace=Ec2Guardrails")
+            .await
+            .metrics
+    }
+
+    /// Puts an event on the bus as an AWS service does, and waits for what it sets off.
+    pub async fn emit(&self, source: &str, detail_type: &str, detail: Value) {
+        let body = json!({ "source": source, "detail_type": detail_type, "detail": detail });
+        self.post("emit", body).await;
+        self.wait_until_idle().await;
+    }
+
+    /// Waits until no function runs; an attempt that is due later isn't waited for.
+    pub async fn wait_until_idle(&self) {
+        self.wait(json!({ "timeout": 50 })).await;
+    }
+
+    /// Waits until no function runs and none is due to be tried again.
+    pub async fn wait_for_retries(&self) {
+        self.wait(json!({ "timeout": 50, "retries": true })).await;
+    }
+
+    async fn wait(&self, body: Value) {
+        let answer = self.post("wait-idle", body).await;
+        assert_eq!(answer["idle"], true, "functions still run: {answer}");
+    }
+}

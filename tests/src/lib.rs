@@ -1,0 +1,173 @@
+//! The harness of the end-to-end tests: a local AWS with the built template deployed to it, clients
+//! of its APIs, and its control API for what AWS itself does by time and chance.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! e2e::deployed(async |aws| {
+//!     let volumes = aws.volumes(3, &[("Backup", "true")]).await;
+//!     aws.sweep().await.succeeded();
+//! })
+//! .await;
+//! # }
+//! ```
+//!
+//! Nothing here knows how a guardrail decides: what a test expects, it works out itself.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness fails its test by panicking"
+)]
+
+mod control;
+mod estate;
+mod permissions;
+mod process;
+mod run;
+pub mod slots;
+
+use std::time::Duration;
+
+use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_ec2::error::DisplayErrorContext;
+use serde_json::json;
+
+pub use crate::control::{Call, Fault, Metric, Notice, Seed, Snapshot, once_each, per_slot};
+pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
+pub use crate::run::{Entry, Outcomes, Report, Run};
+
+use crate::process::Emulator;
+
+/// The account and Region that the local AWS has.
+pub const ACCOUNT: &str = "123456789012";
+/// See [`ACCOUNT`].
+pub const REGION: &str = "eu-central-1";
+/// The function under test, as the template names it in the stack `ec2-guardrails`.
+pub const FUNCTION: &str = "ec2-guardrails-snapshot-volumes";
+/// Where the template lets the function look for its policy.
+pub const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
+/// Longest that a test may take, the deployment included.
+const TEST_LIMIT: Duration = Duration::from_secs(150);
+
+/// A local AWS with the template deployed.
+#[derive(Debug)]
+pub struct LocalAws {
+    /// EC2's own API, as an operator uses it.
+    pub ec2: aws_sdk_ec2::Client,
+    /// Lambda's.
+    pub lambda: aws_sdk_lambda::Client,
+    iam: aws_sdk_iam::Client,
+    sqs: aws_sdk_sqs::Client,
+    ssm: aws_sdk_ssm::Client,
+    emulator: Emulator,
+}
+
+/// Runs a test against a local AWS of its own, and looks afterwards that the function's role allows
+/// all that the function did, and that the local AWS itself was up to it.
+pub async fn deployed(test: impl AsyncFnOnce(&LocalAws)) {
+    let aws = LocalAws::start();
+    let run = async {
+        test(&aws).await;
+        aws.check_calls().await;
+    };
+    tokio::time::timeout(TEST_LIMIT, run)
+        .await
+        .expect("the test takes longer than it may; see the output above for how far it came");
+}
+
+impl LocalAws {
+    fn start() -> Self {
+        let emulator = Emulator::deployed();
+        // The emulator tells callers apart by their credentials; these are nobody's.
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url(emulator.endpoint())
+            .credentials_provider(aws_sdk_ec2::config::SharedCredentialsProvider::new(
+                Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test"),
+            ))
+            .build();
+        Self {
+            ec2: aws_sdk_ec2::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            iam: aws_sdk_iam::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            emulator,
+        }
+    }
+
+    /// Puts the policy in place, and makes sure that the next run reads it: a function keeps what it
+    /// has read for a minute, and a changed configuration starts new processes.
+    pub async fn put_policy(&self, document: &str) {
+        self.ssm
+            .put_parameter()
+            .name(POLICY_PARAMETER)
+            .value(document)
+            .r#type(aws_sdk_ssm::types::ParameterType::String)
+            .overwrite(true)
+            .send()
+            .await
+            .expect("the policy parameter can be put");
+        self.restart_function().await;
+    }
+
+    /// Makes the next run start in a process of its own.
+    pub async fn restart_function(&self) {
+        let now = self
+            .lambda
+            .get_function_configuration()
+            .function_name(FUNCTION)
+            .send()
+            .await
+            .expect("the function is there");
+        self.lambda
+            .update_function_configuration()
+            .function_name(FUNCTION)
+            .memory_size(now.memory_size().unwrap_or(256) + 1)
+            .send()
+            .await
+            .expect("the function can be changed");
+    }
+
+    /// Gives the function so many seconds.
+    pub async fn set_timeout(&self, seconds: i32) {
+        self.lambda
+            .update_function_configuration()
+            .function_name(FUNCTION)
+            .timeout(seconds)
+            .send()
+            .await
+            .expect("the function's timeout can be changed");
+    }
+
+    /// The bodies in the dead-letter queue; they stay there.
+    pub async fn dead_letters(&self) -> Vec<serde_json::Value> {
+        let queues = self.sqs.list_queues().send().await.expect("queues");
+        let url = queues
+            .queue_urls()
+            .iter()
+            .find(|url| url.contains("DeadLetterQueue"))
+            .expect("the stack has a dead-letter queue");
+        let received = self
+            .sqs
+            .receive_message()
+            .queue_url(url)
+            .max_number_of_messages(10)
+            .visibility_timeout(0)
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("dead letters: {}", DisplayErrorContext(error)));
+        received
+            .messages()
+            .iter()
+            .filter_map(|message| serde_json::from_str(message.body()?).ok())
+            .collect()
+    }
+
+    /// Makes Lambda try a failed event again after so small a part of its usual minute.
+    pub async fn retry_soon(&self) {
+        self.set(json!({ "async_retry_scale": 0.005 })).await;
+    }
+}

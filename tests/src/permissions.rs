@@ -1,0 +1,102 @@
+//! After each test: did the function keep within its role, and the local AWS within what it can?
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::{Call, FUNCTION, LocalAws};
+
+/// A call's action as IAM names it.
+fn action(call: &Call) -> String {
+    format!("{}:{}", call.service, call.operation)
+}
+
+impl LocalAws {
+    /// The actions that the function's role allows.
+    pub async fn allowed_actions(&self) -> BTreeSet<String> {
+        let function = self
+            .lambda
+            .get_function_configuration()
+            .function_name(FUNCTION)
+            .send()
+            .await
+            .expect("the function is there");
+        let role = function.role().and_then(|arn| arn.rsplit('/').next());
+        let role = role.expect("the function has a role");
+        let policies = self.iam.list_role_policies().role_name(role).send().await;
+        let mut allowed = BTreeSet::new();
+        for name in policies.expect("the role is there").policy_names() {
+            let policy = self.iam.get_role_policy().role_name(role).policy_name(name);
+            let policy = policy.send().await.expect("the policy is there");
+            let document: Value = serde_json::from_str(&percent_decoded(policy.policy_document()))
+                .expect("a policy document is JSON");
+            for statement in listed(&document["Statement"]) {
+                assert_eq!(statement["Effect"], "Allow", "{statement}");
+                allowed.extend(
+                    listed(&statement["Action"])
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned),
+                );
+            }
+        }
+        allowed
+    }
+
+    /// The actions that the function has used.
+    pub async fn used_actions(&self) -> BTreeSet<String> {
+        self.calls().await.iter().map(action).collect()
+    }
+
+    /// Fails when the function called what its role doesn't allow, or what the emulator doesn't do
+    /// properly.
+    pub(crate) async fn check_calls(&self) {
+        let allowed = self.allowed_actions().await;
+        for call in self.calls().await {
+            assert!(
+                allowed.contains(&action(&call)),
+                "the role doesn't allow {}, which the function called: {}",
+                action(&call),
+                call.parameters
+            );
+            let failure = call.error.as_deref();
+            assert!(
+                !matches!(
+                    failure,
+                    Some("EmulatorBug" | "InvalidAction" | "UnknownOperationException")
+                ),
+                "the local AWS can't do {}: {failure:?}, {}",
+                action(&call),
+                call.parameters
+            );
+        }
+        let failures: Value = self.get("delivery-failures").await;
+        assert_eq!(failures["failures"], serde_json::json!([]));
+    }
+}
+
+fn listed(value: &Value) -> impl Iterator<Item = &Value> {
+    match value {
+        Value::Array(items) => items.iter(),
+        one => std::slice::from_ref(one).iter(),
+    }
+}
+
+/// IAM hands policy documents out percent-encoded (RFC 3986).
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (first, code.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,274 @@
+//! Whatever goes wrong on the way: each slot has one snapshot in the end.
+
+use e2e::{Fault, Seed, deployed, once_each, per_slot, slots};
+
+/// The one plan `daily` that selects `Backup`.
+fn policy() -> String {
+    format!(
+        "snapshot-volumes:
+  plans:
+    - {{ name: daily, select: {{ tag: Backup }}, schedule: '{}', keep: {{ last: 3 }} }}
+",
+        slots::daily()
+    )
+}
+
+/// EBS-6: throttled calls weren't carried out. Each of the function's calls is refused more than
+/// once, in its service's own words.
+#[tokio::test]
+async fn throttling_at_every_call_delays_and_never_duplicates() {
+    deployed(async |aws| {
+        aws.put_policy(&policy()).await;
+        let instance = aws.backed_up_instances(1, 1).await.remove(0);
+        let unattached = aws.volumes(2, &[("Backup", "true")]).await;
+        // Something to delete, to tell and to take back, so that every call is made.
+        let old = [1, 2, 3, 4].map(|day| slots::days_ago(day));
+        let failed = Seed::ours(&unattached[0], "daily", &slots::latest()).failed("no key");
+        aws.seed(
+            old.iter()
+                .map(|slot| Seed::ours(&unattached[0], "daily", slot)),
+        )
+        .await;
+        aws.seed([failed]).await;
+        aws.tag(
+            &unattached[1..],
+            &[("ec2-guardrails:told-stale", "daily never")],
+        )
+        .await;
+        let calls = [
+            ("ssm", "GetParameter", "ThrottlingException"),
+            ("ec2", "DescribeVolumes", "RequestLimitExceeded"),
+            ("ec2", "DescribeSnapshots", "RequestLimitExceeded"),
+            ("ec2", "DescribeInstances", "RequestLimitExceeded"),
+            ("ec2", "DescribeImages", "RequestLimitExceeded"),
+            ("ec2", "CreateSnapshots", "RequestLimitExceeded"),
+            ("ec2", "CreateSnapshot", "RequestLimitExceeded"),
+            ("ec2", "DeleteSnapshot", "RequestLimitExceeded"),
+            ("ec2", "CreateTags", "RequestLimitExceeded"),
+            ("ec2", "DeleteTags", "RequestLimitExceeded"),
+            ("sns", "Publish", "Throttling"),
+            ("events", "PutEvents", "ThrottlingException"),
+        ];
+        for (service, operation, code) in calls {
+            aws.inject(Fault::on(service, operation).refused(code).times(2))
+                .await;
+        }
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(aws.fault_hits().await, [2; 12], "each call was throttled");
+        assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
+
+        let all = [instance.volumes(), unattached.clone()].concat();
+        let mut expected = once_each(&all, "daily", &slots::latest());
+        for slot in &old[..3] {
+            expected.extend(once_each(&unattached[..1], "daily", slot));
+        }
+        assert_eq!(per_slot(&aws.ours().await), expected);
+        assert_eq!(aws.notices().await.len(), 1);
+        assert!(
+            !aws.tags_of(&unattached[1])
+                .await
+                .iter()
+                .any(|(key, _)| key.contains("told"))
+        );
+    })
+    .await;
+}
+
+/// EBS-1: no creation can be repeated safely, for each may have been carried out.
+#[tokio::test]
+async fn a_creation_whose_outcome_is_unknown_is_sent_once() {
+    for unknown in [
+        |call: Fault| call.carried_out_but_cut_off(),
+        |call: Fault| call.carried_out_but_answered("InternalError"),
+    ] {
+        deployed(async |aws| {
+            aws.put_policy(&policy()).await;
+            let instance = aws.backed_up_instances(1, 1).await.remove(0);
+            let unattached = aws.volumes(3, &[("Backup", "true")]).await;
+            for operation in ["CreateSnapshots", "CreateSnapshot"] {
+                aws.inject(unknown(Fault::on("ec2", operation)).times(1))
+                    .await;
+            }
+            let run = aws.sweep().await;
+            let (kind, message) = run.failed();
+            assert_eq!(kind, "ActionsFailed");
+            assert!(message.starts_with("2 of 4 failed (2 done"), "{message}");
+            let all = [instance.volumes(), unattached].concat();
+            let expected = once_each(&all, "daily", &slots::latest());
+            assert_eq!(per_slot(&aws.ours().await), expected);
+            assert_eq!(aws.calls_of("CreateSnapshots").await.len(), 1);
+            assert_eq!(aws.calls_of("CreateSnapshot").await.len(), 3);
+
+            // The next sweep looks before it creates, and finds all there.
+            assert_eq!(aws.sweep().await.succeeded().outcomes.done, 0);
+            assert_eq!(per_slot(&aws.ours().await), expected);
+            assert_eq!(aws.calls_of("CreateSnapshots").await.len(), 1);
+            assert_eq!(aws.calls_of("CreateSnapshot").await.len(), 3);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_killed_in_the_middle_is_completed_by_its_retry() {
+    deployed(async |aws| {
+        aws.put_policy(&policy()).await;
+        aws.retry_soon().await;
+        let mut volumes = aws.volumes(20, &[("Backup", "true")]).await;
+        for instance in aws.backed_up_instances(3, 1).await {
+            volumes.extend(instance.volumes());
+        }
+        let third = Fault::on("ec2", "CreateSnapshot*").nth(3);
+        aws.inject(third.carried_out_and_killed()).await;
+        let request = aws.fire().await;
+        aws.wait_for_retries().await;
+
+        let attempts = aws.attempts(&request).await;
+        let outcomes: Vec<&str> = attempts.iter().map(|run| run.outcome.as_str()).collect();
+        assert_eq!(outcomes, ["crash", "success"]);
+        let made_up = attempts[1].succeeded().outcomes.done;
+        assert!(
+            (1..23).contains(&made_up),
+            "{made_up} by the second attempt"
+        );
+        let expected = once_each(&volumes, "daily", &slots::latest());
+        assert_eq!(per_slot(&aws.ours().await), expected);
+        assert!(aws.dead_letters().await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
+    deployed(async |aws| {
+        aws.put_policy(&policy()).await;
+        let mut volumes = aws.volumes(5, &[("Backup", "true")]).await;
+        for instance in aws.backed_up_instances(9, 2).await {
+            volumes.extend(instance.volumes());
+        }
+        // What one run has made the others see only later: EC2's eventual consistency.
+        aws.set(serde_json::json!({ "snapshot_visibility_delay_seconds": 3.0 }))
+            .await;
+        let mut requests = Vec::new();
+        for _ in 0..10 {
+            requests.push(aws.fire().await);
+        }
+        aws.wait_until_idle().await;
+        let mut processes = std::collections::BTreeSet::new();
+        for request in requests {
+            let run = aws.last_attempt(&request).await;
+            let report = run.succeeded();
+            assert_eq!(report.outcomes.failed, 0, "{}", run.told());
+            processes.insert(run.pid);
+        }
+        assert!(processes.len() > 1, "they ran side by side");
+        // At most one more sweep.
+        aws.age_snapshots(60).await;
+        aws.complete_snapshots().await;
+        aws.sweep().await.succeeded();
+        let expected = once_each(&volumes, "daily", &slots::latest());
+        assert_eq!(per_slot(&aws.ours().await), expected);
+    })
+    .await;
+}
+
+/// Incident 2: a fleet too large for one run is finished by the next.
+#[tokio::test]
+async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
+    deployed(async |aws| {
+        aws.put_policy(&policy()).await;
+        aws.set_timeout(10).await;
+        let volumes = aws.volumes(160, &[("Backup", "true")]).await;
+        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.8))
+            .await;
+        let report = aws.sweep().await.succeeded();
+        let outcomes = report.outcomes;
+        assert!(outcomes.done > 0 && outcomes.left > 0, "{outcomes:?}");
+        assert_eq!(outcomes.done + outcomes.left, 160);
+        assert_eq!(aws.ours().await.len() as u64, outcomes.done);
+
+        aws.clear_faults().await;
+        assert_eq!(aws.sweep().await.succeeded().outcomes.done, outcomes.left);
+        let expected = once_each(&volumes, "daily", &slots::latest());
+        assert_eq!(per_slot(&aws.ours().await), expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_permission_hurts_nothing_else_and_ends_in_the_dead_letter_queue() {
+    deployed(async |aws| {
+        aws.put_policy(&policy()).await;
+        aws.retry_soon().await;
+        aws.backed_up_instances(1, 1).await;
+        let unattached = aws.volumes(1, &[("Backup", "true")]).await;
+        let days = [1, 2, 3, 4, 5].map(slots::days_ago);
+        aws.seed(
+            days.iter()
+                .map(|slot| Seed::ours(&unattached[0], "daily", slot)),
+        )
+        .await;
+        let denied = Fault::on("ec2", "CreateSnapshots").refused("UnauthorizedOperation");
+        aws.inject(denied).await;
+        let request = aws.fire().await;
+        aws.wait_for_retries().await;
+
+        let attempts = aws.attempts(&request).await;
+        assert_eq!(attempts.len(), 2, "the template asks for one retry");
+        for run in &attempts {
+            let (kind, message) = run.failed();
+            assert_eq!(kind, "ActionsFailed");
+            for part in ["ec2:CreateSnapshots", "UnauthorizedOperation", "role"] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+        let mut expected = once_each(&unattached, "daily", &slots::latest());
+        for slot in &days[..3] {
+            expected.extend(once_each(&unattached, "daily", slot));
+        }
+        assert_eq!(per_slot(&aws.ours().await), expected, "the rest was done");
+        let letters = aws.dead_letters().await;
+        let [letter] = letters.as_slice() else {
+            panic!("one dead letter: {letters:?}");
+        };
+        assert_eq!(letter["requestContext"]["requestId"], request.as_str());
+        assert_eq!(letter["requestContext"]["condition"], "RetriesExhausted");
+        assert_eq!(letter["requestPayload"]["trigger"], "sweep");
+        assert_eq!(letter["responsePayload"]["errorType"], "ActionsFailed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_volume_deleted_meanwhile_is_no_failure() {
+    deployed(async |aws| {
+        aws.put_policy(&policy()).await;
+        let instance = aws.backed_up_instances(1, 1).await.remove(0);
+        let unattached = aws.volumes(2, &[("Backup", "true")]).await;
+        // After the volumes were read, and before anything is made.
+        aws.inject(Fault::on("ec2", "DescribeInstances").slow(1.5))
+            .await;
+        let request = aws.fire().await;
+        while aws.calls_of("DescribeInstances").await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        aws.ec2
+            .delete_volume()
+            .volume_id(&unattached[0])
+            .send()
+            .await
+            .expect("the volume can be deleted");
+        aws.wait_until_idle().await;
+
+        let report = aws.last_attempt(&request).await.succeeded();
+        assert_eq!((report.outcomes.done, report.outcomes.skipped), (2, 1));
+        let skipped = report.decisions.iter().find(|e| e.outcome == "skipped");
+        let skipped = skipped.expect("it is in the report");
+        assert_eq!(skipped.resource, unattached[0]);
+        assert!(skipped.note.contains("gone meanwhile"), "{}", skipped.note);
+        let all = [instance.volumes(), unattached[1..].to_vec()].concat();
+        let expected = once_each(&all, "daily", &slots::latest());
+        assert_eq!(per_slot(&aws.ours().await), expected);
+    })
+    .await;
+}
