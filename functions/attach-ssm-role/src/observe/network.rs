@@ -425,3 +425,6 @@ async fn prefix_lists(ec2: &Client, ids: BTreeSet<String>) -> BTreeMap<String, V
     }
     found
 }
+
+#[cfg(test)]
+mod tests;
