@@ -138,7 +138,7 @@ pub fn compose(
     if !cured.is_empty() {
         let all: Vec<_> = cured.iter().flat_map(|(_, items)| items).collect();
         subject.push(match all.as_slice() {
-            [only] => format!("resolved: {} {}", only.resource(), only.kind().cured),
+            [only] => format!("resolved: {} ({})", only.kind().one, only.resource()),
             several => format!("{} resolved", several.len()),
         });
     }
@@ -443,7 +443,7 @@ mod tests {
         let notice = compose("snapshot-volumes", &place(), at(), &news).unwrap();
         assert_eq!(
             notice.subject,
-            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: vol-99 has a fresh snapshot ag..."
+            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: volume without a fresh snaps..."
         );
         assert!(notice.subject.len() < 100);
         assert!(notice.body.contains("* and 30 more"));

@@ -36,7 +36,7 @@ pub const LOOK_VALID: Duration = Duration::from_secs(10);
 /// A look younger than this isn't repeated before a wave.
 const LOOK_FRESH: Duration = Duration::from_secs(3);
 /// Actions per wave: what goes through within [`LOOK_VALID`] at AWS's rates.
-const WAVE: usize = 50;
+const WAVE: usize = 6 * CONCURRENCY;
 /// Actions at once.
 const CONCURRENCY: usize = 8;
 /// No action starts in the last part of the time that Lambda gives, so that those under way and

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{LocalAws, slots};
 
 /// Longest that one request of the control API may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A snapshot, whoever made it, seen without any delay.
 #[derive(Debug, Clone, Deserialize)]
@@ -93,17 +93,6 @@ pub struct Notice {
     pub subject: String,
     /// Its body.
     pub message: String,
-}
-
-/// A data point.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Metric {
-    /// `VolumesStale` …
-    pub name: String,
-    /// Its value.
-    pub value: f64,
-    /// Its dimensions.
-    pub dimensions: BTreeMap<String, String>,
 }
 
 /// Something that goes wrong with the function's calls.
@@ -253,6 +242,12 @@ struct Notices {
 #[derive(Deserialize)]
 struct Metrics {
     metrics: Vec<Metric>,
+}
+
+#[derive(Deserialize)]
+struct Metric {
+    value: f64,
+    dimensions: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -406,11 +401,12 @@ impl LocalAws {
         self.get::<Notices>("notices").await.notices
     }
 
-    /// The guardrail's metrics.
-    pub async fn metrics(&self) -> Vec<Metric> {
-        self.get::<Metrics>("metrics?namespace=Ec2Guardrails")
-            .await
-            .metrics
+    /// The latest value of a metric of the guardrail; all are whole numbers.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
+        let path = format!("metrics?namespace=Ec2Guardrails&name={name}");
+        let latest = self.get::<Metrics>(&path).await.metrics.pop()?;
+        assert_eq!(latest.dimensions["Guardrail"], "snapshot-volumes");
+        format!("{}", latest.value).parse().ok()
     }
 
     /// Puts an event on the bus as an AWS service does, and waits for what it sets off.

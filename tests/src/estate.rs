@@ -177,11 +177,12 @@ impl LocalAws {
     }
 
     /// Tags resources.
-    pub async fn tag(&self, resources: &[String], tags: &[(&str, &str)]) {
+    pub async fn tag(&self, resources: &[impl AsRef<str>], tags: &[(&str, &str)]) {
+        let resources = resources.iter().map(|id| id.as_ref().to_owned()).collect();
         let answer = self
             .ec2
             .create_tags()
-            .set_resources(Some(resources.to_vec()))
+            .set_resources(Some(resources))
             .set_tags(Some(tags.iter().map(|(k, v)| tag(k, v)).collect()))
             .send()
             .await;

@@ -16,6 +16,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
     clippy::panic,
     reason = "a harness fails its test by panicking"
 )]
@@ -33,7 +34,7 @@ use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ec2::error::DisplayErrorContext;
 use serde_json::json;
 
-pub use crate::control::{Call, Fault, Metric, Notice, Seed, Snapshot, once_each, per_slot};
+pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slot};
 pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
 pub use crate::run::{Entry, Outcomes, Report, Run};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::{Call, FUNCTION, LocalAws};
@@ -28,8 +29,9 @@ impl LocalAws {
         for name in policies.expect("the role is there").policy_names() {
             let policy = self.iam.get_role_policy().role_name(role).policy_name(name);
             let policy = policy.send().await.expect("the policy is there");
-            let document: Value = serde_json::from_str(&percent_decoded(policy.policy_document()))
-                .expect("a policy document is JSON");
+            // IAM hands policy documents out percent-encoded (RFC 3986).
+            let text = percent_decode_str(policy.policy_document()).decode_utf8_lossy();
+            let document: Value = serde_json::from_str(&text).expect("a policy is JSON");
             for statement in listed(&document["Statement"]) {
                 assert_eq!(statement["Effect"], "Allow", "{statement}");
                 allowed.extend(
@@ -79,24 +81,4 @@ fn listed(value: &Value) -> impl Iterator<Item = &Value> {
         Value::Array(items) => items.iter(),
         one => std::slice::from_ref(one).iter(),
     }
-}
-
-/// IAM hands policy documents out percent-encoded (RFC 3986).
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (first, code.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -154,17 +154,15 @@ impl LocalAws {
     /// Fires the schedule; returns the request's id at once.
     pub async fn fire(&self) -> String {
         let schedules: Value = self.get("schedules").await;
-        let name = schedules["schedules"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|schedule| {
-                schedule["target"]
-                    .as_str()
-                    .is_some_and(|t| t.ends_with(FUNCTION))
-            })
-            .map(|schedule| schedule["name"].clone())
-            .unwrap_or_else(|| panic!("no schedule starts {FUNCTION}: {schedules}"));
+        let listed = schedules["schedules"].as_array();
+        let schedule = listed.into_iter().flatten().find(|schedule| {
+            let target = schedule["target"].as_str().unwrap_or_default();
+            target.ends_with(FUNCTION)
+        });
+        let name = match schedule {
+            Some(schedule) => schedule["name"].clone(),
+            None => panic!("no schedule starts {FUNCTION}: {schedules}"),
+        };
         let answer = self.post("schedules/fire", json!({ "name": name })).await;
         answer["request_id"]
             .as_str()

@@ -22,7 +22,7 @@ async fn throttling_at_every_call_delays_and_never_duplicates() {
         let instance = aws.backed_up_instances(1, 1).await.remove(0);
         let unattached = aws.volumes(2, &[("Backup", "true")]).await;
         // Something to delete, to tell and to take back, so that every call is made.
-        let old = [1, 2, 3, 4].map(|day| slots::days_ago(day));
+        let old = [1, 2, 3, 4].map(slots::days_ago);
         let failed = Seed::ours(&unattached[0], "daily", &slots::latest()).failed("no key");
         aws.seed(
             old.iter()

@@ -1,6 +1,6 @@
 //! What people are told: once when something appears, once when it has passed.
 
-use e2e::{Fault, LocalAws, Seed, deployed, once_each, per_slot, slots};
+use e2e::{Fault, Seed, deployed, once_each, per_slot, slots};
 
 fn policy() -> String {
     format!(
@@ -14,15 +14,6 @@ fn policy() -> String {
 ",
         slots::daily()
     )
-}
-
-/// The latest value of a metric of the guardrail.
-async fn latest(aws: &LocalAws, name: &str) -> f64 {
-    let metrics = aws.metrics().await;
-    let metric = metrics.iter().rev().find(|metric| metric.name == name);
-    let metric = metric.unwrap_or_else(|| panic!("no metric {name} in {metrics:?}"));
-    assert_eq!(metric.dimensions["Guardrail"], "snapshot-volumes");
-    metric.value
 }
 
 const REASON: &str =
@@ -146,12 +137,13 @@ async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one
                 "{}",
                 notice.message
             );
-            assert!(latest(aws, "VolumesStale").await == 1.0);
-            assert!(latest(aws, "Failed").await == 1.0);
+            assert_eq!(aws.metric("VolumesStale").await, Some(1));
+            assert_eq!(aws.metric("Failed").await, Some(1));
         }
-        assert!(latest(aws, "VolumesSelected").await == 2.0);
-        assert!(latest(aws, "VolumesUnselected").await == 4.0);
-        assert!(latest(aws, "OldestSnapshotAgeSeconds").await > 3.0 * 86_400.0);
+        assert_eq!(aws.metric("VolumesSelected").await, Some(2));
+        assert_eq!(aws.metric("VolumesUnselected").await, Some(4));
+        let oldest = aws.metric("OldestSnapshotAgeSeconds").await;
+        assert!(oldest > Some(3 * 86_400), "{oldest:?}");
         let findings = aws.calls_of("PutEvents").await;
         assert_eq!(findings.len(), 1, "the bus gets it once, too");
         assert_eq!(
@@ -174,8 +166,8 @@ async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one
                 notices[1].subject
             );
         }
-        assert!(latest(aws, "VolumesStale").await == 0.0);
-        assert!(latest(aws, "SnapshotsOwned").await == 3.0);
+        assert_eq!(aws.metric("VolumesStale").await, Some(0));
+        assert_eq!(aws.metric("SnapshotsOwned").await, Some(3));
     })
     .await;
 }

@@ -1,6 +1,12 @@
 //! The policy document as a whole: its JSON Schema, the built-in one, and every example in the
 //! documents, checked with the code of the functions.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what can't be read fails the test"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -44,8 +44,8 @@ fn tags(days: impl IntoIterator<Item = i64>) -> BTreeSet<String> {
 /// --keep-weekly 4 --keep-monthly 2`: the newest of each of the latest so many days, ISO weeks and
 /// months.
 fn kept_by_restic(days: i64) -> BTreeSet<String> {
-    let mut kept = BTreeSet::new();
     type Period = fn(&Zoned) -> String;
+    let mut kept = BTreeSet::new();
     let rules: [(usize, Period); 3] = [
         (7, |day| day.date().to_string()),
         (4, |day| {

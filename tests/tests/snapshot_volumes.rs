@@ -11,6 +11,14 @@ fn listed(snapshot: &Snapshot) -> BTreeSet<&str> {
     snapshot.tag("ec2-guardrails:volumes").split(' ').collect()
 }
 
+/// The guardrail's own tags on a snapshot.
+fn assert_carries(snapshot: &Snapshot, tags: &[(&str, &str)]) {
+    for (key, value) in tags {
+        let found = snapshot.tag(&format!("ec2-guardrails:{key}"));
+        assert_eq!(found, *value, "{key} of {snapshot:?}");
+    }
+}
+
 fn of<'a>(snapshots: &'a [Snapshot], volume: &str) -> Vec<&'a Snapshot> {
     snapshots
         .iter()
@@ -29,14 +37,11 @@ async fn the_schedule_fires_and_what_the_built_in_plan_selects_is_snapshotted() 
         };
         let selected = [web.root.clone(), database.clone()];
         aws.tag(&selected, &[("Backup", "true")]).await;
-        aws.tag(
-            &[database.clone()],
-            &[("Team", "shop"), ("Name", "database")],
-        )
-        .await;
-        aws.tag(&[media.clone()], &[("Backup", "true"), ("NoBackup", "")])
+        aws.tag(&[database], &[("Team", "shop"), ("Name", "database")])
             .await;
-        aws.tag(&[web.id.clone()], &[("Name", "web")]).await;
+        aws.tag(&[media], &[("Backup", "true"), ("NoBackup", "")])
+            .await;
+        aws.tag(&[&web.id], &[("Name", "web")]).await;
         let unattached = aws
             .volumes(1, &[("Backup", "daily"), ("Name", "spare")])
             .await;
@@ -46,7 +51,7 @@ async fn the_schedule_fires_and_what_the_built_in_plan_selects_is_snapshotted() 
         let second = aws.instance(&image, 0).await;
         aws.attach(&shared, &web.id, "/dev/sdx").await;
         aws.attach(&shared, &second.id, "/dev/sdx").await;
-        aws.tag(&[shared.clone()], &[("Backup", "true")]).await;
+        aws.tag(&[&shared], &[("Backup", "true")]).await;
 
         let slot = slots::built_in();
         let run = aws.sweep().await;
@@ -56,7 +61,8 @@ async fn the_schedule_fires_and_what_the_built_in_plan_selects_is_snapshotted() 
         assert_eq!(report.policy, "built-in default");
         assert_eq!((report.mode.as_str(), report.outcomes.done), ("enforce", 3));
         let all = aws.snapshots().await;
-        let expected = [selected.as_slice(), &unattached, &[shared.clone()]].concat();
+        let mut expected = [selected.as_slice(), &unattached].concat();
+        expected.push(shared.clone());
         assert_eq!(
             per_slot(&aws.ours().await),
             once_each(&expected, "daily", &slot)
@@ -99,26 +105,20 @@ async fn the_schedule_fires_and_what_the_built_in_plan_selects_is_snapshotted() 
                 listed(snapshot),
                 devices.iter().map(String::as_str).collect()
             );
-            for (key, value) in [
-                ("guardrail", "snapshot-volumes"),
-                ("plan", "daily"),
-                ("slot", &slots::tag(&slot)),
-                ("attempt", "1"),
-                ("instance", &web.id),
-                ("image", &image),
-                ("image-name", image_name),
-            ] {
-                assert_eq!(
-                    snapshot.tag(&format!("ec2-guardrails:{key}")),
-                    value,
-                    "{key}"
-                );
-            }
-            assert!(
-                snapshot.description.contains("web"),
-                "{}",
-                snapshot.description
+            assert_carries(
+                snapshot,
+                &[
+                    ("guardrail", "snapshot-volumes"),
+                    ("plan", "daily"),
+                    ("slot", &slots::tag(&slot)),
+                    ("attempt", "1"),
+                    ("instance", &web.id),
+                    ("image", &image),
+                    ("image-name", image_name),
+                ],
             );
+            let described = &snapshot.description;
+            assert!(described.contains("of web"), "{described}");
         }
         assert_eq!((data.tag("Team"), data.tag("Name")), ("shop", "database"));
         assert_eq!((root.tag("Team"), root.tag("Backup")), ("", "true"));

@@ -2,6 +2,7 @@
 //! what is needed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
@@ -148,13 +149,21 @@ async fn snapshots(ec2: &Client, mut filters: Vec<Filter>) -> Result<Vec<Snapsho
         .into_paginator()
         .items()
         .send();
-    let mut found = Vec::new();
+    let mut found: Vec<Snapshot> = Vec::new();
     while let Some(item) = pages
         .try_next()
         .await
         .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
     {
-        found.extend(snapshot(&item));
+        let Some(mut read) = snapshot(&item) else {
+            continue;
+        };
+        if let Some(last) = found.last()
+            && last.plan == read.plan
+        {
+            read.plan = Arc::clone(&last.plan);
+        }
+        found.push(read);
     }
     Ok(found)
 }

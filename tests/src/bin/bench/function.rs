@@ -13,7 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 use crate::estate::{ACCOUNT, REGION};
@@ -101,17 +101,25 @@ impl Function {
             .stderr(File::options().append(true).open(&log)?)
             .spawn()
             .map_err(|error| format!("{} doesn't start: {error}", binary.display()))?;
-        let ready = timeout(INIT_LIMIT, said.recv()).await;
-        let Ok(Some(Said::Next(at))) = ready else {
-            let _ = child.kill();
-            let _ = child.wait();
-            let text = tail(&log);
-            let _ = fs::remove_file(&log);
-            return Err(format!(
-                "the function asked for no event within {} s of its start: {ready:?}; its log ends in\n{text}",
-                INIT_LIMIT.as_secs()
-            )
-            .into());
+        let ready = tokio::select! {
+            ready = timeout(INIT_LIMIT, said.recv()) => match ready {
+                Ok(Some(Said::Next(at))) => Ok(at),
+                Ok(Some(Said::Error(body))) => Err(String::from_utf8_lossy(&body).into_owned()),
+                _ => Err(format!("no request for an event within {} s", INIT_LIMIT.as_secs())),
+            },
+            status = ended(&mut child) => Err(format!("the process ended: {status}")),
+        };
+        let started_in = match ready {
+            Ok(at) => at.duration_since(begun),
+            Err(why) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let text = tail(&log);
+                let _ = fs::remove_file(&log);
+                return Err(
+                    format!("the function doesn't start: {why}; its log ends in\n{text}").into(),
+                );
+            }
         };
         Ok(Self {
             child,
@@ -120,7 +128,7 @@ impl Function {
             said,
             log,
             invocations: 0,
-            started_in: at.duration_since(begun),
+            started_in,
         })
     }
 
@@ -212,6 +220,17 @@ impl Drop for Function {
         let _ = self.child.wait();
         self.accepting.abort();
         let _ = fs::remove_file(&self.log);
+    }
+}
+
+/// Waits for the process to end; says how.
+async fn ended(child: &mut Child) -> String {
+    loop {
+        match child.try_wait() {
+            Ok(None) => sleep(Duration::from_millis(50)).await,
+            Ok(Some(status)) => return status.to_string(),
+            Err(error) => return error.to_string(),
+        }
     }
 }
 
