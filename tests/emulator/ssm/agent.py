@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import random
 import threading
 import time
@@ -25,6 +26,8 @@ from emulator.settings import settings
 from emulator.ssm import identity
 from emulator.ssm.identity import NoCredentials, Session
 from emulator.ssm.reachability import Unreachable
+
+log = logging.getLogger("emulator")
 
 VERSION = "3.3.4121.0"
 START = 20.0
@@ -271,7 +274,10 @@ class _Clock:
             with context.lock:
                 # Planned anew since, or forgotten by a reset.
                 if agent.due == due and _agents.get(agent.instance.id) is agent:
-                    attempt(agent)
+                    try:
+                        attempt(agent)
+                    except Exception:  # a bug of ours; the other agents go on
+                        log.exception("the agent of %s crashed", agent.instance.id)
 
 
 _clock = _Clock()

@@ -14,6 +14,7 @@ import base64
 import json
 import re
 import time
+from datetime import timezone
 from typing import Any
 
 from emulator.aws_request import AwsError, AwsRequest
@@ -138,7 +139,7 @@ def _described(agent: Agent) -> dict[str, Any]:
     return {
         "InstanceId": instance.id,
         "PingStatus": ping_status(node),
-        "LastPingDateTime": node.last_ping.timestamp() - time.timezone,
+        "LastPingDateTime": node.last_ping.replace(tzinfo=timezone.utc).timestamp(),
         "AgentVersion": agents.VERSION,
         "IsLatestVersion": True,
         **_platform(instance),

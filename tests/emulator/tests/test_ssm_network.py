@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import REGION
+from ec2_help import refused
 from ssm_help import SERVICES, Vpc, allow, attach, https, launch, make_profile, nodes, retry
 
 
@@ -309,8 +310,6 @@ def test_a_transit_gateway_leads_out_of_sight(emulator, ec2, vpc, private):
 
 
 def test_endpoints_are_as_strict_as_in_aws(ec2, vpc):
-    from ec2_help import refused
-
     vpc.endpoint("ssm")
     with refused("InvalidParameter", "conflicting DNS domain for ssm"):
         vpc.endpoint("ssm")
@@ -337,3 +336,119 @@ def test_describing_endpoints(emulator, ec2, vpc):
     ec2.delete_vpc_endpoints(VpcEndpointIds=list(made.values()))
     assert ec2.describe_vpc_endpoints()["VpcEndpoints"] == []
     assert len(SERVICES) == len(made)
+
+
+# Describing
+
+PAGED = {
+    "describe_route_tables": ("RouteTables", 100),
+    "describe_network_acls": ("NetworkAcls", 1000),
+    "describe_security_groups": ("SecurityGroups", 1000),
+    "describe_security_group_rules": ("SecurityGroupRules", 1000),
+    "describe_subnets": ("Subnets", 1000),
+    "describe_vpcs": ("Vpcs", 1000),
+    "describe_network_interfaces": ("NetworkInterfaces", 1000),
+}
+
+
+@pytest.mark.parametrize("operation", PAGED)
+def test_pages(client, ec2, operation):
+    member, highest = PAGED[operation]
+    for number in range(7):
+        vpc = ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.{number}.1.0/24")["Subnet"]["SubnetId"]
+        ec2.create_network_interface(SubnetId=subnet)
+    describe = getattr(client("ec2", parameter_validation=False), operation)
+    everything = describe()[member]
+    assert len(everything) >= 7
+    found, token = [], {}
+    while True:
+        page = describe(MaxResults=5, **token)
+        assert len(page[member]) <= 5
+        found += page[member]
+        if "NextToken" not in page:
+            break
+        token = {"NextToken": page["NextToken"]}
+    assert sorted(map(str, found)) == sorted(map(str, everything))
+    for wrong in (4, highest + 1):
+        with refused("InvalidParameterValue", "maxResults"):
+            describe(MaxResults=wrong)
+    with refused("InvalidParameterValue", "The filter 'colour' is invalid"):
+        describe(Filters=[{"Name": "colour", "Values": ["red"]}])
+
+
+def test_filters(ec2, vpc, private):
+    def ids(operation, member, key, **filters):
+        wanted = [{"Name": name.replace("_", "-"), "Values": [value]} for name, value in filters.items()]
+        return [item[key] for item in getattr(ec2, operation)(Filters=wanted)[member]]
+
+    assert ids("describe_route_tables", "RouteTables", "RouteTableId", vpc_id=vpc.id) == [vpc.table]
+    assert len(ids("describe_network_acls", "NetworkAcls", "NetworkAclId", vpc_id=vpc.id)) == 1
+    groups = ids("describe_security_groups", "SecurityGroups", "GroupName", vpc_id=vpc.id)
+    assert sorted(groups) == ["app", "default"]
+    subnets = ids("describe_subnets", "Subnets", "SubnetId", vpc_id=vpc.id, availability_zone=f"{REGION}b")
+    assert subnets == [vpc.other]
+    assert ids("describe_network_interfaces", "NetworkInterfaces", "SubnetId", vpc_id=vpc.id) == [vpc.private]
+
+
+def test_nat_gateways_by_id(client, ec2, vpc):
+    nat, _ = vpc.nat()
+    (found,) = ec2.describe_nat_gateways(Filters=[{"Name": "nat-gateway-id", "Values": [nat]}], MaxResults=5)[
+        "NatGateways"
+    ]
+    assert (found["State"], found["ConnectivityType"]) == ("available", "public")
+    assert found["NatGatewayAddresses"][0]["PrivateIp"].startswith("10.0.100.")
+    with refused("NatGatewayNotFound"):
+        ec2.describe_nat_gateways(NatGatewayIds=["nat-0123456789abcdef0"])
+    with refused("InvalidNatGatewayID.NotFound"):
+        ec2.create_route(
+            RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId="nat-0123456789abcdef0"
+        )
+
+
+def test_prefix_list_entries(client, ec2):
+    entries = [{"Cidr": f"10.{number}.0.0/16"} for number in range(7)]
+    made = ec2.create_managed_prefix_list(
+        PrefixListName="many", AddressFamily="IPv4", MaxEntries=9, Entries=entries
+    )["PrefixList"]["PrefixListId"]
+    pages = ec2.get_paginator("get_managed_prefix_list_entries").paginate(
+        PrefixListId=made, PaginationConfig={"PageSize": 5}
+    )
+    assert [len(p["Entries"]) for p in pages] == [5, 2]
+    with refused("InvalidPrefixListID.NotFound"):
+        ec2.get_managed_prefix_list_entries(PrefixListId="pl-0123456789abcdef0")
+
+
+def test_vpc_attributes(ec2, vpc):
+    def value(attribute):
+        found = ec2.describe_vpc_attribute(VpcId=vpc.id, Attribute=attribute)
+        return found[attribute[0].upper() + attribute[1:]]["Value"]
+
+    assert (value("enableDnsSupport"), value("enableDnsHostnames")) == (True, True)
+    ec2.modify_vpc_attribute(VpcId=vpc.id, EnableDnsHostnames={"Value": False})
+    assert (value("enableDnsSupport"), value("enableDnsHostnames")) == (True, False)
+
+
+def test_what_a_new_vpc_has(ec2):
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]["VpcId"]
+    mine = [{"Name": "vpc-id", "Values": [vpc]}]
+    (group,) = ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
+    (permission,) = group["IpPermissions"]
+    assert [p["GroupId"] for p in permission["UserIdGroupPairs"]] == [group["GroupId"]]
+    (default,) = ec2.describe_network_acls(Filters=mine)["NetworkAcls"]
+    assert sorted(e["RuleNumber"] for e in default["Entries"]) == [100, 100, 101, 101, *[32767] * 2, *[32768] * 2]
+    own = ec2.create_network_acl(VpcId=vpc)["NetworkAcl"]
+    assert [e["RuleAction"] for e in own["Entries"]] == ["deny", "deny"]
+
+
+def test_groups_of_an_instance_are_those_of_its_interface(ec2, vpc, private):
+    closed = vpc.group("closed")
+    ec2.modify_instance_attribute(InstanceId=private, Groups=[closed])
+    instance = ec2.describe_instances(InstanceIds=[private])["Reservations"][0]["Instances"][0]
+    (interface,) = instance["NetworkInterfaces"]
+    assert [g["GroupId"] for g in instance["SecurityGroups"]] == [closed]
+    assert [g["GroupId"] for g in interface["Groups"]] == [closed]
+    other = vpc.group("other")
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface["NetworkInterfaceId"], Groups=[other])
+    instance = ec2.describe_instances(InstanceIds=[private])["Reservations"][0]["Instances"][0]
+    assert [g["GroupId"] for g in instance["SecurityGroups"]] == [other]
