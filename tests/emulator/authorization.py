@@ -318,7 +318,8 @@ def _role(request: AwsRequest, action: str) -> Iterator[Check]:
 def _group_tags(request: AwsRequest, action: str) -> Iterator[Check]:
     tags = request.parameters.get("Tags") or []
     for group in {tag.get("ResourceId", "") for tag in tags}:
-        arn = f"arn:aws:autoscaling:{context.region}:{context.account_id}:autoScalingGroup:*:autoScalingGroupName/{group}"
+        account = f"{context.region}:{context.account_id}"
+        arn = f"arn:aws:autoscaling:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
         yield Check(action, arn, _request_tags([tag for tag in tags if tag.get("ResourceId") == group]))
 
 

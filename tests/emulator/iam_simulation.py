@@ -30,9 +30,7 @@ def simulate_principal_policy(request: AwsRequest) -> dict[str, Any]:
     actions = parameters.get("ActionNames") or []
     for action in actions:
         _check(action)
-    keys = {
-        e["ContextKeyName"]: e.get("ContextKeyValues", []) for e in parameters.get("ContextEntries") or []
-    }
+    keys = {e["ContextKeyName"]: e.get("ContextKeyValues", []) for e in parameters.get("ContextEntries") or []}
     resources = parameters.get("ResourceArns") or ["*"]
     results = [_simulate(role, action, resource, keys) for action in actions for resource in resources]
     return _page(results, parameters)

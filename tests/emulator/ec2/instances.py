@@ -31,6 +31,8 @@ FILTERS: filters.Readers = {
     "dns-name": lambda i: i.public_dns_name,
     "hypervisor": lambda i: i.hypervisor,
     "iam-instance-profile.arn": lambda i: (i.iam_instance_profile or {}).get("Arn"),
+    "iam-instance-profile.id": lambda i: (i.iam_instance_profile or {}).get("Id"),
+    "iam-instance-profile.name": lambda i: (i.iam_instance_profile or {}).get("Arn", "/").rsplit("/", 1)[1] or None,
     "image-id": lambda i: i.image_id,
     "instance-id": lambda i: i.id,
     "instance-lifecycle": lambda i: i.lifecycle,

@@ -31,9 +31,9 @@ def find(backend: Any, specification: dict[str, Any] | None) -> InstanceProfile:
     profiles = iam_backends[backend.account_id]["aws"].instance_profiles.values()
     visible_before = utcnow() - timedelta(seconds=settings.instance_profile_visibility_delay_seconds)
     for profile in profiles:
-        if all({"Name": profile.name, "Arn": profile.arn}[key] == value for key, value in given.items()):
-            if profile.create_date <= visible_before:
-                return profile
+        wanted = all({"Name": profile.name, "Arn": profile.arn}[key] == value for key, value in given.items())
+        if wanted and profile.create_date <= visible_before:
+            return profile
     key, value = next(iter(given.items()))
     words = "name" if key == "Name" else "ARN"
     raise errors.invalid_value(

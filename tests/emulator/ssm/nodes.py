@@ -3,9 +3,9 @@
 GET  nodes ?instance_id   each instance's agent and node: {"nodes": [{instance_id, agent (running, stopped, missing),
                           online, ping_status, registered, last_ping, role, source, usable, unusable_because,
                           session_manager, attempts, outcome, reason, tried, next_attempt_in}]}
-POST nodes/retry          {"instance_ids"?: […]}: the agents try now instead of at the end of their wait; answers as GET
-POST nodes/host           {"instance_ids": […], "agent"?: running|stopped|missing, "blocked"?: bool}: what happens inside
-                          the host: the agent's service, a firewall that drops its packets
+POST nodes/retry          {"instance_ids"?: […]}: the agents try now, not at the end of their wait; answers as GET
+POST nodes/host           {"instance_ids": […], "agent"?: running|stopped|missing, "blocked"?: bool}: what happens
+                          inside the host: the agent's service, a firewall that drops its packets
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import base64
 import json
 import re
 import time
-from datetime import timezone
+from datetime import UTC
 from typing import Any
 
 from emulator.aws_request import AwsError, AwsRequest
@@ -139,7 +139,7 @@ def _described(agent: Agent) -> dict[str, Any]:
     return {
         "InstanceId": instance.id,
         "PingStatus": ping_status(node),
-        "LastPingDateTime": node.last_ping.replace(tzinfo=timezone.utc).timestamp(),
+        "LastPingDateTime": node.last_ping.replace(tzinfo=UTC).timestamp(),
         "AgentVersion": agents.VERSION,
         "IsLatestVersion": True,
         **_platform(instance),

@@ -147,9 +147,7 @@ def test_the_endpoints_group_lets_in_by_prefix_list(emulator, ec2, vpc, private)
     )["PrefixList"]["PrefixListId"]
     vpc.admit(group, prefix_list=prefix_list)
     assert "doesn't let" in reason(emulator, private)
-    ec2.modify_managed_prefix_list(
-        PrefixListId=prefix_list, CurrentVersion=1, AddEntries=[{"Cidr": "10.0.1.0/24"}]
-    )
+    ec2.modify_managed_prefix_list(PrefixListId=prefix_list, CurrentVersion=1, AddEntries=[{"Cidr": "10.0.1.0/24"}])
     assert reason(emulator, private) is None
 
 
@@ -216,9 +214,7 @@ def acl(ec2, vpc, subnet, *entries):
         )  # fmt: skip
     present = ec2.describe_network_acls(Filters=[{"Name": "association.subnet-id", "Values": [subnet]}])
     (association,) = [a for a in present["NetworkAcls"][0]["Associations"] if a["SubnetId"] == subnet]
-    ec2.replace_network_acl_association(
-        AssociationId=association["NetworkAclAssociationId"], NetworkAclId=made
-    )
+    ec2.replace_network_acl_association(AssociationId=association["NetworkAclAssociationId"], NetworkAclId=made)
     return made
 
 
@@ -401,16 +397,14 @@ def test_nat_gateways_by_id(client, ec2, vpc):
     with refused("NatGatewayNotFound"):
         ec2.describe_nat_gateways(NatGatewayIds=["nat-0123456789abcdef0"])
     with refused("InvalidNatGatewayID.NotFound"):
-        ec2.create_route(
-            RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId="nat-0123456789abcdef0"
-        )
+        ec2.create_route(RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId="nat-0123456789abcdef0")
 
 
 def test_prefix_list_entries(client, ec2):
     entries = [{"Cidr": f"10.{number}.0.0/16"} for number in range(7)]
-    made = ec2.create_managed_prefix_list(
-        PrefixListName="many", AddressFamily="IPv4", MaxEntries=9, Entries=entries
-    )["PrefixList"]["PrefixListId"]
+    made = ec2.create_managed_prefix_list(PrefixListName="many", AddressFamily="IPv4", MaxEntries=9, Entries=entries)[
+        "PrefixList"
+    ]["PrefixListId"]
     pages = ec2.get_paginator("get_managed_prefix_list_entries").paginate(
         PrefixListId=made, PaginationConfig={"PageSize": 5}
     )
