@@ -34,7 +34,8 @@ async fn diagnosis(aws: &LocalAws, instance: &str) -> Report {
     report
 }
 
-fn is_action(report: &Report, action: &str) -> usize {
+/// How many decisions for an action were carried out.
+fn done(report: &Report, action: &str) -> usize {
     report.of(action).filter(|e| e.outcome == "done").count()
 }
 
@@ -60,7 +61,7 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
             panic!("one run: {runs:?}");
         };
         assert_eq!(run.event["detail"]["state"], "running");
-        assert_eq!(is_action(&run.succeeded(), "attach-profile"), 1);
+        assert_eq!(done(&run.succeeded(), "attach-profile"), 1);
         let profile = aws.stack_profile().await;
         assert_eq!(aws.profile_of(&shop).await, Some(profile));
         assert_eq!(aws.noted(&shop).await.as_deref(), Some("attached"));
@@ -78,7 +79,7 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
 
         assert!(aws.try_agent(&shop).await.online);
         let report = aws.sweep().await.succeeded();
-        assert_eq!(is_action(&report, "confirm-online"), 1, "{report:?}");
+        assert_eq!(done(&report, "confirm-online"), 1, "{report:?}");
         assert_eq!(report.metrics["InstancesManaged"], 1);
         assert_eq!(aws.noted(&shop).await.as_deref(), Some("online"));
         let report = aws.sweep().await.succeeded();
@@ -112,7 +113,7 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
 
         aws.put_policy(ENFORCE).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(is_action(&report, "attach-profile"), 2, "{report:?}");
+        assert_eq!(done(&report, "attach-profile"), 2, "{report:?}");
         let profile = Some(aws.stack_profile().await);
         assert_eq!(aws.profile_of(&old).await, profile);
         assert_eq!(aws.profile_of(&stopped).await, profile);
@@ -136,7 +137,7 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
         aws.pass_minutes(&old, 11).await;
         assert!(aws.agent(&old).await.online);
         let report = aws.sweep().await.succeeded();
-        assert_eq!(is_action(&report, "confirm-online"), 1, "{report:?}");
+        assert_eq!(done(&report, "confirm-online"), 1, "{report:?}");
         let took = report.metrics["SecondsToOnline"];
         assert!((1_860..1_920).contains(&took), "{took} seconds");
         assert_eq!(aws.metric("SecondsToOnline").await, Some(took));
@@ -357,7 +358,7 @@ async fn a_missing_permission_is_named_and_ends_in_the_dead_letter_queue() {
 
         aws.clear_faults().await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(is_action(&report, "attach-profile"), 1, "{report:?}");
+        assert_eq!(done(&report, "attach-profile"), 1, "{report:?}");
     })
     .await;
 }
