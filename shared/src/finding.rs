@@ -139,15 +139,15 @@ pub fn news<'a>(findings: &'a [Finding], told: &'a [Told]) -> Vec<News<'a>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    static STALE: Kind = Kind {
+    pub(crate) static STALE: Kind = Kind {
         name: "stale",
         one: "volume without a fresh snapshot",
         many: "volumes without a fresh snapshot",
         cured: "has a fresh snapshot again",
-        next: "look",
+        next: "Read the reason beside each volume.",
     };
 
     fn finding(resource: &str, state: &str) -> Finding {

@@ -379,6 +379,7 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::tests::STALE;
     use crate::finding::{Finding, Told};
     use aws_sdk_ec2::operation::create_tags::CreateTagsOutput;
     use aws_sdk_ec2::operation::delete_tags::DeleteTagsOutput;
@@ -386,14 +387,6 @@ mod tests {
     use aws_sdk_eventbridge::types::PutEventsResultEntry;
     use aws_sdk_sns::operation::publish::PublishOutput;
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-
-    static STALE: Kind = Kind {
-        name: "stale",
-        one: "volume without a fresh snapshot",
-        many: "volumes without a fresh snapshot",
-        cured: "has a fresh snapshot again",
-        next: "Read the reason beside each volume.",
-    };
 
     fn place() -> Place {
         Place::of_function("arn:aws:lambda:eu-central-1:123456789012:function:f")
@@ -443,7 +436,7 @@ mod tests {
         let notice = compose("snapshot-volumes", &place(), at(), &news).unwrap();
         assert_eq!(
             notice.subject,
-            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: volume without a fresh snaps..."
+            "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: volume without a fresh snapsho..."
         );
         assert!(notice.subject.len() < 100);
         assert!(notice.body.contains("* and 30 more"));

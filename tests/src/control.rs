@@ -82,8 +82,6 @@ pub struct Call {
     pub parameters: Value,
     /// The error code of the answer.
     pub error: Option<String>,
-    /// Whether it was carried out.
-    pub executed: bool,
 }
 
 /// A message that was published to the topic.
@@ -372,7 +370,7 @@ impl LocalAws {
         let _: Value = self.control(Method::DELETE, "faults", None).await;
     }
 
-    /// The calls that the function has made since [`Self::forget_calls`], in their order.
+    /// The calls that the function has made, in their order.
     pub async fn calls(&self) -> Vec<Call> {
         let path = format!("calls?caller={}", self.function());
         self.get::<Calls>(&path).await.calls

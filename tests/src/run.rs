@@ -120,20 +120,6 @@ impl Run {
             self.log.join("\n")
         )
     }
-
-    /// What it logged about decisions, by outcome and action. A run that ended in an error has no
-    /// report, but its log says the same.
-    #[must_use]
-    pub fn logged(&self, outcome: &str, action: &str) -> usize {
-        self.log
-            .iter()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|line| {
-                let fields = &line["fields"];
-                fields["message"] == outcome && fields["action"] == action
-            })
-            .count()
-    }
 }
 
 impl Report {

@@ -177,14 +177,14 @@ async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
 async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
-        aws.set_timeout(10).await;
-        let volumes = aws.volumes(160, &[("Backup", "true")]).await;
-        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.8))
+        aws.set_timeout(15).await;
+        let volumes = aws.volumes(320, &[("Backup", "true")]).await;
+        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.5))
             .await;
         let report = aws.sweep().await.succeeded();
         let outcomes = report.outcomes;
         assert!(outcomes.done > 0 && outcomes.left > 0, "{outcomes:?}");
-        assert_eq!(outcomes.done + outcomes.left, 160);
+        assert_eq!(outcomes.done + outcomes.left, 320);
         assert_eq!(aws.ours().await.len() as u64, outcomes.done);
 
         aws.clear_faults().await;

@@ -279,7 +279,7 @@ pub struct Keep {
     pub monthly: u32,
     /// The same with years.
     pub yearly: u32,
-    /// All that are not older than this before the newest, e.g. `14d`, `2w`, `1mo`, `1y`.
+    /// All that are less than this older than the newest, e.g. `14d`, `2w`, `1mo`, `1y`.
     #[schemars(with = "Option<String>")]
     pub within: Option<Within>,
 }

@@ -10,7 +10,7 @@ use crate::slots::Zone;
 ///
 /// As in restic: `last` keeps the newest so many; `hourly` to `yearly` keep the newest of each of
 /// the latest so many hours, days … that have any, and the oldest of all while a rule has some
-/// left; `within` keeps all that are not older than so long before the newest.
+/// left; `within` keeps all that are less than so long older than the newest.
 #[must_use]
 pub fn kept(slots: &[Timestamp], keep: &Keep, zone: &Zone) -> Vec<bool> {
     let mut kept = vec![false; slots.len()];
@@ -43,7 +43,7 @@ pub fn kept(slots: &[Timestamp], keep: &Keep, zone: &Zone) -> Vec<bool> {
         let by_rule = rules
             .iter_mut()
             .fold(false, |any, rule| rule.keeps(&at, index) | any);
-        let by_age = horizon.is_some_and(|horizon| *slot >= horizon);
+        let by_age = horizon.is_some_and(|horizon| *slot > horizon);
         kept[index] = by_rule || by_age || index + 1 == slots.len();
     }
     kept
@@ -141,9 +141,9 @@ mod tests {
     fn within_counts_back_from_the_newest() {
         assert_eq!(
             kept_of(&days(60), &keep("{within: 3d}")),
-            ["02-26", "02-27", "02-28", "03-01"]
+            ["02-27", "02-28", "03-01"]
         );
-        assert_eq!(kept_of(&days(60), &keep("{within: 1mo}")).len(), 29);
+        assert_eq!(kept_of(&days(60), &keep("{within: 1mo}")).len(), 28);
     }
 
     #[test]
