@@ -46,6 +46,15 @@ pub fn once() -> aws_sdk_ec2::config::Builder {
         )
 }
 
+/// A filter of EC2's Describe calls; at most 200 values (EBS-7).
+#[must_use]
+pub fn filter(name: &str, values: Vec<String>) -> aws_sdk_ec2::types::Filter {
+    aws_sdk_ec2::types::Filter::builder()
+        .name(name)
+        .set_values(Some(values))
+        .build()
+}
+
 /// What an error says about the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {

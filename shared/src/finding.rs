@@ -41,7 +41,8 @@ fn name_of<S: serde::Serializer>(kind: &&'static Kind, serializer: S) -> Result<
 /// Something that stands against the policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// The resource that it is about, and that remembers it: an EC2 resource id.
+    /// The resource that it is about, and that remembers it: an EC2 resource id, or what the
+    /// guardrail's `remember` knows.
     pub resource: String,
     /// Its kind.
     #[serde(serialize_with = "name_of")]
@@ -90,6 +91,15 @@ impl News<'_> {
         match self {
             Self::Stands(finding) => &finding.resource,
             Self::Cured(told) => &told.resource,
+        }
+    }
+
+    /// What the resource's tag is to remember; none once it is cured.
+    #[must_use]
+    pub fn value(&self) -> Option<String> {
+        match self {
+            Self::Stands(finding) => Some(tags::clip(&finding.state)),
+            Self::Cured(_) => None,
         }
     }
 

@@ -13,12 +13,13 @@ use aws_config::SdkConfig;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ErrorKind};
 use crate::finding::{Finding, Told};
 use crate::metrics::Metric;
 use crate::policy::Section;
 use crate::report::Outcome;
-use crate::trigger::{Request, Scope, Trigger, TriggerError};
+use crate::trigger::{Request, Trigger, TriggerError};
+use crate::wiring::{Environment, WiringError};
 
 /// A reconciler: compares what is with what the policy wants and closes the difference.
 ///
@@ -33,17 +34,17 @@ pub trait Guardrail: Sized + Send + Sync + 'static {
     /// What `act` can carry out.
     type Action: Send + Sync;
 
-    /// Makes the guardrail's clients.
-    fn new(config: &SdkConfig) -> Self;
+    /// Makes the guardrail's clients, and reads the variables that only this guardrail needs.
+    fn new(config: &SdkConfig, environment: &Environment) -> Result<Self, WiringError>;
 
     /// Where a trigger says to look. The sweep always means [`Request::sweep`].
     fn request(trigger: &Trigger) -> Result<Request, TriggerError>;
 
-    /// Reads AWS into facts.
+    /// Reads AWS into facts: what `request` asks for.
     fn observe(
         &self,
         policy: &Self::Policy,
-        scope: &Scope,
+        request: &Request,
         now: Timestamp,
     ) -> impl Future<Output = Result<Self::Facts, ApiError>> + Send;
 
@@ -67,6 +68,24 @@ pub trait Guardrail: Sized + Send + Sync + 'static {
 
     /// Carries out one action. `run` names this invocation, for what wants an id of its own.
     fn act(&self, action: &Self::Action, run: &str) -> impl Future<Output = Acted> + Send;
+
+    /// Remembers on `resource` what was told of it, with the tag `key`: `value`, or nothing any
+    /// more. The runner asks for resources that EC2's own tags can't be put on; see
+    /// [`crate::notify::is_ec2`].
+    fn remember(
+        &self,
+        resource: &str,
+        key: &str,
+        value: Option<&str>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send {
+        let _ = (key, value);
+        ready(Err(ApiError {
+            operation: "ec2:CreateTags",
+            code: "NotTaggable".to_owned(),
+            message: format!("{resource} is no EC2 resource, so it can't remember what was told"),
+            kind: ErrorKind::Refused,
+        }))
+    }
 
     /// Sums up, after all was carried out: numbers and findings. Pure, as `decide` is.
     fn assess(

@@ -25,6 +25,8 @@ const SUBJECT_MAX: usize = 99;
 /// Most resources per `CreateTags` (AWS takes 1,000) and events per `PutEvents` (AWS takes 10).
 const TAGGED_AT_ONCE: usize = 200;
 const EVENTS_AT_ONCE: usize = 10;
+/// How a finding names an Auto Scaling group, before the group's name.
+pub const AUTO_SCALING_GROUP: &str = "auto-scaling-group/";
 
 /// Where a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,9 @@ impl Place {
     /// The console's page of an EC2 resource.
     #[must_use]
     pub fn console(&self, resource: &str) -> Option<String> {
+        if let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) {
+            return Some(self.ec2_page(&format!("AutoScalingGroupDetails:id={group}")));
+        }
         let page = match resource.split('-').next()? {
             "vol" => format!("VolumeDetails:volumeId={resource}"),
             "snap" => format!("SnapshotDetails:snapshotId={resource}"),
@@ -61,16 +66,25 @@ impl Place {
             "ami" => format!("ImageDetails:imageId={resource}"),
             _ => return None,
         };
+        Some(self.ec2_page(&page))
+    }
+
+    fn ec2_page(&self, page: &str) -> String {
         let domain = match self.partition.as_str() {
             "aws-cn" => "console.amazonaws.cn",
             "aws-us-gov" => "console.amazonaws-us-gov.com",
             _ => "console.aws.amazon.com",
         };
         let region = &self.region;
-        Some(format!(
-            "https://{region}.{domain}/ec2/home?region={region}#{page}"
-        ))
+        format!("https://{region}.{domain}/ec2/home?region={region}#{page}")
     }
+}
+
+/// Whether `resource` is one that EC2's `CreateTags` takes: an id such as `vol-0a1b`. Others are
+/// written `type/name`.
+#[must_use]
+pub fn is_ec2(resource: &str) -> bool {
+    !resource.contains('/')
 }
 
 /// A message to people.
@@ -307,14 +321,13 @@ impl Teller {
     /// Writes what was told into the resources' tags, many at once where the tag is the same.
     async fn remember(&self, news: &[News<'_>]) -> Result<(), ApiError> {
         let mut groups: BTreeMap<(String, Option<String>), Vec<&str>> = BTreeMap::new();
-        for item in news {
-            let value = match item {
-                News::Stands(finding) => Some(tags::clip(&finding.state)),
-                News::Cured(told) if told.gone => continue,
-                News::Cured(_) => None,
-            };
+        // What is gone has no tags to change.
+        let here = |item: &&News<'_>| {
+            is_ec2(item.resource()) && !matches!(item, News::Cured(told) if told.gone)
+        };
+        for item in news.iter().filter(here) {
             groups
-                .entry((item.kind().tag(), value))
+                .entry((item.kind().tag(), item.value()))
                 .or_default()
                 .push(item.resource());
         }

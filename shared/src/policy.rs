@@ -4,6 +4,8 @@
 //! its path and line, and then nothing is done at all. A function reads its own section; a mistake
 //! inside another's section stops only that one, a mistake in the document's form stops all.
 
+mod values;
+
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -19,8 +21,10 @@ use tokio::time::Instant;
 
 use crate::aws::ApiError;
 
+pub use values::{Age, TagMatch, positive_span};
+
 /// The sections that a document may have: the guardrails of this version.
-pub const SECTIONS: &[&str] = &["snapshot-volumes"];
+pub const SECTIONS: &[&str] = &["snapshot-volumes", "attach-ssm-role"];
 
 /// The document that holds when there is none, with comments. A section that a document leaves
 /// out keeps what stands here.

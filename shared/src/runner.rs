@@ -24,11 +24,11 @@ use crate::aws::{self, ApiError, ErrorKind};
 use crate::finding::{News, news};
 use crate::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
 use crate::metrics::{self, Metric};
-use crate::notify::{Place, Teller};
+use crate::notify::{Place, Teller, is_ec2};
 use crate::policy::{Effective, Loader, Mode, PolicyError, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
 use crate::trigger::{self, Request, Trigger, TriggerError};
-use crate::wiring::{Wiring, WiringError};
+use crate::wiring::{Environment, Wiring, WiringError};
 
 /// How old what an action rests on may be when it is sent. With a read that lags by less than
 /// five seconds, two runs can't both make a snapshot: see EBS-5.
@@ -96,8 +96,8 @@ impl From<RunError> for Diagnostic {
 /// Runs a guardrail as a Lambda function: all of a `main`.
 pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
     tracing::init_default_subscriber();
-    let wiring = Wiring::from_env().inspect_err(|error| tracing::error!("{error}"))?;
-    let runner = &Runner::<G>::new(&aws::config().await, wiring);
+    let runner = &Runner::<G>::new(&aws::config().await, &Environment::of_process())
+        .inspect_err(|error| tracing::error!("{error}"))?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let (payload, context) = event.into_parts();
         let invocation = Invocation::of(&context);
@@ -153,13 +153,13 @@ pub struct Runner<G> {
 
 impl<G: Guardrail> Runner<G> {
     /// Makes the clients.
-    #[must_use]
-    pub fn new(config: &SdkConfig, wiring: Wiring) -> Self {
-        Self {
-            guardrail: G::new(config),
+    pub fn new(config: &SdkConfig, environment: &Environment) -> Result<Self, WiringError> {
+        let wiring = Wiring::of(environment)?;
+        Ok(Self {
+            guardrail: G::new(config, environment)?,
             policy: Loader::new(aws_sdk_ssm::Client::new(config), wiring.policy_parameter),
             teller: Teller::new(config, wiring.topic_arn),
-        }
+        })
     }
 
     /// One invocation.
@@ -179,8 +179,7 @@ impl<G: Guardrail> Runner<G> {
         let started = Instant::now();
         let facts = timeout_at(
             last_start,
-            self.guardrail
-                .observe(&policy, &request.scope, invocation.now),
+            self.guardrail.observe(&policy, &request, invocation.now),
         )
         .await
         .map_err(|_elapsed| RunError::Slow(started.elapsed().as_secs()))?
@@ -348,11 +347,7 @@ impl<G: Guardrail> Runner<G> {
                 item.text()
             );
         }
-        let error = self
-            .teller
-            .tell(G::NAME, &invocation.place, invocation.now, &news)
-            .await
-            .err()?;
+        let error = self.tell_news(&news, invocation).await.err()?;
         let mut entry = Entry {
             resource: "notice".to_owned(),
             action: "tell",
@@ -364,6 +359,21 @@ impl<G: Guardrail> Runner<G> {
         entry.fail(&error);
         log(&entry);
         Some(entry)
+    }
+}
+
+impl<G: Guardrail> Runner<G> {
+    /// Tells, and then remembers: EC2 resources by their tags, others as the guardrail does it.
+    async fn tell_news(&self, news: &[News<'_>], invocation: &Invocation) -> Result<(), ApiError> {
+        self.teller
+            .tell(G::NAME, &invocation.place, invocation.now, news)
+            .await?;
+        for item in news.iter().filter(|item| !is_ec2(item.resource())) {
+            self.guardrail
+                .remember(item.resource(), &item.kind().tag(), item.value().as_deref())
+                .await?;
+        }
+        Ok(())
     }
 }
 

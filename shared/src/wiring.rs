@@ -1,5 +1,6 @@
 //! The environment: only wiring, read once at init. Settings belong into the policy.
 
+use std::collections::BTreeMap;
 use std::env;
 
 /// A variable that the template should have set.
@@ -17,7 +18,51 @@ pub enum WiringError {
     },
 }
 
-/// What every function is wired to.
+/// The environment variables as they were at init.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's own.
+    #[must_use]
+    pub fn of_process() -> Self {
+        // Variables that aren't Unicode are none of ours.
+        Self(
+            env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        )
+    }
+
+    /// A variable that must be set: `meaning` says what it holds.
+    pub fn required(
+        &self,
+        name: &'static str,
+        meaning: &'static str,
+    ) -> Result<String, WiringError> {
+        self.set(name).ok_or(WiringError::Missing { name, meaning })
+    }
+
+    /// A variable's value; an empty one counts as not set.
+    fn set(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Self {
+        Self(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        )
+    }
+}
+
+/// What every function is wired to. What only one needs, it reads itself (`Guardrail::new`).
 #[derive(Debug, Clone)]
 pub struct Wiring {
     /// Name or ARN of the SSM parameter that holds the policy document.
@@ -28,19 +73,15 @@ pub struct Wiring {
 
 impl Wiring {
     /// Reads `POLICY_PARAMETER` (default `/ec2-guardrails/policy`) and `NOTIFICATION_TOPIC_ARN`.
-    pub fn from_env() -> Result<Self, WiringError> {
-        Self::read(|name| env::var(name).ok())
-    }
-
-    fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, WiringError> {
-        let set = |name: &str| get(name).filter(|value| !value.is_empty());
+    pub fn of(environment: &Environment) -> Result<Self, WiringError> {
         Ok(Self {
-            policy_parameter: set("POLICY_PARAMETER")
+            policy_parameter: environment
+                .set("POLICY_PARAMETER")
                 .unwrap_or_else(|| "/ec2-guardrails/policy".to_owned()),
-            topic_arn: set("NOTIFICATION_TOPIC_ARN").ok_or(WiringError::Missing {
-                name: "NOTIFICATION_TOPIC_ARN",
-                meaning: "the ARN of the SNS topic for notices",
-            })?,
+            topic_arn: environment.required(
+                "NOTIFICATION_TOPIC_ARN",
+                "the ARN of the SNS topic for notices",
+            )?,
         })
     }
 }
@@ -51,20 +92,20 @@ mod tests {
 
     #[test]
     fn a_missing_topic_is_named() {
-        let error = Wiring::read(|name| (name == "POLICY_PARAMETER").then(|| "/p".to_owned()))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("NOTIFICATION_TOPIC_ARN"), "{error}");
-        let empty = Wiring::read(|_| Some(String::new()));
-        assert!(empty.is_err(), "an empty variable counts as not set");
+        for environment in [
+            Environment::from([("POLICY_PARAMETER", "/p")]),
+            // An empty variable counts as not set.
+            Environment::from([("NOTIFICATION_TOPIC_ARN", "")]),
+        ] {
+            let error = Wiring::of(&environment).unwrap_err().to_string();
+            assert!(error.contains("NOTIFICATION_TOPIC_ARN"), "{error}");
+        }
     }
 
     #[test]
     fn the_policy_parameter_has_a_default() {
-        let wiring = Wiring::read(|name| {
-            (name == "NOTIFICATION_TOPIC_ARN").then(|| "arn:aws:sns:eu-central-1:1:t".to_owned())
-        })
-        .unwrap();
+        let topic = ("NOTIFICATION_TOPIC_ARN", "arn:aws:sns:eu-central-1:1:t");
+        let wiring = Wiring::of(&Environment::from([topic])).unwrap();
         assert_eq!(wiring.policy_parameter, "/ec2-guardrails/policy");
     }
 }

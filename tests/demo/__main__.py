@@ -1,4 +1,4 @@
-"""python -m demo [--keep]: replays incidents 1 and 2 on a local AWS, without the guardrail and with it."""
+"""python -m demo [--keep]: replays incidents 1, 2 and 5 on a local AWS, without the guardrails and with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import time
 from pathlib import Path
 
 from demo import timeline
-from demo.local_aws import CREDENTIALS, FUNCTION, REGION, TESTS, LocalAws, LocalAwsFailed
+from demo.local_aws import (
+    ATTACH_SSM_ROLE,
+    CREDENTIALS,
+    REGION,
+    SNAPSHOT_VOLUMES,
+    TESTS,
+    LocalAws,
+    LocalAwsFailed,
+    function_of,
+)
 from demo.story import Story
 
 TEMPLATE = TESTS.parent / ".aws-sam" / "local" / "template.yaml"
@@ -39,7 +48,7 @@ def main() -> int:
         timeline.title("That was it")
         timeline.text(
             f"{timeline.statements} statements, each read back from the local AWS, in {seconds:.0f} seconds. The "
-            "template, the function's binary and its role are those that a real account gets."
+            "template, the functions' binaries and their roles are those that a real account gets."
         )
         _next_steps(aws, story.outputs(), arguments.keep)
         if arguments.keep:
@@ -69,18 +78,21 @@ def _next_steps(aws: LocalAws, outputs: dict[str, str], kept: bool) -> None:
         binaries = Path(os.path.abspath(sys.executable)).parent
         lines = [f"export AWS_ENDPOINT_URL={aws.endpoint} AWS_REGION={REGION}"]
         lines.append("export " + " ".join(f"{k}={v}" for k, v in CREDENTIALS.items()) + f" PATH={binaries}:$PATH")
-        lines += [outputs["SnapshotsCommand"], outputs["SweepNowCommand"]]
+        lines += [outputs["SnapshotsCommand"], outputs["SweepNowCommand"], outputs["AttachSsmRoleSweepNowCommand"]]
+        lines += [outputs["DiagnoseCommand"], "aws ssm describe-instance-information --output table"]
         # `aws logs tail`, which the stack's outputs name, is not in version 1 of the CLI.
-        lines.append(
-            f"aws logs filter-log-events --log-group-name /aws/lambda/{FUNCTION} --query 'events[].message' --output text"
-        )
+        lines += [
+            f"aws logs filter-log-events --log-group-name /aws/lambda/{function_of(guardrail)} "
+            "--query 'events[].message' --output text"
+            for guardrail in (SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE)
+        ]
         print("\n".join(f"  {line}" for line in lines))
     else:
         print("  make demo KEEP=1        leaves the local AWS running, and prints AWS CLI commands for it")
     timeline.title("Deploy to a real account")
     print("  sam build && sam deploy --guided")
     print("  Then tag a volume with Backup=true: within a quarter of an hour it has its first snapshot, and from then")
-    print("  on one a day. README.md has the rest.")
+    print("  on one a day. Instances become managed nodes by themselves. README.md has the rest.")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,19 @@ from botocore.config import Config
 
 TESTS = Path(__file__).resolve().parents[1]
 REGION = "eu-central-1"
-FUNCTION = "ec2-guardrails-snapshot-volumes"
+STACK = "ec2-guardrails"
+SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE = "snapshot-volumes", "attach-ssm-role"
 # The local AWS takes any; it tells the function's from everybody else's.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo"}
 
 
 class LocalAwsFailed(Exception):
     pass
+
+
+def function_of(guardrail: str) -> str:
+    """A guardrail's function, as the template names it."""
+    return f"{STACK}-{guardrail}"
 
 
 class LocalAws:
@@ -96,8 +103,8 @@ class LocalAws:
         if not answer["idle"]:
             raise LocalAwsFailed(f"functions still run after a minute: {answer}")
 
-    def runs(self, **filters: Any) -> list[dict[str, Any]]:
-        return self.control("GET", "invocations", function=FUNCTION, **filters)["invocations"]
+    def runs(self, guardrail: str, **filters: Any) -> list[dict[str, Any]]:
+        return self.control("GET", "invocations", function=function_of(guardrail), **filters)["invocations"]
 
     def calls_of(self, run: dict[str, Any], *operations: str) -> list[dict[str, Any]]:
         """The API calls of a run, or those of some operations."""
@@ -109,6 +116,27 @@ class LocalAws:
         filters = [{"Name": f"tag:ec2-guardrails:{key}", "Values": [value]} for key, value in tags.items()]
         pages = self.client("ec2").get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=filters)
         return sorted((s for page in pages for s in page["Snapshots"]), key=lambda s: s["StartTime"])
+
+    def node(self, instance: str) -> dict[str, Any] | None:
+        """The instance as Systems Manager shows it, if it is a managed node."""
+        wanted = [{"Key": "InstanceIds", "Values": [instance]}]
+        found = self.client("ssm").describe_instance_information(Filters=wanted)["InstanceInformationList"]
+        return found[0] if found else None
+
+    def try_agent(self, instance: str) -> dict[str, Any]:
+        """The agent tries now instead of at the end of its wait; what came of it."""
+        return self.control("POST", "nodes/retry", instance_ids=[instance])["nodes"][0]
+
+    def pass_minutes(self, instance: str, minutes: int) -> None:
+        """Minutes pass for an instance, its agent, and what the guardrail has noted of it."""
+        self.control("POST", "instances/age", instance_ids=[instance], seconds=minutes * 60)
+        ec2 = self.client("ec2")
+        described = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+        if mark := tags_of(described).get("ec2-guardrails:managed-node"):
+            word, at = mark.split()
+            earlier = datetime.fromisoformat(at) - timedelta(minutes=minutes)
+            value = f"{word} {earlier:%Y-%m-%dT%H:%M:%SZ}"
+            ec2.create_tags(Resources=[instance], Tags=[{"Key": "ec2-guardrails:managed-node", "Value": value}])
 
     def notices(self) -> list[dict[str, Any]]:
         return self.control("GET", "notices")["notices"]

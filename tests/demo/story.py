@@ -1,21 +1,22 @@
-"""Incidents 1 and 2, as far as snapshot-volumes goes: first without it, then with it.
+"""Incidents 1, 2 and 5: first without the guardrails, then with them.
 
 Each scene does something, reads back what came of it, and says only what holds.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from demo.local_aws import FUNCTION, LocalAws, tags_of
+from demo.local_aws import ATTACH_SSM_ROLE, REGION, SNAPSHOT_VOLUMES, STACK, LocalAws, function_of, tags_of
 from demo.timeline import DoesNotHold, block, details, event, holds, text, title
 
 ZONE, OTHER_ZONE = "eu-central-1a", "eu-central-1b"
-STACK = "ec2-guardrails"
+LINUX_NAME = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64"
 IMAGE_NAME = "ubuntu/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-20230517"
 KEY_DISABLED = "Client error occurred: the KMS key is disabled (Client.InvalidKMSKey.InvalidState)"
 POLICY = """\
@@ -35,6 +36,8 @@ class Story:
         self.ec2 = aws.client("ec2")
         self.image = ""
         self.shop: dict[str, str] = {}  # device → volume
+        self.shop_instance = ""
+        self.orders, self.endpoints, self.endpoint_group = "", {}, ""  # incident 5
 
     def tell(self) -> None:
         text(
@@ -43,16 +46,21 @@ class Story:
         )
         title("Incident 1, as it was: locked out, and nothing to go back to")
         self.without()
+        title("Incident 5, as it was: a private instance that Session Manager can't see")
+        self.without_session_manager()
         title("Now with ec2-guardrails")
         self.deploy()
         title("The schedule fires: snapshots of the right volumes")
         self.first_sweep()
-        title("Incident 1, this time: a way back")
+        title("Incident 1, this time: a second door, and a way back")
+        self.second_door()
         self.restore()
         title("A snapshot fails, and nobody has to notice")
         self.failed_snapshot()
         title("Incident 2: backups that nobody has to remember, and that don't pile up")
         self.pruning()
+        title("Incident 5, this time: the missing piece is named")
+        self.missing_piece()
 
     # ---- incident 1 without ----
 
@@ -70,6 +78,8 @@ class Story:
         holds(state == "running", f"{instance} is running")
         holds(not found, f"{volume} has no snapshot")
         event("EC2", f"says the instance is {state}; its volume {volume} has {len(found)} snapshots.")
+        holds(self.aws.node(instance) is None, f"{instance} is no managed node")
+        event("Systems Manager", "doesn't know it: Session Manager was never set up. There is no second door.")
         self.ec2.terminate_instances(InstanceIds=[instance])
         left = self.ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume]}])["Volumes"]
         holds(not left, f"{volume} is gone with {instance}")
@@ -103,7 +113,7 @@ class Story:
         completed = max(e["Timestamp"] for e in events if e["PhysicalResourceId"] == stack["StackId"])
         event("CloudFormation", f"stack {STACK} is {stack['StackStatus']}, with {len(resources)} resources:", completed)
         details((str(count), kind) for kind, count in sorted(kinds.items()))
-        run = self._first_run()
+        run = self._first_run(SNAPSHOT_VOLUMES)
         holds(run["source"].startswith("schedule "), "the schedule has started the function by itself")
         holds(run["outcome"] == "success", f"the first sweep ended in {run['outcome']}: {run['response']}")
         event("Scheduler", "starts the first sweep by itself, as soon as the schedule is there.", run["queued"])
@@ -112,19 +122,32 @@ class Story:
         holds(report["outcomes"]["done"] == 0, "the first sweep has nothing to do")
         holds("selects no volume" in reason, f"the first sweep says: {reason}")
         event("Lambda", f"{_run_of(run)}. Nothing to do: the plan `daily` {reason}.", run["ended"])
+        run = self._first_run(ATTACH_SSM_ROLE)
+        holds(run["outcome"] == "success", f"the first sweep ended in {run['outcome']}: {run['response']}")
+        (attached,) = [d for d in run["response"]["decisions"] if d["action"] == "attach-profile"]
+        holds(attached["resource"] == self.orders and attached["outcome"] == "done", "the sweep attaches the profile")
+        profile = self.ec2.describe_instances(InstanceIds=[self.orders])["Reservations"][0]["Instances"][0]
+        profile = profile["IamInstanceProfile"]["Arn"]
+        holds(profile == self.outputs()["InstanceProfileArn"], "it is the stack's profile")
+        event(
+            "Lambda",
+            f"{_run_of(run)}. It finds {self.orders}, which existed before, without a profile, and attaches "
+            f"{profile.rsplit('/')[-1]}.",
+            run["ended"],
+        )
 
     def _resources(self) -> list[dict[str, Any]]:
         pages = self.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=STACK)
         return [resource for page in pages for resource in page["StackResourceSummaries"]]
 
-    def _first_run(self) -> dict[str, Any]:
+    def _first_run(self, guardrail: str) -> dict[str, Any]:
         until = time.monotonic() + 15
         while time.monotonic() < until:
-            if runs := self.aws.runs():
+            if runs := self.aws.runs(guardrail):
                 self.aws.wait_until_idle()
-                return self.aws.runs(request_id=runs[0]["request_id"])[-1]
+                return self.aws.runs(guardrail, request_id=runs[0]["request_id"])[-1]
             time.sleep(0.05)
-        raise DoesNotHold("the schedule has started the function by itself within 15 seconds")
+        raise DoesNotHold(f"the schedule has started {guardrail} by itself within 15 seconds")
 
     def outputs(self) -> dict[str, str]:
         stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
@@ -134,6 +157,7 @@ class Story:
 
     def first_sweep(self) -> None:
         instance, self.shop = self._launch("shop", "/dev/sdf", "/dev/sdg")
+        self.shop_instance = instance
         root, database, scratch = (self.shop[device] for device in ("/dev/sda1", "/dev/sdf", "/dev/sdg"))
         self._tag([root, database], Backup="true")
         self._tag([database], Name="database", Team="shop")
@@ -180,7 +204,75 @@ class Story:
         holds(again["response"]["outcomes"]["done"] == 0, "a second sweep does nothing")
         event("Lambda", f"the next sweep makes {reads} calls, all of them reads: each slot has its snapshot.")
 
+    # ---- incident 5 without ----
+
+    def without_session_manager(self) -> None:
+        """The tutorial's private subnet, with its three endpoints, and a rule that was forgotten."""
+        vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+        subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=ZONE)["Subnet"]["SubnetId"]
+        self.endpoint_group = self.ec2.create_security_group(
+            GroupName="endpoints", Description="Endpoints of Systems Manager", VpcId=vpc
+        )["GroupId"]
+        for service in ("ssm", "ssmmessages", "ec2messages"):
+            self.endpoints[service] = self.ec2.create_vpc_endpoint(
+                VpcId=vpc,
+                VpcEndpointType="Interface",
+                ServiceName=f"com.amazonaws.{REGION}.{service}",
+                SubnetIds=[subnet],
+                SecurityGroupIds=[self.endpoint_group],
+                PrivateDnsEnabled=True,
+            )["VpcEndpoint"]["VpcEndpointId"]
+        image = self.ec2.register_image(
+            Name=LINUX_NAME, Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/xvda"
+        )["ImageId"]
+        self.orders = self.ec2.run_instances(
+            ImageId=image,
+            InstanceType="t3.micro",
+            MinCount=1,
+            MaxCount=1,
+            SubnetId=subnet,
+            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "orders"}]}],
+        )["Instances"][0]["InstanceId"]
+        event(
+            "owner",
+            f"launches {self.orders} (orders) in a private subnet, with no role (\"I'll add it later\"), beside the "
+            "three endpoints that Session Manager needs.",
+        )
+        agent = self.aws.try_agent(self.orders)
+        holds(agent["outcome"] == "no credentials", "the agent finds no credentials")
+        self.aws.pass_minutes(self.orders, 60)
+        holds(self.aws.node(self.orders) is None, f"{self.orders} is no managed node")
+        state = self.ec2.describe_instances(InstanceIds=[self.orders])["Reservations"][0]["Instances"][0]["State"]["Name"]
+        holds(state == "running", f"{self.orders} is running")
+        event(
+            "Systems Manager",
+            "an hour later it still shows no such node. EC2 says that all is well: the instance is running. Nobody says "
+            "what is missing.",
+        )
+
     # ---- incident 1 with ----
+
+    def second_door(self) -> None:
+        instance = self.shop_instance
+        (run,) = [r for r in self.aws.runs(ATTACH_SSM_ROLE) if r["source"].startswith("rule ") and r["event"]["detail"]["instance-id"] == instance]
+        holds(run["event"]["detail"]["state"] == "running", "the event is of its start")
+        (attached,) = run["response"]["decisions"]
+        holds(attached["action"] == "attach-profile" and attached["outcome"] == "done", "its event attached the profile")
+        event("EventBridge", f"{instance} came to be running, which started {function_of(ATTACH_SSM_ROLE)}.", run["queued"])
+        event("Lambda", "attached the instance profile within that run, before the agent looked for credentials.", run["ended"])
+        agent = self.aws.try_agent(instance)
+        holds(agent["online"] and agent["usable"], f"the agent registers, not: {agent['reason']}")
+        node = self.aws.node(instance)
+        holds(node and node["PingStatus"] == "Online", f"{instance} is Online")
+        status = self.aws.client("ssm").get_connection_status(Target=instance)["Status"]
+        holds(status == "connected", f"Session Manager reaches {instance}")
+        event(
+            "Systems Manager",
+            f"the agent registers (here at once): {instance} is {node['PingStatus']}, and Session Manager is {status}. "
+            "When a firewall rule blocks SSH again, the second door is open.",
+        )
+
 
     def restore(self) -> None:
         root = self.shop["/dev/sda1"]
@@ -219,7 +311,7 @@ class Story:
         event("Lambda", f"the next sweep makes up for it: {first['SnapshotId']}.", run["ended"])
         # The 15 seconds that AWS wants between two snapshots of a volume (EBS-5) pass at once here.
         self.aws.control("POST", "snapshots/age", seconds=120)
-        before = len(self.aws.runs())
+        before = len(self.aws.runs(SNAPSHOT_VOLUMES))
         ended = {"snapshot_ids": [first["SnapshotId"]], "state": "error", "message": KEY_DISABLED}
         self.aws.control("POST", "snapshots/finish", **ended)
         self.aws.wait_until_idle()
@@ -227,7 +319,7 @@ class Story:
         holds(first["State"] == "error", f"{first['SnapshotId']} is in state error")
         event("EC2", f"two minutes later {first['SnapshotId']} ends in `{first['State']}`: {first['StateMessage']}")
 
-        runs = self.aws.runs()[before:]
+        runs = self.aws.runs(SNAPSHOT_VOLUMES)[before:]
         holds(len(runs) == 1 and runs[0]["source"].startswith("rule "), "the event has started the function, once")
         what = runs[0]["event"]["detail"]
         event("EventBridge", f"the event {runs[0]['event']['detail-type']} ({what['event']} {what['result']}) starts the function.")
@@ -295,7 +387,7 @@ class Story:
             Name="/ec2-guardrails/policy", Type="String", Value=POLICY, Description="Policy of ec2-guardrails"
         )
         # A running process reads it again after a minute; a new one at once.
-        self.aws.client("lambda").update_function_configuration(FunctionName=FUNCTION, MemorySize=257)
+        self.aws.client("lambda").update_function_configuration(FunctionName=function_of(SNAPSHOT_VOLUMES), MemorySize=257)
         event("owner", "confirms it in the policy, an SSM parameter; no deployment:")
         block(POLICY)
         run = self._sweep()
@@ -320,18 +412,61 @@ class Story:
         holds(hand_made["State"] == "completed", "the snapshot made by hand is untouched")
         event("EC2", f"{by_hand}, made by hand, is still there: only what carries the guardrail's tag is ever deleted.")
 
+    # ---- incident 5 with ----
+
+    def missing_piece(self) -> None:
+        agent = self.aws.try_agent(self.orders)
+        holds(agent["outcome"] == "no network", f"the agent gets no answer: {agent['reason']}")
+        before = len(self.aws.notices())
+        run = self._sweep(ATTACH_SSM_ROLE)
+        (waiting,) = [d for d in run["response"]["decisions"] if d["resource"] == self.orders]
+        holds(waiting["action"] == "wait" and len(self.aws.notices()) == before, "inside the window nothing is told")
+        event("Lambda", f"{self.orders} (orders): {waiting['reason']}. No alarm yet.", run["ended"])
+        self.aws.pass_minutes(self.orders, 36)
+        event("owner", "36 minutes pass (here at once).")
+        run = self._sweep(ATTACH_SSM_ROLE)
+        notices = self.aws.notices()[before:]
+        holds(len(notices) == 1, "one notice was sent")
+        endpoint = self.endpoints["ssm"]
+        holds(endpoint in notices[0]["message"], "the notice names the endpoint")
+        event("SNS", "now the owner gets one notice, with the piece that is missing:", run["ended"])
+        block(f"Subject: {notices[0]['subject']}\n\n{notices[0]['message']}")
+
+        command = {"trigger": "command", "command": "diagnose", "instance-id": self.orders}
+        answer = self.aws.client("lambda").invoke(
+            FunctionName=function_of(ATTACH_SSM_ROLE), Payload=json.dumps(command).encode()
+        )
+        primary = json.load(answer["Payload"])["detail"]["primary"]
+        holds(primary["code"] == "endpoint-closed" and primary["resource"] == endpoint, "the diagnosis says the same")
+        event("owner", "asks for the full diagnosis (the command `diagnose`, which changes nothing); its first cause:")
+        details(primary.items())
+        https = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+        self.ec2.authorize_security_group_ingress(GroupId=self.endpoint_group, IpPermissions=[https])
+        agent = self.aws.try_agent(self.orders)
+        holds(agent["online"] and agent["usable"], f"the agent registers, not: {agent['reason']}")
+        event("owner", f"adds the rule to {self.endpoint_group}; the agent's next attempt (here at once) succeeds.")
+        self._sweep(ATTACH_SSM_ROLE)
+        self._sweep(ATTACH_SSM_ROLE)
+        node = self.aws.node(self.orders)
+        holds(node and node["PingStatus"] == "Online", f"{self.orders} is Online")
+        notices = self.aws.notices()[before:]
+        holds(len(notices) == 2, "that it is resolved was told, once")
+        event("SNS", f"{self.orders} is {node['PingStatus']}, and the owner is told so, once:")
+        block(f"Subject: {notices[1]['subject']}")
+
     # ---- what several scenes need ----
 
     def _tag(self, resources: list[str], **tags: str) -> None:
         self.ec2.create_tags(Resources=resources, Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
 
-    def _sweep(self) -> dict[str, Any]:
+    def _sweep(self, guardrail: str = SNAPSHOT_VOLUMES) -> dict[str, Any]:
         """The schedule fires, now instead of in a quarter of an hour; the run that it starts."""
-        (schedule,) = self.aws.control("GET", "schedules")["schedules"]
+        schedules = self.aws.control("GET", "schedules")["schedules"]
+        (schedule,) = [s for s in schedules if s["target"].endswith(function_of(guardrail))]
         request = self.aws.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
         event("Scheduler", f"the schedule fires ({schedule['expression']}; here at once).")
         self.aws.wait_until_idle()
-        run = self.aws.runs(request_id=request)[-1]
+        run = self.aws.runs(guardrail, request_id=request)[-1]
         holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
         return run
 
@@ -354,7 +489,7 @@ def _run_of(run: dict[str, Any]) -> str:
     milliseconds = (run["ended"] - run["started"]) * 1000
     start = "a new process" if run["cold_start"] else "a warm process"
     memory = (run["peak_memory_kb"] or 0) / 1024
-    return f"{FUNCTION} runs in {start} ({run['pid']}): {milliseconds:.0f} ms, {memory:.0f} MB at its peak"
+    return f"{run['function']} runs in {start} ({run['pid']}): {milliseconds:.0f} ms, {memory:.0f} MB at its peak"
 
 
 def _seed(volume: str, slot: datetime) -> dict[str, Any]:

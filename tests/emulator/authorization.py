@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
 
 from emulator import permissions, policies
 from emulator.aws_request import AwsError, AwsRequest
@@ -44,6 +45,7 @@ def check(request: AwsRequest, environment: Environment | None) -> None:
         return
     role = permissions.find_role(role_arn)
     documents = permissions.identity_policies(role) if role else []
+    boundary = permissions.permissions_boundary(role) if role else None
     resources = _RESOURCES.get((request.service, request.operation))
     prefix = _PREFIXES.get(request.service, request.service)
     action = f"{prefix}:{_ACTION_NAMES.get((request.service, request.operation), request.operation)}"
@@ -54,11 +56,12 @@ def check(request: AwsRequest, environment: Environment | None) -> None:
         **({"ec2:Region": context.region} if request.service == "ec2" else {}),
     }
     if resources is None:
-        if not policies.names_action(documents, action):
+        if not all(policies.names_action(d, action) for d in (documents, boundary) if d is not None):
             _refuse(request, role_arn, environment, Check(action, "*"))
         return
     for wanted in resources(request, action):
-        if policies.evaluate(documents, wanted.action, wanted.resource, common | wanted.keys) != policies.ALLOW:
+        keys = common | wanted.keys
+        if role is None or permissions.decide(role, wanted.action, wanted.resource, keys) != policies.ALLOW:
             _refuse(request, role_arn, environment, wanted)
 
 
@@ -104,6 +107,8 @@ _TYPES = {
     "ami": "image",
     "eni": "network-interface",
     "sg": "security-group",
+    "vpc": "vpc",
+    "pl": "prefix-list",
 }
 
 
@@ -170,9 +175,101 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     yield Check(action, _ec2_arn(snapshot_id), _resource_tags(snapshot_id))
 
 
-@_resources("ec2", "DescribeImages", "DescribeInstances", "DescribeSnapshots", "DescribeVolumes", "DescribeTags")
+# Actions without resource types of their own: a statement that names resources doesn't allow them.
+@_resources(
+    "ec2",
+    "DescribeIamInstanceProfileAssociations",
+    "DescribeImages",
+    "DescribeInstances",
+    "DescribeInstanceStatus",
+    "DescribeLaunchTemplateVersions",
+    "DescribeManagedPrefixLists",
+    "DescribeNatGateways",
+    "DescribeNetworkAcls",
+    "DescribeNetworkInterfaces",
+    "DescribeRouteTables",
+    "DescribeSecurityGroupRules",
+    "DescribeSecurityGroups",
+    "DescribeSnapshots",
+    "DescribeSubnets",
+    "DescribeTags",
+    "DescribeVolumes",
+    "DescribeVpcEndpoints",
+    "DescribeVpcs",
+)
+@_resources("ssm", "DescribeInstanceInformation")
+@_resources("autoscaling", "DescribeAutoScalingGroups", "DescribeLaunchConfigurations")
 def _describe(_: AwsRequest, action: str) -> Iterator[Check]:
     yield Check(action, "*")
+
+
+@_resources("ec2", "DescribeVpcAttribute")
+def _describe_vpc_attribute(request: AwsRequest, action: str) -> Iterator[Check]:
+    vpc_id = request.parameters.get("VpcId", "")
+    yield Check(action, _ec2_arn(vpc_id), _resource_tags(vpc_id))
+
+
+@_resources("ec2", "GetManagedPrefixListEntries")
+def _get_prefix_list_entries(request: AwsRequest, action: str) -> Iterator[Check]:
+    list_id = request.parameters.get("PrefixListId", "")
+    found = ec2_backends[context.account_id][context.region].managed_prefix_lists.get(list_id)
+    arn = _ec2_arn(list_id) if found is None else found.prefix_list_arn.replace(":AWS:", ":aws:")
+    yield Check(action, arn, _resource_tags(list_id))
+
+
+@_resources("ec2", "GetConsoleOutput")
+def _get_console_output(request: AwsRequest, action: str) -> Iterator[Check]:
+    instance_id = request.parameters.get("InstanceId", "")
+    yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
+
+
+@_resources("ec2", "AssociateIamInstanceProfile")
+def _associate_profile(request: AwsRequest, action: str) -> Iterator[Check]:
+    """SSM-3: `ec2:InstanceProfile` is absent where the instance has none; PassRole is for the role in the profile."""
+    instance_id = request.parameters.get("InstanceId", "")
+    yield from _new_profile(request, action, instance_id)
+
+
+@_resources("ec2", "ReplaceIamInstanceProfileAssociation")
+def _replace_profile(request: AwsRequest, action: str) -> Iterator[Check]:
+    yield from _new_profile(request, action, _associated_instance(request))
+
+
+@_resources("ec2", "DisassociateIamInstanceProfile")
+def _disassociate_profile(request: AwsRequest, action: str) -> Iterator[Check]:
+    instance_id = _associated_instance(request)
+    yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
+
+
+def _new_profile(request: AwsRequest, action: str, instance_id: str) -> Iterator[Check]:
+    given = request.parameters.get("IamInstanceProfile") or {}
+    profiles = iam_backends[context.account_id]["aws"].instance_profiles.values()
+    profile = next((p for p in profiles if given.get("Arn") == p.arn or given.get("Name") == p.name), None)
+    arn = given.get("Arn") or (
+        profile.arn if profile else f"arn:aws:iam::{context.account_id}:instance-profile/{given.get('Name')}"
+    )
+    yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id) | {"ec2:NewInstanceProfile": arn})
+    if profile is not None and profile.roles:
+        keys = {"iam:PassedToService": "ec2.amazonaws.com", "iam:AssociatedResourceArn": _ec2_arn(instance_id)}
+        yield Check("iam:PassRole", profile.roles[0].arn, keys)
+
+
+def _associated_instance(request: AwsRequest) -> str:
+    associations = ec2_backends[context.account_id][context.region].iam_instance_profile_associations
+    wanted = request.parameters.get("AssociationId")
+    return next((instance_id for instance_id, a in associations.items() if a.id == wanted), "*")
+
+
+def _instance_keys(instance_id: str) -> dict[str, Any]:
+    """Condition keys of an instance."""
+    keys = _resource_tags(instance_id)
+    instance = ec2_backends[context.account_id][context.region].get_instance_by_id(instance_id)
+    if instance is not None:
+        keys |= {"ec2:InstanceID": instance_id, "ec2:InstanceType": instance.instance_type}
+        keys |= {"ec2:AvailabilityZone": instance.availability_zone}
+        if instance.iam_instance_profile:
+            keys["ec2:InstanceProfile"] = instance.iam_instance_profile["Arn"]
+    return keys
 
 
 # ---- other services ----
@@ -186,6 +283,44 @@ def _get_parameter(request: AwsRequest, action: str) -> Iterator[Check]:
         name if name.startswith("arn:") else f"arn:aws:ssm:{context.region}:{context.account_id}:parameter{slash}{name}"
     )
     yield Check(action, arn)
+
+
+@_resources("ssm", "GetServiceSetting", "UpdateServiceSetting", "ResetServiceSetting")
+def _service_setting(request: AwsRequest, action: str) -> Iterator[Check]:
+    setting = request.parameters["SettingId"]
+    arn = f"arn:aws:ssm:{context.region}:{context.account_id}:servicesetting{setting}"
+    yield Check(action, setting if setting.startswith("arn:") else arn)
+
+
+@_resources("iam", "SimulatePrincipalPolicy")
+def _simulate(request: AwsRequest, action: str) -> Iterator[Check]:
+    yield Check(action, request.parameters["PolicySourceArn"])
+
+
+@_resources("iam", "GetInstanceProfile")
+def _get_instance_profile(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["InstanceProfileName"]
+    profile = iam_backends[context.account_id]["aws"].instance_profiles.get(name)
+    yield Check(action, profile.arn if profile else f"arn:aws:iam::{context.account_id}:instance-profile/{name}")
+
+
+@_resources("iam", "AttachRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy", "ListAttachedRolePolicies")
+@_resources("iam", "ListRolePolicies", "PutRolePolicy")
+def _role(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["RoleName"]
+    roles = iam_backends[context.account_id]["aws"].roles.values()
+    arn = next((r.arn for r in roles if r.name == name), f"arn:aws:iam::{context.account_id}:role/{name}")
+    policy = request.parameters.get("PolicyArn")
+    yield Check(action, arn, {"iam:PolicyARN": policy} if policy else {})
+
+
+@_resources("autoscaling", "CreateOrUpdateTags", "DeleteTags")
+def _group_tags(request: AwsRequest, action: str) -> Iterator[Check]:
+    tags = request.parameters.get("Tags") or []
+    for group in {tag.get("ResourceId", "") for tag in tags}:
+        account = f"{context.region}:{context.account_id}"
+        arn = f"arn:aws:autoscaling:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
+        yield Check(action, arn, _request_tags([tag for tag in tags if tag.get("ResourceId") == group]))
 
 
 @_resources("sns", "Publish")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
+from moto.core.serialize import url_encode
 from moto.iam.aws_managed_policies import aws_managed_policies_data
-from moto.iam.models import AWSManagedPolicy, IAMBackend
+from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
 from moto.iam.policy_validation import BaseIAMPolicyValidator
+from moto.iam.responses import IamResponse
 
+from emulator.context import context
 from emulator.patching import patched
 
 
@@ -19,13 +23,51 @@ def _validate_version(original: Any, self: BaseIAMPolicyValidator) -> None:
         original(self)
 
 
+@lru_cache(maxsize=1)
+def _aws_managed() -> dict[str, Any]:
+    return json.loads(aws_managed_policies_data)
+
+
+def find_managed_policy(arn: str) -> Any:
+    """A managed policy, the account's own or AWS's; None if there is none.
+
+    moto knows AWS's only when it loads all of them (1,300) at each start and reset.
+    """
+    backend = iam_backends[context.account_id]["aws"]
+    if arn.startswith("arn:aws:iam::aws:policy/") and arn not in backend.managed_policies:
+        name = arn.rsplit("/", 1)[1]
+        data = _aws_managed().get(name)
+        if data is not None:
+            policy = AWSManagedPolicy.from_data(name, backend.account_id, backend.region_name, data)
+            backend.managed_policies[policy.arn] = policy
+    return backend.managed_policies.get(arn)
+
+
 @patched(IAMBackend)
 def attach_role_policy(original: Any, self: IAMBackend, policy_arn: str, role_name: str) -> None:
-    """moto knows AWS's managed policies only when it loads all of them (1,300) at each start and reset."""
-    if policy_arn.startswith("arn:aws:iam::aws:policy/") and policy_arn not in self.managed_policies:
-        name = policy_arn.rsplit("/", 1)[1]
-        data = json.loads(aws_managed_policies_data).get(name)
-        if data is not None:
-            policy = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, data)
-            self.managed_policies[policy.arn] = policy
+    find_managed_policy(policy_arn)
     original(self, policy_arn, role_name)
+
+
+@patched(IAMBackend)
+def get_policy(original: Any, self: IAMBackend, policy_arn: str) -> Any:
+    find_managed_policy(policy_arn)
+    return original(self, policy_arn)
+
+
+@patched(IAMBackend)
+def get_policy_version(original: Any, self: IAMBackend, policy_arn: str, version_id: str) -> Any:
+    find_managed_policy(policy_arn)
+    return original(self, policy_arn, version_id)
+
+
+# IAM hands out trust policies URL-encoded, wherever a role is described; moto forgets some places.
+for _path in (
+    "CreateInstanceProfileResponse.InstanceProfile.Roles.Role",
+    "GetInstanceProfileResponse.InstanceProfile.Roles.Role",
+    "ListInstanceProfilesResponse.InstanceProfiles.InstanceProfile.Roles.Role",
+    "ListInstanceProfilesForRoleResponse.InstanceProfiles.InstanceProfile.Roles.Role",
+    "ListRolesResponse.Roles.Role",
+    "UpdateRoleDescriptionResponse.Role",
+):
+    IamResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER[f"{_path}.AssumeRolePolicyDocument"] = url_encode

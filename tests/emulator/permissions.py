@@ -11,7 +11,7 @@ from moto.iam.models import Role, iam_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from emulator import policies
+from emulator import iam, policies
 from emulator.context import context
 
 
@@ -39,6 +39,23 @@ def identity_policies(role: Role) -> list[dict[str, Any]]:
     for policy in role.managed_policies.values():
         documents += [json.loads(_text(v.document)) for v in policy.versions if v.is_default]
     return documents
+
+
+def permissions_boundary(role: Role) -> list[dict[str, Any]] | None:
+    """What the role may do at most; None: it has no boundary. A boundary that doesn't exist allows nothing."""
+    if not role.permissions_boundary_arn:
+        return None
+    policy = iam.find_managed_policy(role.permissions_boundary_arn)
+    return [json.loads(_text(v.document)) for v in policy.versions if v.is_default] if policy else []
+
+
+def decide(role: Role, action: str, resource: str, keys: policies.Context) -> str:
+    """What the role's own policies and its boundary say together."""
+    decision = policies.evaluate(identity_policies(role), action, resource, keys)
+    boundary = permissions_boundary(role)
+    if decision != policies.ALLOW or boundary is None:
+        return decision
+    return policies.evaluate(boundary, action, resource, keys)
 
 
 def _text(document: str) -> str:

@@ -20,11 +20,13 @@ _EXTENSIONS = (
     "emulator.functions.configuration",
     "emulator.functions.service",
     "emulator.iam",
+    "emulator.iam_simulation",
     "emulator.metrics",
     "emulator.notices",
     "emulator.parameters",
     "emulator.scheduler",
     "emulator.ec2",
+    "emulator.ssm",
 )
 
 

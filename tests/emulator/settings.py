@@ -28,6 +28,20 @@ class Settings:
     """Snapshots that fail on purpose; each use counts `count` down."""
     instance_transition_seconds: float = 0.0
     """How long an instance stays in pending, stopping and shutting-down."""
+    status_initializing_seconds: float = 0.0
+    """How long the status checks of a started instance are `initializing`."""
+    vpc_endpoint_pending_seconds: float = 0.0
+    """How long a new VPC endpoint is `pending`."""
+    association_timestamps: bool = False
+    """Whether DescribeIamInstanceProfileAssociations tells since when; AWS's own examples don't have it."""
+    transit_leads_out: bool = False
+    """Whether a transit gateway or VPN leads to the internet, which nothing in the VPC tells (SSM-7)."""
+
+    # Systems Manager
+    agent_time_scale: float = 1.0
+    """Factor on the agent's waits: 20 s after boot, 25 to 30 minutes without credentials, 5 to 60 without a network."""
+    online_needs_channels: bool = False
+    """Whether a node that reaches ssm but no message channel isn't Online. By the agent's own working it is (SSM-4)."""
 
     # Lambda
     async_retry_scale: float = 1.0
@@ -38,6 +52,8 @@ class Settings:
     """Concurrent executions of the account; above it, Invoke answers TooManyRequestsException."""
 
     # IAM
+    instance_profile_visibility_delay_seconds: float = 0.0
+    """How long EC2 doesn't know a new instance profile (SSM-2)."""
     enforce_role_policies: bool = True
     """Whether a function may do only what its role allows."""
 

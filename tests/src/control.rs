@@ -93,7 +93,7 @@ pub struct Notice {
     pub message: String,
 }
 
-/// Something that goes wrong with the function's calls.
+/// Something that goes wrong with the calls of the guardrail's function.
 #[derive(Debug, Clone)]
 pub struct Fault(Value);
 
@@ -101,7 +101,7 @@ impl Fault {
     /// On calls of `operation` (with `*` for any characters), which go on otherwise.
     #[must_use]
     pub fn on(service: &str, operation: &str) -> Self {
-        Self(json!({ "service": service, "operation": operation, "caller": crate::FUNCTION }))
+        Self(json!({ "service": service, "operation": operation }))
     }
 
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -354,6 +354,7 @@ impl LocalAws {
 
     /// Makes something go wrong from now on.
     pub async fn inject(&self, fault: Fault) {
+        let fault = fault.with("caller", self.function());
         self.post("faults", fault.0).await;
     }
 
@@ -371,7 +372,7 @@ impl LocalAws {
 
     /// The calls that the function has made, in their order.
     pub async fn calls(&self) -> Vec<Call> {
-        let path = format!("calls?caller={}", crate::FUNCTION);
+        let path = format!("calls?caller={}", self.function());
         self.get::<Calls>(&path).await.calls
     }
 
@@ -402,9 +403,9 @@ impl LocalAws {
     /// The latest value of a metric of the guardrail; all are whole numbers.
     pub async fn metric(&self, name: &str) -> Option<u64> {
         let path = format!("metrics?namespace=Ec2Guardrails&name={name}");
-        let latest = self.get::<Metrics>(&path).await.metrics.pop()?;
-        assert_eq!(latest.dimensions["Guardrail"], "snapshot-volumes");
-        format!("{}", latest.value).parse().ok()
+        let mut metrics = self.get::<Metrics>(&path).await.metrics;
+        metrics.retain(|metric| metric.dimensions["Guardrail"] == self.guardrail);
+        format!("{}", metrics.pop()?.value).parse().ok()
     }
 
     /// Puts an event on the bus as an AWS service does, and waits for what it sets off.

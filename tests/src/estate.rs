@@ -42,7 +42,7 @@ struct Made {
 }
 
 /// A call's answer, or a panic with all that AWS said.
-fn answered<T, E: std::error::Error>(what: &str, answer: Result<T, E>) -> T {
+pub(crate) fn answered<T, E: std::error::Error>(what: &str, answer: Result<T, E>) -> T {
     answer.unwrap_or_else(|error| panic!("{what}: {}", DisplayErrorContext(error)))
 }
 
@@ -51,7 +51,7 @@ fn device(n: u8) -> String {
     format!("/dev/sd{}", char::from(b'f' + n))
 }
 
-fn tag(key: &str, value: &str) -> Tag {
+pub(crate) fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 

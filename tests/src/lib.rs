@@ -4,7 +4,7 @@
 //! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! e2e::deployed(async |aws| {
+//! e2e::deployed(e2e::SNAPSHOT_VOLUMES, async |aws| {
 //!     let volumes = aws.volumes(3, &[("Backup", "true")]).await;
 //!     aws.sweep().await.succeeded();
 //! })
@@ -23,6 +23,8 @@
 
 mod control;
 mod estate;
+mod network;
+mod nodes;
 mod permissions;
 mod process;
 mod run;
@@ -36,6 +38,8 @@ use serde_json::json;
 
 pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slot};
 pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
+pub use crate::network::{SERVICES, Vpc};
+pub use crate::nodes::{Agent, trust};
 pub use crate::run::{Entry, Outcomes, Report, Run};
 
 use crate::process::Emulator;
@@ -44,30 +48,37 @@ use crate::process::Emulator;
 pub const ACCOUNT: &str = "123456789012";
 /// See [`ACCOUNT`].
 pub const REGION: &str = "eu-central-1";
-/// The function under test, as the template names it in the stack `ec2-guardrails`.
-pub const FUNCTION: &str = "ec2-guardrails-snapshot-volumes";
+/// Guardrails, by their names.
+pub const SNAPSHOT_VOLUMES: &str = "snapshot-volumes";
+/// See [`SNAPSHOT_VOLUMES`].
+pub const ATTACH_SSM_ROLE: &str = "attach-ssm-role";
 /// Where the template lets the function look for its policy.
 pub const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
 /// Longest that a test may take, the deployment included.
 const TEST_LIMIT: Duration = Duration::from_secs(150);
 
-/// A local AWS with the template deployed.
+/// A local AWS with the template deployed. The whole stack is there; runs, calls, faults and metrics
+/// are those of the one guardrail that the test is about.
 #[derive(Debug)]
 pub struct LocalAws {
     /// EC2's own API, as an operator uses it.
     pub ec2: aws_sdk_ec2::Client,
     /// Lambda's.
     pub lambda: aws_sdk_lambda::Client,
-    iam: aws_sdk_iam::Client,
+    /// IAM's.
+    pub iam: aws_sdk_iam::Client,
+    /// EC2 Auto Scaling's.
+    pub autoscaling: aws_sdk_autoscaling::Client,
+    guardrail: &'static str,
     sqs: aws_sdk_sqs::Client,
     ssm: aws_sdk_ssm::Client,
     emulator: Emulator,
 }
 
-/// Runs a test against a local AWS of its own, and looks afterwards that the function's role allows
-/// all that the function did, and that the local AWS itself was up to it.
-pub async fn deployed(test: impl AsyncFnOnce(&LocalAws)) {
-    let aws = LocalAws::start();
+/// Runs a test of `guardrail` against a local AWS of its own, and looks afterwards that the
+/// function's role allows all that the function did, and that the local AWS itself was up to it.
+pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)) {
+    let aws = LocalAws::start(guardrail);
     let run = async {
         test(&aws).await;
         aws.check_calls().await;
@@ -78,7 +89,7 @@ pub async fn deployed(test: impl AsyncFnOnce(&LocalAws)) {
 }
 
 impl LocalAws {
-    fn start() -> Self {
+    fn start(guardrail: &'static str) -> Self {
         let emulator = Emulator::deployed();
         // The emulator tells callers apart by their credentials; these are nobody's.
         let config = aws_config::SdkConfig::builder()
@@ -93,10 +104,18 @@ impl LocalAws {
             ec2: aws_sdk_ec2::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
+            autoscaling: aws_sdk_autoscaling::Client::new(&config),
+            guardrail,
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
             emulator,
         }
+    }
+
+    /// The guardrail's function, as the template names it in the stack `ec2-guardrails`.
+    #[must_use]
+    pub fn function(&self) -> String {
+        format!("ec2-guardrails-{}", self.guardrail)
     }
 
     /// Puts the policy in place, and makes sure that the next run reads it: a function keeps what it
@@ -119,13 +138,13 @@ impl LocalAws {
         let now = self
             .lambda
             .get_function_configuration()
-            .function_name(FUNCTION)
+            .function_name(self.function())
             .send()
             .await
             .expect("the function is there");
         self.lambda
             .update_function_configuration()
-            .function_name(FUNCTION)
+            .function_name(self.function())
             .memory_size(now.memory_size().unwrap_or(256) + 1)
             .send()
             .await
@@ -136,7 +155,7 @@ impl LocalAws {
     pub async fn set_timeout(&self, seconds: i32) {
         self.lambda
             .update_function_configuration()
-            .function_name(FUNCTION)
+            .function_name(self.function())
             .timeout(seconds)
             .send()
             .await

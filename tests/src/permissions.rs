@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::{Call, FUNCTION, LocalAws};
+use crate::{Call, LocalAws};
 
 /// A call's action as IAM names it.
 fn action(call: &Call) -> String {
@@ -18,7 +18,7 @@ impl LocalAws {
         let function = self
             .lambda
             .get_function_configuration()
-            .function_name(FUNCTION)
+            .function_name(self.function())
             .send()
             .await
             .expect("the function is there");

@@ -6,7 +6,7 @@ use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{FUNCTION, LocalAws};
+use crate::LocalAws;
 
 /// One run of the function, as the emulator has recorded it.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,7 +39,7 @@ pub struct Report {
     pub mode: String,
     /// Which policy it followed.
     pub policy: String,
-    /// How many volumes it looked at.
+    /// How many resources it looked at.
     pub considered: u64,
     /// How many decisions came out how.
     pub outcomes: Outcomes,
@@ -139,20 +139,21 @@ impl LocalAws {
 
     /// Fires the schedule; returns the request's id at once.
     pub async fn fire(&self) -> String {
+        let function = self.function();
         let schedules: Value = self.get("schedules").await;
         let listed = schedules["schedules"].as_array();
         let schedule = listed.into_iter().flatten().find(|schedule| {
             let target = schedule["target"].as_str().unwrap_or_default();
-            target.ends_with(FUNCTION)
+            target.ends_with(&function)
         });
         let name = match schedule {
             Some(schedule) => schedule["name"].clone(),
-            None => panic!("no schedule starts {FUNCTION}: {schedules}"),
+            None => panic!("no schedule starts {function}: {schedules}"),
         };
         let answer = self.post("schedules/fire", json!({ "name": name })).await;
         answer["request_id"]
             .as_str()
-            .unwrap_or_else(|| panic!("the schedule doesn't reach {FUNCTION}: {answer}"))
+            .unwrap_or_else(|| panic!("the schedule doesn't reach {function}: {answer}"))
             .to_owned()
     }
 
@@ -173,7 +174,7 @@ impl LocalAws {
 
     /// All runs of the function, in their order.
     pub async fn runs(&self) -> Vec<Run> {
-        self.get::<Invocations>(&format!("invocations?function={FUNCTION}"))
+        self.get::<Invocations>(&format!("invocations?function={}", self.function()))
             .await
             .invocations
     }
@@ -190,7 +191,7 @@ impl LocalAws {
         let answer = self
             .lambda
             .invoke()
-            .function_name(FUNCTION)
+            .function_name(self.function())
             .payload(Blob::new(payload.to_string()))
             .send()
             .await

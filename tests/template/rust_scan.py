@@ -1,7 +1,8 @@
 """Finds in Rust sources which AWS operations are called and which environment variables are read.
 
 The sources are parsed, not searched: tests, comments and texts don't count. An operation is called
-as the SDK's fluent clients are, `.describe_volumes()`, with no arguments.
+as the SDK's fluent clients are, `.describe_volumes()`, with no arguments; or by a macro of the same
+file that calls what it is given, `.$call()`.
 """
 
 import re
@@ -18,8 +19,10 @@ _PARSER = Parser(Language(tree_sitter_rust.language()))
 
 # Crate of the SDK -> (botocore's name of the service, prefix of its IAM actions).
 SERVICES = {
+    "aws_sdk_autoscaling": ("autoscaling", "autoscaling"),
     "aws_sdk_ec2": ("ec2", "ec2"),
     "aws_sdk_eventbridge": ("events", "events"),
+    "aws_sdk_iam": ("iam", "iam"),
     "aws_sdk_sns": ("sns", "sns"),
     "aws_sdk_ssm": ("ssm", "ssm"),
 }
@@ -33,7 +36,7 @@ class Scan:
     actions: set[str] = field(default_factory=set)
     """IAM actions of the operations called, such as `ec2:DescribeVolumes`."""
     environment: set[str] = field(default_factory=set)
-    """Environment variables named in files that read the environment."""
+    """Environment variables named in files that read the environment, or take it as read."""
     named_actions: set[str] = field(default_factory=set)
     """IAM actions that texts name, for the messages about their errors."""
     crates: set[str] = field(default_factory=set)
@@ -65,17 +68,23 @@ def scan(source: bytes) -> Scan:
     called: set[str] = set()
     texts: set[str] = set()
     reads_environment = False
-    for node in _production_code(tree.root_node):
+    nodes = list(_production_code(tree.root_node))
+    callers = {_macro_name(node) for node in nodes if node.type == "macro_definition" and _calls_its_argument(node)}
+    for node in nodes:
         if node.type == "identifier" and (text := _text(node)).startswith("aws_sdk_"):
             found.crates.add(text)
         elif node.type == "call_expression":
             if name := _method_without_arguments(node):
                 called.add(name)
+        elif node.type == "macro_invocation" and _text(node.child_by_field_name("macro")) in callers:
+            called |= set(_arguments_in_macro(node))
         elif node.type == "token_tree":
             called |= set(_methods_in_macro(node))
         elif node.type == "string_content":
             texts.add(_text(node))
-        elif node.type == "scoped_identifier" and re.search(r"\benv::var(_os)?$", _text(node)):
+        elif node.type == "scoped_identifier" and re.search(r"\benv::vars?(_os)?$", _text(node)):
+            reads_environment = True
+        elif node.type == "type_identifier" and _text(node) == "Environment":
             reads_environment = True
     for crate in found.crates & SERVICES.keys():
         found.actions |= {action for name, action in _operations(crate).items() if name in called}
@@ -117,6 +126,23 @@ def _method_without_arguments(call: Node) -> str | None:
     if function.type != "field_expression" or arguments.named_child_count > 0:
         return None
     return _text(function.child_by_field_name("field"))
+
+
+def _macro_name(definition: Node) -> str:
+    return _text(definition.child_by_field_name("name"))
+
+
+def _calls_its_argument(definition: Node) -> bool:
+    """Whether a macro has `.$name()`: then what it calls stands where it is used."""
+    return re.search(rb"\.\s*\$\w+\s*\(\s*\)", definition.text) is not None
+
+
+def _arguments_in_macro(invocation: Node) -> Iterator[str]:
+    """The arguments of a macro that are one name each."""
+    (tokens,) = (child for child in invocation.children if child.type == "token_tree")
+    for before, name, after in zip(tokens.children, tokens.children[1:], tokens.children[2:]):
+        if name.type == "identifier" and _text(before) in "(," and _text(after) in ",)":
+            yield _text(name)
 
 
 def _methods_in_macro(tokens: Node) -> Iterator[str]:

@@ -22,11 +22,13 @@ PSEUDO_PARAMETERS = {
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::StackName": STACK,
+    "AWS::URLSuffix": "amazonaws.com",
 }
 
 # What Ref and GetAtt give for the types that the template refers to.
 ATTRIBUTES = {
     "AWS::Events::Rule": {"Arn": "arn:aws:events:{region}:{account}:rule/{name}"},
+    "AWS::IAM::InstanceProfile": {"Arn": "arn:aws:iam::{account}:instance-profile/{name}"},
     "AWS::IAM::Role": {"Arn": "arn:aws:iam::{account}:role/{name}"},
     "AWS::Lambda::Function": {"Arn": "arn:aws:lambda:{region}:{account}:function:{name}"},
     "AWS::SNS::Topic": {"Ref": "arn:aws:sns:{region}:{account}:{name}"},
@@ -54,6 +56,10 @@ def source() -> dict:
     return yaml_parse(TEMPLATE.read_text())
 
 
+class Refused(Exception):
+    """What CloudFormation says to parameters that the template's rules refuse."""
+
+
 class Stack:
     """A deployment of the template with `parameters`."""
 
@@ -70,6 +76,11 @@ class Stack:
             name: str(parameters.get(name, declaration.get("Default")))
             for name, declaration in declared.items()
         }
+        for rule in self._template.get("Rules", {}).values():
+            if self._resolve(rule["RuleCondition"], "RuleCondition"):
+                for assertion in rule["Assertions"]:
+                    if not self._resolve(assertion["Assert"], "Assert"):
+                        raise Refused(assertion["AssertDescription"])
         self.resources = {
             name: self._resolve(resource, name)
             for name, resource in self._template["Resources"].items()

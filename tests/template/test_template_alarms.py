@@ -1,11 +1,36 @@
-"""Every alarm reaches somebody and says what to do; the sweep's absence is noticed."""
+"""Every alarm reaches somebody and says what to do; the absence of sweeps is noticed."""
 
 import re
 
 import pytest
 import samstack
+from guardrails import GUARDRAILS
 
 ALARMS = samstack.default_stack().of_type("AWS::CloudWatch::Alarm")
+
+each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
+
+
+def test_each_guardrail_has_its_alarms():
+    wanted = {
+        name
+        for guardrail in GUARDRAILS
+        for name in (
+            f"{guardrail.logical}ErrorsAlarm",
+            f"{guardrail.logical}SweepsMissingAlarm",
+            f"{guardrail.logical}DurationAlarm",
+            guardrail.finding_alarm,
+        )
+    }
+    assert set(ALARMS) == wanted | {"DeadLettersAlarm"}
+
+
+@each_guardrail
+def test_failed_runs_are_noticed(stack, guardrail):
+    alarm = ALARMS[f"{guardrail.logical}ErrorsAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("AWS/Lambda", "Errors", "Sum")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
+    assert alarm["Dimensions"][0]["Value"] == stack.attribute(guardrail.function, "Ref")
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -32,50 +57,76 @@ def test_description_fits_with_the_longest_names(name):
 
 
 def test_alarms_name_metrics_that_the_stack_has(stack):
-    own = {
-        ("AWS/Lambda", "FunctionName", stack.attribute("SnapshotVolumesFunction", "Ref")),
-        ("AWS/SQS", "QueueName", stack.attribute("DeadLetterQueue", "QueueName")),
-        ("Ec2Guardrails", "Guardrail", "snapshot-volumes"),
-    }
+    own = {("AWS/SQS", "QueueName", stack.attribute("DeadLetterQueue", "QueueName"))}
+    for guardrail in GUARDRAILS:
+        own.add(("AWS/Lambda", "FunctionName", stack.attribute(guardrail.function, "Ref")))
+        own.add(("Ec2Guardrails", "Guardrail", guardrail.name))
     for name, alarm in ALARMS.items():
         (dimension,) = alarm["Dimensions"]
         assert (alarm["Namespace"], dimension["Name"], dimension["Value"]) in own, name
 
 
-def test_the_metric_of_stale_volumes_is_the_one_that_the_code_writes():
-    alarm = ALARMS["VolumesStaleAlarm"]
+@each_guardrail
+def test_an_alarm_is_about_the_guardrail_that_it_names(stack, guardrail):
+    own = {stack.attribute(guardrail.function, "Ref"), guardrail.name}
+    names = [name for name in ALARMS if name.startswith(guardrail.logical)] + [guardrail.finding_alarm]
+    assert len(names) == 4
+    for name in names:
+        assert ALARMS[name]["Dimensions"][0]["Value"] in own, name
+        others = [one for one in GUARDRAILS if one is not guardrail]
+        text = ALARMS[name]["AlarmName"] + ALARMS[name]["AlarmDescription"]
+        assert not [one.name for one in others if one.name in text], name
+
+
+@each_guardrail
+def test_the_metrics_of_our_own_are_those_that_the_code_writes(guardrail):
+    alarms = [
+        alarm
+        for alarm in ALARMS.values()
+        if alarm["Namespace"] == "Ec2Guardrails" and alarm["Dimensions"][0]["Value"] == guardrail.name
+    ]
+    assert alarms
     sources = "\n".join(
         path.read_text()
-        for folder in ("shared/src", "functions/snapshot-volumes/src")
-        for path in (samstack.ROOT / folder).rglob("*.rs")
+        for folder in (samstack.ROOT / "shared/src", guardrail.folder / "src")
+        for path in folder.rglob("*.rs")
     )
-    for name in (alarm["Namespace"], alarm["MetricName"], *[d["Name"] for d in alarm["Dimensions"]]):
-        assert f'"{name}"' in sources, name
+    for alarm in alarms:
+        for name in (alarm["Namespace"], alarm["MetricName"], *[d["Name"] for d in alarm["Dimensions"]]):
+            assert f'"{name}"' in sources, name
 
 
-def test_missing_sweeps_are_noticed(stack):
-    """SAM-6: no invocation means no data, which must count as bad."""
-    alarm = ALARMS["SweepsMissingAlarm"]
-    assert (alarm["MetricName"], alarm["Statistic"]) == ("Invocations", "Sum")
+@each_guardrail
+def test_missing_sweeps_are_noticed(guardrail):
+    """SAM-6: no sweep means no data, which must count as bad."""
+    name = f"{guardrail.logical}SweepsMissingAlarm"
+    alarm = ALARMS[name]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == guardrail.sweep_metric
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
     assert alarm["TreatMissingData"] == "breaching"
     pattern = samstack.source()["Parameters"]["SweepSchedule"]["AllowedPattern"]
     longest = max(minutes for minutes in range(1, 1000) if re.fullmatch(pattern, f"rate({minutes} minutes)"))
     window = alarm["Period"] * alarm["EvaluationPeriods"]
     assert window >= 2 * longest * 60, "at the longest interval a late sweep is no missing sweep"
-    assert "SweepsMissingAlarm" not in samstack.Stack(Sweeps="DISABLED").resources
+    # Made after the schedule, whose first sweep starts at once.
+    assert samstack.source()["Resources"][name]["DependsOn"] == guardrail.sweep
+    assert name not in samstack.Stack(Sweeps="DISABLED").resources
 
 
-def test_stale_volumes_are_seen_in_each_period():
-    alarm = ALARMS["VolumesStaleAlarm"]
+@each_guardrail
+def test_findings_are_seen_in_each_period(guardrail):
+    alarm = ALARMS[guardrail.finding_alarm]
+    assert (alarm["Namespace"], alarm["Statistic"]) == ("Ec2Guardrails", "Maximum")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
     assert alarm["Period"] >= 30 * 60, "each period holds a sweep, whatever the interval"
     # Without sweeps nothing is known to be better.
     assert alarm["TreatMissingData"] == "ignore"
 
 
-def test_long_runs_are_seen_before_the_timeout(stack):
-    timeout = stack.properties("SnapshotVolumesFunction")["Timeout"] * 1000
-    assert 0.9 * timeout <= ALARMS["SnapshotVolumesDurationAlarm"]["Threshold"] < timeout
+@each_guardrail
+def test_long_runs_are_seen_before_the_timeout(stack, guardrail):
+    timeout = stack.properties(guardrail.function)["Timeout"] * 1000
+    assert 0.9 * timeout <= ALARMS[f"{guardrail.logical}DurationAlarm"]["Threshold"] < timeout
 
 
 def test_topic_takes_alarms_of_this_stack_only(stack):

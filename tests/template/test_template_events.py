@@ -4,10 +4,10 @@ import json
 
 import pytest
 import samstack
+from guardrails import GUARDRAILS
 from moto.events.models import EventPattern, EventPatternParser
 
 EVENTS = samstack.ROOT / "tests" / "events"
-STARTS = {"create-snapshot-failed.json", "create-snapshots-failed.json"}
 FIXTURES = sorted(path.name for path in EVENTS.glob("*.json") if path.name != "sweep.json")
 
 
@@ -15,41 +15,44 @@ def load(name: str) -> dict:
     return json.loads((EVENTS / name).read_text())
 
 
-@pytest.fixture
-def matches(stack):
-    (rule,) = stack.of_type("AWS::Events::Rule").values()
-    pattern = json.dumps(rule["EventPattern"])
-    matcher = EventPattern(pattern, EventPatternParser(pattern).parse())
-    return matcher.matches_event
+def matches(stack, guardrail, event: dict) -> bool:
+    """Whether EventBridge starts the guardrail's function for `event`."""
+    pattern = json.dumps(stack.properties(guardrail.rule)["EventPattern"])
+    return EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(event)
 
 
+each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
+
+
+@each_guardrail
 @pytest.mark.parametrize("name", FIXTURES)
-def test_rule_starts_the_function_for_failed_creations_only(matches, name):
-    assert matches(load(name)) == (name in STARTS)
+def test_rule_starts_the_function_for_what_it_is_about_only(stack, guardrail, name):
+    assert matches(stack, guardrail, load(name)) == (name in guardrail.starts)
 
 
-def test_every_event_that_the_rule_is_for_has_a_fixture():
-    assert set(FIXTURES) >= STARTS
+@each_guardrail
+def test_every_event_that_the_rule_is_for_has_a_fixture(guardrail):
+    assert set(FIXTURES) >= guardrail.starts
 
 
-@pytest.mark.parametrize("name", sorted(STARTS))
 @pytest.mark.parametrize(
-    "change",
+    ("guardrail", "name", "change"),
     [
-        {"source": "aws.ecs"},
-        {"source": "com.example.ec2"},
-        {"detail-type": "EBS Volume Notification"},
-        {"detail": {"result": "succeeded"}},
-        {"detail": {"event": "copySnapshot"}},
-        {"detail": {"event": "deleteSnapshot"}},
+        pytest.param(guardrail, name, change, id=f"{guardrail.name} {name} {json.dumps(change)}")
+        for guardrail in GUARDRAILS
+        for name in sorted(guardrail.starts)
+        for change in guardrail.near_misses
     ],
-    ids=json.dumps,
 )
-def test_rule_refuses_near_misses(matches, name, change):
+def test_rule_refuses_near_misses(stack, guardrail, name, change):
     event = load(name)
-    assert matches(event)
+    assert matches(stack, guardrail, event)
     detail = event["detail"] | change.get("detail", {})
-    assert not matches(event | change | {"detail": detail})
+    assert not matches(stack, guardrail, event | change | {"detail": detail})
+
+
+def test_each_rule_belongs_to_a_guardrail(stack):
+    assert stack.of_type("AWS::Events::Rule").keys() == {guardrail.rule for guardrail in GUARDRAILS}
 
 
 @pytest.mark.parametrize("name", FIXTURES)
@@ -67,11 +70,20 @@ def test_fixtures_are_whole_events(name):
             assert event["region"] in fields, arn
 
 
-def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack):
-    (rule,) = stack.of_type("AWS::Events::Rule").values()
-    (target,) = rule["Targets"]
-    assert target["Arn"] == stack.attribute("SnapshotVolumesFunction", "Arn")
+@each_guardrail
+def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack, guardrail):
+    function = stack.attribute(guardrail.function, "Arn")
+    (target,) = stack.properties(guardrail.rule)["Targets"]
+    assert target["Arn"] == function
     assert target["DeadLetterConfig"]["Arn"] == stack.attribute("DeadLetterQueue", "Arn")
-    (permission,) = stack.of_type("AWS::Lambda::Permission").values()
+    (permission,) = (
+        permission
+        for permission in stack.of_type("AWS::Lambda::Permission").values()
+        if permission["SourceArn"] == stack.attribute(guardrail.rule, "Arn")
+    )
     assert permission["Principal"] == "events.amazonaws.com"
-    assert permission["SourceArn"] == stack.attribute("SnapshotVolumesFunctionSnapshotFailed", "Arn")
+    assert permission["FunctionName"] == stack.attribute(guardrail.function, "Ref")
+
+
+def test_nobody_else_may_start_a_function(stack):
+    assert len(stack.of_type("AWS::Lambda::Permission")) == len(GUARDRAILS)

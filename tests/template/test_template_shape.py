@@ -7,12 +7,14 @@ import tomllib
 
 import pytest
 import samstack
+from guardrails import GUARDRAILS
 
 # Every type that the stack may consist of. A new one is a decision: add it here and, where the
 # local AWS doesn't know it, to its CloudFormation.
 KNOWN_TYPES = {
     "AWS::CloudWatch::Alarm",
     "AWS::Events::Rule",
+    "AWS::IAM::InstanceProfile",
     "AWS::IAM::Role",
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::Function",
@@ -25,6 +27,15 @@ KNOWN_TYPES = {
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
 }
+
+each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
+
+
+def test_every_function_is_known_to_the_tests(stack):
+    functions = stack.of_type("AWS::Lambda::Function").keys()
+    assert functions == {guardrail.function for guardrail in GUARDRAILS}, "add it to guardrails.py"
+    folders = {path.parent.name for path in (samstack.ROOT / "functions").glob("*/Cargo.toml")}
+    assert folders == {guardrail.name for guardrail in GUARDRAILS}, "a guardrail that the template doesn't deploy"
 
 
 def test_sam_validate_finds_nothing(sam, tmp_path):
@@ -53,8 +64,8 @@ def test_every_resource_type_is_known(stack):
 
 
 def test_no_resource_has_a_name_that_collides_between_regions(stack):
-    for name, properties in stack.of_type("AWS::IAM::Role").items():
-        assert "RoleName" not in properties, f"{name}: IAM is global"
+    for name, properties in (stack.of_type("AWS::IAM::Role") | stack.of_type("AWS::IAM::InstanceProfile")).items():
+        assert not {"RoleName", "InstanceProfileName"} & properties.keys(), f"{name}: IAM is global"
     for name, resource in samstack.source()["Resources"].items():
         for key, value in resource.get("Properties", {}).items():
             if key.endswith("Name") and key in {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName"}:
@@ -95,6 +106,16 @@ def test_parameters_are_grouped_and_labelled():
             ["ec2-guardrails/policy", "/", "", "/a/", "/a//b", "/aws/policy", "/AWS/policy", "/ssm/policy", "/a b", "/a*"],
         ),
         (
+            "InstanceProfileName",
+            ["", "web", "teams/web", "My_Profile+1=2,3.4@5-6", "p" * 128],
+            ["*", "web*", "we?", "/web", "web/", "a//b", "arn:aws:iam::123456789012:instance-profile/web", "p" * 129],
+        ),
+        (
+            "InstanceRoleName",
+            ["", "web", "teams/web", "r" * 64],
+            ["*", "web*", "/web", "web/", "arn:aws:iam::123456789012:role/web", "r" * 65],
+        ),
+        (
             "SweepSchedule",
             ["rate(5 minutes)", "rate(15 minutes)", "rate(30 minutes)"],
             ["rate(1 minute)", "rate(4 minutes)", "rate(31 minutes)", "rate(1 hour)", "rate(15 hours)", "15", "cron(0 3 * * ? *)"],
@@ -122,48 +143,63 @@ def test_log_level_keeps_the_metrics():
     assert set(samstack.source()["Parameters"]["LogLevel"]["AllowedValues"]) == {"INFO", "DEBUG", "TRACE"}
 
 
-def test_function_is_built_and_run_as_lambda_expects(stack):
-    resource = samstack.source()["Resources"]["SnapshotVolumesFunction"]
+@each_guardrail
+def test_function_is_built_and_run_as_lambda_expects(stack, guardrail):
+    resource = samstack.source()["Resources"][guardrail.function]
     assert resource["Metadata"] == {"BuildMethod": "rust-cargolambda"}
-    assert (samstack.ROOT / resource["Properties"]["CodeUri"] / "Cargo.toml").is_file()
-    function = stack.properties("SnapshotVolumesFunction")
+    assert samstack.ROOT / resource["Properties"]["CodeUri"] == guardrail.folder
+    assert (guardrail.folder / "Cargo.toml").is_file()
+    function = stack.properties(guardrail.function)
+    assert function["FunctionName"] == f"{samstack.STACK}-{guardrail.name}"
     assert function["Runtime"] == "provided.al2023"
     assert function["Handler"] == "bootstrap"
     assert function["Architectures"] == ["arm64"]
-    assert samstack.Stack(Architecture="x86_64").properties("SnapshotVolumesFunction")["Architectures"] == ["x86_64"]
+    other = samstack.Stack(Architecture="x86_64", **{f"{guardrail.logical}Memory": "1024"})
+    assert other.properties(guardrail.function)["Architectures"] == ["x86_64"]
+    assert other.properties(guardrail.function)["MemorySize"] == "1024"
     # A new account's quota may be too small for it (SAM-5).
     assert "ReservedConcurrentExecutions" not in function
 
 
-def test_function_logs_to_its_group_for_as_long_as_asked(stack):
-    function = stack.properties("SnapshotVolumesFunction")
-    assert function["LoggingConfig"] == {
-        "LogGroup": stack.properties("SnapshotVolumesLogGroup")["LogGroupName"],
+@each_guardrail
+def test_function_logs_to_its_group_for_as_long_as_asked(stack, guardrail):
+    group = f"{guardrail.logical}LogGroup"
+    assert stack.properties(guardrail.function)["LoggingConfig"] == {
+        "LogGroup": stack.properties(group)["LogGroupName"],
         "LogFormat": "JSON",
         "ApplicationLogLevel": "INFO",
     }
-    assert samstack.Stack(LogRetentionDays="7").properties("SnapshotVolumesLogGroup")["RetentionInDays"] == "7"
+    assert stack.properties(group)["LogGroupName"] == f"/aws/lambda/{samstack.STACK}-{guardrail.name}"
+    assert samstack.Stack(LogRetentionDays="7").properties(group)["RetentionInDays"] == "7"
 
 
-def test_failed_invocations_are_tried_once_more_and_kept(stack):
-    (config,) = stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+@each_guardrail
+def test_failed_invocations_are_tried_once_more_and_kept(stack, guardrail):
+    function = stack.attribute(guardrail.function, "Ref")
+    (config,) = (
+        config
+        for config in stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+        if config["FunctionName"] == function
+    )
     queue = stack.attribute("DeadLetterQueue", "Arn")
     assert config["MaximumRetryAttempts"] == 1
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == queue
-    timeout = stack.properties("SnapshotVolumesFunction")["Timeout"]
+    timeout = stack.properties(guardrail.function)["Timeout"]
     assert config["MaximumEventAgeInSeconds"] > timeout + 60, "a run that times out is still tried again a minute later"
 
 
-def test_sweep_fires_with_what_the_function_expects(stack):
-    (schedule,) = stack.of_type("AWS::Scheduler::Schedule").values()
+@each_guardrail
+def test_sweep_fires_with_what_the_function_expects(stack, guardrail):
+    schedule = stack.properties(guardrail.sweep)
     fixture = json.loads((samstack.ROOT / "tests/events/sweep.json").read_text())
     assert json.loads(schedule["Target"]["Input"]) == fixture
+    assert schedule["Target"]["Arn"] == stack.attribute(guardrail.function, "Arn")
     assert schedule["ScheduleExpression"] == "rate(15 minutes)"
     assert schedule["State"] == "ENABLED"
     assert "Name" not in schedule, "SAM's own choice, the logical id, collides between stacks"
     assert schedule["Target"]["DeadLetterConfig"]["Arn"] == stack.attribute("DeadLetterQueue", "Arn")
     assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 15 * 60
-    assert samstack.Stack(Sweeps="DISABLED").of_type("AWS::Scheduler::Schedule")["SnapshotVolumesFunctionSweep"]["State"] == "DISABLED"
+    assert samstack.Stack(Sweeps="DISABLED").properties(guardrail.sweep)["State"] == "DISABLED"
 
 
 def test_mail_is_subscribed_only_where_an_address_is_given(stack):

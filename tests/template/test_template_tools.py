@@ -56,6 +56,33 @@ def test_scan_counts_an_operation_only_where_its_service_is_used():
     assert rust_scan.scan(b"use aws_sdk_sns::Client; fn f(c: &Client) { c.publish(); }").actions == {"sns:Publish"}
 
 
+def test_scan_sees_what_a_macro_of_the_file_calls():
+    source = b"""
+    use aws_sdk_ec2::Client;
+    macro_rules! pages { ($ec2:expr, $call:ident) => { $ec2.$call().send() }; }
+    macro_rules! names { ($call:ident) => { stringify!($call) }; }
+    fn f(ec2: &Client) {
+        pages!(ec2, describe_route_tables);
+        names!(describe_volumes);
+        pages!(ec2, other.describe_images);
+    }
+    """
+    assert rust_scan.scan(source).actions == {"ec2:DescribeRouteTables"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b'fn f() { std::env::var("MY_ARN"); }',
+        b'fn f() { let all = env::vars_os(); all.get("MY_ARN"); }',
+        b'fn f(environment: &Environment) { environment.required("MY_ARN", "what it is"); }',
+    ],
+)
+def test_scan_sees_the_environment_read(source):
+    assert rust_scan.scan(source).environment == {"MY_ARN"}
+    assert rust_scan.scan(b'fn f() { print("MY_ARN"); }').environment == set()
+
+
 def test_scan_refuses_what_it_cannot_parse():
     with pytest.raises(AssertionError, match="not parsed"):
         rust_scan.scan(b"fn f( { ec2.describe_volumes()")

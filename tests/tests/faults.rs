@@ -1,6 +1,6 @@
 //! Whatever goes wrong on the way: each slot has one snapshot in the end.
 
-use e2e::{Fault, Seed, deployed, once_each, per_slot, slots};
+use e2e::{Fault, SNAPSHOT_VOLUMES, Seed, deployed, once_each, per_slot, slots};
 
 /// The one plan `daily` that selects `Backup`.
 fn policy() -> String {
@@ -17,7 +17,7 @@ fn policy() -> String {
 /// once, in its service's own words.
 #[tokio::test]
 async fn throttling_at_every_call_delays_and_never_duplicates() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         let instance = aws.backed_up_instances(1, 1).await.remove(0);
         let unattached = aws.volumes(2, &[("Backup", "true")]).await;
@@ -81,7 +81,7 @@ async fn a_creation_whose_outcome_is_unknown_is_sent_once() {
         |call: Fault| call.carried_out_but_cut_off(),
         |call: Fault| call.carried_out_but_answered("InternalError"),
     ] {
-        deployed(async |aws| {
+        deployed(SNAPSHOT_VOLUMES, async |aws| {
             aws.put_policy(&policy()).await;
             let instance = aws.backed_up_instances(1, 1).await.remove(0);
             let unattached = aws.volumes(3, &[("Backup", "true")]).await;
@@ -111,7 +111,7 @@ async fn a_creation_whose_outcome_is_unknown_is_sent_once() {
 
 #[tokio::test]
 async fn a_run_killed_in_the_middle_is_completed_by_its_retry() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         aws.retry_soon().await;
         let mut volumes = aws.volumes(20, &[("Backup", "true")]).await;
@@ -140,7 +140,7 @@ async fn a_run_killed_in_the_middle_is_completed_by_its_retry() {
 
 #[tokio::test]
 async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         let mut volumes = aws.volumes(5, &[("Backup", "true")]).await;
         for instance in aws.backed_up_instances(9, 2).await {
@@ -175,7 +175,7 @@ async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
 /// Incident 2: a fleet too large for one run is finished by the next.
 #[tokio::test]
 async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         aws.set_timeout(15).await;
         let volumes = aws.volumes(320, &[("Backup", "true")]).await;
@@ -197,7 +197,7 @@ async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
 
 #[tokio::test]
 async fn a_missing_permission_hurts_nothing_else_and_ends_in_the_dead_letter_queue() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         aws.retry_soon().await;
         aws.backed_up_instances(1, 1).await;
@@ -241,7 +241,7 @@ async fn a_missing_permission_hurts_nothing_else_and_ends_in_the_dead_letter_que
 
 #[tokio::test]
 async fn a_volume_deleted_meanwhile_is_no_failure() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         let instance = aws.backed_up_instances(1, 1).await.remove(0);
         let unattached = aws.volumes(2, &[("Backup", "true")]).await;

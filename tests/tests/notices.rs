@@ -1,6 +1,6 @@
 //! What people are told: once when something appears, once when it has passed.
 
-use e2e::{Fault, Seed, deployed, once_each, per_slot, slots};
+use e2e::{Fault, SNAPSHOT_VOLUMES, Seed, deployed, once_each, per_slot, slots};
 
 fn policy() -> String {
     format!(
@@ -22,7 +22,7 @@ const REASON: &str =
 /// EBS-4, EBS-10: the event starts the function at once; no sweep is waited for.
 #[tokio::test]
 async fn a_failed_snapshot_is_replaced_in_its_slot_and_told_once() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
         aws.sweep().await.succeeded();
@@ -86,7 +86,7 @@ async fn a_failed_snapshot_is_replaced_in_its_slot_and_told_once() {
 /// EBS-2: if one member fails, all do; the set is made again as a set.
 #[tokio::test]
 async fn a_failed_set_is_replaced_as_a_set() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         let instance = aws.backed_up_instances(1, 2).await.remove(0);
         aws.sweep().await.succeeded();
@@ -112,7 +112,7 @@ async fn a_failed_set_is_replaced_as_a_set() {
 
 #[tokio::test]
 async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         let [stale, fresh] = [(); 2].map(|()| aws.volumes(1, &[("Backup", "true")]));
         let (stale, fresh) = (stale.await.remove(0), fresh.await.remove(0));

@@ -26,11 +26,16 @@ use serde_json::Value;
 struct Document {
     /// Snapshots EBS volumes on schedule and prunes the snapshots it made.
     snapshot_volumes: Option<snapshot_volumes::policy::Policy>,
+    /// Attaches the SSM instance profile to instances without one and finds out why a node isn't
+    /// Online.
+    attach_ssm_role: Option<attach_ssm_role::policy::Policy>,
 }
 
 /// Reads every section of a document.
 fn check(document: &str) -> Result<(), Mistake> {
-    policy::parse::<snapshot_volumes::policy::Policy>(document, snapshot_volumes::NAME).map(drop)
+    policy::parse::<snapshot_volumes::policy::Policy>(document, snapshot_volumes::NAME)?;
+    policy::parse::<attach_ssm_role::policy::Policy>(document, attach_ssm_role::NAME)?;
+    Ok(())
 }
 
 fn root() -> PathBuf {

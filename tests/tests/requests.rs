@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Call, Outcomes, Seed, deployed, slots};
+use e2e::{Call, Outcomes, SNAPSHOT_VOLUMES, Seed, deployed, slots};
 use serde_json::json;
 
 fn policy(mode: &str) -> String {
@@ -22,7 +22,7 @@ fn is_read(call: &Call) -> bool {
 
 #[tokio::test]
 async fn a_wrong_policy_stops_everything_and_says_where_it_is_wrong() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.volumes(1, &[("Backup", "true")]).await;
         for (document, expected) in [
             (
@@ -62,7 +62,7 @@ async fn a_wrong_policy_stops_everything_and_says_where_it_is_wrong() {
 
 #[tokio::test]
 async fn the_observe_mode_and_explain_say_what_would_be_done_and_do_nothing() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let volumes = aws.volumes(2, &[("Backup", "true")]).await;
         let old = [1, 2, 3, 4, 5].map(slots::days_ago);
         aws.seed(
@@ -103,7 +103,7 @@ async fn the_observe_mode_and_explain_say_what_would_be_done_and_do_nothing() {
 
 #[tokio::test]
 async fn what_it_does_not_know_is_refused_with_nothing_done() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.volumes(1, &[("Backup", "true")]).await;
         for payload in [
             json!({ "trigger": "sweeep" }),
@@ -134,7 +134,7 @@ async fn what_it_does_not_know_is_refused_with_nothing_done() {
 /// The rule lets failed creations through, and nothing else.
 #[tokio::test]
 async fn only_failed_creations_start_the_function() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let event = |event: &str, result: &str| {
             json!({
                 "event": event, "result": result, "cause": "", "request-id": "",
@@ -171,7 +171,7 @@ async fn only_failed_creations_start_the_function() {
 
 #[tokio::test]
 async fn the_role_allows_all_that_is_used_and_no_more() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("enforce")).await;
         aws.backed_up_instances(1, 1).await;
         let volumes = aws.volumes(2, &[("Backup", "true")]).await;

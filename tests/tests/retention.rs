@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, LockMode};
-use e2e::{Fault, LocalAws, Seed, deployed, slots};
+use e2e::{Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, deployed, slots};
 use jiff::Zoned;
 
 /// A policy with the one plan `daily` that selects `Backup`.
@@ -70,7 +70,7 @@ fn kept_by_restic(days: i64) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn pruning_keeps_what_restic_would_of_each_volume_and_touches_nothing_foreign() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let keep = "{ daily: 7, weekly: 4, monthly: 2 }";
         aws.put_policy(&policy(keep, "brake: { percent: 100 }"))
             .await;
@@ -133,7 +133,7 @@ async fn pruning_keeps_what_restic_would_of_each_volume_and_touches_nothing_fore
 /// EBS-8: one refused deletion stops none of the others.
 #[tokio::test]
 async fn snapshots_in_use_or_locked_stay_while_the_others_go_and_go_once_they_may() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
         let mut seeds = history(&volume, 0..10);
@@ -201,7 +201,7 @@ async fn snapshots_in_use_or_locked_stay_while_the_others_go_and_go_once_they_ma
 /// the snapshot's own tag, so AWS may well answer "not authorized" rather than "not found".
 #[tokio::test]
 async fn two_runs_at_once_delete_each_snapshot_once_and_neither_fails() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
         aws.seed(history(&volume, 0..20)).await;
@@ -222,7 +222,7 @@ async fn two_runs_at_once_delete_each_snapshot_once_and_neither_fails() {
 
 #[tokio::test]
 async fn the_brake_holds_a_mass_deletion_back_and_says_so_once() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         // Somebody meant `last: 20` and wrote `last: 2`.
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volumes = aws.volumes(3, &[("Backup", "true")]).await;
@@ -258,7 +258,7 @@ async fn the_brake_holds_a_mass_deletion_back_and_says_so_once() {
 
 #[tokio::test]
 async fn snapshots_of_a_deleted_volume_stay_until_orphans_after() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let keep = "{ last: 10 }";
         let gone = "vol-0123456789abcdef0";
         let there = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
@@ -284,7 +284,7 @@ async fn snapshots_of_a_deleted_volume_stay_until_orphans_after() {
 
 #[tokio::test]
 async fn the_newest_completed_snapshot_stays_whatever_the_policy_keeps() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("{ within: 12h }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
         aws.seed(history(&volume, [10, 11, 12])).await;
@@ -303,7 +303,7 @@ async fn the_newest_completed_snapshot_stays_whatever_the_policy_keeps() {
 /// Two runs that couldn't see each other's snapshot yet (EBS-1): the slot keeps the first.
 #[tokio::test]
 async fn a_second_snapshot_of_a_slot_goes() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("{ last: 5 }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
         let slot = slots::latest();

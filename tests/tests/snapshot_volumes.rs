@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::VolumeState;
-use e2e::{OTHER_ZONE, Snapshot, deployed, once_each, per_slot, slots};
+use e2e::{OTHER_ZONE, SNAPSHOT_VOLUMES, Snapshot, deployed, once_each, per_slot, slots};
 use serde_json::Value;
 
 /// `vol-1=/dev/sda1 vol-2=/dev/sdf`, in any order.
@@ -28,7 +28,7 @@ fn of<'a>(snapshots: &'a [Snapshot], volume: &str) -> Vec<&'a Snapshot> {
 
 #[tokio::test]
 async fn the_schedule_fires_and_what_the_built_in_plan_selects_is_snapshotted() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let image_name = "ubuntu/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-20230517";
         let image = aws.image(image_name).await;
         let web = aws.instance(&image, 3).await;
@@ -134,7 +134,7 @@ async fn the_schedule_fires_and_what_the_built_in_plan_selects_is_snapshotted() 
 /// which system was on it.
 #[tokio::test]
 async fn a_locked_out_instance_comes_up_in_another_zone_from_its_snapshot() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let image_name = "ubuntu/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-20230517";
         let image = aws.image(image_name).await;
         let only = aws.instance(&image, 0).await;
@@ -187,7 +187,7 @@ async fn a_locked_out_instance_comes_up_in_another_zone_from_its_snapshot() {
 
 #[tokio::test]
 async fn a_slot_gets_no_second_snapshot_and_a_new_volume_is_made_up() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         let mut volumes = aws.volumes(7, &[("Backup", "true")]).await;
         for instance in aws.backed_up_instances(2, 2).await {
             volumes.extend(instance.volumes());
@@ -232,7 +232,7 @@ async fn a_slot_gets_no_second_snapshot_and_a_new_volume_is_made_up() {
 
 #[tokio::test]
 async fn a_volume_of_two_plans_gets_a_snapshot_for_each() {
-    deployed(async |aws| {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&format!(
             "snapshot-volumes:
   plans:

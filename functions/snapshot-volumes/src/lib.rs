@@ -18,6 +18,7 @@ use std::future::Future;
 use guardrails::aws::ApiError;
 use guardrails::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
 use guardrails::trigger::{Event, Request, Scope, Trigger, TriggerError, id_of};
+use guardrails::wiring::{Environment, WiringError};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -40,10 +41,13 @@ impl Guardrail for SnapshotVolumes {
     type Facts = Facts;
     type Action = Action;
 
-    fn new(config: &guardrails::aws::SdkConfig) -> Self {
-        Self {
+    fn new(
+        config: &guardrails::aws::SdkConfig,
+        _environment: &Environment,
+    ) -> Result<Self, WiringError> {
+        Ok(Self {
             ec2: aws_sdk_ec2::Client::new(config),
-        }
+        })
     }
 
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
@@ -67,10 +71,10 @@ impl Guardrail for SnapshotVolumes {
     fn observe(
         &self,
         policy: &Policy,
-        scope: &Scope,
+        request: &Request,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.ec2, policy, scope, now)
+        observe::observe(&self.ec2, policy, &request.scope, now)
     }
 
     fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {

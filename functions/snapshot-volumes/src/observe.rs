@@ -8,7 +8,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
     Filter, Reservation, SnapshotState, Tag, VolumeAttachmentState, VolumeState,
 };
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, filter};
 use guardrails::tags;
 use guardrails::trigger::Scope;
 use jiff::Timestamp;
@@ -67,13 +67,6 @@ pub(crate) async fn observe(
     facts.instances.extend(instances(ec2, unknown).await?);
     name_images(ec2, &mut facts.instances, &lacking).await?;
     Ok(facts)
-}
-
-fn filter(name: &str, values: Vec<String>) -> Filter {
-    Filter::builder()
-        .name(name)
-        .set_values(Some(values))
-        .build()
 }
 
 fn timestamp(at: Option<&aws_sdk_ec2::primitives::DateTime>) -> Timestamp {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use guardrails::policy::{Mode, Section};
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Zoned};
+use guardrails::policy::{Age, Mode, Section, TagMatch, positive_span};
+use jiff::{Span, Timestamp, Zoned};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -102,13 +102,13 @@ impl Plan {
     pub fn selects(&self, volume: &Volume, facts: &Facts) -> bool {
         let selected = match &self.select {
             Select::All => true,
-            Select::Tag(matching) => matching.matches(volume),
+            Select::Tag(matching) => matching.matches(volume.tag(&matching.tag)),
         };
         let excluded = self
             .exclude
             .tag
             .as_ref()
-            .is_some_and(|tag| tag.matches(volume))
+            .is_some_and(|matching| matching.matches(volume.tag(&matching.tag)))
             || (self.exclude.boot && may_be_boot(volume, facts));
         selected && !excluded
     }
@@ -153,9 +153,13 @@ pub struct RawPlan {
     keep: Keep,
     /// How long after its time a completed snapshot may be missing before you are told, e.g. `6h`
     /// (the default) or `2d`.
-    #[serde(default = "Age::default_grace")]
+    #[serde(default = "default_grace")]
     #[schemars(with = "String")]
     grace: Age,
+}
+
+fn default_grace() -> Age {
+    Age::from_hours(6)
 }
 
 fn utc() -> Zone {
@@ -198,41 +202,6 @@ pub enum Select {
     All,
     /// Those with a tag.
     Tag(TagMatch),
-}
-
-/// A tag, with one of some values or any.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TagMatch {
-    /// The tag's key.
-    pub tag: String,
-    /// The values; none means any.
-    pub values: Option<Vec<String>>,
-}
-
-impl TagMatch {
-    fn matches(&self, volume: &Volume) -> bool {
-        volume.tag(&self.tag).is_some_and(|value| {
-            self.values
-                .as_ref()
-                .is_none_or(|values| values.iter().any(|wanted| wanted == value))
-        })
-    }
-
-    fn checked(
-        key: &str,
-        tag: Option<String>,
-        values: Option<Vec<String>>,
-    ) -> Result<Option<Self>, String> {
-        match (tag, values) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(format!("{key}: `values` without `tag`")),
-            (Some(tag), _) if tag.is_empty() => Err(format!("{key}: `tag` is empty")),
-            (Some(_), Some(values)) if values.is_empty() => Err(format!(
-                "{key}: `values` is empty; leave it out to match any value"
-            )),
-            (Some(tag), values) => Ok(Some(Self { tag, values })),
-        }
-    }
 }
 
 /// Which volumes: exactly one of `tag` and `all`.
@@ -346,15 +315,6 @@ impl PartialEq for SpanText {
     }
 }
 
-fn positive_span(text: String) -> Result<SpanText, String> {
-    match text.parse::<Span>() {
-        Ok(span) if span.is_positive() => Ok(SpanText { text, span }),
-        _ => Err(format!(
-            "\"{text}\" is no length of time; expected a number with a unit, such as 6h, 35m, 14d or 2w"
-        )),
-    }
-}
-
 impl Within {
     /// So long before `newest`.
     #[must_use]
@@ -370,45 +330,8 @@ impl TryFrom<String> for Within {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        positive_span(text).map(Self)
-    }
-}
-
-/// A length of time; a day is 24 hours, a week seven of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Age(SignedDuration);
-
-impl Age {
-    fn default_grace() -> Self {
-        Self(SignedDuration::from_hours(6))
-    }
-
-    /// So long after `instant`; never, where that is out of range.
-    #[must_use]
-    pub fn after(self, instant: Timestamp) -> Timestamp {
-        instant.checked_add(self.0).unwrap_or(Timestamp::MAX)
-    }
-}
-
-impl std::fmt::Display for Age {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl TryFrom<String> for Age {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let SpanText { text, span } = positive_span(text)?;
-        span.to_duration(SpanRelativeTo::days_are_24_hours())
-            .map(Self)
-            .map_err(|_| {
-                format!(
-                    "\"{text}\": months and years have no fixed length here; write days or weeks"
-                )
-            })
+        let span = positive_span(&text)?;
+        Ok(Self(SpanText { text, span }))
     }
 }
 
@@ -487,7 +410,7 @@ pub(crate) mod tests {
         let empty: Policy = policy::parse("", crate::NAME).unwrap();
         assert_eq!(empty, built_in);
         assert_eq!(built_in.brake, Brake::default());
-        assert_eq!(built_in.plans.0[0].grace, Age::default_grace());
+        assert_eq!(built_in.plans.0[0].grace, default_grace());
         assert!(policy::BUILT_IN.len() < 4_096, "fits a standard parameter");
     }
 

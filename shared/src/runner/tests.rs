@@ -68,8 +68,8 @@ impl Guardrail for Scripted {
     type Facts = (usize, bool);
     type Action = usize;
 
-    fn new(_: &SdkConfig) -> Self {
-        Self::default()
+    fn new(_: &SdkConfig, _: &Environment) -> Result<Self, WiringError> {
+        Ok(Self::default())
     }
 
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
@@ -85,7 +85,7 @@ impl Guardrail for Scripted {
     async fn observe(
         &self,
         _: &Policy,
-        _: &Scope,
+        _: &Request,
         _: Timestamp,
     ) -> Result<(usize, bool), ApiError> {
         Ok((self.actions, self.finding))

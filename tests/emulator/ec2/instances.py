@@ -8,12 +8,13 @@ from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
 from moto.ec2.responses import EC2Response
 
 from emulator.context import later
 from emulator.ec2 import errors, filters, images, notifications, paging, tags
-from emulator.patching import patched
+from emulator.patching import added, patched
 from emulator.settings import settings
 
 PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="instancesSet")
@@ -30,6 +31,8 @@ FILTERS: filters.Readers = {
     "dns-name": lambda i: i.public_dns_name,
     "hypervisor": lambda i: i.hypervisor,
     "iam-instance-profile.arn": lambda i: (i.iam_instance_profile or {}).get("Arn"),
+    "iam-instance-profile.id": lambda i: (i.iam_instance_profile or {}).get("Id"),
+    "iam-instance-profile.name": lambda i: (i.iam_instance_profile or {}).get("Arn", "/").rsplit("/", 1)[1] or None,
     "image-id": lambda i: i.image_id,
     "instance-id": lambda i: i.id,
     "instance-lifecycle": lambda i: i.lifecycle,
@@ -58,6 +61,9 @@ FILTERS: filters.Readers = {
     "virtualization-type": lambda i: i.virtualization_type,
     "vpc-id": lambda i: i.vpc_id,
 }
+
+
+TERMINAL = ("shutting-down", "terminated")
 
 
 def _devices(instance: Any) -> list[Any]:
@@ -140,6 +146,43 @@ def _by_reservation(pairs: list[tuple[Any, Any]]) -> list[Any]:
 # Launching
 
 
+def _security_groups(instance: Any) -> list[Any]:
+    nics = instance.__dict__.get("nics")
+    return nics[0]._group_set if nics and 0 in nics else instance.__dict__.get("_launch_groups", [])
+
+
+def _set_security_groups(instance: Any, groups: list[Any]) -> None:
+    nics = instance.__dict__.get("nics")
+    if nics and 0 in nics:
+        nics[0]._group_set = list(groups)
+    else:
+        instance.__dict__["_launch_groups"] = groups
+
+
+# Those of the primary network interface. moto keeps both: it shows none where the default group holds, and changes one
+# without the other.
+added(Instance, "security_groups")(property(_security_groups, _set_security_groups))
+
+
+@patched(NetworkInterface)
+def group_set(_original: Any, self: Any) -> list[Any]:
+    return self._group_set
+
+
+@patched(InstanceBackend)
+def modify_instance_metadata_options(original: Any, self: Any, instance_id: str, **changes: Any) -> Any:
+    """moto forgets what isn't named."""
+    present = self.get_instance(instance_id).metadata_options
+    kept = {
+        "http_tokens": present.http_tokens,
+        "hop_limit": present.http_put_response_hop_limit,
+        "http_endpoint": present.http_endpoint,
+        "http_protocol": present.http_protocol_ipv6,
+        "metadata_tags": present.instance_metadata_tags,
+    }
+    return original(self, instance_id, **kept | {key: value for key, value in changes.items() if value is not None})
+
+
 @patched(EC2Response, "run_instances")
 def launch_by_request(original: Any, self: Any) -> ActionResult:
     """moto launches MinCount; AWS launches MaxCount if it can."""
@@ -167,11 +210,28 @@ def run_instances(
     if not given and kwargs.get("launch_config"):
         given = kwargs["launch_config"].block_device_mapping_dict
     kwargs["block_device_mappings"] = _devices_at_launch(image, given or [])
+    _choose_subnet(self, template, kwargs)
     reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
     for instance in reservation.instances:
         _set_state(instance, "pending")
         _continue(instance, "pending", "running", lambda: None)
     return reservation
+
+
+def _choose_subnet(backend: Any, template: dict[str, Any], launch: dict[str, Any]) -> None:
+    """moto puts an instance without a subnet into the default VPC with an address of no subnet there."""
+    interfaces = launch.get("nics") or []
+    if launch.get("subnet_id") or any("SubnetId" in n or "NetworkInterfaceId" in n for n in interfaces):
+        return
+    in_template = template.get("NetworkInterfaces") or []
+    if from_template := next((n["SubnetId"] for n in in_template if n.get("SubnetId")), None):
+        launch["subnet_id"] = from_template
+        return
+    defaults = {zone: s for zone, s in backend.get_default_subnets().items() if s.vpc_id == backend.default_vpc.id}
+    subnet = defaults.get(launch.get("placement") or f"{backend.region_name}a")
+    if subnet is not None:
+        launch["subnet_id"] = subnet.id
+        launch.setdefault("associate_public_ip", None)
 
 
 def _devices_at_launch(image: Any, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -199,10 +259,15 @@ def parse_block_device_mappings(_original: Any, self: Any) -> list[dict[str, Any
 
 # States. moto goes from one to the other at once and tells nobody.
 
+listeners: list[Callable[[Any, str], None]] = []
+"""Called with an instance and its new state, or "rebooted"."""
+
 
 def _set_state(instance: Any, state: str) -> None:
     instance._state = InstanceState(state, CODES[state])
     notifications.instance_state_changed(instance, state)
+    for listener in listeners:
+        listener(instance, state)
 
 
 def _continue(instance: Any, during: str, after: str, act: Callable[[], Any]) -> None:
@@ -264,3 +329,5 @@ def reboot(original: Any, self: Any) -> None:
     if self.state != "running":
         raise _refuse_in_state(self, "rebooted")
     original(self)
+    for listener in listeners:
+        listener(self, "rebooted")

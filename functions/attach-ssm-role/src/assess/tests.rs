@@ -1,0 +1,238 @@
+use super::*;
+use crate::decide::tests::{
+    OURS, THEIRS, at, default_policy, facts, instance, node, now, role, tagged, with_profile,
+};
+use crate::diagnosis::identity::CHANNELS;
+use crate::diagnosis::network::Network;
+use crate::facts::{Evidence, Group, State};
+use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::finding::{News, news};
+
+fn sum_up(facts: &Facts) -> Assessment {
+    assess(facts, &default_policy(), now(), &[])
+}
+
+/// What would be told: `+kind resource` for what stands, `-kind resource` for what is cured.
+fn told_now(facts: &Facts) -> Vec<String> {
+    let assessment = sum_up(facts);
+    news(&assessment.findings, &assessment.told)
+        .iter()
+        .map(|item| {
+            let sign = match item {
+                News::Stands(_) => '+',
+                News::Cured(_) => '-',
+            };
+            format!("{sign}{} {}", item.kind().name, item.resource())
+        })
+        .collect()
+}
+
+/// A late instance of which nothing could be read but that its metadata service is off.
+fn late(tag: Option<&str>) -> Facts {
+    let mut instance = with_profile("i-1", OURS);
+    instance.metadata = false;
+    if let Some(state) = tag {
+        instance = tagged(instance, &UNMANAGED.tag(), state);
+    }
+    facts([instance])
+}
+
+#[test]
+fn a_late_instance_is_told_once_again_when_its_cause_changes_and_once_when_cured() {
+    assert_eq!(told_now(&late(None)), ["+unmanaged i-1"]);
+    assert_eq!(told_now(&late(Some("metadata-off i-1"))), [""; 0]);
+    assert_eq!(told_now(&late(Some("no-route rtb-1"))), ["+unmanaged i-1"]);
+    let mut cured = late(Some("metadata-off i-1"));
+    cured.nodes.insert("i-1".to_owned(), node("Online", now()));
+    assert_eq!(told_now(&cured), ["-unmanaged i-1"]);
+}
+
+#[test]
+fn nothing_is_told_while_an_instance_may_still_come_online_or_is_stopped() {
+    for (what, launched, state) in [
+        ("restarted", at("11:50:00"), State::Running),
+        ("stopped", at("08:00:00"), State::Stopped),
+    ] {
+        for tag in [None, Some("metadata-off i-1")] {
+            let mut facts = late(tag);
+            let instance = facts.instances.get_mut("i-1").unwrap();
+            instance.launched = launched;
+            instance.state = state;
+            assert_eq!(told_now(&facts), [""; 0], "{what} {tag:?}");
+        }
+    }
+}
+
+#[test]
+fn an_excluded_instance_is_no_longer_a_finding() {
+    let mut facts = late(Some("metadata-off i-1"));
+    let instance = facts.instances.remove("i-1").unwrap();
+    let instance = tagged(instance, "NoSsm", "");
+    facts.instances.insert("i-1".to_owned(), instance);
+    assert_eq!(told_now(&facts), ["-unmanaged i-1"]);
+}
+
+#[test]
+fn half_a_diagnosis_is_no_news() {
+    let mut facts = late(Some("no-route rtb-1"));
+    facts.network = Some(Err(ApiError {
+        operation: "ec2:DescribeVpcEndpoints",
+        code: "RequestLimitExceeded".to_owned(),
+        message: "slow down".to_owned(),
+        kind: ErrorKind::Throttled,
+    }));
+    assert_eq!(told_now(&facts), [""; 0]);
+}
+
+#[test]
+fn a_role_that_lacks_permissions_is_told_without_waiting_half_an_hour() {
+    let mut facts = facts([Instance {
+        launched: at("11:50:00"),
+        ..with_profile("i-1", THEIRS)
+    }]);
+    facts
+        .identities
+        .insert(THEIRS.to_owned(), Ok(role(&identity::NEEDED)));
+    let assessment = sum_up(&facts);
+    let text = &assessment.findings[0].text;
+    assert!(
+        text.starts_with("i-1: because role web-role doesn't allow ssm:UpdateInstanceInformation, ssmmessages:CreateControlChannel"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_online_node_without_message_channels_is_told() {
+    let mut facts = facts([with_profile("i-1", THEIRS)]);
+    facts.nodes.insert("i-1".to_owned(), node("Online", now()));
+    facts
+        .identities
+        .insert(THEIRS.to_owned(), Ok(role(&CHANNELS)));
+    assert_eq!(told_now(&facts), ["+unusable i-1"]);
+    // Without the right to register it is Online by Default Host Management: all is well.
+    facts
+        .identities
+        .insert(THEIRS.to_owned(), Ok(role(&identity::NEEDED)));
+    assert_eq!(told_now(&facts), [""; 0]);
+}
+
+#[test]
+fn what_was_told_of_a_role_stands_while_the_role_cannot_be_read() {
+    let instance = tagged(
+        with_profile("i-1", THEIRS),
+        &UNUSABLE.tag(),
+        "web-role ssmmessages:CreateControlChannel",
+    );
+    let mut facts = facts([instance]);
+    facts.nodes.insert("i-1".to_owned(), node("Online", now()));
+    assert_eq!(told_now(&facts), [""; 0]);
+    facts.identities.insert(THEIRS.to_owned(), Ok(role(&[])));
+    assert_eq!(told_now(&facts), ["-unusable i-1"]);
+}
+
+#[test]
+fn a_group_is_told_once_however_many_members_it_has() {
+    let member = |id: &str| tagged(instance(id), "aws:autoscaling:groupName", "web");
+    let mut facts = facts([member("i-1"), member("i-2"), member("i-3")]);
+    let mut group = Group {
+        source: "launch template lt-1 version 3".to_owned(),
+        has_profile: Some(false),
+        told: None,
+    };
+    let with = |facts: &mut Facts, group: &Group| {
+        facts.groups.insert("web".to_owned(), group.clone());
+        told_now(facts)
+    };
+    assert_eq!(
+        with(&mut facts, &group),
+        ["+template-profile auto-scaling-group/web"]
+    );
+    group.told = Some("launches without instance profile".to_owned());
+    assert_eq!(with(&mut facts, &group), [""; 0]);
+    group.has_profile = None;
+    assert_eq!(with(&mut facts, &group), [""; 0], "couldn't be read");
+    group.has_profile = Some(true);
+    assert_eq!(
+        with(&mut facts, &group),
+        ["-template-profile auto-scaling-group/web"]
+    );
+}
+
+#[test]
+fn counts_where_instances_stand() {
+    let mut facts = facts([
+        instance("i-new"),
+        tagged(instance("i-out"), "NoSsm", ""),
+        with_profile("i-online", OURS),
+        with_profile("i-late", OURS),
+        Instance {
+            launched: at("11:59:00"),
+            ..with_profile("i-waiting", OURS)
+        },
+    ]);
+    facts
+        .nodes
+        .insert("i-online".to_owned(), node("Online", now()));
+    let assessment = sum_up(&facts);
+    let counted: Vec<(&str, u64)> = assessment
+        .metrics
+        .iter()
+        .map(|metric| (metric.name, metric.value))
+        .collect();
+    assert_eq!(assessment.considered, 5);
+    assert_eq!(
+        counted,
+        [
+            ("InstancesManaged", 1),
+            ("InstancesWaiting", 1),
+            ("InstancesUnmanaged", 1),
+            ("InstancesWithoutProfile", 1),
+            ("InstancesLeftAlone", 1),
+        ]
+    );
+}
+
+#[test]
+fn the_time_to_online_runs_from_the_start_or_the_profile() {
+    let attached = Mark::Attached(at("11:00:00")).value();
+    let facts = facts([tagged(
+        with_profile("i-1", OURS),
+        guardrails::tags::MANAGED_NODE,
+        &attached,
+    )]);
+    let action = Action::Confirm {
+        instance: "i-1".to_owned(),
+        at: now(),
+    };
+    let settled = [Settled {
+        action: &action,
+        outcome: Outcome::Done,
+        note: None,
+    }];
+    let assessment = assess(&facts, &default_policy(), now(), &settled);
+    let metric = assessment.metrics.last().unwrap();
+    assert_eq!((metric.name, metric.value), ("SecondsToOnline", 3_600));
+}
+
+#[test]
+fn a_diagnosis_that_was_asked_for_is_in_the_detail() {
+    let mut facts = late(None);
+    facts.asked = Some("i-1".to_owned());
+    facts.diagnose = true;
+    facts.evidence.insert("i-1".to_owned(), Evidence::default());
+    facts.network = Some(Ok(Network::default()));
+    let detail = sum_up(&facts).detail;
+    assert_eq!(detail["standing"], "late");
+    assert_eq!(detail["primary"]["code"], "metadata-off");
+    assert_eq!(detail["primary"]["certainty"], "definite");
+    facts.asked = Some("i-9".to_owned());
+    let detail = sum_up(&facts).detail;
+    assert!(
+        detail["problem"]
+            .as_str()
+            .unwrap()
+            .contains("no such instance")
+    );
+    facts.diagnose = false;
+    assert!(sum_up(&facts).detail.is_null());
+}

@@ -1,0 +1,786 @@
+use std::collections::BTreeMap;
+
+use super::identity::{Identity, NEEDED, Permissions, Role};
+use super::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Table};
+use super::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
+use super::*;
+use crate::decide::tests::{OURS, TRUST, at, default_policy, facts, node, now, role, with_profile};
+use crate::facts::State;
+use guardrails::aws::{ApiError, ErrorKind};
+
+fn rule(networks: &[&str], groups: &[&str]) -> Rule {
+    Rule {
+        protocol: "tcp".to_owned(),
+        from: Some(443),
+        to: Some(443),
+        networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..Rule::default()
+    }
+}
+
+fn route(destination: &str, hop: Hop) -> Route {
+    Route {
+        destination: Some(destination.parse().unwrap()),
+        prefix_list: None,
+        hop,
+        blackhole: false,
+    }
+}
+
+fn open_acl(id: &str, subnet: &str) -> Acl {
+    let entry = |egress| Entry {
+        number: 100,
+        egress,
+        allow: true,
+        protocol: "-1".to_owned(),
+        ports: None,
+        network: "0.0.0.0/0".parse().unwrap(),
+    };
+    Acl {
+        id: id.to_owned(),
+        subnets: vec![subnet.to_owned()],
+        entries: vec![entry(true), entry(false)],
+    }
+}
+
+/// A VPC with the instance's subnet a, an endpoints' subnet b and a public subnet p, and no way out.
+fn closed() -> Network {
+    let table = |id: &str, main, subnets: &[&str]| Table {
+        id: id.to_owned(),
+        vpc: "vpc-1".to_owned(),
+        main,
+        subnets: subnets.iter().map(|subnet| (*subnet).to_owned()).collect(),
+        routes: vec![route("10.0.0.0/16", Hop::Local)],
+    };
+    let mut public = table("rtb-public", false, &["subnet-p"]);
+    public
+        .routes
+        .push(route("0.0.0.0/0", Hop::InternetGateway("igw-1".to_owned())));
+    Network {
+        vpcs: BTreeMap::from([(
+            "vpc-1".to_owned(),
+            Vpc {
+                dns_support: true,
+                dns_hostnames: true,
+            },
+        )]),
+        groups: BTreeMap::from([
+            (
+                "sg-app".to_owned(),
+                Group {
+                    ingress: vec![],
+                    egress: vec![rule(&["0.0.0.0/0"], &[])],
+                },
+            ),
+            (
+                "sg-endpoints".to_owned(),
+                Group {
+                    ingress: vec![rule(&["10.0.0.0/16"], &[])],
+                    egress: vec![],
+                },
+            ),
+        ]),
+        endpoints: vec![],
+        tables: vec![table("rtb-main", true, &[]), public],
+        acls: vec![
+            open_acl("acl-a", "subnet-a"),
+            open_acl("acl-b", "subnet-b"),
+            open_acl("acl-p", "subnet-p"),
+        ],
+        prefix_lists: BTreeMap::new(),
+        nats: BTreeMap::new(),
+    }
+}
+
+fn behind_nat() -> Network {
+    let mut network = closed();
+    network.tables[0]
+        .routes
+        .push(route("0.0.0.0/0", Hop::Nat("nat-1".to_owned())));
+    network.nats.insert(
+        "nat-1".to_owned(),
+        Nat {
+            state: "available".to_owned(),
+            subnet: "subnet-p".to_owned(),
+            public: true,
+        },
+    );
+    network
+}
+
+fn endpoint(service: Service) -> Endpoint {
+    Endpoint {
+        id: format!("vpce-{}", service.name()),
+        vpc: "vpc-1".to_owned(),
+        service,
+        state: "available".to_owned(),
+        private_dns: true,
+        groups: vec!["sg-endpoints".to_owned()],
+        policy: Some(
+            r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#
+                .to_owned(),
+        ),
+        interfaces: vec![EndpointInterface {
+            subnet: "subnet-b".to_owned(),
+            addresses: vec!["10.0.2.5".parse().unwrap()],
+        }],
+    }
+}
+
+/// Incident 5 as it should be: three endpoints with private DNS and no way out.
+fn with_endpoints() -> Network {
+    Network {
+        endpoints: Service::ALL.map(endpoint).to_vec(),
+        ..closed()
+    }
+}
+
+fn public() -> (Instance, Network) {
+    let mut instance = with_profile("i-1", OURS);
+    instance.interface.subnet = "subnet-p".to_owned();
+    instance.interface.public = true;
+    (instance, closed())
+}
+
+/// The causes in the network, as `certainty code resource`.
+fn causes_of(instance: &Instance, network: &Network) -> Vec<String> {
+    network::causes(instance, network)
+        .iter()
+        .map(|cause| format!("{:?} {} {}", cause.certainty, cause.code, cause.resource))
+        .collect()
+}
+
+fn causes(network: &Network) -> Vec<String> {
+    causes_of(&with_profile("i-1", OURS), network)
+}
+
+#[test]
+fn healthy_networks_give_no_cause() {
+    assert_eq!(causes(&behind_nat()), [""; 0], "behind NAT");
+    assert_eq!(causes(&with_endpoints()), [""; 0], "with endpoints");
+    let (instance, network) = public();
+    assert_eq!(causes_of(&instance, &network), [""; 0], "public address");
+
+    let mut only_needed = with_endpoints();
+    only_needed.endpoints.truncate(2);
+    assert!(
+        causes(&only_needed)
+            .iter()
+            .all(|cause| cause.starts_with("CannotTell")),
+        "ec2messages is for old agents"
+    );
+    let mut nat_and_one_endpoint = behind_nat();
+    nat_and_one_endpoint.endpoints = vec![endpoint(Service::Ssm)];
+    assert_eq!(
+        causes(&nat_and_one_endpoint),
+        [""; 0],
+        "the others go by NAT"
+    );
+    let mut nat_and_silent_endpoint = behind_nat();
+    nat_and_silent_endpoint.endpoints = vec![Endpoint {
+        private_dns: false,
+        groups: vec![],
+        ..endpoint(Service::Ssm)
+    }];
+    assert_eq!(
+        causes(&nat_and_silent_endpoint),
+        [""; 0],
+        "an endpoint without private DNS isn't used"
+    );
+}
+
+#[test]
+fn endpoints_that_let_in_by_group_or_prefix_list_are_healthy() {
+    let mut by_group = with_endpoints();
+    by_group.groups.get_mut("sg-endpoints").unwrap().ingress = vec![rule(&[], &["sg-app"])];
+    by_group.groups.get_mut("sg-app").unwrap().egress = vec![rule(&[], &["sg-endpoints"])];
+    assert_eq!(causes(&by_group), [""; 0]);
+    let mut by_list = with_endpoints();
+    by_list.groups.get_mut("sg-endpoints").unwrap().ingress = vec![Rule {
+        prefix_lists: vec!["pl-1".to_owned()],
+        ..rule(&[], &[])
+    }];
+    by_list
+        .prefix_lists
+        .insert("pl-1".to_owned(), vec!["10.0.0.0/16".parse().unwrap()]);
+    assert_eq!(causes(&by_list), [""; 0]);
+}
+
+/// Each change to a healthy network, and the causes that it must give.
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn each_network_fault_is_named_with_its_resource() {
+    type Change = fn(&mut Network);
+    type Case = (
+        &'static str,
+        fn() -> Network,
+        Change,
+        &'static [&'static str],
+    );
+    let table: &[Case] = &[
+        // Incident 5.
+        ("no route", closed, |_| {}, &["Definite no-route rtb-main"]),
+        (
+            "no ssmmessages endpoint",
+            with_endpoints,
+            |n| n.endpoints.retain(|e| e.service != Service::Messages),
+            &["Definite endpoint-missing vpc-1/ssmmessages"],
+        ),
+        (
+            "private DNS off",
+            with_endpoints,
+            |n| n.endpoints[0].private_dns = false,
+            &["Definite endpoint-private-dns-off vpce-ssm"],
+        ),
+        (
+            "endpoint security group closed",
+            with_endpoints,
+            |n| {
+                n.groups.get_mut("sg-endpoints").unwrap().ingress =
+                    vec![rule(&["10.0.9.0/24"], &["sg-web"])];
+            },
+            &[
+                "Definite endpoint-closed vpce-ssm",
+                "Definite endpoint-closed vpce-ssmmessages",
+                "CannotTell endpoint-closed vpce-ec2messages",
+            ],
+        ),
+        // Endpoints.
+        (
+            "bad endpoint security group in spite of NAT",
+            || Network {
+                endpoints: vec![endpoint(Service::Ssm)],
+                ..behind_nat()
+            },
+            |n| n.groups.get_mut("sg-endpoints").unwrap().ingress.clear(),
+            &["Likely endpoint-closed vpce-ssm"],
+        ),
+        (
+            "endpoint pending",
+            with_endpoints,
+            |n| n.endpoints[1].state = "pendingacceptance".to_owned(),
+            &["Definite endpoint-not-available vpce-ssmmessages"],
+        ),
+        (
+            "endpoint without subnet",
+            with_endpoints,
+            |n| n.endpoints[1].interfaces.clear(),
+            &["Definite endpoint-without-subnet vpce-ssmmessages"],
+        ),
+        (
+            "endpoint of another VPC",
+            with_endpoints,
+            |n| n.endpoints[1].vpc = "vpc-2".to_owned(),
+            &["Definite endpoint-missing vpc-1/ssmmessages"],
+        ),
+        (
+            "endpoint policy for another service",
+            with_endpoints,
+            |n| {
+                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"s3:*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#.to_owned());
+            },
+            &["Definite endpoint-policy vpce-ssmmessages"],
+        ),
+        (
+            "endpoint policy for some principals",
+            with_endpoints,
+            |n| {
+                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Resource":"*"}]}"#.to_owned());
+            },
+            &["CannotTell endpoint-policy vpce-ssmmessages"],
+        ),
+        (
+            "DNS hostnames off",
+            with_endpoints,
+            |n| n.vpcs.get_mut("vpc-1").unwrap().dns_hostnames = false,
+            &["Definite vpc-dns-off vpc-1"],
+        ),
+        (
+            "DNS support off",
+            with_endpoints,
+            |n| n.vpcs.get_mut("vpc-1").unwrap().dns_support = false,
+            &["Definite vpc-dns-off vpc-1"],
+        ),
+        (
+            "endpoint behind a blackhole",
+            with_endpoints,
+            |n| {
+                n.tables[0].routes.push(Route {
+                    blackhole: true,
+                    ..route("10.0.2.0/24", Hop::Other("eni-9".to_owned()))
+                });
+            },
+            &["Definite route-to-endpoint rtb-main"],
+        ),
+        // Security group.
+        (
+            "no egress, endpoints",
+            with_endpoints,
+            |n| n.groups.get_mut("sg-app").unwrap().egress.clear(),
+            &["Definite egress-closed sg-app"],
+        ),
+        (
+            "no egress, NAT",
+            behind_nat,
+            |n| {
+                n.groups.get_mut("sg-app").unwrap().egress = vec![Rule {
+                    from: Some(80),
+                    to: Some(80),
+                    ..rule(&["0.0.0.0/0"], &[])
+                }];
+            },
+            &["Definite egress-closed sg-app"],
+        ),
+        (
+            "egress inside only, NAT",
+            behind_nat,
+            |n| n.groups.get_mut("sg-app").unwrap().egress = vec![rule(&["10.0.0.0/8"], &[])],
+            &["Definite egress-closed sg-app"],
+        ),
+        (
+            "egress to some public addresses",
+            behind_nat,
+            |n| n.groups.get_mut("sg-app").unwrap().egress = vec![rule(&["52.94.0.0/16"], &[])],
+            &["CannotTell egress-closed sg-app"],
+        ),
+        // Routes.
+        (
+            "NAT gateway deleted",
+            behind_nat,
+            |n| n.tables[0].routes[1].blackhole = true,
+            &["Definite route-blackhole rtb-main"],
+        ),
+        (
+            "NAT gateway failed",
+            behind_nat,
+            |n| n.nats.get_mut("nat-1").unwrap().state = "failed".to_owned(),
+            &["Definite nat-closed nat-1"],
+        ),
+        (
+            "NAT gateway in a private subnet",
+            behind_nat,
+            |n| n.nats.get_mut("nat-1").unwrap().subnet = "subnet-b".to_owned(),
+            &["Definite nat-closed nat-1"],
+        ),
+        (
+            "private NAT gateway",
+            behind_nat,
+            |n| n.nats.get_mut("nat-1").unwrap().public = false,
+            &["CannotTell nat-closed nat-1"],
+        ),
+        (
+            "internet gateway without public address",
+            closed,
+            |n| {
+                n.tables[0]
+                    .routes
+                    .push(route("0.0.0.0/0", Hop::InternetGateway("igw-1".to_owned())));
+            },
+            &["Definite no-public-address rtb-main"],
+        ),
+        (
+            "transit gateway",
+            closed,
+            |n| {
+                n.tables[0]
+                    .routes
+                    .push(route("0.0.0.0/0", Hop::Other("tgw-1".to_owned())));
+            },
+            &["CannotTell route-elsewhere rtb-main"],
+        ),
+        (
+            "peering",
+            closed,
+            |n| {
+                n.tables[0]
+                    .routes
+                    .push(route("0.0.0.0/0", Hop::Other("pcx-1".to_owned())));
+            },
+            &["CannotTell route-elsewhere rtb-main"],
+        ),
+        (
+            "routes to some addresses",
+            closed,
+            |n| {
+                n.tables[0]
+                    .routes
+                    .push(route("52.94.0.0/16", Hop::Other("tgw-1".to_owned())));
+            },
+            &["CannotTell no-route rtb-main"],
+        ),
+        (
+            "the subnet's own table has no route, the main one has",
+            behind_nat,
+            |n| {
+                n.tables.push(Table {
+                    id: "rtb-a".to_owned(),
+                    vpc: "vpc-1".to_owned(),
+                    main: false,
+                    subnets: vec!["subnet-a".to_owned()],
+                    routes: vec![route("10.0.0.0/16", Hop::Local)],
+                });
+            },
+            &["Definite no-route rtb-a"],
+        ),
+        (
+            "missing endpoint, transit gateway",
+            with_endpoints,
+            |n| {
+                n.endpoints.retain(|e| e.service != Service::Messages);
+                n.tables[0]
+                    .routes
+                    .push(route("0.0.0.0/0", Hop::Other("tgw-1".to_owned())));
+            },
+            &["CannotTell endpoint-missing vpc-1/ssmmessages"],
+        ),
+        // ACLs.
+        (
+            "ACL stops HTTPS out",
+            behind_nat,
+            |n| {
+                let deny = Entry {
+                    number: 50,
+                    allow: false,
+                    protocol: "6".to_owned(),
+                    ports: Some((443, 443)),
+                    ..n.acls[0].entries[0].clone()
+                };
+                n.acls[0].entries.push(deny);
+            },
+            &["Definite acl-closed acl-a"],
+        ),
+        (
+            "ACL stops answers",
+            behind_nat,
+            |n| {
+                n.acls[0].entries[1] = Entry {
+                    protocol: "6".to_owned(),
+                    ports: Some((443, 443)),
+                    ..n.acls[0].entries[1].clone()
+                }
+            },
+            &["Definite acl-closed acl-a"],
+        ),
+        (
+            "ACL of the endpoints' subnet",
+            with_endpoints,
+            |n| n.acls[1].entries.clear(),
+            &["Definite acl-closed acl-b"],
+        ),
+        (
+            "ACL of the public subnet, of no matter here",
+            with_endpoints,
+            |n| n.acls[2].entries.clear(),
+            &[],
+        ),
+    ];
+    for (what, healthy, change, expected) in table {
+        let mut network = healthy();
+        change(&mut network);
+        assert_eq!(causes(&network), *expected, "{what}");
+    }
+}
+
+#[test]
+fn within_one_subnet_no_acl_stands_between() {
+    let mut network = with_endpoints();
+    for endpoint in &mut network.endpoints {
+        endpoint.interfaces[0].subnet = "subnet-a".to_owned();
+    }
+    network.acls[0].entries.clear();
+    assert_eq!(causes(&network), [""; 0]);
+}
+
+#[test]
+fn one_endpoint_interface_that_can_be_reached_is_enough() {
+    let mut network = with_endpoints();
+    for endpoint in &mut network.endpoints {
+        endpoint.interfaces.push(EndpointInterface {
+            subnet: "subnet-p".to_owned(),
+            addresses: vec!["10.0.3.5".parse().unwrap()],
+        });
+    }
+    network.acls[1].entries.clear();
+    assert_eq!(causes(&network), [""; 0]);
+}
+
+#[test]
+fn ipv6_out_makes_a_closed_ipv4_uncertain() {
+    let mut instance = with_profile("i-1", OURS);
+    instance
+        .interface
+        .addresses
+        .push("2600:1f18::10".parse().unwrap());
+    let mut network = closed();
+    assert_eq!(
+        causes_of(&instance, &network),
+        ["Definite no-route rtb-main"]
+    );
+    network.tables[0]
+        .routes
+        .push(route("::/0", Hop::EgressOnly("eigw-1".to_owned())));
+    network
+        .groups
+        .get_mut("sg-app")
+        .unwrap()
+        .egress
+        .push(rule(&["::/0"], &[]));
+    for index in 0..2 {
+        let v6 = Entry {
+            number: 101,
+            network: "::/0".parse().unwrap(),
+            ..network.acls[0].entries[index].clone()
+        };
+        network.acls[0].entries.push(v6);
+    }
+    assert_eq!(
+        causes_of(&instance, &network),
+        ["CannotTell no-route rtb-main"]
+    );
+    instance.interface.addresses.remove(0);
+    assert_eq!(causes_of(&instance, &network), ["CannotTell no-ipv4 i-1"]);
+}
+
+#[test]
+fn a_group_that_could_not_be_read_may_allow_it() {
+    let mut network = with_endpoints();
+    network.groups.remove("sg-endpoints");
+    assert!(
+        causes(&network)
+            .iter()
+            .all(|cause| cause.starts_with("CannotTell endpoint-closed")),
+    );
+}
+
+fn diagnosis(facts: &Facts) -> Diagnosis {
+    let instance = facts.instances.values().next().unwrap();
+    diagnose(&Known::of(instance, facts, &default_policy()), now())
+}
+
+fn codes(diagnosis: &Diagnosis) -> Vec<&'static str> {
+    diagnosis.causes.iter().map(|cause| cause.code).collect()
+}
+
+/// An instance with a sound role behind NAT that isn't Online.
+fn sound(instance: Instance) -> Facts {
+    let mut facts = facts([instance]);
+    facts.identities.insert(OURS.to_owned(), Ok(role(&[])));
+    facts.dhmc = Some(Ok(None));
+    facts.network = Some(Ok(behind_nat()));
+    facts.evidence.insert(
+        "i-1".to_owned(),
+        Evidence {
+            checks: Some(Ok(("ok".to_owned(), "ok".to_owned()))),
+            console: Some(Ok("Amazon Linux 2023\nlogin:".to_owned())),
+            image_name: Some("al2023-ami-2023.9.20251117.1-kernel-6.1-x86_64".to_owned()),
+        },
+    );
+    facts
+}
+
+#[test]
+fn where_all_looks_right_the_host_itself_is_named() {
+    assert_eq!(
+        codes(&diagnosis(&sound(with_profile("i-1", OURS)))),
+        ["agent"]
+    );
+}
+
+#[test]
+fn an_online_node_has_no_cause() {
+    let mut facts = sound(with_profile("i-1", OURS));
+    facts.nodes.insert("i-1".to_owned(), node("Online", now()));
+    assert_eq!(codes(&diagnosis(&facts)), [""; 0]);
+}
+
+#[test]
+fn inside_the_retry_window_that_is_the_cause_unless_a_definite_one_is_known() {
+    let just_started = Instance {
+        launched: at("11:50:00"),
+        ..with_profile("i-1", OURS)
+    };
+    let mut facts = sound(just_started);
+    let found = diagnosis(&facts);
+    assert_eq!(codes(&found), ["retry-window"]);
+    assert!(found.causes[0].problem.contains("2026-11-21T12:25:00Z"));
+    facts.network = Some(Ok(closed()));
+    assert_eq!(codes(&diagnosis(&facts)), ["no-route"]);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn each_layer_names_its_fault() {
+    type Change = fn(&mut Facts);
+    fn first(facts: &mut Facts) -> &mut Instance {
+        facts.instances.get_mut("i-1").unwrap()
+    }
+    fn evidence(facts: &mut Facts) -> &mut Evidence {
+        facts.evidence.get_mut("i-1").unwrap()
+    }
+    fn identity(facts: &mut Facts, identity: Identity) {
+        facts.identities.insert(OURS.to_owned(), Ok(identity));
+    }
+    fn role_with(trust: &str, permissions: Permissions) -> Identity {
+        Identity::Role(Role {
+            name: "web-role".to_owned(),
+            trust: trust.to_owned(),
+            permissions,
+            has_core: false,
+        })
+    }
+    let table: &[(&str, Change, &[&str])] = &[
+        (
+            "stopped",
+            |f| first(f).state = State::Stopped,
+            &["not-running"],
+        ),
+        (
+            "metadata off",
+            |f| first(f).metadata = false,
+            &["metadata-off"],
+        ),
+        (
+            "system check",
+            |f| evidence(f).checks = Some(Ok(("impaired".to_owned(), "ok".to_owned()))),
+            &["system-check"],
+        ),
+        (
+            "instance check",
+            |f| evidence(f).checks = Some(Ok(("ok".to_owned(), "impaired".to_owned()))),
+            &["instance-check"],
+        ),
+        ("no profile", |f| first(f).profile = None, &["no-profile"]),
+        (
+            "profile gone",
+            |f| identity(f, Identity::NoProfile),
+            &["profile-gone"],
+        ),
+        (
+            "no role",
+            |f| identity(f, Identity::NoRole),
+            &["profile-without-role"],
+        ),
+        (
+            "not for EC2",
+            |f| {
+                identity(
+                    f,
+                    role_with(
+                        &TRUST.replace("ec2.", "lambda."),
+                        Permissions::Simulated { missing: vec![] },
+                    ),
+                );
+            },
+            &["role-trust"],
+        ),
+        (
+            "role lacks",
+            |f| identity(f, role(&NEEDED)),
+            &["role-lacks"],
+        ),
+        (
+            "attached policies say enough",
+            |f| {
+                identity(
+                    f,
+                    role_with(
+                        TRUST,
+                        Permissions::Attached {
+                            policies: vec![
+                                "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore".to_owned(),
+                            ],
+                        },
+                    ),
+                );
+            },
+            &["agent"],
+        ),
+        (
+            "the agent's words",
+            |f| {
+                evidence(f).console = Some(Ok(
+                    "x\namazon-ssm-agent: dial tcp 52.1.1.1:443: i/o timeout\nlogin:".to_owned(),
+                ));
+            },
+            &["agent-says"],
+        ),
+        (
+            "another's words",
+            |f| {
+                evidence(f).console =
+                    Some(Ok("curl: dial tcp 52.1.1.1:443: i/o timeout".to_owned()));
+            },
+            &["agent"],
+        ),
+        (
+            "minimal image",
+            |f| evidence(f).image_name = Some("al2023-ami-minimal-2023.9-x86_64".to_owned()),
+            &["image-without-agent"],
+        ),
+    ];
+    for (what, change, expected) in table {
+        let mut facts = sound(with_profile("i-1", OURS));
+        change(&mut facts);
+        assert_eq!(codes(&diagnosis(&facts)), *expected, "{what}");
+    }
+}
+
+#[test]
+fn permissions_that_can_only_be_listed_are_no_proof() {
+    let mut facts = sound(with_profile("i-1", OURS));
+    facts.identities.insert(
+        OURS.to_owned(),
+        Ok(Identity::Role(Role {
+            name: "web-role".to_owned(),
+            trust: TRUST.to_owned(),
+            permissions: Permissions::Attached { policies: vec![] },
+            has_core: false,
+        })),
+    );
+    let found = diagnosis(&facts);
+    assert!(
+        found
+            .causes
+            .iter()
+            .any(|cause| cause.code == "role-lacks" && cause.certainty == Certainty::CannotTell)
+    );
+}
+
+#[test]
+fn the_surest_cause_goes_first_and_the_rest_keeps_its_order() {
+    let mut facts = sound(with_profile("i-1", OURS));
+    facts.evidence.get_mut("i-1").unwrap().checks =
+        Some(Ok(("impaired".to_owned(), "impaired".to_owned())));
+    facts.network = Some(Ok(closed()));
+    assert_eq!(
+        codes(&diagnosis(&facts)),
+        ["no-route", "system-check", "instance-check"]
+    );
+}
+
+#[test]
+fn what_could_not_be_read_is_said_and_hides_nothing() {
+    let mut facts = sound(with_profile("i-1", OURS));
+    facts.network = Some(Err(ApiError {
+        operation: "ec2:DescribeVpcEndpoints",
+        code: "UnauthorizedOperation".to_owned(),
+        message: "no".to_owned(),
+        kind: ErrorKind::Denied,
+    }));
+    facts.identities.insert(OURS.to_owned(), Ok(role(&NEEDED)));
+    let found = diagnosis(&facts);
+    assert_eq!(codes(&found), ["role-lacks", "not-read"]);
+    assert!(found.incomplete);
+    assert!(found.causes[1].problem.contains("ec2:DescribeVpcEndpoints"));
+}
+
+#[test]
+fn the_state_leaves_out_the_console_that_is_not_always_read() {
+    let mut facts = sound(with_profile("i-1", OURS));
+    facts.evidence.get_mut("i-1").unwrap().console =
+        Some(Ok("SSM Agent unable to acquire credentials".to_owned()));
+    let found = diagnosis(&facts);
+    assert_eq!(found.primary().unwrap().code, agent::CONSOLE);
+    assert_eq!(found.state(), "unknown");
+}

@@ -1,0 +1,430 @@
+//! Reads the VPCs of instances that are late: each kind of thing once for all of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{
+    ConnectivityType, IpPermission, RouteState, RuleAction, VpcAttributeName, VpcEndpointType,
+};
+use guardrails::aws::{ApiError, filter};
+use ipnet::IpNet;
+
+use super::{FILTER_VALUES, PAGE};
+use crate::diagnosis::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Table};
+use crate::diagnosis::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
+use crate::facts::{Interface, Read};
+
+/// Largest page of `DescribeRouteTables` and of prefix list entries.
+const SMALL_PAGE: i32 = 100;
+
+/// Runs a paged call once per [`FILTER_VALUES`] values of a filter and collects its items.
+macro_rules! read_all {
+    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr) => {
+        read_all!($ec2, $call, $operation, $filter, $values, PAGE)
+    };
+    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr, $page:expr) => {{
+        let values: Vec<String> = $values.iter().cloned().collect();
+        let mut found = Vec::new();
+        for some in values.chunks(FILTER_VALUES) {
+            let mut pages = $ec2
+                .$call()
+                .filters(filter($filter, some.to_vec()))
+                .max_results($page)
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(item) = pages
+                .try_next()
+                .await
+                .map_err(|error| ApiError::of($operation, &error))?
+            {
+                found.push(item);
+            }
+        }
+        found
+    }};
+}
+
+/// Reads the network around `interfaces`.
+pub(super) async fn network(ec2: &Client, interfaces: &[&Interface]) -> Read<Network> {
+    let vpcs: BTreeSet<String> = interfaces
+        .iter()
+        .map(|interface| interface.vpc.clone())
+        .filter(|vpc| !vpc.is_empty())
+        .collect();
+    let (attributes, endpoints, tables, acls) = futures::try_join!(
+        attributes(ec2, &vpcs),
+        endpoints(ec2, &vpcs),
+        tables(ec2, &vpcs),
+        acls(ec2, &vpcs),
+    )?;
+    let groups: BTreeSet<String> = interfaces
+        .iter()
+        .flat_map(|interface| interface.groups.iter())
+        .chain(endpoints.iter().flat_map(|endpoint| &endpoint.groups))
+        .cloned()
+        .collect();
+    let nats: BTreeSet<String> = tables
+        .iter()
+        .flat_map(|table| &table.routes)
+        .filter_map(|route| match &route.hop {
+            Hop::Nat(id) => Some(id.clone()),
+            _ => None,
+        })
+        .collect();
+    let (groups, nats) = futures::try_join!(security_groups(ec2, &groups), nats_of(ec2, &nats))?;
+    let lists: BTreeSet<String> = groups
+        .values()
+        .flat_map(|group| group.ingress.iter().chain(&group.egress))
+        .flat_map(|rule| &rule.prefix_lists)
+        .chain(
+            tables
+                .iter()
+                .flat_map(|table| &table.routes)
+                .filter_map(|route| route.prefix_list.as_ref()),
+        )
+        .cloned()
+        .collect();
+    Ok(Network {
+        vpcs: attributes,
+        prefix_lists: prefix_lists(ec2, lists).await,
+        groups,
+        endpoints,
+        tables,
+        acls,
+        nats,
+    })
+}
+
+async fn attributes(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<BTreeMap<String, Vpc>> {
+    let mut found = BTreeMap::new();
+    for vpc in vpcs {
+        let ask = async |attribute| {
+            ec2.describe_vpc_attribute()
+                .vpc_id(vpc)
+                .attribute(attribute)
+                .send()
+                .await
+                .map_err(|error| ApiError::of("ec2:DescribeVpcAttribute", &error))
+        };
+        let support = ask(VpcAttributeName::EnableDnsSupport).await?;
+        let hostnames = ask(VpcAttributeName::EnableDnsHostnames).await?;
+        found.insert(
+            vpc.clone(),
+            Vpc {
+                dns_support: support
+                    .enable_dns_support()
+                    .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
+                    == Some(true),
+                dns_hostnames: hostnames
+                    .enable_dns_hostnames()
+                    .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
+                    == Some(true),
+            },
+        );
+    }
+    Ok(found)
+}
+
+fn service_of(name: &str) -> Option<Service> {
+    let last = name.rsplit('.').next()?;
+    Service::ALL
+        .into_iter()
+        .find(|service| service.name() == last)
+}
+
+async fn endpoints(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Endpoint>> {
+    let found = read_all!(
+        ec2,
+        describe_vpc_endpoints,
+        "ec2:DescribeVpcEndpoints",
+        "vpc-id",
+        vpcs
+    );
+    let mut endpoints = Vec::new();
+    let mut interfaces_of: Vec<Vec<String>> = Vec::new();
+    for endpoint in found {
+        let Some(service) = endpoint.service_name().and_then(service_of) else {
+            continue;
+        };
+        if endpoint.vpc_endpoint_type() != Some(&VpcEndpointType::Interface) {
+            continue;
+        }
+        interfaces_of.push(endpoint.network_interface_ids().to_vec());
+        endpoints.push(Endpoint {
+            id: endpoint.vpc_endpoint_id().unwrap_or_default().to_owned(),
+            vpc: endpoint.vpc_id().unwrap_or_default().to_owned(),
+            service,
+            // The API writes `Available` in its model and `available` in its answers.
+            state: endpoint
+                .state()
+                .map_or("unknown", aws_sdk_ec2::types::State::as_str)
+                .to_lowercase(),
+            private_dns: endpoint.private_dns_enabled() == Some(true),
+            groups: endpoint
+                .groups()
+                .iter()
+                .filter_map(|group| group.group_id().map(str::to_owned))
+                .collect(),
+            policy: endpoint
+                .policy_document()
+                .filter(|policy| !policy.is_empty())
+                .map(str::to_owned),
+            interfaces: Vec::new(),
+        });
+    }
+    let ids: BTreeSet<String> = interfaces_of.iter().flatten().cloned().collect();
+    let found = read_all!(
+        ec2,
+        describe_network_interfaces,
+        "ec2:DescribeNetworkInterfaces",
+        "network-interface-id",
+        ids
+    );
+    let by_id: HashMap<String, EndpointInterface> = found
+        .into_iter()
+        .filter_map(|interface| {
+            let v4 = interface
+                .private_ip_addresses()
+                .iter()
+                .filter_map(|address| address.private_ip_address());
+            let v6 = interface
+                .ipv6_addresses()
+                .iter()
+                .filter_map(|address| address.ipv6_address());
+            let addresses: Vec<IpAddr> = v4.chain(v6).filter_map(|a| a.parse().ok()).collect();
+            let subnet = interface.subnet_id().unwrap_or_default().to_owned();
+            Some((
+                interface.network_interface_id?,
+                EndpointInterface { subnet, addresses },
+            ))
+        })
+        .collect();
+    for (endpoint, ids) in endpoints.iter_mut().zip(interfaces_of) {
+        endpoint.interfaces = ids.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+    }
+    Ok(endpoints)
+}
+
+fn net(text: Option<&str>) -> Option<IpNet> {
+    text?.parse().ok()
+}
+
+async fn tables(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Table>> {
+    let found = read_all!(
+        ec2,
+        describe_route_tables,
+        "ec2:DescribeRouteTables",
+        "vpc-id",
+        vpcs,
+        SMALL_PAGE
+    );
+    Ok(found
+        .into_iter()
+        .map(|table| Table {
+            id: table.route_table_id().unwrap_or_default().to_owned(),
+            vpc: table.vpc_id().unwrap_or_default().to_owned(),
+            main: table.associations().iter().any(|a| a.main() == Some(true)),
+            subnets: table
+                .associations()
+                .iter()
+                .filter_map(|a| a.subnet_id().map(str::to_owned))
+                .collect(),
+            routes: table.routes().iter().map(route).collect(),
+        })
+        .collect())
+}
+
+fn route(found: &aws_sdk_ec2::types::Route) -> Route {
+    let gateway = found.gateway_id();
+    let other = || {
+        [
+            gateway,
+            found.transit_gateway_id(),
+            found.vpc_peering_connection_id(),
+            found.network_interface_id(),
+            found.instance_id(),
+            found.local_gateway_id(),
+            found.carrier_gateway_id(),
+            found.core_network_arn(),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or("an unknown target")
+        .to_owned()
+    };
+    let hop = match (
+        gateway,
+        found.nat_gateway_id(),
+        found.egress_only_internet_gateway_id(),
+    ) {
+        (Some("local"), ..) => Hop::Local,
+        (Some(id), ..) if id.starts_with("igw-") => Hop::InternetGateway(id.to_owned()),
+        (_, Some(id), _) => Hop::Nat(id.to_owned()),
+        (_, _, Some(id)) => Hop::EgressOnly(id.to_owned()),
+        _ => Hop::Other(other()),
+    };
+    Route {
+        destination: net(found
+            .destination_cidr_block()
+            .or(found.destination_ipv6_cidr_block())),
+        prefix_list: found.destination_prefix_list_id().map(str::to_owned),
+        hop,
+        blackhole: found.state() == Some(&RouteState::Blackhole),
+    }
+}
+
+fn port(number: Option<i32>) -> Option<u16> {
+    u16::try_from(number?).ok()
+}
+
+async fn acls(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Acl>> {
+    let found = read_all!(
+        ec2,
+        describe_network_acls,
+        "ec2:DescribeNetworkAcls",
+        "vpc-id",
+        vpcs
+    );
+    Ok(found
+        .into_iter()
+        .map(|acl| Acl {
+            id: acl.network_acl_id().unwrap_or_default().to_owned(),
+            subnets: acl
+                .associations()
+                .iter()
+                .filter_map(|a| a.subnet_id().map(str::to_owned))
+                .collect(),
+            entries: acl.entries().iter().filter_map(entry).collect(),
+        })
+        .collect())
+}
+
+fn entry(found: &aws_sdk_ec2::types::NetworkAclEntry) -> Option<Entry> {
+    Some(Entry {
+        number: found.rule_number()?,
+        egress: found.egress() == Some(true),
+        allow: found.rule_action() == Some(&RuleAction::Allow),
+        protocol: found.protocol().unwrap_or("-1").to_owned(),
+        ports: found
+            .port_range()
+            .and_then(|range| Some((port(range.from())?, port(range.to())?))),
+        network: net(found.cidr_block().or(found.ipv6_cidr_block()))?,
+    })
+}
+
+async fn security_groups(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, Group>> {
+    let found = read_all!(
+        ec2,
+        describe_security_groups,
+        "ec2:DescribeSecurityGroups",
+        "group-id",
+        ids
+    );
+    Ok(found
+        .into_iter()
+        .filter_map(|group| {
+            let rules = Group {
+                ingress: group.ip_permissions().iter().map(rule).collect(),
+                egress: group.ip_permissions_egress().iter().map(rule).collect(),
+            };
+            Some((group.group_id?, rules))
+        })
+        .collect())
+}
+
+fn rule(found: &IpPermission) -> Rule {
+    let v4 = found
+        .ip_ranges()
+        .iter()
+        .filter_map(|range| net(range.cidr_ip()));
+    let v6 = found
+        .ipv6_ranges()
+        .iter()
+        .filter_map(|range| net(range.cidr_ipv6()));
+    // -1 stands for all ports, as a missing number does.
+    let bound = |number: Option<i32>| number.filter(|number| *number >= 0);
+    Rule {
+        protocol: found.ip_protocol().unwrap_or("-1").to_owned(),
+        from: bound(found.from_port()),
+        to: bound(found.to_port()),
+        networks: v4.chain(v6).collect(),
+        groups: found
+            .user_id_group_pairs()
+            .iter()
+            .filter_map(|pair| pair.group_id().map(str::to_owned))
+            .collect(),
+        prefix_lists: found
+            .prefix_list_ids()
+            .iter()
+            .filter_map(|list| list.prefix_list_id().map(str::to_owned))
+            .collect(),
+    }
+}
+
+async fn nats_of(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, Nat>> {
+    let mut found = BTreeMap::new();
+    let ids: Vec<String> = ids.iter().cloned().collect();
+    for some in ids.chunks(FILTER_VALUES) {
+        let mut pages = ec2
+            .describe_nat_gateways()
+            .filter(filter("nat-gateway-id", some.to_vec()))
+            .max_results(PAGE)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(nat) = pages
+            .try_next()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeNatGateways", &error))?
+        {
+            let state = nat
+                .state()
+                .map_or("unknown", |state| state.as_str())
+                .to_owned();
+            let subnet = nat.subnet_id().unwrap_or_default().to_owned();
+            let public = nat.connectivity_type() != Some(&ConnectivityType::Private);
+            if let Some(id) = nat.nat_gateway_id {
+                let nat = Nat {
+                    state,
+                    subnet,
+                    public,
+                };
+                found.insert(id, nat);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The networks of prefix lists. One that can't be read (another account's, not shared with the
+/// right to read) is left out: rules with it then count as perhaps.
+async fn prefix_lists(ec2: &Client, ids: BTreeSet<String>) -> BTreeMap<String, Vec<IpNet>> {
+    let mut found = BTreeMap::new();
+    for id in ids {
+        let mut pages = ec2
+            .get_managed_prefix_list_entries()
+            .prefix_list_id(&id)
+            .max_results(SMALL_PAGE)
+            .into_paginator()
+            .items()
+            .send();
+        let mut networks = Vec::new();
+        let complete = loop {
+            match pages.try_next().await {
+                Ok(Some(entry)) => networks.extend(net(entry.cidr())),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        if complete {
+            found.insert(id, networks);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use super::*;
+use crate::diagnosis::network::rules::{Passage, Target};
+use aws_smithy_mocks::{Rule as MockRule, RuleMode, mock, mock_client};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+
+/// EC2's answer to an operation, as it stands on the wire.
+fn answer(operation: &str, body: &str) -> HttpResponse {
+    let xml = format!(
+        r#"<{operation}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId>{body}</{operation}Response>"#
+    );
+    HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(xml))
+}
+
+fn rules() -> Vec<MockRule> {
+    vec![
+        mock!(Client::describe_vpc_attribute)
+            .match_requests(|r| r.attribute() == Some(&VpcAttributeName::EnableDnsSupport))
+            .then_http_response(|| {
+                answer(
+                    "DescribeVpcAttribute",
+                    "<vpcId>vpc-1</vpcId><enableDnsSupport><value>true</value></enableDnsSupport>",
+                )
+            }),
+        mock!(Client::describe_vpc_attribute)
+            .match_requests(|r| r.attribute() == Some(&VpcAttributeName::EnableDnsHostnames))
+            .then_http_response(|| {
+                answer(
+                    "DescribeVpcAttribute",
+                    "<vpcId>vpc-1</vpcId><enableDnsHostnames><value>false</value></enableDnsHostnames>",
+                )
+            }),
+        mock!(Client::describe_vpc_endpoints).then_http_response(|| {
+            answer(
+                "DescribeVpcEndpoints",
+                "<vpcEndpointSet>
+                 <item><vpcEndpointId>vpce-1</vpcEndpointId><vpcEndpointType>Interface</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.ssmmessages</serviceName><state>available</state><privateDnsEnabled>true</privateDnsEnabled><groupSet><item><groupId>sg-endpoints</groupId></item></groupSet><networkInterfaceIdSet><item>eni-1</item></networkInterfaceIdSet></item>
+                 <item><vpcEndpointId>vpce-2</vpcEndpointId><vpcEndpointType>Gateway</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.s3</serviceName><state>available</state></item>
+                 <item><vpcEndpointId>vpce-3</vpcEndpointId><vpcEndpointType>Interface</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.ssm-incidents</serviceName><state>available</state></item>
+                 </vpcEndpointSet>",
+            )
+        }),
+        mock!(Client::describe_network_interfaces)
+            .match_requests(|r| r.filters()[0].values() == ["eni-1"])
+            .then_http_response(|| {
+                answer(
+                    "DescribeNetworkInterfaces",
+                    "<networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId><subnetId>subnet-b</subnetId><privateIpAddressesSet><item><privateIpAddress>10.0.2.5</privateIpAddress></item></privateIpAddressesSet></item></networkInterfaceSet>",
+                )
+            }),
+        mock!(Client::describe_route_tables)
+            .match_requests(|r| r.max_results() == Some(100))
+            .then_http_response(|| {
+                answer(
+                    "DescribeRouteTables",
+                    "<routeTableSet><item><routeTableId>rtb-1</routeTableId><vpcId>vpc-1</vpcId>
+                     <associationSet><item><main>true</main></item><item><main>false</main><subnetId>subnet-a</subnetId></item></associationSet>
+                     <routeSet>
+                     <item><destinationCidrBlock>10.0.0.0/16</destinationCidrBlock><gatewayId>local</gatewayId><state>active</state></item>
+                     <item><destinationCidrBlock>0.0.0.0/0</destinationCidrBlock><natGatewayId>nat-1</natGatewayId><state>blackhole</state></item>
+                     <item><destinationIpv6CidrBlock>::/0</destinationIpv6CidrBlock><egressOnlyInternetGatewayId>eigw-1</egressOnlyInternetGatewayId><state>active</state></item>
+                     <item><destinationPrefixListId>pl-s3</destinationPrefixListId><gatewayId>vpce-2</gatewayId><state>active</state></item>
+                     <item><destinationCidrBlock>10.9.0.0/16</destinationCidrBlock><transitGatewayId>tgw-1</transitGatewayId><state>active</state></item>
+                     </routeSet></item></routeTableSet>",
+                )
+            }),
+        mock!(Client::describe_network_acls).then_http_response(|| {
+            answer(
+                "DescribeNetworkAcls",
+                "<networkAclSet><item><networkAclId>acl-1</networkAclId><vpcId>vpc-1</vpcId>
+                 <associationSet><item><subnetId>subnet-a</subnetId></item></associationSet>
+                 <entrySet>
+                 <item><ruleNumber>100</ruleNumber><protocol>6</protocol><ruleAction>allow</ruleAction><egress>true</egress><cidrBlock>0.0.0.0/0</cidrBlock><portRange><from>443</from><to>443</to></portRange></item>
+                 <item><ruleNumber>32767</ruleNumber><protocol>-1</protocol><ruleAction>deny</ruleAction><egress>true</egress><cidrBlock>0.0.0.0/0</cidrBlock></item>
+                 </entrySet></item></networkAclSet>",
+            )
+        }),
+        mock!(Client::describe_security_groups)
+            .match_requests(|r| r.filters()[0].values() == ["sg-app", "sg-endpoints"])
+            .then_http_response(|| {
+                answer(
+                    "DescribeSecurityGroups",
+                    "<securityGroupInfo>
+                     <item><groupId>sg-app</groupId><ipPermissionsEgress><item><ipProtocol>-1</ipProtocol><ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges></item></ipPermissionsEgress></item>
+                     <item><groupId>sg-endpoints</groupId><ipPermissions><item><ipProtocol>tcp</ipProtocol><fromPort>443</fromPort><toPort>443</toPort><groups><item><groupId>sg-app</groupId></item></groups><prefixListIds><item><prefixListId>pl-x</prefixListId></item></prefixListIds></item></ipPermissions></item>
+                     </securityGroupInfo>",
+                )
+            }),
+        mock!(Client::describe_nat_gateways).then_http_response(|| {
+            answer(
+                "DescribeNatGateways",
+                "<natGatewaySet><item><natGatewayId>nat-1</natGatewayId><subnetId>subnet-p</subnetId><state>deleted</state><connectivityType>public</connectivityType></item></natGatewaySet>",
+            )
+        }),
+        mock!(Client::get_managed_prefix_list_entries)
+            .match_requests(|r| r.prefix_list_id() == Some("pl-s3"))
+            .then_http_response(|| {
+                answer(
+                    "GetManagedPrefixListEntries",
+                    "<entrySet><item><cidr>52.218.0.0/17</cidr></item></entrySet>",
+                )
+            }),
+        mock!(Client::get_managed_prefix_list_entries)
+            .match_requests(|r| r.prefix_list_id() == Some("pl-x"))
+            .then_http_response(|| {
+                HttpResponse::new(
+                    StatusCode::try_from(403).unwrap(),
+                    SdkBody::from("<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors></Response>"),
+                )
+            }),
+    ]
+}
+
+#[tokio::test]
+async fn a_vpc_is_read_as_aws_describes_it() {
+    let rules = rules();
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules.iter());
+    let interface = |subnet: &str| Interface {
+        vpc: "vpc-1".to_owned(),
+        subnet: subnet.to_owned(),
+        groups: vec!["sg-app".to_owned()],
+        ..Interface::default()
+    };
+    let (one, two) = (interface("subnet-a"), interface("subnet-b"));
+    let found = network(&ec2, &[&one, &two]).await.unwrap();
+    // Two instances, one VPC: each thing is read once.
+    assert!(rules.iter().all(|rule| rule.num_calls() == 1));
+
+    assert_eq!(
+        found.vpcs["vpc-1"],
+        Vpc {
+            dns_support: true,
+            dns_hostnames: false
+        }
+    );
+    let [endpoint] = found.endpoints.as_slice() else {
+        panic!("one endpoint: {:?}", found.endpoints);
+    };
+    assert_eq!(endpoint.service, Service::Messages);
+    assert_eq!(endpoint.state, "available");
+    assert!(endpoint.private_dns && endpoint.policy.is_none());
+    assert_eq!(endpoint.interfaces[0].subnet, "subnet-b");
+
+    let table = found.table_of("vpc-1", "subnet-a").unwrap();
+    assert!(table.main);
+    let hops: Vec<_> = table
+        .routes
+        .iter()
+        .map(|route| (route.hop.clone(), route.blackhole))
+        .collect();
+    assert_eq!(
+        hops,
+        [
+            (Hop::Local, false),
+            (Hop::Nat("nat-1".to_owned()), true),
+            (Hop::EgressOnly("eigw-1".to_owned()), false),
+            (Hop::Other("vpce-2".to_owned()), false),
+            (Hop::Other("tgw-1".to_owned()), false),
+        ]
+    );
+    let target = Target::Address("52.94.1.1".parse().unwrap());
+    let acl = &found.acls[0];
+    assert_eq!(acl.passage(true, target, (443, 443)), Passage::Open);
+    assert_eq!(
+        acl.passage(true, target, (80, 80)),
+        Passage::Closed(Some(32_767))
+    );
+    assert_eq!(found.groups["sg-endpoints"].ingress[0].groups, ["sg-app"]);
+    assert_eq!(found.groups["sg-app"].egress[0].networks.len(), 1);
+    assert_eq!(found.nats["nat-1"].state, "deleted");
+    let lists: Vec<_> = found.prefix_lists.keys().collect();
+    assert_eq!(lists, ["pl-s3"], "the one that can't be read is left out");
+}

@@ -1,0 +1,154 @@
+//! VPCs with private subnets, as in the tutorial of incident 5, whole or with a piece missing.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{
+    AttributeBooleanValue, DomainType, Filter, IpPermission, IpRange, VpcEndpointType,
+};
+
+use crate::estate::answered;
+use crate::{LocalAws, REGION, ZONE};
+
+/// What a node in a private subnet has to reach (SSM-7).
+pub const SERVICES: [&str; 3] = ["ssm", "ssmmessages", "ec2messages"];
+
+const CIDR: &str = "10.0.0.0/16";
+
+/// A VPC with DNS names and one private subnet, and nothing that leads out of it.
+#[derive(Debug)]
+pub struct Vpc<'a> {
+    aws: &'a LocalAws,
+    /// `vpc-…`
+    pub id: String,
+    /// The private subnet.
+    pub subnet: String,
+    /// Its route table, the VPC's main one.
+    pub table: String,
+    /// The endpoints' security group. It lets nobody in at first.
+    pub endpoint_group: String,
+}
+
+impl LocalAws {
+    /// Makes a VPC.
+    pub async fn private_vpc(&self) -> Vpc<'_> {
+        let made = self.ec2.create_vpc().cidr_block(CIDR).send().await;
+        let made = answered("CreateVpc", made).vpc;
+        let id = made.and_then(|vpc| vpc.vpc_id).expect("a VPC has an id");
+        let on = AttributeBooleanValue::builder().value(true).build();
+        let names = self.ec2.modify_vpc_attribute().vpc_id(&id);
+        let names = names.enable_dns_hostnames(on).send().await;
+        answered("ModifyVpcAttribute", names);
+
+        let of_vpc = Filter::builder().name("vpc-id").values(&id).build();
+        let tables = self.ec2.describe_route_tables().filters(of_vpc);
+        let tables = answered("DescribeRouteTables", tables.send().await);
+        let table = tables.route_tables()[0].route_table_id();
+        let table = table.expect("a route table has an id").to_owned();
+        let group = self.ec2.create_security_group().vpc_id(&id);
+        let group = group.group_name("endpoints").description("endpoints");
+        let group = answered("CreateSecurityGroup", group.send().await);
+        let mut vpc = Vpc {
+            aws: self,
+            id,
+            subnet: String::new(),
+            table,
+            endpoint_group: group.group_id.expect("a security group has an id"),
+        };
+        vpc.subnet = vpc.make_subnet("10.0.1.0/24").await;
+        vpc
+    }
+}
+
+impl Vpc<'_> {
+    async fn make_subnet(&self, cidr: &str) -> String {
+        let made = self.aws.ec2.create_subnet().vpc_id(&self.id);
+        let made = made.cidr_block(cidr).availability_zone(ZONE).send().await;
+        let made = answered("CreateSubnet", made).subnet;
+        made.and_then(|subnet| subnet.subnet_id)
+            .expect("a subnet has an id")
+    }
+
+    /// Makes an interface endpoint; returns its id.
+    pub async fn endpoint(&self, service: &str, private_dns: bool) -> String {
+        let made = self
+            .aws
+            .ec2
+            .create_vpc_endpoint()
+            .vpc_id(&self.id)
+            .vpc_endpoint_type(VpcEndpointType::Interface)
+            .service_name(format!("com.amazonaws.{REGION}.{service}"))
+            .subnet_ids(&self.subnet)
+            .security_group_ids(&self.endpoint_group)
+            .private_dns_enabled(private_dns)
+            .send()
+            .await;
+        let made = answered("CreateVpcEndpoint", made).vpc_endpoint;
+        made.and_then(|endpoint| endpoint.vpc_endpoint_id)
+            .expect("an endpoint has an id")
+    }
+
+    /// Makes an endpoint with private DNS for each service but one; returns their ids by service.
+    pub async fn endpoints_but(&self, left_out: &str) -> BTreeMap<&'static str, String> {
+        let mut made = BTreeMap::new();
+        for service in SERVICES.into_iter().filter(|service| *service != left_out) {
+            made.insert(service, self.endpoint(service, true).await);
+        }
+        made
+    }
+
+    /// Has the endpoints' security group let the whole VPC in on 443.
+    pub async fn open_endpoints(&self) {
+        let https = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(443)
+            .to_port(443)
+            .ip_ranges(IpRange::builder().cidr_ip(CIDR).build())
+            .build();
+        let rule = self.aws.ec2.authorize_security_group_ingress();
+        let rule = rule.group_id(&self.endpoint_group).ip_permissions(https);
+        answered("AuthorizeSecurityGroupIngress", rule.send().await);
+    }
+
+    /// Turns an endpoint's private DNS on.
+    pub async fn enable_private_dns(&self, endpoint: &str) {
+        let change = self.aws.ec2.modify_vpc_endpoint();
+        let change = change.vpc_endpoint_id(endpoint).private_dns_enabled(true);
+        answered("ModifyVpcEndpoint", change.send().await);
+    }
+
+    /// Gives the private subnet a way out through a NAT gateway in a public subnet.
+    pub async fn nat(&self) {
+        let ec2 = &self.aws.ec2;
+        let public = self.make_subnet("10.0.100.0/24").await;
+        let gateway = answered(
+            "CreateInternetGateway",
+            ec2.create_internet_gateway().send().await,
+        );
+        let gateway = gateway.internet_gateway.and_then(|g| g.internet_gateway_id);
+        let gateway = gateway.expect("an internet gateway has an id");
+        let attached = ec2.attach_internet_gateway().vpc_id(&self.id);
+        let attached = attached.internet_gateway_id(&gateway).send().await;
+        answered("AttachInternetGateway", attached);
+        let table = ec2.create_route_table().vpc_id(&self.id).send().await;
+        let table = answered("CreateRouteTable", table).route_table;
+        let table = table.and_then(|table| table.route_table_id);
+        let table = table.expect("a route table has an id");
+        let used = ec2.associate_route_table().route_table_id(&table);
+        answered("AssociateRouteTable", used.subnet_id(&public).send().await);
+        let route = ec2.create_route().route_table_id(&table);
+        let route = route
+            .destination_cidr_block("0.0.0.0/0")
+            .gateway_id(gateway);
+        answered("CreateRoute", route.send().await);
+
+        let address = ec2.allocate_address().domain(DomainType::Vpc).send().await;
+        let address = answered("AllocateAddress", address).allocation_id;
+        let nat = ec2.create_nat_gateway().subnet_id(public);
+        let nat = nat.set_allocation_id(address).send().await;
+        let nat = answered("CreateNatGateway", nat).nat_gateway;
+        let nat = nat.and_then(|nat| nat.nat_gateway_id);
+        let route = ec2.create_route().route_table_id(&self.table);
+        let route = route.destination_cidr_block("0.0.0.0/0");
+        answered("CreateRoute", route.set_nat_gateway_id(nat).send().await);
+    }
+}

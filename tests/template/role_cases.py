@@ -1,0 +1,221 @@
+"""What each function's role must allow and deny: (action, resource, condition keys of the request)."""
+
+import samstack
+
+ACCOUNT, REGION = samstack.ACCOUNT, samstack.REGION
+EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+IAM = f"arn:aws:iam::{ACCOUNT}"
+INSTANCE = f"{EC2}:instance/i-0e4f5a6b7c8d9304b"
+VOLUME = f"{EC2}:volume/vol-0a1b2c3d4e5f60718"
+SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/snap-0b1c2d3e4f5a60718"
+BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
+PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
+GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:0f1e2d3c-4b5a-6978:autoScalingGroupName/web"
+SETTING = f"arn:aws:ssm:{REGION}:{ACCOUNT}:servicesetting/ssm/managed-instance"
+
+OUR_TAG = "ec2-guardrails:guardrail"
+OURS = {f"aws:ResourceTag/{OUR_TAG}": "snapshot-volumes"}
+FOREIGN = {f"aws:ResourceTag/{OUR_TAG}": "quarantine-launch"}
+MARKED = {f"aws:RequestTag/{OUR_TAG}": "snapshot-volumes", "aws:TagKeys": [OUR_TAG, "Name"]}
+HERE = {"ec2:Region": REGION}
+ELSEWHERE = {"ec2:Region": "us-east-1"}
+
+Case = tuple[str, str, dict]
+
+
+def keys(*names: str) -> dict:
+    return {"aws:TagKeys": list(names)}
+
+
+def log_stream(guardrail: str) -> str:
+    group = f"/aws/lambda/{samstack.STACK}-{guardrail}"
+    return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:2026/03/02/[$LATEST]0f1e"
+
+
+def allowed_to_all(guardrail: str) -> list[Case]:
+    return [
+        ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
+        ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:ec2-guardrails-NotificationTopic", {}),
+        ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails"]}),
+        ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails", "ec2-guardrails"]}),
+        ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:ec2-guardrails-DeadLetterQueue", {}),
+        ("logs:CreateLogStream", log_stream(guardrail), {}),
+        ("logs:PutLogEvents", log_stream(guardrail), {}),
+    ]
+
+
+def denied_to_all(guardrail: str) -> list[Case]:
+    other = "attach-ssm-role" if guardrail == "snapshot-volumes" else "snapshot-volumes"
+    return [
+        ("ec2:DescribeInstances", "*", ELSEWHERE),
+        ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy2", {}),
+        ("ssm:PutParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
+        ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
+        ("events:PutEvents", BUS, {"events:source": ["com.example"]}),
+        ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails", "com.example"]}),
+        ("events:PutEvents", BUS, {}),
+        ("events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/other", {"events:source": ["ec2-guardrails"]}),
+        ("logs:CreateLogGroup", log_stream(guardrail).split(":log-stream")[0], {}),
+        ("logs:PutLogEvents", log_stream(other), {}),
+        ("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{samstack.STACK}-{other}", {}),
+    ]
+
+
+SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
+    ("ec2:DescribeVolumes", "*", HERE),
+    ("ec2:DescribeSnapshots", "*", HERE),
+    ("ec2:DescribeInstances", "*", HERE),
+    ("ec2:DescribeImages", "*", HERE),
+    ("ec2:CreateSnapshot", VOLUME, {}),
+    ("ec2:CreateSnapshot", SNAPSHOT, MARKED),
+    ("ec2:CreateSnapshots", INSTANCE, {}),
+    ("ec2:CreateSnapshots", VOLUME, {}),
+    ("ec2:CreateSnapshots", SNAPSHOT, MARKED),
+    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshot"}),
+    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshots"}),
+    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale")),
+    ("ec2:DeleteTags", VOLUME, keys("ec2-guardrails:told-stale", "ec2-guardrails:told-failed")),
+    ("ec2:CreateTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use")),
+    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use")),
+    ("ec2:DeleteSnapshot", SNAPSHOT, OURS),
+]
+
+SNAPSHOT_VOLUMES_DENIED: list[Case] = [
+    # Deletion: only what carries our tag.
+    ("ec2:DeleteSnapshot", SNAPSHOT, {}),
+    ("ec2:DeleteSnapshot", SNAPSHOT, FOREIGN),
+    ("ec2:DeleteSnapshot", SNAPSHOT, {"aws:ResourceTag/guardrail": "snapshot-volumes"}),
+    # Our tag can't be put on, nor taken off, what exists.
+    ("ec2:CreateTags", SNAPSHOT, keys(OUR_TAG)),
+    ("ec2:CreateTags", SNAPSHOT, MARKED),
+    ("ec2:CreateTags", SNAPSHOT, OURS | keys(OUR_TAG)),
+    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CopySnapshot"}),
+    ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "RunInstances"}),
+    ("ec2:DeleteTags", SNAPSHOT, OURS | keys(OUR_TAG)),
+    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use", OUR_TAG)),
+    # DeleteTags without keys takes every tag off.
+    ("ec2:DeleteTags", SNAPSHOT, OURS),
+    ("ec2:DeleteTags", VOLUME, {}),
+    ("ec2:CreateTags", VOLUME, {}),
+    # Others' tags and resources.
+    ("ec2:CreateTags", VOLUME, keys("Name")),
+    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale", "Name")),
+    ("ec2:DeleteTags", VOLUME, keys("Backup")),
+    ("ec2:CreateTags", VOLUME, MARKED | {"ec2:CreateAction": "CreateVolume"}),
+    ("ec2:CreateTags", SNAPSHOT, keys("ec2-guardrails:told-in-use")),
+    ("ec2:CreateTags", SNAPSHOT, FOREIGN | keys("ec2-guardrails:told-in-use")),
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:told-stale")),
+    # A snapshot without our tag would never be pruned.
+    ("ec2:CreateSnapshot", SNAPSHOT, {}),
+    ("ec2:CreateSnapshot", SNAPSHOT, {f"aws:RequestTag/{OUR_TAG}": "quarantine-launch"}),
+    ("ec2:CreateSnapshots", SNAPSHOT, keys("Name")),
+    # What it has no business with.
+    ("ec2:DescribeVolumes", "*", ELSEWHERE),
+    ("ec2:ModifySnapshotAttribute", SNAPSHOT, OURS),
+    ("ec2:CopySnapshot", SNAPSHOT, OURS),
+    ("ec2:DeleteVolume", VOLUME, {}),
+]
+
+PROFILE = f"{IAM}:instance-profile/{samstack.STACK}-InstanceProfile"
+ROLE = f"{IAM}:role/{samstack.STACK}-InstanceRole"
+SOMEBODYS = f"{IAM}:instance-profile/web"
+TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+CORE = {"iam:PolicyARN": "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"}
+NODE = "ec2-guardrails:managed-node"
+TOLD = "ec2-guardrails:told-unmanaged"
+NOW_HERE = {"aws:RequestedRegion": REGION}
+NOW_ELSEWHERE = {"aws:RequestedRegion": "us-east-1"}
+
+ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
+    ("ec2:DescribeInstances", "*", HERE),
+    ("ec2:DescribeIamInstanceProfileAssociations", "*", HERE),
+    ("ec2:DescribeVpcEndpoints", "*", HERE),
+    ("ec2:DescribeVpcAttribute", f"{EC2}:vpc/vpc-0a1b2c3d4e5f60718", {}),
+    ("ec2:GetConsoleOutput", INSTANCE, {}),
+    ("ec2:GetManagedPrefixListEntries", f"{EC2}:prefix-list/pl-0a1b2c3d4e5f60718", {}),
+    ("ec2:GetManagedPrefixListEntries", f"arn:aws:ec2:{REGION}:aws:prefix-list/pl-6ea54007", {}),
+    ("ec2:GetManagedPrefixListEntries", f"arn:aws:ec2:{REGION}:210987654321:prefix-list/pl-0b1c2d3e", {}),
+    ("ssm:DescribeInstanceInformation", "*", NOW_HERE),
+    ("ssm:GetServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
+    ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
+    ("autoscaling:DescribeLaunchConfigurations", "*", NOW_HERE),
+    ("iam:GetInstanceProfile", SOMEBODYS, {}),
+    ("iam:GetInstanceProfile", f"{IAM}:instance-profile/teams/web", {}),
+    ("iam:ListAttachedRolePolicies", f"{IAM}:role/teams/web", {}),
+    ("iam:SimulatePrincipalPolicy", f"{IAM}:role/web", {}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:NewInstanceProfile": PROFILE}),
+    ("iam:PassRole", ROLE, TO_EC2),
+    ("ec2:CreateTags", INSTANCE, keys(NODE)),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD)),
+    ("ec2:DeleteTags", INSTANCE, keys(TOLD, "ec2-guardrails:told-unusable")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:told-template-profile")),
+    ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:told-template-profile")),
+]
+
+ATTACH_SSM_ROLE_DENIED: list[Case] = [
+    # Somebody's profile stays, whichever is to take its place (SSM-3).
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:InstanceProfile": SOMEBODYS, "ec2:NewInstanceProfile": PROFILE}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:InstanceProfile": PROFILE, "ec2:NewInstanceProfile": PROFILE}),
+    ("ec2:ReplaceIamInstanceProfileAssociation", INSTANCE, {"ec2:NewInstanceProfile": PROFILE}),
+    ("ec2:DisassociateIamInstanceProfile", INSTANCE, {}),
+    # No other profile is given, and no other role.
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:NewInstanceProfile": SOMEBODYS}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:NewInstanceProfile": PROFILE + "2"}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {}),
+    ("iam:PassRole", f"{IAM}:role/web", TO_EC2),
+    ("iam:PassRole", ROLE + "2", TO_EC2),
+    ("iam:PassRole", ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
+    ("iam:PassRole", ROLE, {}),
+    # Identities are read, never changed.
+    ("iam:AddRoleToInstanceProfile", PROFILE, {}),
+    ("iam:UpdateAssumeRolePolicy", ROLE, {}),
+    ("iam:PutRolePolicy", ROLE, {}),
+    ("iam:DetachRolePolicy", f"{IAM}:role/web", CORE),
+    ("iam:AttachRolePolicy", f"{IAM}:role/web", {"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    ("iam:AttachRolePolicy", f"{IAM}:role/web", {"iam:PolicyARN": f"{IAM}:policy/AmazonSSMManagedInstanceCore"}),
+    ("iam:AttachRolePolicy", f"{IAM}:role/web", {}),
+    ("iam:AttachUserPolicy", f"{IAM}:user/anna", CORE),
+    ("iam:SimulatePrincipalPolicy", f"{IAM}:user/anna", {}),
+    # Nothing is put on or taken off an instance but what this guardrail remembers there.
+    ("ec2:CreateTags", INSTANCE, keys("Name")),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD, "Name")),
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:quarantined")),
+    ("ec2:CreateTags", INSTANCE, keys(OUR_TAG)),
+    ("ec2:CreateTags", INSTANCE, {}),
+    ("ec2:DeleteTags", INSTANCE, keys("ec2-guardrails:quarantined")),
+    ("ec2:DeleteTags", INSTANCE, keys(NODE)),
+    ("ec2:DeleteTags", INSTANCE, keys(TOLD, "Name")),
+    # DeleteTags without keys takes every tag off.
+    ("ec2:DeleteTags", INSTANCE, {}),
+    ("ec2:CreateTags", VOLUME, keys(TOLD)),
+    ("ec2:CreateTags", SNAPSHOT, keys(TOLD)),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("Name")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(NODE)),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:told-template-profile", "Name")),
+    ("autoscaling:DeleteTags", GROUP, keys("Name")),
+    ("autoscaling:DeleteTags", GROUP, {}),
+    # What it has no business with.
+    ("ssm:DescribeInstanceInformation", "*", NOW_ELSEWHERE),
+    ("autoscaling:DescribeAutoScalingGroups", "*", NOW_ELSEWHERE),
+    ("autoscaling:UpdateAutoScalingGroup", GROUP, {}),
+    ("ssm:GetServiceSetting", f"{SETTING}/activation-tier", {}),
+    ("ssm:UpdateServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
+    ("ssm:SendCommand", INSTANCE, {}),
+    ("ssm:StartSession", INSTANCE, {}),
+    ("ec2:RebootInstances", INSTANCE, {}),
+    ("ec2:StopInstances", INSTANCE, {}),
+    ("ec2:TerminateInstances", INSTANCE, {}),
+    ("ec2:ModifyInstanceMetadataOptions", INSTANCE, {}),
+]
+
+# With the parameter RepairRoles only.
+REPAIR: Case = ("iam:AttachRolePolicy", f"{IAM}:role/web", CORE)
+
+ALLOWED = {
+    "snapshot-volumes": SNAPSHOT_VOLUMES_ALLOWED + allowed_to_all("snapshot-volumes"),
+    "attach-ssm-role": ATTACH_SSM_ROLE_ALLOWED + allowed_to_all("attach-ssm-role"),
+}
+DENIED = {
+    "snapshot-volumes": SNAPSHOT_VOLUMES_DENIED + denied_to_all("snapshot-volumes"),
+    "attach-ssm-role": ATTACH_SSM_ROLE_DENIED + denied_to_all("attach-ssm-role"),
+}

@@ -1,0 +1,602 @@
+//! What attach-ssm-role is for: each instance becomes a managed node, or it is told why not.
+
+#![expect(
+    clippy::panic,
+    reason = "helpers outside the tests' own functions fail the test by panicking"
+)]
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::IamInstanceProfileSpecification;
+use aws_sdk_ec2::types::RequestLaunchTemplateData;
+use e2e::{ATTACH_SSM_ROLE, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed};
+use jiff::Timestamp;
+use serde_json::json;
+
+const CORE: &str = "AmazonSSMManagedInstanceCore";
+const OBSERVE: &str = "attach-ssm-role:\n  mode: observe\n";
+const ENFORCE: &str = "attach-ssm-role:\n  mode: enforce\n  exclude: { tag: NoSsm }\n";
+const TOLD: &str = "ec2-guardrails:told-unmanaged";
+const ASSOCIATE: &str = "AssociateIamInstanceProfile";
+
+/// The full diagnosis, which changes nothing.
+async fn diagnosis(aws: &LocalAws, instance: &str) -> Report {
+    let before = aws.last_call().await;
+    let command = json!({ "trigger": "command", "command": "diagnose", "instance-id": instance });
+    let report = aws.invoke(command).await.succeeded();
+    for call in aws.calls_since(before).await {
+        let reads = ["Describe", "Get", "List", "Simulate"];
+        assert!(
+            reads.iter().any(|verb| call.operation.starts_with(verb)),
+            "a diagnosis changes nothing: {call:?}"
+        );
+    }
+    report
+}
+
+/// How many decisions for an action were carried out.
+fn done(report: &Report, action: &str) -> usize {
+    report.of(action).filter(|e| e.outcome == "done").count()
+}
+
+// --- attaching ----------------------------------------------------------------------------------
+
+/// Incident 1: Session Manager would have been the second door.
+#[tokio::test]
+async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let image = aws.amazon_linux().await;
+        aws.set(json!({ "instance_transition_seconds": 0.5 })).await;
+        let shop = aws.launch(&image, |run| run).await;
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while aws.runs_by_rule().await.is_empty() {
+            assert!(std::time::Instant::now() < until, "no event started it");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        aws.wait_until_idle().await;
+
+        // Once, by `running`; `pending` starts nothing.
+        let runs = aws.runs_by_rule().await;
+        let [run] = runs.as_slice() else {
+            panic!("one run: {runs:?}");
+        };
+        assert_eq!(run.event["detail"]["state"], "running");
+        assert_eq!(done(&run.succeeded(), "attach-profile"), 1);
+        let profile = aws.stack_profile().await;
+        assert_eq!(aws.profile_of(&shop).await, Some(profile));
+        assert_eq!(aws.noted(&shop).await.as_deref(), Some("attached"));
+
+        // The event again, and one that is late: nothing is done twice (SSM-9, SAM-3).
+        let kind = "EC2 Instance State-change Notification";
+        for _ in 0..2 {
+            let detail = json!({ "instance-id": shop, "state": "running" });
+            aws.emit("aws.ec2", kind, detail).await;
+        }
+        for run in &aws.runs_by_rule().await[1..] {
+            assert_eq!(run.succeeded().outcomes.done, 0, "{}", run.told());
+        }
+        assert_eq!(aws.calls_of(ASSOCIATE).await.len(), 1);
+
+        assert!(aws.try_agent(&shop).await.online);
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "confirm-online"), 1, "{report:?}");
+        assert_eq!(report.metrics["InstancesManaged"], 1);
+        assert_eq!(aws.noted(&shop).await.as_deref(), Some("online"));
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(report.outcomes, Outcomes::default(), "healthy: {report:?}");
+        assert!(aws.notices().await.is_empty());
+    })
+    .await;
+}
+
+/// SSM-1: an agent that found no credentials sleeps for half an hour, and that is no fault.
+#[tokio::test]
+async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        let image = aws.amazon_linux().await;
+        let old = aws.launch(&image, |run| run).await;
+        let stopped = aws.launch(&image, |run| run).await;
+        let stop = aws.ec2.stop_instances().instance_ids(&stopped);
+        stop.send().await.expect("it can be stopped");
+        // Months ago.
+        aws.pass_minutes(&old, 100_000).await;
+        let agent = aws.try_agent(&old).await;
+        assert_eq!(agent.outcome.as_deref(), Some("no credentials"));
+        let report = aws.sweep().await.succeeded();
+        assert_eq!((report.outcomes.would_do, report.outcomes.done), (2, 0));
+        assert_eq!(
+            aws.profile_of(&old).await,
+            None,
+            "observing changes nothing"
+        );
+
+        aws.put_policy(ENFORCE).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "attach-profile"), 2, "{report:?}");
+        let profile = Some(aws.stack_profile().await);
+        assert_eq!(aws.profile_of(&old).await, profile);
+        assert_eq!(aws.profile_of(&stopped).await, profile);
+
+        // It sleeps on, though it has its profile now.
+        aws.pass_minutes(&old, 20).await;
+        let report = aws.sweep().await.succeeded();
+        assert!(!aws.agent(&old).await.online);
+        assert_eq!(
+            (report.metrics["InstancesWaiting"], report.findings.len()),
+            (1, 0)
+        );
+        let detail = diagnosis(aws, &old).await.detail;
+        assert_eq!(detail["standing"], "waiting");
+        let window = detail["causes"].as_array().into_iter().flatten();
+        let mut window = window.filter(|cause| cause["code"] == "retry-window");
+        let window = window.next().expect("the window is among the causes");
+        assert_eq!(window["resource"], old.as_str(), "{detail}");
+        assert_eq!(window["certainty"], "likely", "{detail}");
+        // And wakes by itself.
+        aws.pass_minutes(&old, 11).await;
+        assert!(aws.agent(&old).await.online);
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "confirm-online"), 1, "{report:?}");
+        let took = report.metrics["SecondsToOnline"];
+        assert!((1_860..1_920).contains(&took), "{took} seconds");
+        assert_eq!(aws.metric("SecondsToOnline").await, Some(took));
+        assert!(aws.notices().await.is_empty());
+    })
+    .await;
+}
+
+/// SSM-4: a profile would change whose permissions the commands on a node have.
+#[tokio::test]
+async fn what_has_a_profile_is_online_already_or_is_excluded_stays_as_it_is() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        let image = aws.amazon_linux().await;
+        let theirs = aws.profile("theirs", &[CORE]).await;
+        let owned = IamInstanceProfileSpecification::builder()
+            .arn(&theirs)
+            .build();
+        let owned = aws
+            .launch(&image, |run| run.iam_instance_profile(owned))
+            .await;
+        let tags = LocalAws::instance_tags("NoSsm", "");
+        let excluded = aws.launch(&image, |run| run.tag_specifications(tags)).await;
+        let tags = LocalAws::instance_tags("ec2-guardrails:quarantined", "2026-11-21");
+        let quarantined = aws.launch(&image, |run| run.tag_specifications(tags)).await;
+        aws.manage_hosts_by_default().await;
+        let hosted = aws.launch(&image, |run| run).await;
+        let agent = aws.try_agent(&hosted).await;
+        assert_eq!(agent.source.as_deref(), Some("default host management"));
+        assert!(agent.online && aws.try_agent(&owned).await.online);
+
+        aws.put_policy(ENFORCE).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(report.outcomes.done, 0, "{report:?}");
+        assert_eq!(report.metrics["InstancesManaged"], 2);
+        assert_eq!(report.metrics["InstancesLeftAlone"], 2);
+        // Each for itself, by its event.
+        for instance in [&owned, &excluded, &quarantined, &hosted] {
+            let detail = json!({ "instance-id": instance, "state": "running" });
+            let kind = "EC2 Instance State-change Notification";
+            aws.emit("aws.ec2", kind, detail).await;
+            let run = aws.runs_by_rule().await.pop().expect("it runs");
+            assert_eq!(run.succeeded().outcomes.done, 0, "{}", run.told());
+        }
+        assert!(aws.calls_of(ASSOCIATE).await.is_empty());
+        assert_eq!(aws.profile_of(&owned).await, Some(theirs));
+        for instance in [&excluded, &quarantined, &hosted] {
+            assert_eq!(aws.profile_of(instance).await, None);
+        }
+        assert!(aws.notices().await.is_empty());
+    })
+    .await;
+}
+
+// --- races and faults ---------------------------------------------------------------------------
+
+#[tokio::test]
+async fn runs_at_once_and_a_profile_that_ec2_does_not_see_yet_are_no_failures() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        let image = aws.amazon_linux().await;
+        let mut instances = Vec::new();
+        for _ in 0..4 {
+            instances.push(aws.launch(&image, |run| run).await);
+        }
+        aws.put_policy(ENFORCE).await;
+        // SSM-2: to EC2 the stack's profile comes to be three seconds from now.
+        let profile = aws.stack_profile().await;
+        let name = profile.rsplit('/').next().unwrap_or_default();
+        let made = aws.iam.get_instance_profile().instance_profile_name(name);
+        let made = made.send().await.expect("the stack made it");
+        let made = made.instance_profile().expect("it").create_date().secs();
+        let age = Timestamp::now().as_second() - made;
+        aws.set(json!({ "instance_profile_visibility_delay_seconds": age + 3 }))
+            .await;
+        let mut requests = Vec::new();
+        for _ in 0..3 {
+            requests.push(aws.fire().await);
+        }
+        aws.wait_until_idle().await;
+        for request in requests {
+            let run = aws.last_attempt(&request).await;
+            assert_eq!(run.succeeded().outcomes.failed, 0, "{}", run.told());
+        }
+        let refused = aws.calls_of(ASSOCIATE).await;
+        assert!(
+            refused.iter().any(|call| call.error.is_some()),
+            "{refused:?}"
+        );
+        for instance in &instances {
+            assert_eq!(aws.profile_of(instance).await.as_ref(), Some(&profile));
+        }
+        assert!(aws.notices().await.is_empty());
+    })
+    .await;
+}
+
+/// SSM-3: held by IAM, so that not even a bug could do it.
+#[tokio::test]
+async fn a_profile_that_somebody_attaches_meanwhile_cannot_be_overwritten() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        let image = aws.amazon_linux().await;
+        let instance = aws.launch(&image, |run| run).await;
+        let theirs = aws.profile("theirs", &[CORE]).await;
+        aws.put_policy(ENFORCE).await;
+        // Between the last look at the instance and the association.
+        aws.inject(Fault::on("ec2", "CreateTags").slow(2.0)).await;
+        let request = aws.fire().await;
+        while aws.calls_of("CreateTags").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        aws.associate(&instance, &theirs).await;
+        aws.wait_until_idle().await;
+
+        let run = aws.last_attempt(&request).await;
+        let report = run.succeeded();
+        let tried = aws.calls_of(ASSOCIATE).await;
+        let [tried] = tried.as_slice() else {
+            panic!("tried once: {tried:?}");
+        };
+        assert_eq!(tried.error.as_deref(), Some("UnauthorizedOperation"));
+        assert_eq!(report.outcomes.failed, 0, "{}", run.told());
+        let attach = report.of("attach-profile").next().expect("it was tried");
+        assert_eq!(attach.outcome, "skipped");
+        assert!(attach.note.contains(&theirs), "{}", attach.note);
+        assert_eq!(aws.profile_of(&instance).await, Some(theirs));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn throttling_at_every_call_is_waited_out() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        let image = aws.amazon_linux().await;
+        let new = aws.launch(&image, |run| run).await;
+        let vpc = aws.private_vpc().await;
+        vpc.endpoints_but("ssmmessages").await;
+        let profile = IamInstanceProfileSpecification::builder()
+            .arn(aws.stack_profile().await)
+            .build();
+        let late = aws.launch(&image, |run| {
+            run.subnet_id(&vpc.subnet).iam_instance_profile(profile)
+        });
+        let late = late.await;
+        aws.pass_minutes(&late, 40).await;
+        aws.put_policy(ENFORCE).await;
+        let calls = [
+            ("ssm", "GetParameter", "ThrottlingException"),
+            ("ssm", "DescribeInstanceInformation", "ThrottlingException"),
+            ("ssm", "GetServiceSetting", "ThrottlingException"),
+            ("iam", "GetInstanceProfile", "Throttling"),
+            ("iam", "SimulatePrincipalPolicy", "Throttling"),
+            ("ec2", "DescribeInstances", "RequestLimitExceeded"),
+            ("ec2", "DescribeInstanceStatus", "RequestLimitExceeded"),
+            ("ec2", "DescribeVpcEndpoints", "RequestLimitExceeded"),
+            ("ec2", "DescribeVpcAttribute", "RequestLimitExceeded"),
+            ("ec2", "DescribeRouteTables", "RequestLimitExceeded"),
+            ("ec2", "DescribeSecurityGroups", "RequestLimitExceeded"),
+            ("ec2", "DescribeNetworkAcls", "RequestLimitExceeded"),
+            ("ec2", "GetConsoleOutput", "RequestLimitExceeded"),
+            ("ec2", ASSOCIATE, "RequestLimitExceeded"),
+            ("ec2", "CreateTags", "RequestLimitExceeded"),
+            ("sns", "Publish", "Throttling"),
+            ("events", "PutEvents", "ThrottlingException"),
+        ];
+        for (service, operation, code) in calls {
+            aws.inject(Fault::on(service, operation).refused(code).times(2))
+                .await;
+        }
+        let report = aws.sweep().await.succeeded();
+        let hits = aws.fault_hits().await;
+        let missed: Vec<_> = calls
+            .iter()
+            .zip(&hits)
+            .filter(|(_, hits)| **hits != 2)
+            .collect();
+        assert!(
+            missed.is_empty(),
+            "each call was throttled twice: {missed:?}"
+        );
+        assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
+        assert_eq!(aws.profile_of(&new).await, Some(aws.stack_profile().await));
+        assert_eq!(aws.notices().await.len(), 1);
+        assert!(aws.instance_tag(&late, TOLD).await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named_and_ends_in_the_dead_letter_queue() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        aws.retry_soon().await;
+        let image = aws.amazon_linux().await;
+        let instance = aws.launch(&image, |run| run).await;
+        aws.put_policy(ENFORCE).await;
+        let denied = Fault::on("ec2", ASSOCIATE).refused("UnauthorizedOperation");
+        aws.inject(denied).await;
+        let request = aws.fire().await;
+        aws.wait_for_retries().await;
+        let attempts = aws.attempts(&request).await;
+        assert_eq!(attempts.len(), 2, "the template asks for one retry");
+        for run in &attempts {
+            let (kind, message) = run.failed();
+            assert_eq!(kind, "ActionsFailed");
+            for part in ["ec2:AssociateIamInstanceProfile", "UnauthorizedOperation"] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+        let letters = aws.dead_letters().await;
+        let [letter] = letters.as_slice() else {
+            panic!("one dead letter: {letters:?}");
+        };
+        assert_eq!(letter["requestContext"]["requestId"], request.as_str());
+        assert_eq!(aws.profile_of(&instance).await, None);
+
+        aws.clear_faults().await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "attach-profile"), 1, "{report:?}");
+    })
+    .await;
+}
+
+// --- incident 5: a private instance that Session Manager can't see ------------------------------
+
+/// An instance in the private subnet that has just got its profile.
+async fn private_instance(aws: &LocalAws, vpc: &Vpc<'_>) -> String {
+    let image = aws.amazon_linux().await;
+    let instance = aws.launch(&image, |run| run.subnet_id(&vpc.subnet)).await;
+    assert!(
+        aws.profile_of(&instance).await.is_some(),
+        "attached by its event"
+    );
+    instance
+}
+
+/// Inside the window nothing is told; after it this cause, once.
+async fn told_once(aws: &LocalAws, instance: &str, code: &str, certainty: &str, resource: &str) {
+    let agent = aws.try_agent(instance).await;
+    assert!(!agent.online, "{agent:?}");
+    aws.sweep().await.succeeded();
+    assert!(
+        aws.notices().await.is_empty(),
+        "the agent may only be asleep"
+    );
+
+    aws.pass_minutes(instance, 36).await;
+    let report = diagnosis(aws, instance).await;
+    let detail = report.detail;
+    assert_eq!(detail["standing"], "late");
+    assert_eq!(detail["complete"], true, "{detail}");
+    let primary = &detail["primary"];
+    assert_eq!(primary["code"], code, "{detail}");
+    assert_eq!(primary["certainty"], certainty, "{detail}");
+    assert_eq!(primary["resource"], resource, "{detail}");
+    assert!(aws.notices().await.is_empty(), "a diagnosis only answers");
+
+    for _ in 0..2 {
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(report.metrics["InstancesUnmanaged"], 1);
+        let notices = aws.notices().await;
+        let [notice] = notices.as_slice() else {
+            panic!("told once: {notices:?}");
+        };
+        assert!(notice.subject.contains(instance), "{}", notice.subject);
+        for key in ["problem", "fix"] {
+            let text = primary[key].as_str().unwrap_or("?");
+            assert!(notice.message.contains(text), "{text}: {}", notice.message);
+        }
+        let told = aws.instance_tag(instance, TOLD).await;
+        assert_eq!(told, Some(format!("{code} {resource}")));
+    }
+}
+
+/// Once repaired it comes Online, and that is told, once.
+async fn cured_once(aws: &LocalAws, instance: &str) {
+    let agent = aws.try_agent(instance).await;
+    assert!(agent.online && agent.usable, "{agent:?}");
+    for _ in 0..2 {
+        aws.sweep().await.succeeded();
+        let notices = aws.notices().await;
+        assert_eq!(notices.len(), 2, "{notices:?}");
+        let subject = &notices[1].subject;
+        assert!(subject.contains("Resolved"), "{subject}");
+        assert_eq!(aws.instance_tag(instance, TOLD).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_endpoint_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        // As the agent works: without a message channel it isn't there (SSM-4).
+        aws.set(json!({ "online_needs_channels": true })).await;
+        let vpc = aws.private_vpc().await;
+        vpc.open_endpoints().await;
+        vpc.endpoint("ssm", true).await;
+        let instance = private_instance(aws, &vpc).await;
+        let missing = format!("{}/ssmmessages", vpc.id);
+        told_once(aws, &instance, "endpoint-missing", "definite", &missing).await;
+        vpc.endpoint("ssmmessages", true).await;
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_without_private_dns_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.open_endpoints().await;
+        vpc.endpoints_but("ssm").await;
+        let endpoint = vpc.endpoint("ssm", false).await;
+        let instance = private_instance(aws, &vpc).await;
+        let code = "endpoint-private-dns-off";
+        told_once(aws, &instance, code, "definite", &endpoint).await;
+        vpc.enable_private_dns(&endpoint).await;
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_let_the_instance_in_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        let endpoints = vpc.endpoints_but("").await;
+        let instance = private_instance(aws, &vpc).await;
+        let endpoint = &endpoints["ssm"];
+        told_once(aws, &instance, "endpoint-closed", "definite", endpoint).await;
+        vpc.open_endpoints().await;
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_route_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        let instance = private_instance(aws, &vpc).await;
+        told_once(aws, &instance, "no-route", "definite", &vpc.table).await;
+        vpc.nat().await;
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
+/// And the role, which the tutorial made by hand.
+#[tokio::test]
+async fn a_role_that_lacks_permissions_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let image = aws.amazon_linux().await;
+        let bare = aws.profile("bare", &[]).await;
+        let bare = IamInstanceProfileSpecification::builder().arn(bare).build();
+        let instance = aws
+            .launch(&image, |run| run.iam_instance_profile(bare))
+            .await;
+        told_once(aws, &instance, "role-lacks", "definite", "bare").await;
+        let message = aws.notices().await.remove(0).message;
+        assert!(
+            message.contains("ssm:UpdateInstanceInformation"),
+            "{message}"
+        );
+        aws.attach_policy("bare", CORE).await;
+        cured_once(aws, &instance).await;
+        let calls = aws.calls().await;
+        assert!(
+            !calls
+                .iter()
+                .any(|call| call.operation == "AttachRolePolicy")
+        );
+    })
+    .await;
+}
+
+/// No crying wolf: behind NAT nothing is missing, and where only the agent is stopped the network
+/// isn't blamed.
+#[tokio::test]
+async fn an_instance_reached_through_nat_has_no_finding() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.nat().await;
+        let instance = private_instance(aws, &vpc).await;
+        assert!(aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 4).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(
+            (report.findings.len(), report.metrics["InstancesManaged"]),
+            (0, 1)
+        );
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["standing"], "online");
+        assert_eq!(detail["causes"], json!([]), "{detail}");
+        assert!(aws.notices().await.is_empty());
+
+        aws.set_agent(&instance, "stopped").await;
+        assert!(!aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 90).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["primary"]["code"], "agent", "{detail}");
+        let causes = detail["causes"].as_array().map(Vec::len);
+        assert_eq!(causes, Some(1), "{detail}");
+    })
+    .await;
+}
+
+// --- Auto Scaling groups ------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_group_is_told_once_and_its_members_are_attached() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let image = aws.amazon_linux().await;
+        let data = RequestLaunchTemplateData::builder()
+            .image_id(&image)
+            .instance_type("t3.micro".into())
+            .build();
+        let template = aws.ec2.create_launch_template().launch_template_name("web");
+        let template = template.launch_template_data(data).send().await;
+        template.expect("a launch template can be made");
+        let from = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder()
+            .launch_template_name("web")
+            .version("$Latest")
+            .build();
+        let group = aws.autoscaling.create_auto_scaling_group();
+        let group = group
+            .auto_scaling_group_name("web")
+            .launch_template(from)
+            .availability_zones(ZONE)
+            .min_size(0)
+            .max_size(5)
+            .desired_capacity(1);
+        group.send().await.expect("a group can be made");
+        aws.wait_until_idle().await;
+        aws.sweep().await.succeeded();
+        let told = aws.notices().await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].message.contains("web"), "{}", told[0].message);
+
+        let more = aws.autoscaling.set_desired_capacity();
+        let more = more.auto_scaling_group_name("web").desired_capacity(4);
+        more.send().await.expect("the group can grow");
+        aws.wait_until_idle().await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.notices().await.len(), told.len(), "no second time");
+        let all = aws.ec2.describe_instances().send().await;
+        let all = all.expect("instances can be described");
+        let members: Vec<_> = all
+            .reservations()
+            .iter()
+            .flat_map(aws_sdk_ec2::types::Reservation::instances)
+            .collect();
+        assert_eq!(members.len(), 4);
+        assert!(
+            members
+                .iter()
+                .all(|member| member.iam_instance_profile().is_some())
+        );
+    })
+    .await;
+}
