@@ -1,0 +1,4 @@
+//! Isolates launches from unapproved AMIs and keeps their state.
+
+/// The guardrail's name.
+pub const NAME: &str = "quarantine-launch";

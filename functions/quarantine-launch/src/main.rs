@@ -1,0 +1,3 @@
+//! The Lambda function `quarantine-launch`.
+
+fn main() {}
