@@ -12,9 +12,11 @@ from emulator.context import context
 
 # Imported for what they patch and register.
 _EXTENSIONS = (
+    "emulator.alarms",
     "emulator.buckets",
     "emulator.calls",
     "emulator.cloudformation.api",
+    "emulator.ecr",
     "emulator.events",
     "emulator.faults",
     "emulator.functions.configuration",
