@@ -10,23 +10,34 @@ from pathlib import Path
 import rust_scan
 import samstack
 
+REPOSITORY = f"arn:aws:ecr:{samstack.REGION}:{samstack.ACCOUNT}:repository/shop"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An EventBridge rule that starts a function."""
+
+    event: str
+    """Its event in the template."""
+    starts: frozenset[str]
+    """Fixtures of the events that it is for; all others are near misses."""
+    near_misses: tuple[dict, ...] = field(hash=False)
+    """Changes to those events, after which they must not start the function."""
+
 
 @dataclass(frozen=True)
 class Guardrail:
-    """A function with its role, log group, schedule, rule and alarms."""
+    """A function with its role, log group, schedule, rules and alarms."""
 
     name: str
     """As in its folder, its function's name and its metrics, such as `snapshot-volumes`."""
-    event: str
-    """Its event in the template that isn't the sweep."""
-    starts: frozenset[str]
-    """Fixtures of the events that start it; all others are near misses."""
-    near_misses: tuple[dict, ...] = field(hash=False)
-    """Changes to those events, after which they must not start it."""
-    finding_alarm: str
-    """The alarm on what stands against the policy."""
-    sweep_metric: tuple[str, str, str]
-    """Namespace, name and statistic of the metric that tells that sweeps come."""
+    rules: tuple[Rule, ...]
+    finding_alarms: frozenset[str] = frozenset()
+    """The alarms on what stands against the policy, until it is put right."""
+    event_alarms: frozenset[str] = frozenset()
+    """The alarms on what has happened."""
+    schedule: str = "SweepSchedule"
+    """The parameter with the interval of its sweeps."""
     unnamed_actions: frozenset[str] = frozenset()
     """Called, but not named for error messages: a failure only leaves something out."""
     others_actions: frozenset[str] = frozenset()
@@ -47,9 +58,9 @@ class Guardrail:
     def role(self) -> str:
         return f"{self.logical}Role"
 
-    @property
-    def rule(self) -> str:
-        return f"{self.function}{self.event}"
+    def rule(self, rule: Rule) -> str:
+        """The logical id of one of its rules."""
+        return f"{self.function}{rule.event}"
 
     @property
     def sweep(self) -> str:
@@ -68,38 +79,43 @@ class Guardrail:
 GUARDRAILS = [
     Guardrail(
         name="snapshot-volumes",
-        event="SnapshotFailed",
-        starts=frozenset({"create-snapshot-failed.json", "create-snapshots-failed.json"}),
-        near_misses=(
-            {"source": "aws.ecs"},
-            {"source": "com.example.ec2"},
-            {"detail-type": "EBS Volume Notification"},
-            {"detail": {"result": "succeeded"}},
-            {"detail": {"event": "copySnapshot"}},
-            {"detail": {"event": "deleteSnapshot"}},
+        rules=(
+            Rule(
+                event="SnapshotFailed",
+                starts=frozenset({"create-snapshot-failed.json", "create-snapshots-failed.json"}),
+                near_misses=(
+                    {"source": "aws.ecs"},
+                    {"source": "com.example.ec2"},
+                    {"detail-type": "EBS Volume Notification"},
+                    {"detail": {"result": "succeeded"}},
+                    {"detail": {"event": "copySnapshot"}},
+                    {"detail": {"event": "deleteSnapshot"}},
+                ),
+            ),
         ),
-        finding_alarm="VolumesStaleAlarm",
-        sweep_metric=("AWS/Lambda", "Invocations", "Sum"),
+        finding_alarms=frozenset({"VolumesStaleAlarm"}),
     ),
     Guardrail(
         name="attach-ssm-role",
-        event="InstanceRunning",
-        starts=frozenset({"instance-state-running.json"}),
-        near_misses=(
-            {"source": "aws.autoscaling"},
-            {"source": "com.example.ec2"},
-            {"detail-type": "EC2 Instance Launch Successful"},
-            {"detail-type": "EC2 Instance State-change"},
-            # What an instance can't get a profile in, or no longer needs one in.
-            {"detail": {"state": "pending"}},
-            {"detail": {"state": "stopping"}},
-            {"detail": {"state": "stopped"}},
-            {"detail": {"state": "shutting-down"}},
-            {"detail": {"state": "terminated"}},
+        rules=(
+            Rule(
+                event="InstanceRunning",
+                starts=frozenset({"instance-state-running.json"}),
+                near_misses=(
+                    {"source": "aws.autoscaling"},
+                    {"source": "com.example.ec2"},
+                    {"detail-type": "EC2 Instance Launch Successful"},
+                    {"detail-type": "EC2 Instance State-change"},
+                    # What an instance can't get a profile in, or no longer needs one in.
+                    {"detail": {"state": "pending"}},
+                    {"detail": {"state": "stopping"}},
+                    {"detail": {"state": "stopped"}},
+                    {"detail": {"state": "shutting-down"}},
+                    {"detail": {"state": "terminated"}},
+                ),
+            ),
         ),
-        finding_alarm="InstancesUnmanagedAlarm",
-        # Events invoke it often, which would hide that sweeps don't come.
-        sweep_metric=("Ec2Guardrails", "Considered", "SampleCount"),
+        finding_alarms=frozenset({"InstancesUnmanagedAlarm"}),
         unnamed_actions=frozenset(
             {
                 "autoscaling:DescribeLaunchConfigurations",
@@ -110,5 +126,50 @@ GUARDRAILS = [
         ),
         others_actions=frozenset({"ssm:UpdateInstanceInformation"}),
         parameters={"RepairRoles": "true"},
+    ),
+    Guardrail(
+        name="cancel-refresh",
+        rules=(
+            Rule(
+                event="GroupActivity",
+                starts=frozenset(
+                    {
+                        "instance-refresh-started.json",
+                        "instance-refresh-checkpoint-reached.json",
+                        "instance-refresh-started-baking.json",
+                        "instance-refresh-succeeded.json",
+                        "instance-refresh-failed.json",
+                        "instance-refresh-cancelled.json",
+                        "instance-refresh-rollback-started.json",
+                        "instance-refresh-rollback-succeeded.json",
+                        "instance-refresh-rollback-failed.json",
+                        "launch-unsuccessful.json",
+                        "terminate-successful.json",
+                    }
+                ),
+                near_misses=(
+                    {"source": "aws.ec2"},
+                    {"source": "com.example.autoscaling"},
+                    {"detail-type": "EC2 Auto Scaling Instance Refresh"},
+                    {"detail-type": "EC2 Instance Launch Successful"},
+                    {"detail-type": "EC2 Instance Terminate Unsuccessful"},
+                    {"detail-type": "EC2 Instance-launch Lifecycle Action"},
+                    {"detail-type": "AWS API Call via CloudTrail"},
+                ),
+            ),
+            Rule(
+                event="AlarmRaised",
+                starts=frozenset({"alarm-to-alarm.json", "composite-alarm-to-alarm.json"}),
+                near_misses=(
+                    {"source": "com.example.cloudwatch"},
+                    {"detail-type": "CloudWatch Alarm Configuration Change"},
+                    {"detail": {"state": {"value": "OK"}}},
+                    {"detail": {"state": {"value": "INSUFFICIENT_DATA"}}},
+                ),
+            ),
+        ),
+        event_alarms=frozenset({"RefreshesStoppedAlarm", "RefreshMismatchAlarm"}),
+        schedule="RefreshSweepSchedule",
+        parameters={"ImageRepositoryArns": f"{REPOSITORY},{REPOSITORY}-api"},
     ),
 ]

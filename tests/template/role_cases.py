@@ -11,6 +11,7 @@ SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/snap-0b1c2d3e4f5a60718"
 BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:0f1e2d3c-4b5a-6978:autoScalingGroupName/web"
+ECR = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository"
 SETTING = f"arn:aws:ssm:{REGION}:{ACCOUNT}:servicesetting/ssm/managed-instance"
 
 OUR_TAG = "ec2-guardrails:guardrail"
@@ -48,6 +49,11 @@ def denied_to_all(guardrail: str) -> list[Case]:
     other = "attach-ssm-role" if guardrail == "snapshot-volumes" else "snapshot-volumes"
     return [
         ("ec2:DescribeInstances", "*", ELSEWHERE),
+        ("ec2:RunInstances", INSTANCE, {}),
+        ("ec2:TerminateInstances", INSTANCE, {}),
+        ("autoscaling:UpdateAutoScalingGroup", GROUP, {}),
+        ("autoscaling:SetDesiredCapacity", GROUP, {}),
+        ("autoscaling:DeleteAutoScalingGroup", GROUP, {}),
         ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy2", {}),
         ("ssm:PutParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
         ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
@@ -197,25 +203,94 @@ ATTACH_SSM_ROLE_DENIED: list[Case] = [
     # What it has no business with.
     ("ssm:DescribeInstanceInformation", "*", NOW_ELSEWHERE),
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_ELSEWHERE),
-    ("autoscaling:UpdateAutoScalingGroup", GROUP, {}),
     ("ssm:GetServiceSetting", f"{SETTING}/activation-tier", {}),
     ("ssm:UpdateServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
     ("ssm:SendCommand", INSTANCE, {}),
     ("ssm:StartSession", INSTANCE, {}),
     ("ec2:RebootInstances", INSTANCE, {}),
     ("ec2:StopInstances", INSTANCE, {}),
-    ("ec2:TerminateInstances", INSTANCE, {}),
     ("ec2:ModifyInstanceMetadataOptions", INSTANCE, {}),
 ]
 
 # With the parameter RepairRoles only.
 REPAIR: Case = ("iam:AttachRolePolicy", f"{IAM}:role/web", CORE)
 
+STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/web/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+REFRESH = "ec2-guardrails:refresh"
+TOLD_REFRESH = "ec2-guardrails:told-refresh"
+
+CANCEL_REFRESH_ALLOWED: list[Case] = [
+    ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
+    ("autoscaling:DescribeInstanceRefreshes", "*", NOW_HERE),
+    ("autoscaling:DescribeScalingActivities", "*", NOW_HERE),
+    ("elasticloadbalancing:DescribeTargetHealth", "*", NOW_HERE),
+    # Composite alarms are shown only to whom `*` is allowed.
+    ("cloudwatch:DescribeAlarms", "*", NOW_HERE),
+    ("cloudformation:DescribeStacks", STACK, {}),
+    ("autoscaling:CancelInstanceRefresh", GROUP, {}),
+    ("autoscaling:RollbackInstanceRefresh", GROUP, {}),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(REFRESH)),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(TOLD_REFRESH)),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:refresh-image")),
+    ("autoscaling:DeleteTags", GROUP, keys(REFRESH, TOLD_REFRESH, "ec2-guardrails:told-refresh-mismatch")),
+    ("ec2:DescribeInstances", "*", HERE),
+]
+
+CANCEL_REFRESH_DENIED: list[Case] = [
+    # A refresh is stopped, never started, and nothing else of the group is changed.
+    ("autoscaling:StartInstanceRefresh", GROUP, {}),
+    ("autoscaling:SuspendProcesses", GROUP, {}),
+    ("autoscaling:ResumeProcesses", GROUP, {}),
+    ("autoscaling:TerminateInstanceInAutoScalingGroup", GROUP, {}),
+    ("autoscaling:SetInstanceHealth", GROUP, {}),
+    ("autoscaling:EnterStandby", GROUP, {}),
+    ("autoscaling:DetachInstances", GROUP, {}),
+    ("autoscaling:CancelInstanceRefresh", GROUP.replace(REGION, "us-east-1"), {}),
+    ("autoscaling:RollbackInstanceRefresh", GROUP.replace(ACCOUNT, "210987654321"), {}),
+    # Of the tags only its own.
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("Name")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(REFRESH, "Name")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-broken")),
+    # What an operator asks for by tag isn't its own to change.
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:image-repository")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:on-failure")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:alarm")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:told-template-profile")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, {}),
+    ("autoscaling:DeleteTags", GROUP, keys("Name")),
+    ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:image-repository")),
+    ("autoscaling:DeleteTags", GROUP, {}),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD_REFRESH)),
+    # Images: only in repositories that a parameter names, and no image is ever deleted.
+    ("ecr:PutImage", f"{ECR}/other", {}),
+    ("ecr:PutImage", f"{ECR}/shop2", {}),
+    ("ecr:BatchGetImage", f"{ECR}/other", {}),
+    ("ecr:BatchDeleteImage", f"{ECR}/shop", {}),
+    ("ecr:DeleteRepository", f"{ECR}/shop", {}),
+    ("ecr:GetAuthorizationToken", "*", NOW_HERE),
+    ("ecr:PutImageTagMutability", f"{ECR}/shop", {}),
+    # What it has no business with.
+    ("autoscaling:DescribeInstanceRefreshes", "*", NOW_ELSEWHERE),
+    ("cloudwatch:DescribeAlarms", "*", NOW_ELSEWHERE),
+    ("cloudwatch:SetAlarmState", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:web-5xx", {}),
+    ("cloudformation:DescribeStacks", STACK.replace(REGION, "us-east-1"), {}),
+    ("cloudformation:ListStacks", "*", NOW_HERE),
+    ("cloudformation:CancelUpdateStack", STACK, {}),
+    ("elasticloadbalancing:DeregisterTargets", "*", NOW_HERE),
+    ("ec2:StopInstances", INSTANCE, {}),
+    ("ec2:ModifyLaunchTemplate", f"{EC2}:launch-template/lt-0a1b2c3d4e5f60718", {}),
+]
+
+# With the parameter ImageRepositoryArns only.
+IMAGE_TAGS: list[Case] = [("ecr:BatchGetImage", f"{ECR}/shop", {}), ("ecr:PutImage", f"{ECR}/shop", {})]
+
 ALLOWED = {
     "snapshot-volumes": SNAPSHOT_VOLUMES_ALLOWED + allowed_to_all("snapshot-volumes"),
     "attach-ssm-role": ATTACH_SSM_ROLE_ALLOWED + allowed_to_all("attach-ssm-role"),
+    "cancel-refresh": CANCEL_REFRESH_ALLOWED + allowed_to_all("cancel-refresh"),
 }
 DENIED = {
     "snapshot-volumes": SNAPSHOT_VOLUMES_DENIED + denied_to_all("snapshot-volumes"),
     "attach-ssm-role": ATTACH_SSM_ROLE_DENIED + denied_to_all("attach-ssm-role"),
+    "cancel-refresh": CANCEL_REFRESH_DENIED + denied_to_all("cancel-refresh"),
 }

@@ -20,7 +20,12 @@ _PARSER = Parser(Language(tree_sitter_rust.language()))
 # Crate of the SDK -> (botocore's name of the service, prefix of its IAM actions).
 SERVICES = {
     "aws_sdk_autoscaling": ("autoscaling", "autoscaling"),
+    "aws_sdk_cloudformation": ("cloudformation", "cloudformation"),
+    "aws_sdk_cloudtrail": ("cloudtrail", "cloudtrail"),
+    "aws_sdk_cloudwatch": ("cloudwatch", "cloudwatch"),
     "aws_sdk_ec2": ("ec2", "ec2"),
+    "aws_sdk_ecr": ("ecr", "ecr"),
+    "aws_sdk_elasticloadbalancingv2": ("elbv2", "elasticloadbalancing"),
     "aws_sdk_eventbridge": ("events", "events"),
     "aws_sdk_iam": ("iam", "iam"),
     "aws_sdk_sns": ("sns", "sns"),

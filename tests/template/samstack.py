@@ -72,10 +72,14 @@ class Stack:
         self._template = transform(copy.deepcopy(template), {"AWS::Region": REGION}, NoManagedPolicies())
         declared = self._template["Parameters"]
         assert parameters.keys() <= declared.keys(), parameters
-        self._values = {
-            name: str(parameters.get(name, declaration.get("Default")))
-            for name, declaration in declared.items()
-        }
+        self._values: dict[str, str | list[str]] = {}
+        for name, declaration in declared.items():
+            value = str(parameters.get(name, declaration.get("Default")))
+            if declaration["Type"] == "CommaDelimitedList":
+                # An empty value is a list with one empty text.
+                self._values[name] = [item.strip() for item in value.split(",")]
+            else:
+                self._values[name] = value
         for rule in self._template.get("Rules", {}).values():
             if self._resolve(rule["RuleCondition"], "RuleCondition"):
                 for assertion in rule["Assertions"]:
@@ -126,6 +130,9 @@ class Stack:
             if function == "Fn::Equals":
                 left, right = (self._resolve(side, where) for side in argument)
                 return left == right
+            if function == "Fn::Join":
+                separator, values = argument
+                return separator.join(self._resolve(values, where))
             if function == "Fn::Not":
                 return not self._resolve(argument[0], where)
             assert not function.startswith("Fn::"), f"{where}: {function} isn't known to the tests"

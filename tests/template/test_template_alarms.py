@@ -19,7 +19,8 @@ def test_each_guardrail_has_its_alarms():
             f"{guardrail.logical}ErrorsAlarm",
             f"{guardrail.logical}SweepsMissingAlarm",
             f"{guardrail.logical}DurationAlarm",
-            guardrail.finding_alarm,
+            *guardrail.finding_alarms,
+            *guardrail.event_alarms,
         )
     }
     assert set(ALARMS) == wanted | {"DeadLettersAlarm"}
@@ -69,8 +70,9 @@ def test_alarms_name_metrics_that_the_stack_has(stack):
 @each_guardrail
 def test_an_alarm_is_about_the_guardrail_that_it_names(stack, guardrail):
     own = {stack.attribute(guardrail.function, "Ref"), guardrail.name}
-    names = [name for name in ALARMS if name.startswith(guardrail.logical)] + [guardrail.finding_alarm]
-    assert len(names) == 4
+    own_alarms = guardrail.finding_alarms | guardrail.event_alarms
+    names = {name for name in ALARMS if name.startswith(guardrail.logical)} | own_alarms
+    assert len(names) == 3 + len(own_alarms)
     for name in names:
         assert ALARMS[name]["Dimensions"][0]["Value"] in own, name
         others = [one for one in GUARDRAILS if one is not guardrail]
@@ -96,18 +98,23 @@ def test_the_metrics_of_our_own_are_those_that_the_code_writes(guardrail):
             assert f'"{name}"' in sources, name
 
 
+def longest_interval(guardrail) -> int:
+    """The longest interval between sweeps that the parameter allows, in seconds."""
+    pattern = samstack.source()["Parameters"][guardrail.schedule]["AllowedPattern"]
+    return 60 * max(minutes for minutes in range(2, 1000) if re.fullmatch(pattern, f"rate({minutes} minutes)"))
+
+
 @each_guardrail
 def test_missing_sweeps_are_noticed(guardrail):
     """SAM-6: no sweep means no data, which must count as bad."""
     name = f"{guardrail.logical}SweepsMissingAlarm"
     alarm = ALARMS[name]
-    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == guardrail.sweep_metric
+    # Events invoke the functions too, which in Lambda's own count would hide that sweeps don't come.
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("Ec2Guardrails", "Considered", "SampleCount")
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
     assert alarm["TreatMissingData"] == "breaching"
-    pattern = samstack.source()["Parameters"]["SweepSchedule"]["AllowedPattern"]
-    longest = max(minutes for minutes in range(1, 1000) if re.fullmatch(pattern, f"rate({minutes} minutes)"))
     window = alarm["Period"] * alarm["EvaluationPeriods"]
-    assert window >= 2 * longest * 60, "at the longest interval a late sweep is no missing sweep"
+    assert window >= 2 * longest_interval(guardrail), "at the longest interval a late sweep is no missing sweep"
     # Made after the schedule, whose first sweep starts at once.
     assert samstack.source()["Resources"][name]["DependsOn"] == guardrail.sweep
     assert name not in samstack.Stack(Sweeps="DISABLED").resources
@@ -115,12 +122,21 @@ def test_missing_sweeps_are_noticed(guardrail):
 
 @each_guardrail
 def test_findings_are_seen_in_each_period(guardrail):
-    alarm = ALARMS[guardrail.finding_alarm]
-    assert (alarm["Namespace"], alarm["Statistic"]) == ("Ec2Guardrails", "Maximum")
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
-    assert alarm["Period"] >= 30 * 60, "each period holds a sweep, whatever the interval"
-    # Without sweeps nothing is known to be better.
-    assert alarm["TreatMissingData"] == "ignore"
+    assert guardrail.finding_alarms | guardrail.event_alarms
+    for alarm in (ALARMS[name] for name in guardrail.finding_alarms):
+        assert (alarm["Namespace"], alarm["Statistic"]) == ("Ec2Guardrails", "Maximum")
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
+        assert alarm["Period"] >= longest_interval(guardrail), "each period holds a sweep, whatever the interval"
+        # Without sweeps nothing is known to be better.
+        assert alarm["TreatMissingData"] == "ignore"
+
+
+@each_guardrail
+def test_what_happened_is_told_at_once_and_once(guardrail):
+    for alarm in (ALARMS[name] for name in guardrail.event_alarms):
+        assert (alarm["Namespace"], alarm["Statistic"]) == ("Ec2Guardrails", "Sum")
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
+        assert alarm["TreatMissingData"] == "notBreaching", "it ends by itself"
 
 
 @each_guardrail

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import GUARDRAILS, Guardrail, Rule
 from moto.events.models import EventPattern, EventPatternParser
 
 EVENTS = samstack.ROOT / "tests" / "events"
@@ -15,44 +15,54 @@ def load(name: str) -> dict:
     return json.loads((EVENTS / name).read_text())
 
 
-def matches(stack, guardrail, event: dict) -> bool:
-    """Whether EventBridge starts the guardrail's function for `event`."""
-    pattern = json.dumps(stack.properties(guardrail.rule)["EventPattern"])
+def matches(stack, guardrail: Guardrail, rule: Rule, event: dict) -> bool:
+    """Whether EventBridge starts the guardrail's function for `event` by this rule."""
+    pattern = json.dumps(stack.properties(guardrail.rule(rule))["EventPattern"])
     return EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(event)
 
 
-each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
+RULES = [(guardrail, rule) for guardrail in GUARDRAILS for rule in guardrail.rules]
+each_rule = pytest.mark.parametrize(
+    ("guardrail", "rule"), [pytest.param(*both, id=both[0].rule(both[1])) for both in RULES]
+)
 
 
-@each_guardrail
+@each_rule
 @pytest.mark.parametrize("name", FIXTURES)
-def test_rule_starts_the_function_for_what_it_is_about_only(stack, guardrail, name):
-    assert matches(stack, guardrail, load(name)) == (name in guardrail.starts)
+def test_rule_starts_the_function_for_what_it_is_about_only(stack, guardrail, rule, name):
+    assert matches(stack, guardrail, rule, load(name)) == (name in rule.starts)
 
 
-@each_guardrail
-def test_every_event_that_the_rule_is_for_has_a_fixture(guardrail):
-    assert set(FIXTURES) >= guardrail.starts
+@each_rule
+def test_every_event_that_the_rule_is_for_has_a_fixture(guardrail, rule):
+    assert set(FIXTURES) >= rule.starts
 
 
 @pytest.mark.parametrize(
-    ("guardrail", "name", "change"),
+    ("guardrail", "rule", "name", "change"),
     [
-        pytest.param(guardrail, name, change, id=f"{guardrail.name} {name} {json.dumps(change)}")
-        for guardrail in GUARDRAILS
-        for name in sorted(guardrail.starts)
-        for change in guardrail.near_misses
+        pytest.param(guardrail, rule, name, change, id=f"{guardrail.rule(rule)} {name} {json.dumps(change)}")
+        for guardrail, rule in RULES
+        for name in sorted(rule.starts)
+        for change in rule.near_misses
     ],
 )
-def test_rule_refuses_near_misses(stack, guardrail, name, change):
+def test_rule_refuses_near_misses(stack, guardrail, rule, name, change):
     event = load(name)
-    assert matches(stack, guardrail, event)
+    assert matches(stack, guardrail, rule, event)
     detail = event["detail"] | change.get("detail", {})
-    assert not matches(stack, guardrail, event | change | {"detail": detail})
+    assert not matches(stack, guardrail, rule, event | change | {"detail": detail})
 
 
 def test_each_rule_belongs_to_a_guardrail(stack):
-    assert stack.of_type("AWS::Events::Rule").keys() == {guardrail.rule for guardrail in GUARDRAILS}
+    rules = {name for name in stack.of_type("AWS::Events::Rule")}
+    assert rules == {guardrail.rule(rule) for guardrail, rule in RULES}
+
+
+@each_rule
+def test_each_detail_type_of_a_rule_has_a_fixture(stack, guardrail, rule):
+    pattern = stack.properties(guardrail.rule(rule))["EventPattern"]
+    assert {load(name)["detail-type"] for name in rule.starts} == set(pattern["detail-type"])
 
 
 @pytest.mark.parametrize("name", FIXTURES)
@@ -70,20 +80,20 @@ def test_fixtures_are_whole_events(name):
             assert event["region"] in fields, arn
 
 
-@each_guardrail
-def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack, guardrail):
+@each_rule
+def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack, guardrail, rule):
     function = stack.attribute(guardrail.function, "Arn")
-    (target,) = stack.properties(guardrail.rule)["Targets"]
+    (target,) = stack.properties(guardrail.rule(rule))["Targets"]
     assert target["Arn"] == function
     assert target["DeadLetterConfig"]["Arn"] == stack.attribute("DeadLetterQueue", "Arn")
     (permission,) = (
         permission
         for permission in stack.of_type("AWS::Lambda::Permission").values()
-        if permission["SourceArn"] == stack.attribute(guardrail.rule, "Arn")
+        if permission["SourceArn"] == stack.attribute(guardrail.rule(rule), "Arn")
     )
     assert permission["Principal"] == "events.amazonaws.com"
     assert permission["FunctionName"] == stack.attribute(guardrail.function, "Ref")
 
 
 def test_nobody_else_may_start_a_function(stack):
-    assert len(stack.of_type("AWS::Lambda::Permission")) == len(GUARDRAILS)
+    assert len(stack.of_type("AWS::Lambda::Permission")) == len(RULES)

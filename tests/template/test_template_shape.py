@@ -120,10 +120,33 @@ def test_parameters_are_grouped_and_labelled():
             ["rate(5 minutes)", "rate(15 minutes)", "rate(30 minutes)"],
             ["rate(1 minute)", "rate(4 minutes)", "rate(31 minutes)", "rate(1 hour)", "rate(15 hours)", "15", "cron(0 3 * * ? *)"],
         ),
+        (
+            "RefreshSweepSchedule",
+            ["rate(1 minute)", "rate(2 minutes)", "rate(5 minutes)", "rate(15 minutes)"],
+            ["rate(1 minutes)", "rate(2 minute)", "rate(0 minutes)", "rate(16 minutes)", "rate(20 minutes)", "rate(1 hour)", "5"],
+        ),
+        (
+            "ImageRepositoryArns",
+            [
+                "",
+                "arn:aws:ecr:eu-central-1:123456789012:repository/shop",
+                "arn:aws-cn:ecr:cn-north-1:123456789012:repository/team/shop-api_2.x",
+            ],
+            [
+                "shop",
+                "*",
+                "arn:aws:ecr:eu-central-1:123456789012:repository/*",
+                "arn:aws:ecr:eu-central-1:123456789012:repository/shop*",
+                "arn:aws:ecr:*:123456789012:repository/shop",
+                "arn:aws:ecr:eu-central-1:*:repository/shop",
+                "arn:aws:s3:::bucket",
+                "arn:aws:ecr:eu-central-1:123456789012:repository/a;arn:aws:ecr:eu-west-1:123456789012:repository/b",
+            ],
+        ),
     ],
 )
 def test_parameter_patterns(parameter, good, bad):
-    # CloudFormation matches the whole value.
+    # CloudFormation matches the whole value, of a list each one by itself.
     pattern = re.compile(samstack.source()["Parameters"][parameter]["AllowedPattern"])
     for value in good:
         assert pattern.fullmatch(value), value
@@ -194,7 +217,9 @@ def test_sweep_fires_with_what_the_function_expects(stack, guardrail):
     fixture = json.loads((samstack.ROOT / "tests/events/sweep.json").read_text())
     assert json.loads(schedule["Target"]["Input"]) == fixture
     assert schedule["Target"]["Arn"] == stack.attribute(guardrail.function, "Arn")
-    assert schedule["ScheduleExpression"] == "rate(15 minutes)"
+    assert schedule["ScheduleExpression"] == samstack.source()["Parameters"][guardrail.schedule]["Default"]
+    other = samstack.Stack(**{guardrail.schedule: "rate(7 minutes)"}).properties(guardrail.sweep)
+    assert other["ScheduleExpression"] == "rate(7 minutes)"
     assert schedule["State"] == "ENABLED"
     assert "Name" not in schedule, "SAM's own choice, the logical id, collides between stacks"
     assert schedule["Target"]["DeadLetterConfig"]["Arn"] == stack.attribute("DeadLetterQueue", "Arn")
