@@ -13,6 +13,8 @@ from emulator.context import context
 # Imported for what they patch and register.
 _EXTENSIONS = (
     "emulator.alarms",
+    "emulator.authorization_ec2",
+    "emulator.authorization_services",
     "emulator.buckets",
     "emulator.calls",
     "emulator.cloudformation.api",

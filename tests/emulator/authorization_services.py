@@ -1,0 +1,230 @@
+"""What the operations of services other than EC2 must be allowed: resources and condition keys as AWS passes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from moto.autoscaling.models import autoscaling_backends
+from moto.ecr.models import ecr_backends
+from moto.iam.models import iam_backends
+
+from emulator.authorization import Check, request_tags, resources_of
+from emulator.aws_request import AwsRequest
+from emulator.cloudformation import stacks
+from emulator.context import context
+
+
+@resources_of("ssm", "GetParameter", "GetParameterHistory", "GetParameters", "PutParameter")
+def _parameters(request: AwsRequest, action: str) -> Iterator[Check]:
+    for name in request.parameters.get("Names") or [request.parameters["Name"]]:
+        yield Check(action, _parameter_arn(name))
+
+
+@resources_of("ssm", "AddTagsToResource", "ListTagsForResource", "RemoveTagsFromResource")
+def _parameter_tags(request: AwsRequest, action: str) -> Iterator[Check]:
+    given = request.parameters
+    if given["ResourceType"] != "Parameter":
+        yield Check(action, "*")
+        return
+    tags = given.get("Tags") or [{"Key": key} for key in given.get("TagKeys") or []]
+    yield Check(action, _parameter_arn(given["ResourceId"]), request_tags(tags))
+
+
+def _parameter_arn(name: str) -> str:
+    """AWS's public parameters belong to no account."""
+    if name.startswith("arn:"):
+        return name
+    account = "" if name.startswith("/aws/service/") else context.account_id
+    return f"arn:aws:ssm:{context.region}:{account}:parameter{'' if name.startswith('/') else '/'}{name}"
+
+
+@resources_of("ssm", "GetServiceSetting", "UpdateServiceSetting", "ResetServiceSetting")
+def _service_setting(request: AwsRequest, action: str) -> Iterator[Check]:
+    setting = request.parameters["SettingId"]
+    arn = f"arn:aws:ssm:{context.region}:{context.account_id}:servicesetting{setting}"
+    yield Check(action, setting if setting.startswith("arn:") else arn)
+
+
+@resources_of("iam", "SimulatePrincipalPolicy")
+def _simulate(request: AwsRequest, action: str) -> Iterator[Check]:
+    yield Check(action, request.parameters["PolicySourceArn"])
+
+
+@resources_of("iam", "GetInstanceProfile")
+def _get_instance_profile(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["InstanceProfileName"]
+    profile = iam_backends[context.account_id]["aws"].instance_profiles.get(name)
+    yield Check(action, profile.arn if profile else f"arn:aws:iam::{context.account_id}:instance-profile/{name}")
+
+
+@resources_of("iam", "AttachRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy", "ListAttachedRolePolicies")
+@resources_of("iam", "ListRolePolicies", "PutRolePolicy")
+def _role(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["RoleName"]
+    roles = iam_backends[context.account_id]["aws"].roles.values()
+    arn = next((r.arn for r in roles if r.name == name), f"arn:aws:iam::{context.account_id}:role/{name}")
+    policy = request.parameters.get("PolicyArn")
+    yield Check(action, arn, {"iam:PolicyARN": policy} if policy else {})
+
+
+# Actions without resource types of their own: a statement that names resources doesn't allow them.
+@resources_of("ssm", "DescribeInstanceInformation")
+@resources_of(
+    "autoscaling",
+    "DescribeAutoScalingGroups",
+    "DescribeAutoScalingInstances",
+    "DescribeInstanceRefreshes",
+    "DescribeLaunchConfigurations",
+    "DescribeLifecycleHooks",
+    "DescribeScalingActivities",
+    "DescribeTags",
+    "DescribeWarmPool",
+)
+@resources_of("elbv2", "DescribeLoadBalancers", "DescribeTargetGroups", "DescribeTargetHealth")
+@resources_of("cloudtrail", "LookupEvents")
+@resources_of("cloudformation", "ListStacks")
+@resources_of("ecr", "GetAuthorizationToken")
+def _describe(_: AwsRequest, action: str) -> Iterator[Check]:
+    yield Check(action, "*")
+
+
+def _group_check(name: str, action: str, keys: dict[str, Any] | None = None) -> Check:
+    """An Auto Scaling group's ARN holds an id that nobody knows before: policies write * in its place."""
+    group = autoscaling_backends[context.account_id][context.region].autoscaling_groups.get(name)
+    if group is None:
+        account = f"{context.region}:{context.account_id}"
+        return Check(action, f"arn:aws:autoscaling:{account}:autoScalingGroup:*:autoScalingGroupName/{name}", keys or {})
+    return Check(action, group.arn, _tag_keys("autoscaling", group.tags) | (keys or {}))
+
+
+def _tag_keys(prefix: str, tags: list[dict[str, Any]]) -> dict[str, str]:
+    """The condition keys of a resource's tags: AWS's own, and the service's older one."""
+    return {
+        f"{name}:ResourceTag/{tag.get('Key', tag.get('key'))}": tag.get("Value", tag.get("value")) or ""
+        for tag in tags
+        for name in ("aws", prefix)
+    }
+
+
+@resources_of("autoscaling", "CreateOrUpdateTags", "DeleteTags")
+def _group_tags(request: AwsRequest, action: str) -> Iterator[Check]:
+    tags = request.parameters.get("Tags") or []
+    for group in {tag.get("ResourceId", "") for tag in tags}:
+        yield _group_check(group, action, request_tags([tag for tag in tags if tag.get("ResourceId") == group]))
+
+
+@resources_of(
+    "autoscaling",
+    "AttachInstances",
+    "CancelInstanceRefresh",
+    "CompleteLifecycleAction",
+    "DeleteAutoScalingGroup",
+    "DetachInstances",
+    "EnterStandby",
+    "ExitStandby",
+    "ResumeProcesses",
+    "RollbackInstanceRefresh",
+    "SetDesiredCapacity",
+    "SetInstanceProtection",
+    "StartInstanceRefresh",
+    "SuspendProcesses",
+    "UpdateAutoScalingGroup",
+)
+def _change_group(request: AwsRequest, action: str) -> Iterator[Check]:
+    yield _group_check(request.parameters.get("AutoScalingGroupName", ""), action)
+
+
+@resources_of("autoscaling", "SetInstanceHealth", "TerminateInstanceInAutoScalingGroup")
+def _change_member(request: AwsRequest, action: str) -> Iterator[Check]:
+    """These name an instance; the permission is on its group."""
+    groups = autoscaling_backends[context.account_id][context.region].autoscaling_groups
+    wanted = request.parameters.get("InstanceId")
+    for name, group in groups.items():
+        if any(state.instance.id == wanted for state in group.instance_states):
+            yield _group_check(name, action)
+            return
+    yield _group_check("*", action)
+
+
+@resources_of(
+    "ecr",
+    "BatchCheckLayerAvailability",
+    "BatchDeleteImage",
+    "BatchGetImage",
+    "CompleteLayerUpload",
+    "DescribeImages",
+    "GetDownloadUrlForLayer",
+    "InitiateLayerUpload",
+    "ListImages",
+    "PutImage",
+    "PutImageTagMutability",
+    "UploadLayerPart",
+)
+def _repository(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["repositoryName"]
+    account = request.parameters.get("registryId") or context.account_id
+    arn = f"arn:aws:ecr:{context.region}:{account}:repository/{name}"
+    tags = ecr_backends[context.account_id][context.region].tagger.list_tags_for_resource(arn)["tags"]
+    yield Check(action, arn, _tag_keys("ecr", tags))
+
+
+@resources_of("cloudwatch", "DescribeAlarms")
+def _describe_alarms(request: AwsRequest, action: str) -> Iterator[Check]:
+    """Alarms by name, or all. Composite ones are told only to who may describe all alarms."""
+    given = request.parameters
+    names = given.get("AlarmNames") or ["*"]
+    if "CompositeAlarm" in (given.get("AlarmTypes") or []):
+        names = ["*"]
+    for name in names:
+        yield Check(action, f"arn:aws:cloudwatch:{context.region}:{context.account_id}:alarm:{name}")
+
+
+@resources_of("cloudwatch", "PutMetricAlarm", "SetAlarmState")
+def _change_alarm(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["AlarmName"]
+    yield Check(action, f"arn:aws:cloudwatch:{context.region}:{context.account_id}:alarm:{name}")
+
+
+@resources_of("cloudformation", "DescribeStacks", "DescribeStackEvents", "DescribeStackResources")
+def _stack(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters.get("StackName")
+    if not name:
+        yield Check(action, "*")
+        return
+    stack = stacks.find(name)
+    fallback = name if name.startswith("arn:") else f"{_stack_prefix()}{name}/*"
+    yield Check(action, stack.stack_id if stack else fallback)
+
+
+def _stack_prefix() -> str:
+    return f"arn:aws:cloudformation:{context.region}:{context.account_id}:stack/"
+
+
+@resources_of("sns", "Publish")
+def _publish(request: AwsRequest, action: str) -> Iterator[Check]:
+    yield Check(action, request.parameters.get("TopicArn") or request.parameters.get("TargetArn") or "*")
+
+
+@resources_of("sqs", "SendMessage")
+def _send_message(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["QueueUrl"].rsplit("/", 1)[1]
+    yield Check(action, f"arn:aws:sqs:{context.region}:{context.account_id}:{name}")
+
+
+@resources_of("events", "PutEvents")
+def _put_events(request: AwsRequest, action: str) -> Iterator[Check]:
+    entries = request.parameters["Entries"]
+    for bus in {(e.get("EventBusName") or "default").rsplit("/", 1)[-1] for e in entries}:
+        keys = {
+            "events:source": [e.get("Source", "") for e in entries],
+            "events:detail-type": [e.get("DetailType", "") for e in entries],
+        }
+        yield Check(action, f"arn:aws:events:{context.region}:{context.account_id}:event-bus/{bus}", keys)
+
+
+@resources_of("lambda", "Invoke")
+def _invoke(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["FunctionName"]
+    arn = name if name.startswith("arn:") else f"arn:aws:lambda:{context.region}:{context.account_id}:function:{name}"
+    yield Check(action, arn)
