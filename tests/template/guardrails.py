@@ -11,6 +11,7 @@ import rust_scan
 import samstack
 
 REPOSITORY = f"arn:aws:ecr:{samstack.REGION}:{samstack.ACCOUNT}:repository/shop"
+GOLDEN = f"arn:aws:ssm:{samstack.REGION}:{samstack.ACCOUNT}:parameter/golden/*"
 
 
 @dataclass(frozen=True)
@@ -171,5 +172,44 @@ GUARDRAILS = [
         event_alarms=frozenset({"RefreshesStoppedAlarm", "RefreshMismatchAlarm"}),
         schedule="RefreshSweepSchedule",
         parameters={"ImageRepositoryArns": f"{REPOSITORY},{REPOSITORY}-api"},
+    ),
+    Guardrail(
+        name="quarantine-launch",
+        rules=(
+            Rule(
+                event="InstancesRun",
+                starts=frozenset({"run-instances.json", "run-instances-by-auto-scaling.json"}),
+                near_misses=(
+                    {"source": "aws.autoscaling"},
+                    {"source": "com.example.ec2"},
+                    {"detail-type": "AWS Service Event via CloudTrail"},
+                    {"detail-type": "AWS Insight via CloudTrail"},
+                    {"detail": {"eventName": "StartInstances"}},
+                    {"detail": {"eventName": "CreateFleet"}},
+                    {"detail": {"eventSource": "autoscaling.amazonaws.com"}},
+                    {"detail": {"errorCode": "Client.DryRunOperation"}},
+                    {"detail": {"errorCode": "Server.InsufficientInstanceCapacity"}},
+                ),
+            ),
+            Rule(
+                event="InstanceStarting",
+                starts=frozenset({"instance-state-pending.json", "instance-state-running.json"}),
+                near_misses=(
+                    {"source": "aws.autoscaling"},
+                    {"detail-type": "EC2 Instance Launch Successful"},
+                    {"detail": {"state": "stopping"}},
+                    {"detail": {"state": "stopped"}},
+                    {"detail": {"state": "shutting-down"}},
+                    {"detail": {"state": "terminated"}},
+                ),
+            ),
+        ),
+        finding_alarms=frozenset({"InstancesQuarantinedAlarm", "InstancesPartlyIsolatedAlarm", "LoopsBrokenAlarm"}),
+        schedule="LaunchSweepSchedule",
+        parameters={
+            "ImageParameterArns": GOLDEN,
+            "QuarantineTakesProfiles": "true",
+            "QuarantineStops": "true",
+        },
     ),
 ]

@@ -284,13 +284,147 @@ CANCEL_REFRESH_DENIED: list[Case] = [
 # With the parameter ImageRepositoryArns only.
 IMAGE_TAGS: list[Case] = [("ecr:BatchGetImage", f"{ECR}/shop", {}), ("ecr:PutImage", f"{ECR}/shop", {})]
 
+INTERFACE = f"{EC2}:network-interface/eni-0a1b2c3d4e5f60718"
+SECURITY_GROUP = f"{EC2}:security-group/sg-0a1b2c3d4e5f60718"
+VPC = f"{EC2}:vpc/vpc-0a1b2c3d4e5f60718"
+ISOLATION = {f"aws:ResourceTag/{OUR_TAG}": "quarantine-launch"}
+EVIDENCE = {f"aws:RequestTag/{OUR_TAG}": "quarantine-launch", "aws:TagKeys": [OUR_TAG, "ec2-guardrails:evidence"]}
+QUARANTINED = {"aws:ResourceTag/ec2-guardrails:quarantined": "complete 2026-03-02T03:00:09Z"}
+TAKEN = QUARANTINED | {"aws:ResourceTag/ec2-guardrails:quarantine-profile": SOMEBODYS}
+POLICY = f"{PARAMETER}/ec2-guardrails/policy"
+AL2023 = f"arn:aws:ssm:{REGION}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+
+QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
+    ("ec2:DescribeInstances", "*", HERE),
+    ("ec2:DescribeImages", "*", HERE),
+    ("ec2:DescribeInstanceImageMetadata", "*", HERE),
+    ("ec2:DescribeSecurityGroups", "*", HERE),
+    ("ec2:DescribeSnapshots", "*", HERE),
+    ("ec2:DescribeInstanceAttribute", INSTANCE, {}),
+    ("ec2:GetImageAncestry", f"arn:aws:ec2:{REGION}::image/ami-0d1e2f3a4b5c60718", {}),
+    ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
+    ("cloudtrail:LookupEvents", "*", NOW_HERE),
+    ("iam:GetInstanceProfile", SOMEBODYS, {}),
+    ("ssm:GetParameters", AL2023, {}),
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:quarantined", "ec2-guardrails:quarantine-groups-eni-0a1b2c3d4e5f60718")),
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:released-image")),
+    ("ec2:DeleteTags", INSTANCE, keys("ec2-guardrails:quarantined", "ec2-guardrails:told-quarantined")),
+    ("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, {}),
+    ("ec2:ModifyNetworkInterfaceAttribute", SECURITY_GROUP, {}),
+    ("ec2:CreateSecurityGroup", VPC, {}),
+    ("ec2:CreateSecurityGroup", SECURITY_GROUP, EVIDENCE),
+    ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "CreateSecurityGroup"}),
+    ("ec2:RevokeSecurityGroupEgress", SECURITY_GROUP, ISOLATION),
+    ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, ISOLATION),
+    ("ec2:ModifyInstanceAttribute", INSTANCE, QUARANTINED),
+    ("ec2:ModifyInstanceAttribute", VOLUME, {}),
+    ("ec2:CreateSnapshots", INSTANCE, {}),
+    ("ec2:CreateSnapshots", VOLUME, {}),
+    ("ec2:CreateSnapshots", SNAPSHOT, EVIDENCE),
+    ("ec2:CreateTags", SNAPSHOT, EVIDENCE | {"ec2:CreateAction": "CreateSnapshots"}),
+    ("autoscaling:SuspendProcesses", GROUP, {}),
+    ("autoscaling:ResumeProcesses", GROUP, {}),
+    ("autoscaling:EnterStandby", GROUP, {}),
+    ("autoscaling:ExitStandby", GROUP, {}),
+    ("autoscaling:DetachInstances", GROUP, {}),
+    ("autoscaling:AttachInstances", GROUP, {}),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-broken", "ec2-guardrails:loop-suspended")),
+    ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:loop-launches", "ec2-guardrails:told-loop")),
+    ("ssm:AddTagsToResource", POLICY, keys("ec2-guardrails:told-broad-approval")),
+    ("ssm:RemoveTagsFromResource", POLICY, keys("ec2-guardrails:told-broad-approval")),
+    ("ssm:ListTagsForResource", POLICY, {}),
+]
+
+QUARANTINE_LAUNCH_DENIED: list[Case] = [
+    # Nobody's own security group is changed: not its rules, and no rule is ever added to any.
+    ("ec2:RevokeSecurityGroupEgress", SECURITY_GROUP, {}),
+    ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, {}),
+    ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, OURS),
+    ("ec2:AuthorizeSecurityGroupIngress", SECURITY_GROUP, ISOLATION),
+    ("ec2:AuthorizeSecurityGroupEgress", SECURITY_GROUP, ISOLATION),
+    ("ec2:DeleteSecurityGroup", SECURITY_GROUP, {}),
+    # Our tag can't be put on a group that exists, nor can one be made without it.
+    ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE),
+    ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "RunInstances"}),
+    ("ec2:CreateSecurityGroup", SECURITY_GROUP, {}),
+    ("ec2:CreateSecurityGroup", SECURITY_GROUP, MARKED),
+    # An instance is changed only after it was marked.
+    ("ec2:ModifyInstanceAttribute", INSTANCE, {}),
+    ("ec2:ModifyInstanceAttribute", INSTANCE, {"aws:ResourceTag/Name": "web"}),
+    ("ec2:StopInstances", INSTANCE, {}),
+    ("ec2:StartInstances", INSTANCE, {}),
+    ("ec2:DisassociateIamInstanceProfile", INSTANCE, {}),
+    ("ec2:RebootInstances", INSTANCE, QUARANTINED),
+    ("ec2:TerminateInstances", INSTANCE, QUARANTINED),
+    # A profile is given back, not given, and never in the place of another.
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:NewInstanceProfile": SOMEBODYS}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, QUARANTINED | {"ec2:NewInstanceProfile": SOMEBODYS}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, TAKEN | {"ec2:NewInstanceProfile": SOMEBODYS, "ec2:InstanceProfile": PROFILE}),
+    ("ec2:ReplaceIamInstanceProfileAssociation", INSTANCE, TAKEN | {"ec2:NewInstanceProfile": SOMEBODYS}),
+    ("iam:PassRole", f"{IAM}:role/web", {"iam:PassedToService": "lambda.amazonaws.com"}),
+    ("iam:PassRole", f"{IAM}:role/web", {}),
+    # Evidence is made, never deleted, and always with our tag.
+    ("ec2:CreateSnapshots", SNAPSHOT, {}),
+    ("ec2:CreateSnapshots", SNAPSHOT, MARKED),
+    ("ec2:CreateTags", SNAPSHOT, EVIDENCE),
+    ("ec2:CreateTags", SNAPSHOT, EVIDENCE | {"ec2:CreateAction": "CopySnapshot"}),
+    ("ec2:DeleteSnapshot", SNAPSHOT, ISOLATION),
+    ("ec2:DeleteVolume", VOLUME, {}),
+    ("ec2:DetachVolume", VOLUME, {}),
+    # Of the tags only its own.
+    ("ec2:CreateTags", INSTANCE, keys("Name")),
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:quarantined", "Name")),
+    ("ec2:CreateTags", INSTANCE, keys(NODE)),
+    ("ec2:CreateTags", INSTANCE, {}),
+    ("ec2:DeleteTags", INSTANCE, keys("Name")),
+    ("ec2:DeleteTags", INSTANCE, {}),
+    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:quarantined")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("Name")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(REFRESH)),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-broken", "Name")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, {}),
+    ("autoscaling:DeleteTags", GROUP, {}),
+    ("ssm:AddTagsToResource", POLICY, keys("Name")),
+    ("ssm:AddTagsToResource", POLICY, {}),
+    ("ssm:RemoveTagsFromResource", POLICY, {}),
+    ("ssm:AddTagsToResource", f"{PARAMETER}/other", keys("ec2-guardrails:told-broad-approval")),
+    # Other parameters hold secrets.
+    ("ssm:GetParameters", f"{PARAMETER}/prod/database-password", {}),
+    ("ssm:GetParameters", f"{PARAMETER}/goldeneye", {}),
+    ("ssm:GetParametersByPath", f"{PARAMETER}/golden", {}),
+    ("ssm:GetParameterHistory", f"{PARAMETER}/prod/database-password", {}),
+    # What it has no business with.
+    ("ec2:DescribeImages", "*", ELSEWHERE),
+    ("cloudtrail:LookupEvents", "*", NOW_ELSEWHERE),
+    ("cloudtrail:StopLogging", f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/all", {}),
+    ("autoscaling:TerminateInstanceInAutoScalingGroup", GROUP, {}),
+    ("autoscaling:CancelInstanceRefresh", GROUP, {}),
+    ("ec2:DeregisterImage", f"arn:aws:ec2:{REGION}::image/ami-0d1e2f3a4b5c60718", {}),
+    ("ec2:ModifyNetworkInterfaceAttribute", f"{EC2}:subnet/subnet-0a1b2c3d4e5f60718", {}),
+    ("ec2:DetachNetworkInterface", INTERFACE, {}),
+    ("ec2:DeleteNetworkInterface", INTERFACE, {}),
+]
+
+# What the quarantine may do only with a parameter of the stack, given as name and value.
+QUARANTINE_PARAMETERS: list[tuple[str, str, Case]] = [
+    ("QuarantineTakesProfiles", "true", ("ec2:DisassociateIamInstanceProfile", INSTANCE, QUARANTINED)),
+    ("QuarantineTakesProfiles", "true", ("ec2:AssociateIamInstanceProfile", INSTANCE, TAKEN | {"ec2:NewInstanceProfile": SOMEBODYS})),
+    ("QuarantineTakesProfiles", "true", ("iam:PassRole", f"{IAM}:role/web", TO_EC2)),
+    ("QuarantineStops", "true", ("ec2:StopInstances", INSTANCE, QUARANTINED)),
+    ("QuarantineStops", "true", ("ec2:StartInstances", INSTANCE, QUARANTINED)),
+    ("ImageParameterArns", f"{PARAMETER}/golden/*", ("ssm:GetParameters", f"{PARAMETER}/golden/web", {})),
+    ("ImageParameterArns", f"{PARAMETER}/base, {PARAMETER}/golden/web", ("ssm:GetParameterHistory", f"{PARAMETER}/golden/web", {})),
+]
+
 ALLOWED = {
     "snapshot-volumes": SNAPSHOT_VOLUMES_ALLOWED + allowed_to_all("snapshot-volumes"),
     "attach-ssm-role": ATTACH_SSM_ROLE_ALLOWED + allowed_to_all("attach-ssm-role"),
     "cancel-refresh": CANCEL_REFRESH_ALLOWED + allowed_to_all("cancel-refresh"),
+    "quarantine-launch": QUARANTINE_LAUNCH_ALLOWED + allowed_to_all("quarantine-launch"),
 }
 DENIED = {
     "snapshot-volumes": SNAPSHOT_VOLUMES_DENIED + denied_to_all("snapshot-volumes"),
     "attach-ssm-role": ATTACH_SSM_ROLE_DENIED + denied_to_all("attach-ssm-role"),
     "cancel-refresh": CANCEL_REFRESH_DENIED + denied_to_all("cancel-refresh"),
+    "quarantine-launch": QUARANTINE_LAUNCH_DENIED + denied_to_all("quarantine-launch"),
 }

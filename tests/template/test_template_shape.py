@@ -126,6 +126,30 @@ def test_parameters_are_grouped_and_labelled():
             ["rate(1 minutes)", "rate(2 minute)", "rate(0 minutes)", "rate(16 minutes)", "rate(20 minutes)", "rate(1 hour)", "5"],
         ),
         (
+            "LaunchSweepSchedule",
+            ["rate(1 minute)", "rate(5 minutes)", "rate(15 minutes)"],
+            ["rate(1 minutes)", "rate(0 minutes)", "rate(16 minutes)", "rate(1 hour)"],
+        ),
+        (
+            "ImageParameterArns",
+            [
+                "",
+                "arn:aws:ssm:eu-central-1:123456789012:parameter/golden",
+                "arn:aws:ssm:eu-central-1:123456789012:parameter/golden/web-1.x_y",
+                "arn:aws-us-gov:ssm:us-gov-west-1:123456789012:parameter/golden/*",
+            ],
+            [
+                "*",
+                "/golden",
+                "arn:aws:ssm:eu-central-1:123456789012:parameter/*",
+                "arn:aws:ssm:eu-central-1:123456789012:parameter/golden*",
+                "arn:aws:ssm:eu-central-1:123456789012:parameter/*/golden",
+                "arn:aws:ssm:eu-central-1:123456789012:*",
+                "arn:aws:ssm:*:123456789012:parameter/golden",
+                "arn:aws:ecr:eu-central-1:123456789012:repository/shop",
+            ],
+        ),
+        (
             "ImageRepositoryArns",
             [
                 "",
