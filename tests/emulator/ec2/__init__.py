@@ -6,12 +6,16 @@ AWS's documentation or in a real thread: the code is the nearest documented one.
 """
 
 from emulator.ec2 import (  # noqa: F401
+    attributes,
     images,
     instances,
+    interfaces,
     locks,
     network,
+    operators,
     profiles,
     reset,
+    security_groups,
     seeding,
     snapshots,
     status,

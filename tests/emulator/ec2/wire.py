@@ -10,14 +10,14 @@ from moto.ec2.responses import EC2Response
 
 from emulator.patching import added, patched
 
-# moto answers 400 for all of them.
-_STATUS = {"DryRunOperation": 412, "UnauthorizedOperation": 403}
+# moto answers 400 for the first two. AuthFailure is 401 for bad credentials, but 400 for what belongs to somebody else.
+_STATUS = {"DryRunOperation": 412, "UnauthorizedOperation": 403, "AuthFailure": 400}
 
 
 @patched(EC2Response)
 def call_action(original: Any, self: Any) -> tuple[int, Any, Any]:
     status, headers, body = original(self)
-    if status == 400:
+    if status in (400, 401):
         text = body.decode() if isinstance(body, bytes) else body
         for code, better in _STATUS.items():
             if f"<Code>{code}</Code>" in text:
