@@ -76,6 +76,12 @@ class Guardrail:
         """What its binary does: its own sources and the shared ones."""
         return rust_scan.scan_folders(samstack.ROOT / "shared/src", self.folder / "src")
 
+    @functools.cache
+    def sources(self) -> str:
+        """All that its binary is made of, as text."""
+        folders = (samstack.ROOT / "shared/src", self.folder / "src")
+        return "\n".join(path.read_text() for folder in folders for path in sorted(folder.rglob("*.rs")))
+
 
 GUARDRAILS = [
     Guardrail(

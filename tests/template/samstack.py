@@ -39,6 +39,7 @@ ATTRIBUTES = {
     },
 }
 NAME_PROPERTIES = {
+    "AWS::CloudWatch::Dashboard": "DashboardName",
     "AWS::Lambda::Function": "FunctionName",
     "AWS::Logs::LogGroup": "LogGroupName",
 }
@@ -91,7 +92,9 @@ class Stack:
             if self._holds(resource.get("Condition"))
         }
         self.outputs = {
-            name: self._resolve(output["Value"], name) for name, output in self._template["Outputs"].items()
+            name: self._resolve(output["Value"], name)
+            for name, output in self._template["Outputs"].items()
+            if self._holds(output.get("Condition"))
         }
 
     def of_type(self, resource_type: str) -> dict[str, dict]:

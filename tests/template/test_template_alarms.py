@@ -88,11 +88,7 @@ def test_the_metrics_of_our_own_are_those_that_the_code_writes(guardrail):
         if alarm["Namespace"] == "Ec2Guardrails" and alarm["Dimensions"][0]["Value"] == guardrail.name
     ]
     assert alarms
-    sources = "\n".join(
-        path.read_text()
-        for folder in (samstack.ROOT / "shared/src", guardrail.folder / "src")
-        for path in folder.rglob("*.rs")
-    )
+    sources = guardrail.sources()
     for alarm in alarms:
         for name in (alarm["Namespace"], alarm["MetricName"], *[d["Name"] for d in alarm["Dimensions"]]):
             assert f'"{name}"' in sources, name

@@ -13,6 +13,7 @@ from guardrails import GUARDRAILS
 # local AWS doesn't know it, to its CloudFormation.
 KNOWN_TYPES = {
     "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard",
     "AWS::Events::Rule",
     "AWS::IAM::InstanceProfile",
     "AWS::IAM::Role",
@@ -70,6 +71,8 @@ def test_no_resource_has_a_name_that_collides_between_regions(stack):
         for key, value in resource.get("Properties", {}).items():
             if key.endswith("Name") and key in {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName"}:
                 assert "${AWS::StackName}" in str(value), f"{name}.{key} is the same in every stack"
+            if key == "DashboardName":
+                assert "${AWS::StackName}" in str(value) and "${AWS::Region}" in str(value), "dashboards are global"
 
 
 def test_stack_needs_no_more_than_capability_iam(stack):

@@ -1,0 +1,85 @@
+"""The dashboard shows every guardrail and every alarm, with metrics that exist."""
+
+import json
+
+import pytest
+import samstack
+from guardrails import GUARDRAILS
+
+DASHBOARD = samstack.default_stack().properties("Dashboard")
+WIDGETS = json.loads(DASHBOARD["DashboardBody"])["widgets"]
+
+each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
+
+
+def shown() -> list[tuple[str, str, str, str]]:
+    """Namespace, name and dimension of each metric."""
+    return [tuple(metric[:4]) for widget in WIDGETS for metric in widget["properties"].get("metrics", [])]
+
+
+def test_it_costs_nothing():
+    """Up to three dashboards with at most 50 metrics each are free."""
+    assert 0 < len(shown()) <= 50
+    assert len(set(shown())) == len(shown()), "shown twice"
+
+
+def test_it_can_be_left_out():
+    stack = samstack.Stack(CreateDashboard="false")
+    assert not stack.of_type("AWS::CloudWatch::Dashboard")
+    assert "DashboardName" not in stack.outputs
+
+
+def test_every_widget_shows_this_region_and_none_lies_on_another():
+    taken: set[tuple[int, int]] = set()
+    for widget in WIDGETS:
+        cells = {
+            (x, y)
+            for x in range(widget["x"], widget["x"] + widget["width"])
+            for y in range(widget["y"], widget["y"] + widget["height"])
+        }
+        assert not taken & cells, widget
+        assert widget["x"] + widget["width"] <= 24, "CloudWatch's grid is 24 wide"
+        taken |= cells
+        if widget["type"] == "metric":
+            assert widget["properties"]["region"] == samstack.REGION, "without one, a widget shows us-east-1"
+            assert widget["properties"]["title"]
+
+
+def test_every_alarm_is_on_it(stack):
+    (widget,) = (widget for widget in WIDGETS if widget["type"] == "alarm")
+    prefix = f"arn:aws:cloudwatch:{samstack.REGION}:{samstack.ACCOUNT}:alarm:"
+    names = [alarm["AlarmName"] for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()]
+    assert sorted(widget["properties"]["alarms"]) == sorted(prefix + name for name in names)
+
+
+@each_guardrail
+def test_each_guardrail_shows_what_it_looked_at_and_did_and_how_its_runs_went(stack, guardrail):
+    own = {(space, name) for space, name, _, value in shown() if value == guardrail.name}
+    assert own >= {("Ec2Guardrails", name) for name in ("Considered", "Done", "WouldDo", "Failed", "Left")}
+    function = stack.attribute(guardrail.function, "Ref")
+    runs = {(space, name) for space, name, _, value in shown() if value == function}
+    assert runs == {("AWS/Lambda", "Duration"), ("AWS/Lambda", "Errors")}
+
+
+@each_guardrail
+def test_its_metrics_are_those_that_the_code_writes(guardrail):
+    own = [(name, dimension) for space, name, dimension, value in shown() if value == guardrail.name]
+    assert {dimension for _, dimension in own} == {"Guardrail"}
+    missing = [name for name, _ in own if f'"{name}"' not in guardrail.sources()]
+    assert not missing
+
+
+def test_every_metric_belongs_to_the_stack(stack):
+    known = {guardrail.name for guardrail in GUARDRAILS}
+    known |= {stack.attribute(guardrail.function, "Ref") for guardrail in GUARDRAILS}
+    known |= {stack.attribute("DeadLetterQueue", "QueueName")}
+    assert {value for _, _, _, value in shown()} == known
+
+
+@each_guardrail
+def test_what_an_alarm_is_about_is_on_it(stack, guardrail):
+    """Who follows an alarm to the dashboard finds its metric there."""
+    for name in guardrail.finding_alarms | guardrail.event_alarms:
+        alarm = stack.properties(name)
+        (dimension,) = alarm["Dimensions"]
+        assert (alarm["Namespace"], alarm["MetricName"], "Guardrail", dimension["Value"]) in shown(), name
