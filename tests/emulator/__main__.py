@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=JSON", help="a setting that holds from the start"
     )
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the deployed template"
+    )
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
     parser.add_argument("--verbose", action="store_true", help="log each function's output and each emulator error")
     arguments = parser.parse_args()
@@ -40,6 +43,7 @@ def main() -> None:
         settings.update(from_the_start)
     except ValueError as error:
         parser.error(f"--set: expected NAME=JSON; {error}")
+    parameters = {name: value for name, _, value in (p.partition("=") for p in arguments.parameter)}
 
     parent = os.getppid()
     logging.basicConfig(
@@ -57,7 +61,7 @@ def main() -> None:
     running = server.start(arguments.port)
     try:
         if arguments.deploy:
-            deploy(arguments.deploy, stopped)
+            deploy(arguments.deploy, stopped, parameters)
         if not stopped.is_set():
             print(f"ready {context.endpoint}", flush=True)
         # Not PR_SET_PDEATHSIG: it goes by the thread that started us, and a test's thread ends before its process.

@@ -32,16 +32,16 @@ class DeploymentFailed(Exception):
     pass
 
 
-def deploy(template: Path, stopped: threading.Event) -> None:
+def deploy(template: Path, stopped: threading.Event, parameters: dict[str, str] | None = None) -> None:
     """Returns when the stack is deployed and everything in it was found; raises DeploymentFailed.
 
-    `stopped` ends a deployment that is no longer wanted.
+    `stopped` ends a deployment that is no longer wanted. `parameters` are the template's, beside the architecture.
     """
     template = template.resolve()
     if not template.is_file():
         raise DeploymentFailed(f"{template} doesn't exist: build it first (`make build`)")
     before = {stack.stack_id for stack in stacks.all_stacks()}
-    _run_sam(template, stopped)
+    _run_sam(template, stopped, parameters or {})
     if stopped.is_set():
         return
     # `sam deploy --resolve-s3` makes a stack of its own for the bucket.
@@ -53,20 +53,21 @@ def deploy(template: Path, stopped: threading.Event) -> None:
 
 @control.route("POST", "deploy", locked=False)
 def deploy_now(body: dict[str, Any]) -> Any:
-    """{"template": PATH} deploys to a running emulator, and returns the names of the stacks that there are then."""
+    """{"template": PATH, "parameters"?: {NAME: VALUE}} deploys to a running emulator; returns the names of all stacks."""
     try:
-        deploy(Path(body["template"]), threading.Event())
+        deploy(Path(body["template"]), threading.Event(), body.get("parameters"))
     except DeploymentFailed as failed:
         raise control.ControlError(str(failed)) from failed
     return {"stacks": [stack.name for stack in stacks.all_stacks()]}
 
 
-def _run_sam(template: Path, stopped: threading.Event) -> None:
+def _run_sam(template: Path, stopped: threading.Event, parameters: dict[str, str]) -> None:
     config = _config_of(template)
     architecture = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     command = [sys.executable, "-m", "samcli", "deploy", "--config-file", str(config)]
     command += ["--config-env", CONFIG_ENVIRONMENT, "--template-file", str(template)]
-    command += ["--parameter-overrides", f"Architecture={architecture}"]
+    parameters = {"Architecture": architecture} | parameters
+    command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
     with tempfile.TemporaryDirectory(prefix="emulator-sam-") as home, tempfile.TemporaryFile() as output:
         # SAM asks the Internet for a newer version of itself, unless it did so lately.
         Path(home, "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))

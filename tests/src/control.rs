@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{LocalAws, slots};
+use crate::{LocalAws, Outcomes, slots};
 
 /// Longest that one request of the control API may take.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -84,6 +84,16 @@ pub struct Call {
     pub error: Option<String>,
 }
 
+impl Call {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        ["Describe", "Get", "List", "BatchGet", "Simulate"]
+            .iter()
+            .any(|verb| self.operation.starts_with(verb))
+    }
+}
+
 /// A message that was published to the topic.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Notice {
@@ -91,6 +101,21 @@ pub struct Notice {
     pub subject: String,
     /// Its body.
     pub message: String,
+}
+
+impl Notice {
+    /// Fails unless subject or body has each of `parts`, and the subject fits into SNS's 100
+    /// characters.
+    pub fn says(&self, parts: &[&str]) {
+        let Self { subject, message } = self;
+        for part in parts {
+            assert!(
+                subject.contains(part) || message.contains(part),
+                "{part} is not in:\n{subject}\n{message}"
+            );
+        }
+        assert!(subject.chars().count() <= 100, "{subject}");
+    }
 }
 
 /// Something that goes wrong with the calls of the guardrail's function.
@@ -113,6 +138,13 @@ impl Fault {
     #[must_use]
     pub fn times(self, count: u32) -> Self {
         self.with("count", count)
+    }
+
+    /// Only on calls whose parameter (a dotted path) is like the pattern.
+    #[must_use]
+    pub fn matching(mut self, path: &str, pattern: &str) -> Self {
+        self.0["match"][path] = pattern.into();
+        self
     }
 
     /// Only on the nth such call.
@@ -381,6 +413,30 @@ impl LocalAws {
         let mut calls = self.calls().await;
         calls.retain(|call| call.operation == operation);
         calls
+    }
+
+    /// The function's calls that change something: all but reads and what tells people.
+    pub async fn changes(&self) -> Vec<Call> {
+        let mut calls = self.calls().await;
+        calls.retain(|call| !call.only_reads());
+        calls.retain(|call| !["Publish", "PutEvents"].contains(&call.operation.as_str()));
+        calls
+    }
+
+    /// How many of the function's calls of an operation AWS has carried out.
+    pub async fn carried_out(&self, operation: &str) -> usize {
+        let calls = self.calls_of(operation).await;
+        calls.iter().filter(|call| call.error.is_none()).count()
+    }
+
+    /// Fails unless two more sweeps find nothing to do and nothing to tell, beside so many notices.
+    pub async fn nothing_more_is_told(&self, notices: usize) {
+        for _ in 0..2 {
+            let report = self.sweep().await.succeeded();
+            assert_eq!(report.outcomes, Outcomes::default(), "{report:?}");
+        }
+        let told = self.notices().await;
+        assert_eq!(told.len(), notices, "{told:#?}");
     }
 
     /// The number of the latest call: see [`Self::calls_since`].

@@ -23,6 +23,8 @@
 
 mod control;
 mod estate;
+mod groups;
+mod images;
 mod network;
 mod nodes;
 mod permissions;
@@ -38,6 +40,8 @@ use serde_json::json;
 
 pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slot};
 pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
+pub use crate::groups::{Group, Refresh};
+pub use crate::images::Pushed;
 pub use crate::network::{SERVICES, Vpc};
 pub use crate::nodes::{Agent, trust};
 pub use crate::run::{Entry, Outcomes, Report, Run};
@@ -52,6 +56,8 @@ pub const REGION: &str = "eu-central-1";
 pub const SNAPSHOT_VOLUMES: &str = "snapshot-volumes";
 /// See [`SNAPSHOT_VOLUMES`].
 pub const ATTACH_SSM_ROLE: &str = "attach-ssm-role";
+/// See [`SNAPSHOT_VOLUMES`].
+pub const CANCEL_REFRESH: &str = "cancel-refresh";
 /// Where the template lets the function look for its policy.
 pub const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
 /// Longest that a test may take, the deployment included.
@@ -69,6 +75,10 @@ pub struct LocalAws {
     pub iam: aws_sdk_iam::Client,
     /// EC2 Auto Scaling's.
     pub autoscaling: aws_sdk_autoscaling::Client,
+    /// ECR's.
+    pub ecr: aws_sdk_ecr::Client,
+    /// CloudWatch's.
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
     guardrail: &'static str,
     sqs: aws_sdk_sqs::Client,
     ssm: aws_sdk_ssm::Client,
@@ -78,7 +88,16 @@ pub struct LocalAws {
 /// Runs a test of `guardrail` against a local AWS of its own, and looks afterwards that the
 /// function's role allows all that the function did, and that the local AWS itself was up to it.
 pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)) {
-    let aws = LocalAws::start(guardrail);
+    deployed_with(guardrail, &[], test).await;
+}
+
+/// The same, with values for parameters of the template.
+pub async fn deployed_with(
+    guardrail: &'static str,
+    parameters: &[(&str, &str)],
+    test: impl AsyncFnOnce(&LocalAws),
+) {
+    let aws = LocalAws::start(guardrail, parameters);
     let run = async {
         test(&aws).await;
         aws.check_calls().await;
@@ -89,8 +108,8 @@ pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)
 }
 
 impl LocalAws {
-    fn start(guardrail: &'static str) -> Self {
-        let emulator = Emulator::deployed();
+    fn start(guardrail: &'static str, parameters: &[(&str, &str)]) -> Self {
+        let emulator = Emulator::deployed(parameters);
         // The emulator tells callers apart by their credentials; these are nobody's.
         let config = aws_config::SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -105,6 +124,8 @@ impl LocalAws {
             lambda: aws_sdk_lambda::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
             autoscaling: aws_sdk_autoscaling::Client::new(&config),
+            ecr: aws_sdk_ecr::Client::new(&config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             guardrail,
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),

@@ -19,9 +19,9 @@ pub(crate) struct Emulator {
 }
 
 impl Emulator {
-    /// Starts one with the built template deployed, nothing firing by the clock, and snapshots that
-    /// stay pending until the test ends them.
-    pub(crate) fn deployed() -> Self {
+    /// Starts one with the built template deployed with these `parameters`, nothing firing by the
+    /// clock, and snapshots that stay pending until the test ends them.
+    pub(crate) fn deployed(parameters: &[(&str, &str)]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .expect("the package lies in the repository");
@@ -31,6 +31,11 @@ impl Emulator {
             .args(["-m", "emulator", "--port", "0", "--die-with-parent"])
             .args(["--set", "schedules_fire=false"])
             .args(["--set", "snapshot_pending_seconds=3600"])
+            .args(
+                parameters
+                    .iter()
+                    .map(|(k, v)| format!("--parameter={k}={v}")),
+            )
             .arg("--deploy")
             .arg(template)
             .env("PYTHONPATH", root.join("tests"))

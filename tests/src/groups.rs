@@ -1,0 +1,419 @@
+//! Auto Scaling groups with their launch templates and instance refreshes, as an operator or a
+//! pipeline uses them.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_autoscaling::operation::create_auto_scaling_group::builders::CreateAutoScalingGroupFluentBuilder;
+use aws_sdk_autoscaling::types::builders::RefreshPreferencesBuilder;
+use aws_sdk_autoscaling::types::{
+    Activity, AutoScalingGroup, DesiredConfiguration, InstanceRefresh, LaunchTemplateSpecification,
+    LifecycleState, RefreshPreferences, ScalingActivityStatusCode, Tag,
+};
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic};
+use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::{Value, json};
+
+use crate::LocalAws;
+use crate::estate::{ZONE, answered};
+
+/// What the guardrail notes on a group about a refresh that it stops.
+const MARK: &str = "ec2-guardrails:refresh";
+/// How often the guardrail's schedule fires.
+const SWEEP_MINUTES: u32 = 5;
+
+/// A group with a launch template of its own name.
+#[derive(Debug, Clone, Copy)]
+pub struct Group<'a> {
+    aws: &'a LocalAws,
+    /// Its name, and its launch template's.
+    pub name: &'a str,
+}
+
+/// What a refresh cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refresh {
+    /// Instances launched since its start.
+    pub launched: usize,
+    /// Launches that failed since its start.
+    pub failed: usize,
+    /// Instances terminated since its start.
+    pub terminated: usize,
+}
+
+impl LocalAws {
+    /// Makes a group of so many instances from version 1 of a launch template that names `image`,
+    /// and waits until they are in service.
+    pub async fn group<'a>(
+        &'a self,
+        name: &'a str,
+        desired: i32,
+        image: &str,
+        with: impl FnOnce(CreateAutoScalingGroupFluentBuilder) -> CreateAutoScalingGroupFluentBuilder,
+    ) -> Group<'a> {
+        let template = self.ec2.create_launch_template().launch_template_name(name);
+        let template = template.launch_template_data(launches(image)).send().await;
+        answered("CreateLaunchTemplate", template);
+        let group = self.autoscaling.create_auto_scaling_group();
+        let group = group
+            .auto_scaling_group_name(name)
+            .launch_template(version_of(name, "1"))
+            .availability_zones(ZONE)
+            .min_size(0)
+            .max_size(desired + 5)
+            .desired_capacity(desired);
+        answered("CreateAutoScalingGroup", with(group).send().await);
+        let group = Group { aws: self, name };
+        let wanted = usize::try_from(desired).unwrap_or_default();
+        // Half an hour is enough for the slowest health check.
+        for _ in 0..60 {
+            if group.in_service().await.len() == wanted {
+                return group;
+            }
+            self.pass_seconds(30).await;
+        }
+        panic!("{name}: not in service: {:#?}", group.activities().await);
+    }
+}
+
+/// Time, and what runs on instances. Nothing here waits in real time: it passes for groups, their
+/// instances, activities, refreshes, targets and alarms, so that AWS's own times and the policy's
+/// thresholds hold as they are, and the guardrail reacts at the moment at which it would have.
+impl LocalAws {
+    /// Lets so many seconds pass without a sweep.
+    pub async fn pass_seconds(&self, seconds: u32) {
+        self.post("autoscaling/pass", json!({ "seconds": seconds }))
+            .await;
+    }
+
+    /// Lets so many minutes pass, with a sweep after each five of them.
+    pub async fn pass_with_sweeps(&self, minutes: u32) {
+        for _ in 0..minutes.div_ceil(SWEEP_MINUTES) {
+            self.post(
+                "autoscaling/pass",
+                json!({ "seconds": SWEEP_MINUTES * 60, "step": 15 }),
+            )
+            .await;
+            self.sweep().await.succeeded();
+        }
+    }
+
+    /// What the instances of an AMI do once they have booted: see `POST autoscaling/images` of the
+    /// emulator. Those of an AMI of which nothing is said are healthy.
+    pub async fn behaves(&self, image: &str, how: Value) {
+        let mut body = how;
+        body["image_id"] = image.into();
+        self.post("autoscaling/images", body).await;
+    }
+
+    /// Deregisters an AMI: from now on no instance can be launched from it.
+    pub async fn deregister(&self, image: &str) {
+        let gone = self.ec2.deregister_image().image_id(image).send().await;
+        answered("DeregisterImage", gone);
+    }
+
+    /// Makes an alarm on the errors of some load balancer.
+    pub async fn alarm(&self, name: &str) {
+        let put = self.cloudwatch.put_metric_alarm().alarm_name(name);
+        let put = put
+            .namespace("AWS/ApplicationELB")
+            .metric_name("HTTPCode_Target_5XX_Count")
+            .statistic(Statistic::Sum)
+            .period(60)
+            .evaluation_periods(1)
+            .threshold(10.0)
+            .comparison_operator(ComparisonOperator::GreaterThanThreshold);
+        answered("PutMetricAlarm", put.send().await);
+    }
+
+    /// Brings an alarm into a state, `OK` or `ALARM`.
+    pub async fn set_alarm(&self, name: &str, state: &str) {
+        let set = self.cloudwatch.set_alarm_state().alarm_name(name);
+        let set = set
+            .state_value(state.into())
+            .state_reason("as the test wants it");
+        answered("SetAlarmState", set.send().await);
+    }
+
+    /// Lets a moment pass, while a function may be running, until a refresh has this status.
+    pub async fn settle(&self, group: &Group<'_>, id: &str, status: &str) {
+        for _ in 0..30 {
+            if group.status(id).await == status {
+                return;
+            }
+            let body = json!({ "seconds": 5, "idle": false });
+            self.post("autoscaling/pass", body).await;
+        }
+        panic!(
+            "{}: refresh {id} isn't {status}: {:#?}",
+            group.name,
+            group.refresh(id).await
+        );
+    }
+
+    /// Makes single instances healthy or not, whatever their image.
+    pub async fn set_health(&self, instances: &[String], healthy: bool) {
+        let body = json!({ "instance_ids": instances, "healthy": healthy });
+        self.post("autoscaling/instances", body).await;
+    }
+}
+
+fn launches(image: &str) -> RequestLaunchTemplateData {
+    RequestLaunchTemplateData::builder()
+        .image_id(image)
+        .instance_type(InstanceType::T3Micro.as_str().into())
+        .build()
+}
+
+fn version_of(name: &str, version: &str) -> LaunchTemplateSpecification {
+    LaunchTemplateSpecification::builder()
+        .launch_template_name(name)
+        .version(version)
+        .build()
+}
+
+impl Group<'_> {
+    /// A further version of the launch template, with another image; returns its number.
+    pub async fn version(&self, image: &str) -> String {
+        let made = self.aws.ec2.create_launch_template_version();
+        let made = made.launch_template_name(self.name);
+        let made = made.launch_template_data(launches(image)).send().await;
+        answered("CreateLaunchTemplateVersion", made)
+            .launch_template_version()
+            .and_then(aws_sdk_ec2::types::LaunchTemplateVersion::version_number)
+            .expect("a version has a number")
+            .to_string()
+    }
+
+    /// Lets the group itself launch from this version, without replacing anything.
+    pub async fn set_version(&self, version: &str) {
+        let update = self.aws.autoscaling.update_auto_scaling_group();
+        let update = update
+            .auto_scaling_group_name(self.name)
+            .launch_template(version_of(self.name, version));
+        answered("UpdateAutoScalingGroup", update.send().await);
+    }
+
+    /// Starts an instance refresh; to another version of the launch template, or, without one, of
+    /// what the group has. Returns its id.
+    pub async fn start_refresh(
+        &self,
+        version: Option<&str>,
+        with: impl FnOnce(RefreshPreferencesBuilder) -> RefreshPreferencesBuilder,
+    ) -> String {
+        let wanted = version.map(|version| {
+            DesiredConfiguration::builder()
+                .launch_template(version_of(self.name, version))
+                .build()
+        });
+        let preferences = RefreshPreferences::builder().skip_matching(false);
+        let start = self.aws.autoscaling.start_instance_refresh();
+        let start = start
+            .auto_scaling_group_name(self.name)
+            .set_desired_configuration(wanted)
+            .preferences(with(preferences).build());
+        answered("StartInstanceRefresh", start.send().await)
+            .instance_refresh_id
+            .expect("a refresh has an id")
+    }
+
+    /// Rolls the active refresh back as a person does.
+    pub async fn roll_back(&self) {
+        let back = self.aws.autoscaling.rollback_instance_refresh();
+        let back = back.auto_scaling_group_name(self.name).send().await;
+        answered("RollbackInstanceRefresh", back);
+    }
+
+    /// Cancels the active refresh as a person does.
+    pub async fn cancel_refresh(&self) {
+        let cancel = self.aws.autoscaling.cancel_instance_refresh();
+        let cancel = cancel.auto_scaling_group_name(self.name).send().await;
+        answered("CancelInstanceRefresh", cancel);
+    }
+
+    /// A refresh as AWS describes it.
+    pub async fn refresh(&self, id: &str) -> InstanceRefresh {
+        let found = self.aws.autoscaling.describe_instance_refreshes();
+        let found = found
+            .auto_scaling_group_name(self.name)
+            .instance_refresh_ids(id);
+        answered("DescribeInstanceRefreshes", found.send().await)
+            .instance_refreshes()
+            .first()
+            .expect("the refresh is there")
+            .clone()
+    }
+
+    /// A refresh's status.
+    pub async fn status(&self, id: &str) -> String {
+        let refresh = self.refresh(id).await;
+        let status = refresh.status().expect("a refresh has a status");
+        status.as_str().to_owned()
+    }
+
+    /// Lets time pass, with sweeps, until a refresh has this status; returns it and the minutes
+    /// that it took at most.
+    pub async fn pass_until(&self, id: &str, status: &str, minutes: u32) -> (InstanceRefresh, u32) {
+        for passed in (0..minutes).step_by(SWEEP_MINUTES as usize) {
+            if self.status(id).await == status {
+                return (self.refresh(id).await, passed);
+            }
+            self.aws.pass_with_sweeps(SWEEP_MINUTES).await;
+        }
+        panic!(
+            "{}: refresh {id} isn't {status} within {minutes} minutes: {:#?}\n{:#?}",
+            self.name,
+            self.refresh(id).await,
+            self.activities().await
+        );
+    }
+
+    /// Lets time pass, without sweeps, until the newest refresh has this status; returns the seconds
+    /// that it took.
+    pub async fn seconds_until(&self, status: &str, most: u32) -> u32 {
+        let body = json!({ "seconds": most, "until": status, "group": self.name });
+        let answer = self.aws.post("autoscaling/pass", body).await;
+        let passed = answer["passed"].as_f64().expect("seconds have passed");
+        let found = self.aws.autoscaling.describe_instance_refreshes();
+        let found = found.auto_scaling_group_name(self.name).send().await;
+        let found = answered("DescribeInstanceRefreshes", found);
+        let newest = &found.instance_refreshes()[0];
+        let now = newest
+            .status()
+            .map(aws_sdk_autoscaling::types::InstanceRefreshStatus::as_str);
+        assert_eq!(now, Some(status), "after {passed} s: {newest:#?}");
+        format!("{passed:.0}").parse().expect("a whole number")
+    }
+
+    /// Keeps the group's refreshes Pending, or lets them go on.
+    pub async fn hold_pending(&self, hold: bool) {
+        let refresh = if hold { json!("Pending") } else { Value::Null };
+        let body = json!({ "group": self.name, "refresh": refresh });
+        self.aws.post("autoscaling/hold", body).await;
+    }
+
+    /// Makes it a group that only this AWS service may change (ASG-9): no API of ours sets that.
+    pub async fn operated_by(&self, service: &str) {
+        let body = json!({ "group": self.name, "operator": { "Principal": service } });
+        self.aws.post("autoscaling/groups", body).await;
+    }
+
+    /// The group as AWS describes it.
+    pub async fn described(&self) -> AutoScalingGroup {
+        let found = self.aws.autoscaling.describe_auto_scaling_groups();
+        let found = found.auto_scaling_group_names(self.name).send().await;
+        answered("DescribeAutoScalingGroups", found).auto_scaling_groups()[0].clone()
+    }
+
+    /// What each of its instances pulled at boot, by instance id.
+    pub async fn pulled(&self) -> BTreeMap<String, String> {
+        let path = format!("autoscaling/history?group={}", self.name);
+        let history: Value = self.aws.get(&path).await;
+        let instances = history["groups"][0]["instances"].as_array();
+        instances
+            .into_iter()
+            .flatten()
+            .filter_map(|one| {
+                let (id, pulled) = (one["instance_id"].as_str()?, one["pulled"].as_str()?);
+                Some((id.to_owned(), pulled.to_owned()))
+            })
+            .collect()
+    }
+
+    /// Its instances in service: id and launch template version.
+    pub async fn in_service(&self) -> Vec<(String, String)> {
+        self.described()
+            .await
+            .instances()
+            .iter()
+            .filter(|i| i.lifecycle_state() == Some(&LifecycleState::InService))
+            .map(|i| {
+                let version = i.launch_template().and_then(|t| t.version());
+                let id = i.instance_id().unwrap_or_default();
+                (id.to_owned(), version.unwrap_or_default().to_owned())
+            })
+            .collect()
+    }
+
+    /// A tag of the group.
+    pub async fn group_tag(&self, key: &str) -> Option<String> {
+        let group = self.described().await;
+        let tag = group.tags().iter().find(|tag| tag.key() == Some(key))?;
+        Some(tag.value()?.to_owned())
+    }
+
+    /// Tags the group, as a person does; its instances don't get the tags.
+    pub async fn tag_group(&self, tags: &[(&str, &str)]) {
+        let tags = tags.iter().map(|(key, value)| {
+            Tag::builder()
+                .resource_id(self.name)
+                .resource_type("auto-scaling-group")
+                .key(*key)
+                .value(*value)
+                .propagate_at_launch(false)
+                .build()
+        });
+        let put = self.aws.autoscaling.create_or_update_tags();
+        answered(
+            "CreateOrUpdateTags",
+            put.set_tags(Some(tags.collect())).send().await,
+        );
+    }
+
+    /// Lets minutes pass for what the guardrail has written down of a refresh: that is a tag, which
+    /// the local AWS doesn't understand.
+    pub async fn age_mark(&self, minutes: i64) {
+        let mark = self.group_tag(MARK).await.expect("the group is marked");
+        let mut words: Vec<&str> = mark.split(' ').collect();
+        let at: Timestamp = words[2].parse().expect("the third word is a time");
+        let earlier = (at - minutes.minutes()).to_string();
+        words[2] = &earlier;
+        self.tag_group(&[(MARK, &words.join(" "))]).await;
+    }
+
+    /// Its scaling activities, newest first.
+    pub async fn activities(&self) -> Vec<Activity> {
+        let described = self.aws.autoscaling.describe_scaling_activities();
+        let mut pages = described
+            .auto_scaling_group_name(self.name)
+            .into_paginator()
+            .send();
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await {
+            all.extend(
+                answered("DescribeScalingActivities", page)
+                    .activities
+                    .unwrap_or_default(),
+            );
+        }
+        all
+    }
+
+    /// What was launched, failed and terminated since a refresh's start.
+    pub async fn cost(&self, id: &str) -> Refresh {
+        let start = self.refresh(id).await.start_time;
+        let start = start.expect("the refresh has begun");
+        let mut cost = Refresh {
+            launched: 0,
+            failed: 0,
+            terminated: 0,
+        };
+        for activity in self.activities().await {
+            if activity.start_time().is_none_or(|at| *at < start) {
+                continue;
+            }
+            let description = activity.description().unwrap_or_default();
+            let failed = activity.status_code() == Some(&ScalingActivityStatusCode::Failed);
+            if description.starts_with("Launching") {
+                if failed {
+                    cost.failed += 1;
+                } else {
+                    cost.launched += 1;
+                }
+            } else if description.starts_with("Terminating") && !failed {
+                cost.terminated += 1;
+            }
+        }
+        cost
+    }
+}
