@@ -1,4 +1,4 @@
-"""What AWS services send to functions, queues and topics on their own: targets, destinations, dead letters."""
+"""What AWS services send to functions, queues, topics and event buses on their own: targets, destinations, dead letters."""
 
 from __future__ import annotations
 
@@ -83,6 +83,14 @@ def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str]
             raise DeliveryFailed("NO_RESOURCE", f"the queue {target_arn} does not exist")
         typed = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
         sqs_backends[account][region].send_message(name, text, message_attributes=typed or None, group_id=group_id)
+        return None
+    if service == "events":
+        from emulator import events
+
+        try:
+            events.deliver(payload, name.removeprefix("event-bus/"), account, region)
+        except KeyError as error:
+            raise DeliveryFailed("NO_RESOURCE", f"the event bus {target_arn} does not exist") from error
         return None
     if target_arn not in sns_backends[account][region].topics:
         raise DeliveryFailed("NO_RESOURCE", f"the topic {target_arn} does not exist")

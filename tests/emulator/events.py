@@ -47,9 +47,11 @@ def _put(source: str, detail_type: str, resources: list[str], detail: Any, time:
     return event["id"]
 
 
-def deliver(event: dict[str, Any], bus_name: str = "default") -> None:
-    """Send an event to the targets of each enabled rule that it matches."""
-    bus = events_backends[context.account_id][context.region].event_buses[bus_name]
+def deliver(
+    event: dict[str, Any], bus_name: str = "default", account: str | None = None, region: str | None = None
+) -> None:
+    """Send an event to the targets of each enabled rule that it matches. Raises KeyError if there is no such bus."""
+    bus = events_backends[account or context.account_id][region or context.region].event_buses[bus_name]
     for rule in list(bus.rules.values()):
         if rule.state != "DISABLED" and rule.event_pattern.dump() and rule.event_pattern.matches_event(event):
             send_to_targets(rule, event)

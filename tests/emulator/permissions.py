@@ -63,7 +63,7 @@ def _text(document: str) -> str:
     return document if document.lstrip().startswith("{") else unquote(document)
 
 
-_ACTIONS = {"lambda": "lambda:InvokeFunction", "sns": "sns:Publish", "sqs": "sqs:SendMessage"}
+_ACTIONS = {"events": "events:PutEvents", "lambda": "lambda:InvokeFunction", "sns": "sns:Publish", "sqs": "sqs:SendMessage"}
 
 
 def check_role_may_send(role_arn: str, service: str, target_arn: str) -> None:

@@ -136,6 +136,8 @@ class Stack:
             if function == "Fn::Join":
                 separator, values = argument
                 return separator.join(self._resolve(values, where))
+            if function == "Fn::And":
+                return all([self._resolve(item, where) for item in argument])
             if function == "Fn::Not":
                 return not self._resolve(argument[0], where)
             assert not function.startswith("Fn::"), f"{where}: {function} isn't known to the tests"

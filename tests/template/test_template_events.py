@@ -97,3 +97,46 @@ def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack, g
 
 def test_nobody_else_may_start_a_function(stack):
     assert len(stack.of_type("AWS::Lambda::Permission")) == len(RULES)
+
+
+# --- findings for accounts that are looked after together ---------------------------------------
+
+BUS = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
+FORWARDING = samstack.Stack(FindingsBusArn=BUS)
+FINDING = {
+    "version": "0",
+    "id": "6c6f1a3e-2f0b-4f57-9f0a-0d4c6f0b9e11",
+    "detail-type": "EC2 Guardrails Finding",
+    "source": "ec2-guardrails",
+    "account": samstack.ACCOUNT,
+    "time": "2026-03-02T03:00:41Z",
+    "region": samstack.REGION,
+    "resources": [],
+    "detail": {"guardrail": "snapshot-volumes", "kind": "stale", "resource": "vol-0a1b2c3d4e5f60718"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "forwarded"),
+    [
+        ({}, True),
+        ({"source": "com.example"}, False),
+        # Came from elsewhere: two buses that forward to each other would never end.
+        ({"account": "210987654321"}, False),
+        ({"region": "us-east-1"}, False),
+    ],
+)
+def test_findings_of_this_account_and_region_are_forwarded(change, forwarded):
+    rule = FORWARDING.properties("FindingsForwardRule")
+    pattern = json.dumps(rule["EventPattern"])
+    assert EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(FINDING | change) == forwarded
+    (target,) = rule["Targets"]
+    assert target["Arn"] == BUS
+    assert target["RoleArn"] == FORWARDING.attribute("FindingsForwardRole", "Arn")
+    assert target["DeadLetterConfig"]["Arn"] == FORWARDING.attribute("DeadLetterQueue", "Arn")
+
+
+@pytest.mark.parametrize("bus", ["", f"arn:aws:events:{samstack.REGION}:{samstack.ACCOUNT}:event-bus/default"])
+def test_nothing_is_forwarded_to_where_it_is_already(bus):
+    resources = samstack.Stack(FindingsBusArn=bus).resources
+    assert not {"FindingsForwardRule", "FindingsForwardRole"} & resources.keys()

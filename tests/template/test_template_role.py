@@ -59,6 +59,22 @@ def test_policy_parameter_follows_its_name(guardrail):
     assert not allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy")
 
 
+SHARED = f"arn:aws:ssm:{REGION}:210987654321:parameter/org/ec2-guardrails"
+
+
+@each_guardrail
+def test_policy_may_be_another_accounts(guardrail):
+    stack = samstack.Stack(PolicyParameterArn=SHARED)
+    assert stack.properties(guardrail.function)["Environment"]["Variables"]["POLICY_PARAMETER"] == SHARED
+    assert stack.outputs["PolicyParameter"] == SHARED
+    policy = role_policy(stack, guardrail.role)
+    assert allows(policy, "ssm:GetParameter", SHARED)
+    own = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy"
+    for parameter in (SHARED, own):
+        assert not allows(policy, "ssm:AddTagsToResource", parameter, {"aws:TagKeys": ["ec2-guardrails:told-x"]})
+    assert not allows(policy, "ssm:GetParameter", own)
+
+
 # --- the instance profile -----------------------------------------------------------------------
 
 
@@ -298,7 +314,19 @@ def test_schedule_role_starts_the_functions_and_nothing_else(stack):
     assert not allows(policy, "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:other")
 
 
-def test_queue_takes_messages_of_our_rules_only(stack):
+def test_forwarding_role_puts_events_onto_one_bus_and_nothing_else():
+    bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
+    stack = samstack.Stack(FindingsBusArn=bus)
+    (trust,) = stack.properties("FindingsForwardRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "events.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    (statement,) = role_policy(stack, "FindingsForwardRole")["Statement"]
+    assert statement == {"Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
+
+
+@pytest.mark.parametrize("parameters", [{}, {"FindingsBusArn": f"arn:aws:events:{REGION}:210987654321:event-bus/f"}])
+def test_queue_takes_messages_of_our_rules_only(parameters):
+    stack = samstack.Stack(**parameters)
     (queue_policy,) = stack.of_type("AWS::SQS::QueuePolicy").values()
     document = queue_policy["PolicyDocument"]
     queue = stack.attribute("DeadLetterQueue", "Arn")

@@ -129,6 +129,16 @@ def test_parameters_are_grouped_and_labelled():
             ["rate(1 minutes)", "rate(2 minute)", "rate(0 minutes)", "rate(16 minutes)", "rate(20 minutes)", "rate(1 hour)", "5"],
         ),
         (
+            "FindingsBusArn",
+            ["", "arn:aws:events:eu-central-1:123456789012:event-bus/default", "arn:aws:events:eu-west-1:123456789012:event-bus/a/b.c"],
+            ["findings", "*", "arn:aws:events:eu-central-1:123456789012:event-bus/*", "arn:aws:events:eu-central-1:123456789012:rule/r"],
+        ),
+        (
+            "PolicyParameterArn",
+            ["", "arn:aws:ssm:eu-central-1:123456789012:parameter/org/ec2-guardrails"],
+            ["/org/policy", "*", "arn:aws:ssm:eu-central-1:123456789012:parameter/*", "arn:aws:ssm:*:123456789012:parameter/p"],
+        ),
+        (
             "LaunchSweepSchedule",
             ["rate(1 minute)", "rate(5 minutes)", "rate(15 minutes)"],
             ["rate(1 minutes)", "rate(0 minutes)", "rate(16 minutes)", "rate(1 hour)"],

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ACCOUNT, REGION
+from conftest import ACCOUNT, REGION, trust
 
 
 @pytest.fixture
@@ -47,6 +47,20 @@ def queue(client):
             return messages.get("Messages", [])
 
         return arn, receive
+
+    return create
+
+
+@pytest.fixture
+def forwarder(client):
+    """forwarder(name, bus) makes a role with which EventBridge may put events onto a bus."""
+
+    def create(name, bus):
+        role = client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust("events"))["Role"]["Arn"]
+        statement = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        client("iam").put_role_policy(RoleName=name, PolicyName="forward", PolicyDocument=policy)
+        return role
 
     return create
 
@@ -177,3 +191,27 @@ def test_a_schedule_of_a_rule(emulator, client, function, rule):
     emit(emulator, event="createSnapshot", result="failed")
     emulator.control("POST", "wait-idle")
     assert emulator.control("GET", "invocations")["invocations"] == []
+
+
+def test_event_goes_on_to_another_bus_as_the_role_allows(client, emulator, rule, queue, forwarder):
+    arn, receive = queue()
+    client("events").create_event_bus(Name="findings")
+    bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/findings"
+    client("events").put_rule(Name="all", EventBusName="findings", EventPattern=json.dumps({"source": ["aws.ec2"]}))
+    client("events").put_targets(Rule="all", EventBusName="findings", Targets=[{"Id": "1", "Arn": arn}])
+    allowed, refused = forwarder("forward", bus), forwarder("useless", bus + "2")
+    rule(SNAPSHOT_FAILED, bus, RoleArn=refused)
+    emit(emulator, event="createSnapshot", result="failed")
+    assert receive() == []
+    rule(SNAPSHOT_FAILED, bus, RoleArn=allowed)
+    emit(emulator, event="createSnapshot", result="failed")
+    (message,) = receive()
+    assert json.loads(message["Body"])["detail"] == {"event": "createSnapshot", "result": "failed"}
+
+
+def test_a_bus_that_does_not_exist_is_a_failed_delivery(emulator, rule, forwarder):
+    bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/nowhere"
+    rule(SNAPSHOT_FAILED, bus, RoleArn=forwarder("forward", bus))
+    emit(emulator, event="createSnapshot", result="failed")
+    (failure,) = emulator.control("GET", "delivery-failures")["failures"]
+    assert failure["code"] == "NO_RESOURCE"
