@@ -91,17 +91,30 @@ def _execute(
     environ: dict[str, Any], request: AwsRequest, call: calls.Call, environment: callers.Environment | None
 ) -> Response:
     own = operations.find(request)
+    with context.lock if own is None or own.locked else nullcontext():
+        response = _answer(environ, request, call, environment)
+        try:
+            for observe in operations.observers:
+                observe(request, environment, response)
+        except Exception as error:
+            return _bug(request, error)
+    return response
+
+
+def _answer(
+    environ: dict[str, Any], request: AwsRequest, call: calls.Call, environment: callers.Environment | None
+) -> Response:
+    own = operations.find(request)
     try:
-        with context.lock if own is None or own.locked else nullcontext():
-            authorization.check(request, environment)
-            call.executed = True
-            if own is None:
-                response = _moto_response(environ)
-                if _is_unrouted(response):
-                    raise NotImplementedError(request.operation)
-                return response
-            result = own.function(request)
-            return result if isinstance(result, tuple) else request.response(result)
+        authorization.check(request, environment)
+        call.executed = True
+        if own is None:
+            response = _moto_response(environ)
+            if _is_unrouted(response):
+                raise NotImplementedError(request.operation)
+            return response
+        result = own.function(request)
+        return result if isinstance(result, tuple) else request.response(result)
     except AwsError as error:
         return request.error_response(error.code, error.message, error.status)
     except NotImplementedError as error:
@@ -112,10 +125,14 @@ def _execute(
         message = f"The action {request.operation} is not valid for this web service (the emulator lacks it)."
         return request.error_response(code, message, 400)
     except Exception as error:
-        # A crash in moto or in an extension: not retryable either, and loud, for it is a bug of the emulator.
-        log.error("%s %s crashed\n%s", request.service, request.operation, traceback.format_exc())
-        message = f"the emulator failed in {request.service} {request.operation}: {type(error).__name__}: {error}"
-        return request.error_response("EmulatorBug", message, 400)
+        return _bug(request, error)
+
+
+def _bug(request: AwsRequest, error: Exception) -> Response:
+    """A crash in moto or in an extension: not worth a retry either, and loud, for it is a bug of the emulator."""
+    log.error("%s %s crashed\n%s", request.service, request.operation, traceback.format_exc())
+    message = f"the emulator failed in {request.service} {request.operation}: {type(error).__name__}: {error}"
+    return request.error_response("EmulatorBug", message, 400)
 
 
 def _is_unrouted(response: Response) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.aws_request import AwsRequest, Response
+from emulator.callers import Environment
 
 
 @dataclass
@@ -18,6 +19,9 @@ class Operation:
     function: Callable[[AwsRequest], dict[str, Any] | Response]
     locked: bool
 
+
+observers: list[Callable[[AwsRequest, Environment | None, Response], None]] = []
+"""Called with each call and its answer, also a refusal, under the lock if the call was executed under it."""
 
 _operations: dict[tuple[str, str], Operation] = {}
 

@@ -18,6 +18,16 @@ class SnapshotError:
 
 
 @dataclass
+class CapacityShortage:
+    """Auto Scaling's launches that fail because EC2 has no capacity; without a count for as long as it is set."""
+
+    instance_type: str | None = None
+    availability_zone: str | None = None
+    count: int | None = None
+    message: str | None = None
+
+
+@dataclass
 class Settings:
     # EC2
     snapshot_pending_seconds: float = 1.0
@@ -37,11 +47,27 @@ class Settings:
     transit_leads_out: bool = False
     """Whether a transit gateway or VPN leads to the internet, which nothing in the VPC tells (SSM-7)."""
 
+    # CloudTrail
+    cloudtrail_events: bool = True
+    """Whether there is a trail, so that calls are events on the bus. LookupEvents needs none."""
+    cloudtrail_event_delay_seconds: float = 0.0
+    """How long after a call its event comes."""
+    cloudtrail_lookup_delay_seconds: float = 0.0
+    """How long LookupEvents doesn't know a call yet; in AWS up to 15 minutes, typically 5."""
+    lookup_events_per_second: int = 0
+    """Calls of LookupEvents that aren't throttled; 0: all. AWS allows 2."""
+
     # Systems Manager
     agent_time_scale: float = 1.0
     """Factor on the agent's waits: 20 s after boot, 25 to 30 minutes without credentials, 5 to 60 without a network."""
     online_needs_channels: bool = False
     """Whether a node that reaches ssm but no message channel isn't Online. By the agent's own working it is (SSM-4)."""
+
+    # Auto Scaling
+    autoscaling_time_scale: float = 1.0
+    """Factor on all of Auto Scaling's waits: boot, health checks, warm-up, checkpoints, the hour without progress."""
+    insufficient_capacity: list[CapacityShortage] = field(default_factory=list)
+    """Launches of groups that EC2 has no capacity for."""
 
     # Lambda
     async_retry_scale: float = 1.0
