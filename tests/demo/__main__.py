@@ -1,4 +1,4 @@
-"""python -m demo [--keep]: replays incidents 1, 2 and 5 on a local AWS, without the guardrails and with them."""
+"""python -m demo [--keep]: replays incidents 1, 2, 4 and 5 on a local AWS, without the guardrails and with them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from demo import timeline
 from demo.local_aws import (
     ATTACH_SSM_ROLE,
+    CANCEL_REFRESH,
     CREDENTIALS,
     REGION,
     SNAPSHOT_VOLUMES,
@@ -84,7 +85,7 @@ def _next_steps(aws: LocalAws, outputs: dict[str, str], kept: bool) -> None:
         lines += [
             f"aws logs filter-log-events --log-group-name /aws/lambda/{function_of(guardrail)} "
             "--query 'events[].message' --output text"
-            for guardrail in (SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE)
+            for guardrail in (SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE, CANCEL_REFRESH)
         ]
         print("\n".join(f"  {line}" for line in lines))
     else:

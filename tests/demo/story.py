@@ -1,4 +1,4 @@
-"""Incidents 1, 2 and 5: first without the guardrails, then with them.
+"""Incidents 1, 2 and 5, and those of modules of their own: first without the guardrails, then with them.
 
 Each scene does something, reads back what came of it, and says only what holds.
 """
@@ -12,7 +12,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from demo.local_aws import ATTACH_SSM_ROLE, REGION, SNAPSHOT_VOLUMES, STACK, LocalAws, function_of, tags_of
+from demo.local_aws import ACCOUNT, ATTACH_SSM_ROLE, CANCEL_REFRESH, REGION, SNAPSHOT_VOLUMES, STACK, LocalAws, function_of, tags_of
+from demo.releases import REPOSITORY, Releases
 from demo.timeline import DoesNotHold, block, details, event, holds, text, title
 
 ZONE, OTHER_ZONE = "eu-central-1a", "eu-central-1b"
@@ -38,6 +39,7 @@ class Story:
         self.shop: dict[str, str] = {}  # device → volume
         self.shop_instance = ""
         self.orders, self.endpoints, self.endpoint_group = "", {}, ""  # incident 5
+        self.releases = Releases(aws)  # incident 4
 
     def tell(self) -> None:
         text(
@@ -48,6 +50,8 @@ class Story:
         self.without()
         title("Incident 5, as it was: a private instance that Session Manager can't see")
         self.without_session_manager()
+        title("Incident 4, as it was: a script that cancels good releases and misses bad ones")
+        self.releases.without()
         title("Now with ec2-guardrails")
         self.deploy()
         title("The schedule fires: snapshots of the right volumes")
@@ -61,6 +65,8 @@ class Story:
         self.pruning()
         title("Incident 5, this time: the missing piece is named")
         self.missing_piece()
+        title("Incident 4, this time: the good release is left alone, the bad one stopped")
+        self.releases.guarded(self.outputs()["InstanceProfileArn"])
 
     # ---- incident 1 without ----
 
@@ -103,8 +109,9 @@ class Story:
     # ---- deployment ----
 
     def deploy(self) -> None:
-        event("owner", "sam deploy")
-        self.aws.control("POST", "deploy", template=str(self.template))
+        event("owner", "sam deploy, with the repository of the releases as its parameter ImageRepositoryArns")
+        repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
+        self.aws.control("POST", "deploy", template=str(self.template), parameters={"ImageRepositoryArns": repository})
         stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
         resources = self._resources()

@@ -285,16 +285,15 @@ impl Group<'_> {
         format!("{passed:.0}").parse().expect("a whole number")
     }
 
-    /// Keeps the group's refreshes Pending, or lets them go on.
+    /// Keeps the group's Pending refresh as it is, or lets it go on.
     pub async fn hold_pending(&self, hold: bool) {
-        let refresh = if hold { json!("Pending") } else { Value::Null };
-        let body = json!({ "group": self.name, "refresh": refresh });
+        let body = json!({ "group": self.name, "hold": hold });
         self.aws.post("autoscaling/hold", body).await;
     }
 
     /// Makes it a group that only this AWS service may change (ASG-9): no API of ours sets that.
     pub async fn operated_by(&self, service: &str) {
-        let body = json!({ "group": self.name, "operator": { "Principal": service } });
+        let body = json!({ "group": self.name, "operator": service });
         self.aws.post("autoscaling/groups", body).await;
     }
 

@@ -32,6 +32,8 @@ mod process;
 mod run;
 pub mod slots;
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
@@ -80,6 +82,7 @@ pub struct LocalAws {
     /// CloudWatch's.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     guardrail: &'static str,
+    denied: Mutex<BTreeSet<&'static str>>,
     sqs: aws_sdk_sqs::Client,
     ssm: aws_sdk_ssm::Client,
     emulator: Emulator,
@@ -127,6 +130,7 @@ impl LocalAws {
             ecr: aws_sdk_ecr::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             guardrail,
+            denied: Mutex::default(),
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
             emulator,

@@ -49,13 +49,21 @@ impl LocalAws {
         self.calls().await.iter().map(action).collect()
     }
 
+    /// The test is about what happens when the role doesn't allow this action.
+    pub fn may_be_denied(&self, action: &'static str) {
+        let mut denied = self.denied.lock().expect("no test thread panics here");
+        denied.insert(action);
+    }
+
     /// Fails when the function called what its role doesn't allow, or what the emulator doesn't do
     /// properly.
     pub(crate) async fn check_calls(&self) {
         let allowed = self.allowed_actions().await;
+        let denied = self.denied.lock().expect("no test thread panics here");
+        let denied = denied.clone();
         for call in self.calls().await {
             assert!(
-                allowed.contains(&action(&call)),
+                allowed.contains(&action(&call)) || denied.contains(action(&call).as_str()),
                 "the role doesn't allow {}, which the function called: {}",
                 action(&call),
                 call.parameters
