@@ -104,9 +104,26 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
         runner
             .run(payload, &invocation)
             .await
-            .inspect_err(|error| tracing::error!(error_type = error.name(), "{error}"))
+            .inspect_err(|error| {
+                tracing::error!(error_type = error.name(), "{error}");
+                if matches!(error, RunError::Policy(PolicyError::Invalid { .. })) {
+                    count_invalid_policy(G::NAME, invocation.now);
+                }
+            })
     }))
     .await
+}
+
+/// Counts a run that found a mistake in the policy, for the alarm on it: until it is corrected,
+/// nothing is done at all.
+fn count_invalid_policy(guardrail: &str, now: Timestamp) {
+    let invalid = [Metric {
+        name: "PolicyInvalid",
+        value: 1,
+    }];
+    if let Err(error) = metrics::emit(&mut io::stdout(), guardrail, now.into(), &invalid) {
+        tracing::error!("metrics could not be written: {error}");
+    }
 }
 
 /// What Lambda says about an invocation.

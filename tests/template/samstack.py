@@ -125,8 +125,10 @@ class Stack:
                 name, attribute = argument.split(".", 1) if isinstance(argument, str) else argument
                 return self.attribute(name, attribute)
             if function == "Fn::Sub":
-                assert isinstance(argument, str), f"{where}: Sub with a map isn't used here"
-                return self._substitute(argument)
+                if isinstance(argument, str):
+                    return self._substitute(argument)
+                text, values = argument
+                return self._substitute(text, self._resolve(values, where))
             if function == "Fn::If":
                 condition, yes, no = argument
                 return self._resolve(yes if self._holds(condition) else no, where)
@@ -144,9 +146,11 @@ class Stack:
         resolved = {key: self._resolve(value, where) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not None}
 
-    def _substitute(self, text: str) -> str:
+    def _substitute(self, text: str, values: dict[str, str] | None = None) -> str:
         def value(match: re.Match) -> str:
             name = match.group(1)
+            if values and name in values:
+                return values[name]
             return self.attribute(*name.split(".", 1)) if "." in name else self._reference(name)
 
         return re.sub(r"\$\{([^!}][^}]*)\}", value, text)

@@ -8,6 +8,16 @@ from guardrails import GUARDRAILS
 
 ALARMS = samstack.default_stack().of_type("AWS::CloudWatch::Alarm")
 
+def metrics_of(alarm: dict) -> set[tuple[str, str, str, str]]:
+    """What an alarm looks at: namespace, name, and its one dimension's name and value."""
+    metrics = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query] or [alarm]
+    found = set()
+    for metric in metrics:
+        (dimension,) = metric["Dimensions"]
+        found.add((metric["Namespace"], metric["MetricName"], dimension["Name"], dimension["Value"]))
+    return found
+
+
 each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
@@ -23,7 +33,7 @@ def test_each_guardrail_has_its_alarms():
             *guardrail.event_alarms,
         )
     }
-    assert set(ALARMS) == wanted | {"DeadLettersAlarm"}
+    assert set(ALARMS) == wanted | {"DeadLettersAlarm", "PolicyInvalidAlarm", "ThrottlesAlarm"}
 
 
 @each_guardrail
@@ -49,10 +59,11 @@ def test_description_fits_with_the_longest_names(name):
     generous = {"${AWS::StackName}": "s" * 46, "${AWS::Region}": "ap-southeast-99"}
     text = samstack.source()["Resources"][name]["Properties"]["AlarmDescription"]
     text = text["Fn::Sub"] if isinstance(text, dict) else text
+    text = text[0] if isinstance(text, list) else text
     for variable, value in generous.items():
         text = text.replace(variable, value)
     text = re.sub(r"\$\{DeadLetterQueue\}", "https://sqs.ap-southeast-99.amazonaws.com/123456789012/" + "q" * 80, text)
-    text = re.sub(r"\$\{PolicyParameterName\}", "/" + "p" * 100, text)
+    text = re.sub(r"\$\{Parameter\}", "arn:aws:ssm:ap-southeast-99:123456789012:parameter/" + "p" * 100, text)
     text = re.sub(r"\$\{[^}]+\}", "x" * 80, text)
     assert len(text) <= 1024
 
@@ -63,8 +74,31 @@ def test_alarms_name_metrics_that_the_stack_has(stack):
         own.add(("AWS/Lambda", "FunctionName", stack.attribute(guardrail.function, "Ref")))
         own.add(("Ec2Guardrails", "Guardrail", guardrail.name))
     for name, alarm in ALARMS.items():
-        (dimension,) = alarm["Dimensions"]
-        assert (alarm["Namespace"], dimension["Name"], dimension["Value"]) in own, name
+        for namespace, _, dimension, value in metrics_of(alarm):
+            assert (namespace, dimension, value) in own, name
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("ThrottlesAlarm", "Throttles"), ("PolicyInvalidAlarm", "PolicyInvalid")]
+)
+def test_alarms_of_the_whole_stack_look_at_every_function(stack, name, metric):
+    alarm = ALARMS[name]
+    own = {stack.attribute(guardrail.function, "Ref") for guardrail in GUARDRAILS}
+    if metric == "PolicyInvalid":
+        own = {guardrail.name for guardrail in GUARDRAILS}
+    assert {(metric, value) for value in own} == {(m, value) for _, m, _, value in metrics_of(alarm)}
+    (total,) = (query for query in alarm["Metrics"] if "Expression" in query)
+    terms = {query["Id"] for query in alarm["Metrics"] if query is not total}
+    # Without FILL, a function with no data would leave the others out too.
+    assert set(re.findall(r"FILL\((\w+), 0\)", total["Expression"])) == terms
+    assert all(query.get("ReturnData") is False for query in alarm["Metrics"] if query is not total)
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+@each_guardrail
+def test_an_invalid_policy_is_counted_by_the_code(guardrail):
+    assert '"PolicyInvalid"' in guardrail.sources()
 
 
 @each_guardrail
@@ -85,7 +119,8 @@ def test_the_metrics_of_our_own_are_those_that_the_code_writes(guardrail):
     alarms = [
         alarm
         for alarm in ALARMS.values()
-        if alarm["Namespace"] == "Ec2Guardrails" and alarm["Dimensions"][0]["Value"] == guardrail.name
+        if "Dimensions" in alarm
+        and (alarm["Namespace"], alarm["Dimensions"][0]["Value"]) == ("Ec2Guardrails", guardrail.name)
     ]
     assert alarms
     sources = guardrail.sources()
