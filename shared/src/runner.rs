@@ -101,15 +101,12 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let (payload, context) = event.into_parts();
         let invocation = Invocation::of(&context);
-        runner
-            .run(payload, &invocation)
-            .await
-            .inspect_err(|error| {
-                tracing::error!(error_type = error.name(), "{error}");
-                if matches!(error, RunError::Policy(PolicyError::Invalid { .. })) {
-                    count_invalid_policy(G::NAME, invocation.now);
-                }
-            })
+        runner.run(payload, &invocation).await.inspect_err(|error| {
+            tracing::error!(error_type = error.name(), "{error}");
+            if matches!(error, RunError::Policy(PolicyError::Invalid { .. })) {
+                count_invalid_policy(G::NAME, invocation.now);
+            }
+        })
     }))
     .await
 }
