@@ -1,13 +1,16 @@
-"""SSM's Parameter Store: the sizes of its tiers."""
+"""SSM's Parameter Store: the sizes of its tiers, and parameters that AWS publishes."""
 
 from __future__ import annotations
 
 import inspect
+import time
 from typing import Any
 
-from moto.ssm.models import Parameter, SimpleSystemManagerBackend
+from moto.ssm.models import Parameter, SimpleSystemManagerBackend, ssm_backends
 
+from emulator import control
 from emulator.aws_request import AwsError
+from emulator.context import context
 from emulator.patching import patched
 
 STANDARD_BYTES = 4096
@@ -36,3 +39,27 @@ def put_parameter(original: Any, *arguments: Any, **keywords: Any) -> Parameter:
         )
     parameters["tier"] = tier
     return original(**parameters)
+
+
+@control.route("POST", "parameters")
+def seed(body: dict[str, Any]) -> Any:
+    """{"name": NAME, "value": TEXT}: a new version of a parameter, also of one that AWS publishes (/aws/service/…)."""
+    name = body["name"]
+    known = ssm_backends[context.account_id][context.region]._parameters
+    versions = known[name]
+    versions.append(
+        Parameter(
+            account_id=context.account_id,
+            name=name,
+            value=body["value"],
+            parameter_type="String",
+            description="",
+            allowed_pattern=None,
+            keyid=None,
+            last_modified_date=time.time(),
+            version=versions[-1].version + 1 if versions else 1,
+            data_type="aws:ec2:image" if body["value"].startswith("ami-") else "text",
+            tier="Standard",
+        )
+    )
+    return {"version": versions[-1].version}

@@ -27,6 +27,10 @@ def set_paging(body: dict[str, Any]) -> Any:
     return {"short_pages": _short_pages}
 
 
+def short_pages() -> bool:
+    return _short_pages
+
+
 @on_reset
 def _reset() -> None:
     global _short_pages
