@@ -64,13 +64,16 @@ class Refused(Exception):
 class Stack:
     """A deployment of the template with `parameters`."""
 
-    def __init__(self, **parameters: str):
+    def __init__(self, region: str = REGION, **parameters: str):
+        self._pseudo = PSEUDO_PARAMETERS | {"AWS::Region": region}
         template = source()
         # SAM wants to see code that was uploaded; building it isn't this test's matter.
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
                 resource["Properties"]["CodeUri"] = "s3://bucket/key"
-        self._template = transform(copy.deepcopy(template), {"AWS::Region": REGION}, NoManagedPolicies())
+        self._template = transform(copy.deepcopy(template), {"AWS::Region": region}, NoManagedPolicies())
+        self.processed = copy.deepcopy(self._template)
+        """What SAM makes of the template; functions of CloudFormation are still in it."""
         declared = self._template["Parameters"]
         assert parameters.keys() <= declared.keys(), parameters
         self._values: dict[str, str | list[str]] = {}
@@ -158,8 +161,8 @@ class Stack:
     def _reference(self, name: str):
         if name == "AWS::NoValue":
             return None
-        if name in PSEUDO_PARAMETERS:
-            return PSEUDO_PARAMETERS[name]
+        if name in self._pseudo:
+            return self._pseudo[name]
         if name in self._values:
             return self._values[name]
         return self.attribute(name, "Ref")
@@ -174,7 +177,7 @@ class Stack:
         if pattern is None:
             assert attribute == "Ref", f"{name}.{attribute} isn't known to the tests"
             return physical
-        return pattern.format(region=REGION, account=ACCOUNT, name=physical)
+        return pattern.format(region=self._pseudo["AWS::Region"], account=ACCOUNT, name=physical)
 
 
 @functools.cache
