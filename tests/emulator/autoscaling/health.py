@@ -79,13 +79,26 @@ def _on_state(instance: Any, state: str) -> None:
     if state not in ("running", "rebooted"):
         return
     boot = _boots[instance.id] = Boot()
+    _pull(instance, boot)
+
+
+def _pull(instance: Any, boot: Boot) -> None:
     behaviour = behaviour_of(instance)
-    if behaviour and behaviour.pulls:
+    if behaviour and behaviour.pulls and boot.pulled is None:
         repository, _, tag = behaviour.pulls.partition(":")
         boot.pulled = ecr.digest(repository, tag or "latest")
 
 
 instances.listeners.append(_on_state)
+
+
+def behave(behaviour: Behaviour) -> None:
+    """A behaviour that holds from now on. Instances that run already have pulled what the tag means now."""
+    behaviours.insert(0, behaviour)
+    for instance_id, boot in _boots.items():
+        instance = ec2().get_instance_by_id(instance_id)
+        if instance is not None and instance.state == "running":
+            _pull(instance, boot)
 
 
 def pulled(instance: Any) -> str | None:

@@ -118,7 +118,7 @@ def set_behaviour(body: dict[str, Any]) -> Any:
             raise ControlError(f"no launch template {body['template']}")
     if behaviour.image_id is not None and behaviour.image_id not in ec2().amis:
         raise ControlError(f"no image {behaviour.image_id}")
-    health.behaviours.insert(0, behaviour)
+    health.behave(behaviour)
     return dataclasses.asdict(behaviour)
 
 
