@@ -38,6 +38,12 @@ class Settings:
     """Snapshots that fail on purpose; each use counts `count` down."""
     instance_transition_seconds: float = 0.0
     """How long an instance stays in pending, stopping and shutting-down."""
+    instance_visibility_delay_seconds: float = 0.0
+    """How long EC2 doesn't know a new instance yet: eventual consistency, though its events may have come."""
+    security_group_visibility_delay_seconds: float = 0.0
+    """How long EC2 doesn't know a new security group yet."""
+    instance_event_delay_seconds: float = 0.0
+    """How long after a new state of an instance its event comes; CloudTrail's may come before or after it."""
     status_initializing_seconds: float = 0.0
     """How long the status checks of a started instance are `initializing`."""
     vpc_endpoint_pending_seconds: float = 0.0

@@ -11,7 +11,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import InstanceBackend
 from moto.ec2.responses import EC2Response
 
-from emulator.ec2 import errors, interfaces, operators
+from emulator.ec2 import errors, instances, interfaces, operators
 from emulator.patching import patched
 
 _ATTRIBUTES = (
@@ -206,6 +206,20 @@ def terminate_instances(original: Any, self: Any) -> ActionResult:
     return original(self)
 
 
+@patched(EC2Response)
+def associate_iam_instance_profile(original: Any, self: Any) -> ActionResult:
+    operators.refuse("AssociateIamInstanceProfile", self.ec2_backend.get_instance(self._get_param("InstanceId")))
+    return original(self)
+
+
+@patched(EC2Response)
+def disassociate_iam_instance_profile(original: Any, self: Any) -> ActionResult:
+    for association in self.ec2_backend.iam_instance_profile_associations.values():
+        if association.id == self._get_param("AssociationId"):
+            operators.refuse("DisassociateIamInstanceProfile", association.instance)
+    return original(self)
+
+
 def _check_flag(value: Any, instance: Any, verb: str, attribute: str) -> None:
     """The flag is text where a person's tool sent it as text."""
     if str(value).lower() == "true":
@@ -214,3 +228,17 @@ def _check_flag(value: Any, instance: Any, verb: str, attribute: str) -> None:
             f"The instance '{instance.id}' may not be {verb}. Modify its '{attribute}' instance attribute and try "
             "again.",
         )
+
+
+instances.FILTERS.update(
+    {
+        "network-interface.requester-id": lambda i: [n.requester_id for n in i.nics.values()],
+        "network-interface.requester-managed": lambda i: [n.requester_managed for n in i.nics.values()],
+        "network-interface.status": lambda i: [n.status for n in i.nics.values()],
+        "network-interface.subnet-id": lambda i: [n.subnet.id for n in i.nics.values()],
+        "network-interface.vpc-id": lambda i: [n.subnet.vpc_id for n in i.nics.values()],
+        "operator.managed": lambda i: i.operator["Managed"],
+        "operator.principal": lambda i: i.operator.get("Principal"),
+        "spot-instance-request-id": lambda i: getattr(i, "spot_instance_request_id", None),
+    }
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -81,7 +82,12 @@ def _index(backend: Any) -> dict[str, Any]:
 def register(original: Any, self: Any, ec2_backend: Any, *args: Any, **kwargs: Any) -> None:
     original(self, ec2_backend, *args, **kwargs)
     self.launch_time = self.launch_time.replace(microsecond=0)  # EC2 gives it in whole seconds
+    self._visible_from = time.monotonic() + settings.instance_visibility_delay_seconds
     _index(ec2_backend)[self.id] = self
+
+
+def _is_visible(instance: Any) -> bool:
+    return time.monotonic() >= instance._visible_from
 
 
 @patched(InstanceBackend)
@@ -105,14 +111,15 @@ def describe_instances(_original: Any, self: Any) -> ActionResult:
     for instance_id in ids:
         if not instance_id.startswith("i-"):
             raise EC2ClientError("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
-    if unknown := [instance_id for instance_id in ids if instance_id not in _index(backend)]:
+    known = _index(backend)
+    if unknown := [i for i in ids if i not in known or not _is_visible(known[i])]:
         raise errors.instance_not_found(*unknown)
     wanted, filter_values = set(ids), self._filters_from_querystring()
     found = [
         (reservation, instance)
         for reservation in backend.reservations.values()
         for instance in reservation.instances
-        if not wanted or instance.id in wanted
+        if (not wanted or instance.id in wanted) and _is_visible(instance)
     ]
     readers = {name: _of_instance(read) for name, read in FILTERS.items()}
     readers["reservation-id"] = lambda pair: pair[0].id

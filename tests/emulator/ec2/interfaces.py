@@ -17,7 +17,7 @@ from moto.ec2.responses import EC2Response
 
 from emulator.context import context
 from emulator.control import ControlError, route
-from emulator.ec2 import errors, instances, operators
+from emulator.ec2 import errors, instances, operators, security_groups
 from emulator.patching import added, patched
 
 MAX_GROUPS = 5  # the quota's default: security groups per network interface
@@ -28,7 +28,7 @@ def check_groups(backend: Any, group_ids: list[str], vpc_id: str) -> list[Any]:
     groups = []
     for group_id in dict.fromkeys(group_ids):
         group = backend.get_security_group_from_id(group_id)
-        if group is None:
+        if group is None or not security_groups.is_visible(group):
             raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
         if group.vpc_id != vpc_id:
             raise EC2ClientError(

@@ -20,7 +20,7 @@ from moto.ec2.responses import EC2Response
 
 from emulator.context import context, later
 from emulator.control import ControlError, route
-from emulator.ec2 import errors, paging
+from emulator.ec2 import errors, paging, security_groups
 from emulator.ec2.describing import Description, answer, describes
 from emulator.patching import patched
 from emulator.settings import settings
@@ -341,7 +341,8 @@ def _rule_readers(prefix: str, rules_of: Any) -> dict[str, Any]:
 
 
 def _all_groups(backend: Any) -> list[Any]:
-    return [group for groups in backend.groups.values() for group in groups.values()]
+    everything = [group for groups in backend.groups.values() for group in groups.values()]
+    return [group for group in everything if security_groups.is_visible(group)]
 
 
 def _all_rules(backend: Any) -> list[Any]:

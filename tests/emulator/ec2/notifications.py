@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from emulator import events
-from emulator.context import context
+from emulator.context import context, later
+from emulator.settings import settings
 
 
 def _time(moment: datetime) -> str:
@@ -26,9 +27,12 @@ def instance_state_changed(instance: Any, state: str) -> None:
     if not _is_home(instance.ec2_backend):
         return
     arn = f"arn:aws:ec2:{context.region}:{context.account_id}:instance/{instance.id}"
-    events.emit(
-        "aws.ec2", "EC2 Instance State-change Notification", [arn], {"instance-id": instance.id, "state": state}
-    )
+    detail = {"instance-id": instance.id, "state": state}
+    event = ("aws.ec2", "EC2 Instance State-change Notification", [arn], detail)
+    if settings.instance_event_delay_seconds:
+        later(settings.instance_event_delay_seconds, events.emit, *event)
+    else:
+        events.emit(*event)
 
 
 def snapshot_finished(snapshot: Any, finished: datetime) -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError, InvalidPermissionNotFoundError
+from moto.ec2.models.security_groups import SecurityGroup
 from moto.ec2.responses import EC2Response
 
 from emulator.patching import patched
+from emulator.settings import settings
 
 MAX_NAME = 255
+
+
+@patched(SecurityGroup, "__init__")
+def visible_later(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+    original(self, *args, **kwargs)
+    self._visible_from = time.monotonic() + settings.security_group_visibility_delay_seconds
+
+
+def is_visible(group: Any) -> bool:
+    """Whether EC2 knows a new group everywhere yet."""
+    return time.monotonic() >= group._visible_from
 
 
 @patched(EC2Response)
@@ -65,7 +79,7 @@ def _revoke(request: Any, original: Any, kind: str) -> ActionResult:
     """All named rules, or none of them; moto has revoked some when it finds that another doesn't exist."""
     backend, group_id = request.ec2_backend, request._get_param("GroupId")
     group = backend.get_security_group_from_id(group_id) if group_id else None
-    if group is None:
+    if group is None or not is_visible(group):
         if group_id:
             raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
         return original(request)

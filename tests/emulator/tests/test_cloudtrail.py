@@ -179,6 +179,30 @@ def test_events_and_history_come_late_or_not(emulator, client, ec2, heard):
     assert len(heard()) == 1
 
 
+def test_either_event_of_a_launch_may_come_first(emulator, client, ec2, function):
+    arn = function("both")
+    events = client("events")
+    kinds = ["AWS API Call via CloudTrail", "EC2 Instance State-change Notification"]
+    pattern = {"source": ["aws.ec2"], "detail-type": kinds}
+    rule = events.put_rule(Name="both", EventPattern=json.dumps(pattern))["RuleArn"]
+    events.put_targets(Rule="both", Targets=[{"Id": "f", "Arn": arn}])
+    client("lambda").add_permission(
+        FunctionName="both",
+        StatementId="r",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+        SourceArn=rule,
+    )
+
+    def first():
+        events = [i["event"] for i in emulator.control("GET", "invocations", function="both")["invocations"]]
+        return events[0]["detail-type"] if len(events) == 3 else None
+
+    emulator.control("PATCH", "settings", instance_event_delay_seconds=0.3)
+    launch(ec2)
+    assert eventually(first) == kinds[0]
+
+
 def test_looking_up(emulator, client, ec2):
     ids = [launch(ec2)[0] for _ in range(3)]
     names = [

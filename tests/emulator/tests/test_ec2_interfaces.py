@@ -235,6 +235,27 @@ def test_a_name_is_used_once_in_a_vpc(ec2):
     ec2.delete_security_group(GroupId=group)
 
 
+def test_what_is_new_is_not_known_everywhere_at_once(ec2, emulator):
+    delays = {"security_group_visibility_delay_seconds": 0.5, "instance_visibility_delay_seconds": 0.5}
+    (old,) = launch(ec2)
+    eni = instance(ec2, old)["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    emulator.control("PATCH", "settings", **delays)
+    group = make_group(ec2, "quarantine")
+    with refused("InvalidGroup.NotFound", group):
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
+    by_name = [{"Name": "group-name", "Values": ["quarantine"]}]
+    assert ec2.describe_security_groups(Filters=by_name)["SecurityGroups"] == []
+    with refused("InvalidGroup.Duplicate"):
+        make_group(ec2, "quarantine")
+    eventually(lambda: ec2.describe_security_groups(Filters=by_name)["SecurityGroups"])
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
+    (new,) = launch(ec2)
+    with refused("InvalidInstanceID.NotFound", new):
+        instance(ec2, new)
+    eventually(lambda: len(ec2.describe_instances()["Reservations"]) == 2)
+    assert instance(ec2, new)["State"]["Name"] == "running"
+
+
 # Attributes
 
 
@@ -284,6 +305,9 @@ def test_spot_instances(ec2):
     assert instance(ec2, once)["SpotInstanceRequestId"].startswith("sir-")
     with refused("UnsupportedOperation", "one-time"):
         ec2.stop_instances(InstanceIds=[once])
+    spot = [{"Name": "spot-instance-request-id", "Values": [instance(ec2, once)["SpotInstanceRequestId"]]}]
+    found = ec2.describe_instances(Filters=spot)["Reservations"]
+    assert [i["InstanceId"] for r in found for i in r["Instances"]] == [once]
     with refused("UnsupportedOperation", "Spot"):
         ec2.modify_instance_attribute(InstanceId=once, DisableApiTermination={"Value": True})
     options = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "persistent"}}
