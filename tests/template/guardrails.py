@@ -43,6 +43,8 @@ class Guardrail:
     """Called, but not named for error messages: a failure only leaves something out."""
     others_actions: frozenset[str] = frozenset()
     """Named, but not called: what others, such as the agent, need."""
+    shared_only: frozenset[str] = frozenset()
+    """Called by the shared code, but for resources that this guardrail has nothing to do with."""
     parameters: dict[str, str] = field(default_factory=dict, hash=False)
     """Parameters of the stack with which the role allows all that the code can do."""
 
@@ -177,6 +179,8 @@ GUARDRAILS = [
         ),
         event_alarms=frozenset({"RefreshesStoppedAlarm", "RefreshMismatchAlarm"}),
         schedule="RefreshSweepSchedule",
+        # Its findings are all on groups, so nothing of EC2 is ever tagged.
+        shared_only=frozenset({"ec2:CreateTags", "ec2:DeleteTags"}),
         parameters={"ImageRepositoryArns": f"{REPOSITORY},{REPOSITORY}-api"},
     ),
     Guardrail(

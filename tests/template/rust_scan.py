@@ -2,9 +2,11 @@
 
 The sources are parsed, not searched: tests, comments and texts don't count. An operation is called
 as the SDK's fluent clients are, `.describe_volumes()`, with no arguments; or by a macro of the same
-file that calls what it is given, `.$call()`.
+file that calls what it is given, `.$call()`. Whose operation it is, the crates say that the file
+mentions; where it mentions none that has it, those of the whole function, if only one has it.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,12 +48,15 @@ class Scan:
     """IAM actions that texts name, for the messages about their errors."""
     crates: set[str] = field(default_factory=set)
     """SDK crates mentioned."""
+    unknown: set[str] = field(default_factory=set)
+    """Methods called that aren't operations of the crates that their file mentions."""
 
     def __ior__(self, other: "Scan") -> "Scan":
         self.actions |= other.actions
         self.environment |= other.environment
         self.named_actions |= other.named_actions
         self.crates |= other.crates
+        self.unknown |= other.unknown
         return self
 
 
@@ -62,6 +67,13 @@ def scan_folders(*folders: Path) -> Scan:
         for path in sorted(folder.rglob("*.rs")):
             if path.name != "tests.rs" and "tests" not in path.relative_to(folder).parts[:-1]:
                 total |= scan(path.read_bytes())
+    # Clients are often made in one file and used in another.
+    for name in total.unknown:
+        candidates = {
+            operations[name] for crate in total.crates & SERVICES.keys() if name in (operations := _operations(crate))
+        }
+        if len(candidates) == 1:
+            total.actions |= candidates
     return total
 
 
@@ -91,8 +103,14 @@ def scan(source: bytes) -> Scan:
             reads_environment = True
         elif node.type == "type_identifier" and _text(node) == "Environment":
             reads_environment = True
-    for crate in found.crates & SERVICES.keys():
-        found.actions |= {action for name, action in _operations(crate).items() if name in called}
+    known = {name: action for crate in found.crates & SERVICES.keys() for name, action in _operations(crate).items()}
+    found.actions = {
+        action
+        for crate in found.crates & SERVICES.keys()
+        for name, action in _operations(crate).items()
+        if name in called
+    }
+    found.unknown = called - known.keys()
     if reads_environment:
         found.environment = {text for text in texts if _ENVIRONMENT_NAME.fullmatch(text)}
     prefixes = "|".join(prefix for _, prefix in SERVICES.values())
@@ -100,6 +118,7 @@ def scan(source: bytes) -> Scan:
     return found
 
 
+@functools.cache
 def _operations(crate: str) -> dict[str, str]:
     """The fluent client's method of each operation of a service, with the IAM action it needs."""
     service, prefix = SERVICES[crate]

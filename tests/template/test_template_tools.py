@@ -56,6 +56,15 @@ def test_scan_counts_an_operation_only_where_its_service_is_used():
     assert rust_scan.scan(b"use aws_sdk_sns::Client; fn f(c: &Client) { c.publish(); }").actions == {"sns:Publish"}
 
 
+def test_scan_sees_calls_of_clients_that_another_file_made(tmp_path):
+    (tmp_path / "lib.rs").write_bytes(b"struct Clients { a: aws_sdk_ec2::Client, b: aws_sdk_autoscaling::Client }")
+    (tmp_path / "act.rs").write_bytes(b"fn f(c: &Clients) { c.a.describe_volumes(); c.b.delete_tags(); c.b.close(); }")
+    # Both services have DeleteTags: whose it is must be seen in the file.
+    assert rust_scan.scan_folders(tmp_path).actions == {"ec2:DescribeVolumes"}
+    (tmp_path / "act.rs").write_bytes(b"fn f(b: &aws_sdk_autoscaling::Client) { b.delete_tags(); }")
+    assert rust_scan.scan_folders(tmp_path).actions == {"autoscaling:DeleteTags"}
+
+
 def test_scan_sees_what_a_macro_of_the_file_calls():
     source = b"""
     use aws_sdk_ec2::Client;
