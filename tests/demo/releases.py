@@ -65,7 +65,7 @@ class Releases:
         self.spent_alone = after["launched"] - before["launched"]
         holds(self._digest("prod") == bad, "prod still points to release 43")
         event(
-            "EC2 Auto Scaling",
+            "Auto Scaling",
             f"launches an instance, finds it unhealthy, terminates it, launches the next. After {seconds / 60:.0f} "
             f"minutes it gives up: {self.spent_alone} instances were launched for nothing. Its reason: "
             f"{refresh['StatusReason']}",
@@ -103,7 +103,7 @@ class Releases:
         holds(not self._calls("CancelInstanceRefresh", "RollbackInstanceRefresh"), "nothing was cancelled")
         holds(not self._calls("PutImage") and self._digest("prod") == digest, "prod stays where the pipeline put it")
         event(
-            "EC2 Auto Scaling",
+            "Auto Scaling",
             f"the refresh is Successful after {seconds / 60:.0f} minutes. The guardrail looked at each event of it, "
             "changed nothing and told nothing.",
         )
@@ -148,7 +148,7 @@ class Releases:
         holds(len(pulled) == SIZE and set(pulled) == {self.good}, "all instances run the known good image")
         notices = self.aws.notices()[told:]
         holds(len(notices) == 2, f"how it ended was told, once: {len(notices)} notices")
-        event("EC2 Auto Scaling", f"replaces what the release left behind: all {SIZE} instances run release 42 again.")
+        event("Auto Scaling", f"replaces what the release left behind: all {SIZE} instances run release 42 again.")
         event("SNS", "and the owner is told how it ended:")
         block(f"Subject: {notices[1]['subject']}")
 
