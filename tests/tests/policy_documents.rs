@@ -29,12 +29,15 @@ struct Document {
     /// Attaches the SSM instance profile to instances without one and finds out why a node isn't
     /// Online.
     attach_ssm_role: Option<attach_ssm_role::policy::Policy>,
+    /// Stops Auto Scaling instance refreshes that fail.
+    cancel_refresh: Option<cancel_refresh::policy::Policy>,
 }
 
 /// Reads every section of a document.
 fn check(document: &str) -> Result<(), Mistake> {
     policy::parse::<snapshot_volumes::policy::Policy>(document, snapshot_volumes::NAME)?;
     policy::parse::<attach_ssm_role::policy::Policy>(document, attach_ssm_role::NAME)?;
+    policy::parse::<cancel_refresh::policy::Policy>(document, cancel_refresh::NAME)?;
     Ok(())
 }
 
