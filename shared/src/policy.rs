@@ -24,7 +24,7 @@ use crate::aws::ApiError;
 pub use values::{Age, TagMatch, positive_span};
 
 /// The sections that a document may have: the guardrails of this version.
-pub const SECTIONS: &[&str] = &["snapshot-volumes", "attach-ssm-role"];
+pub const SECTIONS: &[&str] = &["snapshot-volumes", "attach-ssm-role", "quarantine-launch"];
 
 /// The document that holds when there is none, with comments. A section that a document leaves
 /// out keeps what stands here.

@@ -29,12 +29,15 @@ struct Document {
     /// Attaches the SSM instance profile to instances without one and finds out why a node isn't
     /// Online.
     attach_ssm_role: Option<attach_ssm_role::policy::Policy>,
+    /// Isolates instances that are launched from AMIs that aren't approved.
+    quarantine_launch: Option<quarantine_launch::policy::Policy>,
 }
 
 /// Reads every section of a document.
 fn check(document: &str) -> Result<(), Mistake> {
     policy::parse::<snapshot_volumes::policy::Policy>(document, snapshot_volumes::NAME)?;
     policy::parse::<attach_ssm_role::policy::Policy>(document, attach_ssm_role::NAME)?;
+    policy::parse::<quarantine_launch::policy::Policy>(document, quarantine_launch::NAME)?;
     Ok(())
 }
 
