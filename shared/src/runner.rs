@@ -183,10 +183,10 @@ impl<G: Guardrail> Runner<G> {
             other => G::request(&other)?,
         };
         let Effective { policy, origin } = self.policy.load::<G::Policy>(G::NAME).await?;
-        let mode = if request.read_only {
-            Mode::Observe
-        } else {
-            policy.mode()
+        let mode = match (request.read_only, request.by_hand) {
+            (true, _) => Mode::Observe,
+            (false, true) => Mode::Enforce,
+            (false, false) => policy.mode(),
         };
         let last_start = invocation.last_start();
 

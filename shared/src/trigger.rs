@@ -50,12 +50,30 @@ impl Command {
     /// An argument that must be there, as text. No further argument is accepted, so that a
     /// misspelt one doesn't pass unseen.
     pub fn only_argument(&self, key: &str) -> Result<&str, TriggerError> {
-        if let Some(other) = self.arguments.keys().find(|have| *have != key) {
-            return Err(TriggerError::Argument {
+        self.takes(&[key])?;
+        self.argument(key)
+    }
+
+    /// Refuses arguments other than `keys`.
+    pub fn takes(&self, keys: &[&str]) -> Result<(), TriggerError> {
+        match self
+            .arguments
+            .keys()
+            .find(|have| !keys.contains(&have.as_str()))
+        {
+            None => Ok(()),
+            Some(other) => Err(TriggerError::Argument {
                 command: self.name.clone(),
-                problem: format!("unknown argument `{other}`; it takes `{key}`"),
-            });
+                problem: format!(
+                    "unknown argument `{other}`; it takes `{}`",
+                    keys.join("`, `")
+                ),
+            }),
         }
+    }
+
+    /// An argument that must be there, as text.
+    pub fn argument(&self, key: &str) -> Result<&str, TriggerError> {
         self.arguments
             .get(key)
             .and_then(Value::as_str)
@@ -74,6 +92,20 @@ pub enum Scope {
     All,
     /// At one resource and what belongs to it.
     One(String),
+    /// At several resources, each as if it were the only one.
+    Some(Vec<String>),
+}
+
+impl Scope {
+    /// The resources that are named; none when everything is meant.
+    #[must_use]
+    pub fn named(&self) -> &[String] {
+        match self {
+            Self::All => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Some(several) => several,
+        }
+    }
 }
 
 /// What a trigger means to a guardrail.
@@ -83,15 +115,38 @@ pub struct Request {
     pub scope: Scope,
     /// Answer what would be done, and change nothing whatever the mode.
     pub read_only: bool,
+    /// A person orders it: act whatever the mode. The mode is the gate for what the guardrail
+    /// decides by itself; [`Self::read_only`] wins over this.
+    pub by_hand: bool,
+    /// What the trigger told beyond where to look, for the guardrail's own use; null when nothing.
+    /// A hint, never the state (SAM-3).
+    pub hint: Value,
 }
 
 impl Request {
     /// Looks at everything, and acts.
     #[must_use]
     pub fn sweep() -> Self {
+        Self::of(Scope::All)
+    }
+
+    /// Looks at `scope`, and acts.
+    #[must_use]
+    pub fn of(scope: Scope) -> Self {
         Self {
-            scope: Scope::All,
+            scope,
             read_only: false,
+            by_hand: false,
+            hint: Value::Null,
+        }
+    }
+
+    /// Looks at `scope`, and only answers.
+    #[must_use]
+    pub fn asking(scope: Scope) -> Self {
+        Self {
+            read_only: true,
+            ..Self::of(scope)
         }
     }
 }

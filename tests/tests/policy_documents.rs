@@ -31,6 +31,8 @@ struct Document {
     attach_ssm_role: Option<attach_ssm_role::policy::Policy>,
     /// Stops Auto Scaling instance refreshes that fail.
     cancel_refresh: Option<cancel_refresh::policy::Policy>,
+    /// Isolates instances that are launched from AMIs that aren't approved.
+    quarantine_launch: Option<quarantine_launch::policy::Policy>,
 }
 
 /// Reads every section of a document.
@@ -38,6 +40,7 @@ fn check(document: &str) -> Result<(), Mistake> {
     policy::parse::<snapshot_volumes::policy::Policy>(document, snapshot_volumes::NAME)?;
     policy::parse::<attach_ssm_role::policy::Policy>(document, attach_ssm_role::NAME)?;
     policy::parse::<cancel_refresh::policy::Policy>(document, cancel_refresh::NAME)?;
+    policy::parse::<quarantine_launch::policy::Policy>(document, quarantine_launch::NAME)?;
     Ok(())
 }
 

@@ -74,10 +74,7 @@ impl Guardrail for AttachSsmRole {
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
         match trigger {
             Trigger::Sweep => Ok(Request::sweep()),
-            Trigger::Event(event) => Ok(Request {
-                scope: Scope::One(instance_of(event)?),
-                read_only: false,
-            }),
+            Trigger::Event(event) => Ok(Request::of(Scope::One(instance_of(event)?))),
             Trigger::Command(command) if command.name == "diagnose" => {
                 let instance = command.only_argument("instance-id")?;
                 if !instance.starts_with("i-") {
@@ -88,10 +85,7 @@ impl Guardrail for AttachSsmRole {
                         ),
                     });
                 }
-                Ok(Request {
-                    scope: Scope::One(instance.to_owned()),
-                    read_only: true,
-                })
+                Ok(Request::asking(Scope::One(instance.to_owned())))
             }
             Trigger::Command(command) => Err(TriggerError::Command {
                 name: command.name.clone(),

@@ -48,10 +48,11 @@ pub(crate) async fn observe(
             let living = ["pending", "running", "stopping", "stopped"];
             filter("instance-state-name", living.map(str::to_owned).to_vec())
         }
-        Scope::One(id) => {
-            facts.asked = Some(id.clone());
+        Scope::One(_) | Scope::Some(_) => {
+            let named = request.scope.named();
+            facts.asked = named.first().cloned();
             facts.diagnose = request.read_only;
-            filter("instance-id", vec![id.clone()])
+            filter("instance-id", named.to_vec())
         }
     };
     facts.instances = instances(&clients.ec2, which).await?;

@@ -1,3 +1,9 @@
 //! The Lambda function `quarantine-launch`.
 
-fn main() {}
+use guardrails::runner;
+use quarantine_launch::QuarantineLaunch;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    runner::serve::<QuarantineLaunch>().await
+}

@@ -142,7 +142,8 @@ impl Snapshot {
         tags: &[(&str, &str)],
     ) -> Option<Self> {
         let tag = |key: &str| tags.iter().find(|(have, _)| *have == key).map(|(_, v)| *v);
-        if tag(tags::GUARDRAIL) != Some(crate::NAME) {
+        // Evidence of a quarantine is no backup, whatever other tags it carries: never pruned.
+        if tag(tags::GUARDRAIL) != Some(crate::NAME) || tag(tags::EVIDENCE).is_some() {
             return None;
         }
         let listed = tags
@@ -272,5 +273,8 @@ mod tests {
             assert_eq!(read("vol-1", &tags), None, "without {missing}");
         }
         assert_eq!(read("vol-1", &[("Name", "by hand")]), None);
+        let mut evidence = OURS.to_vec();
+        evidence.push((tags::EVIDENCE, "i-1"));
+        assert_eq!(read("vol-1", &evidence), None, "evidence is never pruned");
     }
 }

@@ -53,14 +53,10 @@ impl Guardrail for SnapshotVolumes {
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
         match trigger {
             Trigger::Sweep => Ok(Request::sweep()),
-            Trigger::Event(event) => Ok(Request {
-                scope: Scope::One(volume_of(event)?),
-                read_only: false,
-            }),
-            Trigger::Command(command) if command.name == "explain" => Ok(Request {
-                scope: Scope::One(command.only_argument("volume-id")?.to_owned()),
-                read_only: true,
-            }),
+            Trigger::Event(event) => Ok(Request::of(Scope::One(volume_of(event)?))),
+            Trigger::Command(command) if command.name == "explain" => Ok(Request::asking(
+                Scope::One(command.only_argument("volume-id")?.to_owned()),
+            )),
             Trigger::Command(command) => Err(TriggerError::Command {
                 name: command.name.clone(),
                 known: "explain (with `volume-id`)",

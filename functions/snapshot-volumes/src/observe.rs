@@ -42,10 +42,14 @@ pub(crate) async fn observe(
             facts.snapshots = snapshots;
             facts.gone = gone(ec2, &decide::maybe_gone(&facts, policy, now)).await?;
         }
-        Scope::One(volume) => {
-            let found = neighbourhood(ec2, volume).await?;
-            let ids: Vec<String> = found.iter().map(|v| v.id.clone()).collect();
-            facts.volumes = found.into_iter().map(|v| (v.id.clone(), v)).collect();
+        Scope::One(_) | Scope::Some(_) => {
+            for volume in scope.named() {
+                let found = neighbourhood(ec2, volume).await?;
+                facts
+                    .volumes
+                    .extend(found.into_iter().map(|v| (v.id.clone(), v)));
+            }
+            let ids: Vec<String> = facts.volumes.keys().cloned().collect();
             for some in ids.chunks(FILTER_VALUES) {
                 let of_these = filter("volume-id", some.to_vec());
                 facts

@@ -74,10 +74,11 @@ impl Guardrail for Scripted {
 
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
         match trigger {
-            Trigger::Command(_) => Ok(Request {
-                scope: Scope::One("r".to_owned()),
-                read_only: true,
+            Trigger::Command(command) if command.name == "order" => Ok(Request {
+                by_hand: true,
+                ..Request::of(Scope::One("r".to_owned()))
             }),
+            Trigger::Command(_) => Ok(Request::asking(Scope::One("r".to_owned()))),
             _ => Ok(Request::sweep()),
         }
     }

@@ -13,7 +13,7 @@ def ec2(client):
 
 @pytest.fixture
 def events(client):
-    """events(n) waits for n events with source aws.ec2."""
+    """events(n) waits for n events with source aws.ec2; CloudTrail's have that source too."""
     sqs, bus = client("sqs"), client("events")
     url = sqs.create_queue(QueueName="events")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -22,7 +22,8 @@ def events(client):
     }  # fmt: skip
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    bus.put_rule(Name="ec2", EventPattern=json.dumps({"source": ["aws.ec2"]}))
+    pattern = {"source": ["aws.ec2"], "detail-type": [{"anything-but": "AWS API Call via CloudTrail"}]}
+    bus.put_rule(Name="ec2", EventPattern=json.dumps(pattern))
     bus.put_targets(Rule="ec2", Targets=[{"Id": "queue", "Arn": arn}])
     received = []
 

@@ -1,0 +1,152 @@
+//! Who launched an instance, as CloudTrail tells it. Pure.
+
+use guardrails::tags;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// Whoever called an API, as a CloudTrail record names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launcher {
+    /// Who stays the same over many calls: the user, or the role that a session is of.
+    pub principal: String,
+    /// Who exactly: the user, or the role's session.
+    pub caller: String,
+    /// The service that called on somebody's behalf, e.g. `autoscaling.amazonaws.com`.
+    pub service: Option<String>,
+    /// What was called, e.g. `RunInstances`.
+    pub call: String,
+    /// Where from.
+    pub address: Option<String>,
+    /// With what.
+    pub agent: Option<String>,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+impl Launcher {
+    /// Reads a CloudTrail record: the `detail` of its event, or what `LookupEvents` answers.
+    #[must_use]
+    pub fn of(record: &Value) -> Option<Self> {
+        let identity = record.get("userIdentity")?;
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let service = text(identity.get("invokedBy"));
+        let issuer = text(identity.pointer("/sessionContext/sessionIssuer/arn"));
+        let caller = text(identity.get("arn"))
+            .or_else(|| text(identity.get("principalId")))
+            .or_else(|| service.clone())?;
+        Some(Self {
+            principal: issuer.unwrap_or_else(|| caller.clone()),
+            caller,
+            service,
+            call: text(record.get("eventName"))?,
+            address: text(record.get("sourceIPAddress")),
+            agent: text(record.get("userAgent")),
+            at: text(record.get("eventTime")).and_then(|at| at.parse().ok()),
+        })
+    }
+
+    /// Whether a service launched, so that the person is whoever changed the group, the template
+    /// or the request (AMI-1).
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        self.service
+            .as_deref()
+            .is_some_and(|service| service.ends_with(".amazonaws.com"))
+    }
+
+    /// What is remembered of it on the instance: who, and no more than a tag holds.
+    #[must_use]
+    pub fn value(&self) -> String {
+        let text = match &self.service {
+            Some(service) if self.is_service() => service.clone(),
+            _ => self.principal.clone(),
+        };
+        tags::clip(&text)
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = match &self.service {
+            Some(service) if self.is_service() && *service != self.caller => {
+                format!("{service} for {}", self.caller)
+            }
+            _ => self.caller.clone(),
+        };
+        let from: Vec<String> = [
+            self.address
+                .as_ref()
+                .map(|address| format!("from {address}")),
+            self.agent
+                .as_ref()
+                .map(|agent| format!("with {}", tags::clip_to(agent, 60))),
+            self.at.map(|at| format!("at {at:.0}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !from.is_empty() {
+            text.push_str(" (");
+            text.push_str(&self.call);
+            text.push(' ');
+            text.push_str(&from.join(" "));
+            text.push(')');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_user_a_session_and_a_service_are_told_apart() {
+        let user = Launcher::of(&json!({
+            "eventName": "RunInstances", "eventTime": "2026-11-21T12:00:00Z",
+            "sourceIPAddress": "203.0.113.7", "userAgent": "HashiCorp Terraform/1.9.8",
+            "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::1:user/admin-02"}
+        }))
+        .unwrap();
+        assert!(!user.is_service());
+        assert_eq!(user.value(), "arn:aws:iam::1:user/admin-02");
+        assert_eq!(
+            user.text(),
+            "arn:aws:iam::1:user/admin-02 (RunInstances from 203.0.113.7 with HashiCorp Terraform/1.9.8 at 2026-11-21T12:00:00Z)"
+        );
+
+        let session = Launcher::of(&json!({
+            "eventName": "RunInstances",
+            "userIdentity": {
+                "type": "AssumedRole", "arn": "arn:aws:sts::1:assumed-role/ci/run-7",
+                "sessionContext": {"sessionIssuer": {"arn": "arn:aws:iam::1:role/ci"}}
+            }
+        }))
+        .unwrap();
+        assert_eq!(session.principal, "arn:aws:iam::1:role/ci");
+        assert_eq!(session.text(), "arn:aws:sts::1:assumed-role/ci/run-7");
+
+        let group = Launcher::of(&json!({
+            "eventName": "RunInstances",
+            "userIdentity": {
+                "type": "AssumedRole",
+                "arn": "arn:aws:sts::1:assumed-role/AWSServiceRoleForAutoScaling/AutoScaling",
+                "sessionContext": {"sessionIssuer": {"arn": "arn:aws:iam::1:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"}},
+                "invokedBy": "autoscaling.amazonaws.com"
+            }
+        }))
+        .unwrap();
+        assert!(group.is_service());
+        assert_eq!(group.value(), "autoscaling.amazonaws.com");
+    }
+
+    #[test]
+    fn a_record_of_nobody_names_nobody() {
+        assert_eq!(Launcher::of(&json!({"eventName": "RunInstances"})), None);
+        assert_eq!(
+            Launcher::of(&json!({"eventName": "x", "userIdentity": {}})),
+            None
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! AMIs, and what is read only of those that no rule approves yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::ImageMetadata;
+use futures::future::join_all;
+use guardrails::aws::{ApiError, filter};
+use jiff::Timestamp;
+use lambda_runtime::tracing;
+
+use super::{FILTER_VALUES, names};
+use crate::Clients;
+use crate::approval::verdict;
+use crate::facts::{Facts, Image, Instance, Known, State};
+use crate::policy::{Policy, Which};
+
+/// Most instances per call of `DescribeInstanceImageMetadata`.
+const METADATA_IDS: usize = 100;
+/// Batches of AMIs that are read at once.
+const BATCHES: usize = 4;
+
+/// The AMIs of these ids, those that are visible. By filter: a call by ids fails as a whole when
+/// one is gone. Deprecated and disabled ones are AMIs too.
+pub(super) async fn images(
+    ec2: &Client,
+    ids: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Image>, ApiError> {
+    use futures::StreamExt as _;
+    let ids: Vec<String> = ids.iter().cloned().collect();
+    let batches: Vec<Vec<String>> = ids.chunks(FILTER_VALUES).map(<[String]>::to_vec).collect();
+    let answers: Vec<_> = futures::stream::iter(batches)
+        .map(|some| batch(ec2, some))
+        .buffer_unordered(BATCHES)
+        .collect()
+        .await;
+    let mut found = BTreeMap::new();
+    for answer in answers {
+        found.extend(answer?);
+    }
+    Ok(found)
+}
+
+async fn batch(ec2: &Client, ids: Vec<String>) -> Result<Vec<(String, Image)>, ApiError> {
+    let mut pages = ec2
+        .describe_images()
+        .filters(filter("image-id", ids))
+        .include_deprecated(true)
+        .include_disabled(true)
+        .into_paginator()
+        .items()
+        .send();
+    let mut found = Vec::new();
+    while let Some(one) = pages
+        .try_next()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?
+    {
+        if let Some(image) = image(&one) {
+            found.push((image.id.clone(), image));
+        }
+    }
+    Ok(found)
+}
+
+/// The account, where it owns `id`.
+pub(super) async fn own(ec2: &Client, id: &str) -> Result<Option<String>, ApiError> {
+    let answer = ec2
+        .describe_images()
+        .owners("self")
+        .filters(filter("image-id", vec![id.to_owned()]))
+        .include_deprecated(true)
+        .include_disabled(true)
+        .send()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
+    Ok(answer
+        .images()
+        .first()
+        .and_then(|image| image.owner_id())
+        .map(str::to_owned))
+}
+
+fn image(found: &aws_sdk_ec2::types::Image) -> Option<Image> {
+    let id = found.image_id()?;
+    Some(Image {
+        id: id.to_owned(),
+        known: Known::Described,
+        name: found.name().map(str::to_owned),
+        owner: found.owner_id().map(str::to_owned),
+        owner_alias: found.image_owner_alias().map(str::to_owned),
+        created: instant(found.creation_date()),
+        deprecated: instant(found.deprecation_time()),
+        architecture: found
+            .architecture()
+            .map(|architecture| architecture.as_str().to_owned()),
+        tags: found
+            .tags()
+            .iter()
+            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
+            .collect(),
+        source: found.source_image_id().map(str::to_owned),
+    })
+}
+
+/// EC2 writes an AMI's times as text.
+fn instant(text: Option<&str>) -> Option<Timestamp> {
+    text.and_then(|text| text.parse().ok())
+}
+
+/// Reads what is still missing for a verdict, of those AMIs only that nothing approves so far.
+pub(super) async fn complete(clients: &Clients, facts: &mut Facts, policy: &Policy) {
+    let asked = matches!(facts.asked, crate::facts::Asked::CheckImage(_));
+    metadata(&clients.ec2, facts).await;
+    let open = open(facts, policy);
+    if open.is_empty() && !asked {
+        return;
+    }
+    let wanted: BTreeSet<String> = if asked {
+        facts.images.keys().cloned().collect()
+    } else {
+        open
+    };
+    futures::join!(
+        names::history(&clients.ssm, &mut facts.parameters, policy),
+        ancestry(
+            &clients.ec2,
+            &mut facts.ancestry,
+            &facts.images,
+            facts.account.as_deref(),
+            policy,
+            &wanted,
+        ),
+    );
+    let named = facts
+        .parameters
+        .values()
+        .flatten()
+        .map(|parameter| parameter.image.clone());
+    let ancestors = facts.ancestry.values().flatten().flatten().cloned();
+    let more: BTreeSet<String> = named
+        .chain(ancestors)
+        .filter(|id| !facts.images.contains_key(id) && id.starts_with("ami-"))
+        .collect();
+    if more.is_empty() {
+        return;
+    }
+    // Without them a rule applies less often, so a failure must not read as "not approved".
+    match images(&clients.ec2, &more).await {
+        Ok(found) => facts.images.extend(found),
+        Err(error) => {
+            for parameter in facts.parameters.values_mut() {
+                if parameter
+                    .as_ref()
+                    .is_ok_and(|one| more.contains(&one.image))
+                {
+                    *parameter = Err(error.clone());
+                }
+            }
+            for chain in facts.ancestry.values_mut() {
+                *chain = Err(error.clone());
+            }
+        }
+    }
+}
+
+/// The AMIs of launches that nothing approves so far.
+fn open(facts: &Facts, policy: &Policy) -> BTreeSet<String> {
+    facts
+        .instances
+        .values()
+        .filter(|instance| {
+            let verdict = verdict(instance, facts, policy);
+            verdict.is_unapproved() || matches!(verdict, crate::approval::Verdict::Undecided(_))
+        })
+        .filter_map(|instance| instance.image.clone())
+        .collect()
+}
+
+/// What the metadata of instances tells of AMIs that can't be described (AMI-2). An AMI of which
+/// nothing is told either is unknown; one whose metadata couldn't be read stays unread.
+async fn metadata(ec2: &Client, facts: &mut Facts) {
+    let mut of: BTreeMap<&str, &Instance> = BTreeMap::new();
+    for instance in facts.instances.values() {
+        if let Some(image) = instance.image.as_deref()
+            && instance.state != State::Terminal
+            && !facts.images.contains_key(image)
+        {
+            of.insert(image, instance);
+        }
+    }
+    if of.is_empty() {
+        return;
+    }
+    let missing: Vec<(String, String)> = of
+        .iter()
+        .map(|(image, instance)| ((*image).to_owned(), instance.id.clone()))
+        .collect();
+    let batches = missing.chunks(METADATA_IDS).map(|some| async move {
+        let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
+        let answer = ec2
+            .describe_instance_image_metadata()
+            .set_instance_ids(Some(ids))
+            .send()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeInstanceImageMetadata", &error));
+        (some, answer)
+    });
+    for (asked, answer) in join_all(batches).await {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!("AMIs that can't be described weren't looked up: {error}");
+                continue;
+            }
+        };
+        let told: BTreeMap<String, Image> = answer
+            .instance_image_metadata()
+            .iter()
+            .filter_map(|one| from_metadata(one.image_metadata()?))
+            .map(|image| (image.id.clone(), image))
+            .collect();
+        for (id, _) in asked {
+            let image = told.get(id).cloned().unwrap_or_else(|| Image::unknown(id));
+            facts.images.insert(id.clone(), image);
+        }
+    }
+}
+
+fn from_metadata(found: &ImageMetadata) -> Option<Image> {
+    let id = found.image_id()?;
+    // Nothing but the id is no more than was known before.
+    let known = match (found.name(), found.owner_id()) {
+        (None, None) => Known::Unknown,
+        _ => Known::Metadata,
+    };
+    Some(Image {
+        known,
+        name: found.name().map(str::to_owned),
+        owner: found.owner_id().map(str::to_owned),
+        owner_alias: found.image_owner_alias().map(str::to_owned),
+        created: instant(found.creation_date()),
+        deprecated: instant(found.deprecation_time()),
+        ..Image::unknown(id)
+    })
+}
+
+/// What the account's own AMIs among `wanted` descend from, with a rule that asks for it.
+async fn ancestry(
+    ec2: &Client,
+    ancestry: &mut BTreeMap<String, crate::facts::Read<Vec<String>>>,
+    images: &BTreeMap<String, Image>,
+    account: Option<&str>,
+    policy: &Policy,
+    wanted: &BTreeSet<String>,
+) {
+    if !policy
+        .approve
+        .iter()
+        .any(|rule| rule.which == Which::Derived)
+    {
+        return;
+    }
+    let own = wanted.iter().filter(|id| {
+        images
+            .get(*id)
+            .is_some_and(|image| image.is_owned_by("self", account))
+    });
+    let reads = own.map(|id| async move {
+        let chain = ec2
+            .get_image_ancestry()
+            .image_id(id)
+            .send()
+            .await
+            .map_err(|error| ApiError::of("ec2:GetImageAncestry", &error))
+            .map(|answer| {
+                answer
+                    .image_ancestry_entries()
+                    .iter()
+                    .flat_map(|entry| [entry.image_id(), entry.source_image_id()])
+                    .flatten()
+                    .filter(|ancestor| *ancestor != id.as_str())
+                    .map(str::to_owned)
+                    .collect()
+            });
+        (id.clone(), chain)
+    });
+    ancestry.extend(join_all(reads).await);
+}

@@ -1,0 +1,596 @@
+//! The section `quarantine-launch` of the policy document.
+
+use guardrails::policy::{Age, Mode, Section, TagMatch};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Which AMIs are approved, and what happens to an instance that was launched from another.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// observe (the default): change nothing, report what would be done; enforce: do it.
+    #[serde(default = "observe")]
+    pub mode: Mode,
+    /// Rules that approve an AMI: any one does. While there is none, nothing is quarantined.
+    #[serde(default)]
+    #[schemars(with = "Vec<RawApprove>")]
+    pub approve: Vec<Approve>,
+    /// Rules that refuse an AMI, whatever approves it.
+    #[serde(default)]
+    #[schemars(with = "Vec<RawDeny>")]
+    pub deny: Vec<Deny>,
+    /// Instances to leave alone. Left out: none.
+    #[serde(default)]
+    #[schemars(with = "RawExempt")]
+    pub exempt: Exempt,
+    /// How long after its launch an instance may be quarantined, e.g. `1d` (the default). An older
+    /// one from an AMI that isn't approved is only counted: it is no launch any more.
+    #[serde(default = "default_launched_within")]
+    #[schemars(with = "String")]
+    pub launched_within: Age,
+    /// When launches from one source count as a loop.
+    #[serde(default, rename = "loop")]
+    pub relaunch: Loop,
+    /// What a quarantine does besides isolating.
+    #[serde(default)]
+    pub steps: Steps,
+}
+
+/// Isolating is not what a guardrail should begin with on an account that it doesn't know.
+fn observe() -> Mode {
+    Mode::Observe
+}
+
+fn default_launched_within() -> Age {
+    Age::from_hours(24)
+}
+
+impl Section for Policy {
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+/// When launches of AMIs that aren't approved, from one source (an Auto Scaling group, a Fleet, a
+/// Spot request, a principal), count as a loop.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Loop {
+    /// So many launches (default 2) …
+    #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "at_least_one")]
+    pub launches: u32,
+    /// … within this time (default `1h`).
+    #[schemars(with = "String")]
+    pub within: Age,
+}
+
+impl Default for Loop {
+    fn default() -> Self {
+        Self {
+            launches: 2,
+            within: Age::from_hours(1),
+        }
+    }
+}
+
+fn at_least_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        0 => Err(serde::de::Error::custom(
+            "a loop of 0 launches is none; expected 1 or more",
+        )),
+        count => Ok(count),
+    }
+}
+
+/// What a quarantine does besides isolating every network interface.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own that a person reads in the document"
+)]
+pub struct Steps {
+    /// Suspend `Launch` and `ReplaceUnhealthy` of a group that launches in a loop. Default true.
+    pub break_loop: bool,
+    /// Termination protection on, delete-on-termination off. Default true.
+    pub protect: bool,
+    /// Take a snapshot of every volume as evidence. Default true.
+    pub snapshot: bool,
+    /// How an instance leaves its Auto Scaling group's service, where the group's size allows.
+    pub group: FromGroup,
+    /// Take the instance profile away; credentials issued before stay valid until they expire.
+    /// Default false.
+    pub dissociate_profile: bool,
+    /// Stop the instance, never while its group would replace it; instance-store data is lost.
+    /// Default false.
+    pub stop: bool,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self {
+            break_loop: true,
+            protect: true,
+            snapshot: true,
+            group: FromGroup::Standby,
+            dissociate_profile: false,
+            stop: false,
+        }
+    }
+}
+
+/// How an instance leaves its group's service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromGroup {
+    /// Into standby (the default): a member still, but no traffic, no health checks.
+    Standby,
+    /// Out of the group.
+    Detach,
+    /// It stays in service.
+    Keep,
+}
+
+/// Conditions of a rule on the instance that was launched. All that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Scope {
+    /// In one of these VPCs.
+    pub vpc: OneOrMany,
+    /// In one of these subnets.
+    pub subnet: OneOrMany,
+    /// With this tag …
+    pub tag: Option<String>,
+    /// … and one of these values; left out: any.
+    pub values: Option<Vec<String>>,
+    /// With one of these IAM roles (names; `*` and `?` are wildcards).
+    pub role: OneOrMany,
+    /// In one of these Auto Scaling groups (names; `*` and `?` are wildcards).
+    pub group: OneOrMany,
+}
+
+/// A text, or a list of them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(from = "TextOrList")]
+#[schemars(with = "TextOrList")]
+pub struct OneOrMany(Vec<String>);
+
+impl OneOrMany {
+    /// The texts; none where the key was left out.
+    #[must_use]
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The same, where there is any.
+    fn some(self) -> Option<Vec<String>> {
+        (!self.0.is_empty()).then_some(self.0)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum TextOrList {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<TextOrList> for OneOrMany {
+    fn from(raw: TextOrList) -> Self {
+        match raw {
+            TextOrList::One(one) => Self(vec![one]),
+            TextOrList::Many(many) => Self(many),
+        }
+    }
+}
+
+/// A rule that approves AMIs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "RawApprove")]
+pub struct Approve {
+    /// What it approves.
+    pub which: Which,
+    /// The AMI was no older at the launch.
+    pub max_age: Option<Age>,
+    /// The AMI wasn't deprecated at the launch.
+    pub not_deprecated: bool,
+    /// Only AMIs of this architecture.
+    pub architecture: Option<String>,
+    /// Only instances that are launched so.
+    pub scope: Scope,
+    /// The rule as it was written, for people.
+    pub text: String,
+}
+
+/// What a rule selects AMIs by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Which {
+    /// By all of these that are given; never by none of them.
+    Image(Selector),
+    /// What an SSM parameter names, and what it named until `grace` before the launch.
+    Parameter {
+        /// The parameter's name.
+        name: String,
+        /// How long what it named before stays approved.
+        grace: Age,
+    },
+    /// Images of the account that were copied or built from an approved one.
+    Derived,
+}
+
+/// Properties of an AMI. All that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selector {
+    /// One of these ids.
+    pub ids: Option<Vec<String>>,
+    /// Owned by one of these: an account's id, `self`, or an alias such as `amazon`.
+    pub owner: Option<Vec<String>>,
+    /// A name like one of these; `*` and `?` are wildcards.
+    pub name: Option<Vec<String>>,
+    /// With this tag.
+    pub tag: Option<TagMatch>,
+}
+
+/// A rule that refuses AMIs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "RawDeny")]
+pub struct Deny {
+    /// What it refuses.
+    pub which: Selector,
+    /// Only AMIs of this architecture.
+    pub architecture: Option<String>,
+    /// Only instances that are launched so.
+    pub scope: Scope,
+    /// The rule as it was written, for people.
+    pub text: String,
+}
+
+/// A rule that approves AMIs: by `ids`, `owner`, `name` or `tag` (all that are given must hold), by
+/// `ssm-parameter`, or by `derived`. The other keys narrow it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "ApproveRule")]
+struct RawApprove {
+    /// Ids of AMIs.
+    ids: OneOrMany,
+    /// Owner: an account's id, `self`, `amazon`, `aws-marketplace`. Several: any of them.
+    owner: OneOrMany,
+    /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
+    name: OneOrMany,
+    /// The key of a tag that the AMI has. Only the tags of the account's own AMIs can be seen.
+    tag: Option<String>,
+    /// The tag's values that count; left out: any.
+    values: Option<Vec<String>>,
+    /// An SSM parameter that names the AMI: the account's own, or one of AWS's public ones.
+    ssm_parameter: Option<String>,
+    /// How long an AMI stays approved after the parameter has come to name another (default `7d`).
+    #[schemars(with = "Option<String>")]
+    grace: Option<Age>,
+    /// `true`: AMIs of the account that were copied or built from an AMI that another rule
+    /// approves.
+    derived: bool,
+    /// The longest time between the AMI's creation and the launch, e.g. `180d`.
+    #[schemars(with = "Option<String>")]
+    max_age: Option<Age>,
+    /// `true`: only AMIs that weren't deprecated at the launch.
+    not_deprecated: bool,
+    /// Only AMIs of this architecture: `x86_64`, `arm64` …
+    architecture: Option<String>,
+    /// Only instances that are launched so.
+    scope: Scope,
+}
+
+/// A rule that refuses AMIs by `ids`, `owner`, `name`, `tag` or `architecture` (all that are given
+/// must hold).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "DenyRule")]
+struct RawDeny {
+    /// Ids of AMIs.
+    ids: OneOrMany,
+    /// Owner: an account's id, `self`, `amazon`, `aws-marketplace`. Several: any of them.
+    owner: OneOrMany,
+    /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
+    name: OneOrMany,
+    /// The key of a tag that the AMI has.
+    tag: Option<String>,
+    /// The tag's values that count; left out: any.
+    values: Option<Vec<String>>,
+    /// Only AMIs of this architecture.
+    architecture: Option<String>,
+    /// Only instances that are launched so.
+    scope: Scope,
+}
+
+fn selector(
+    ids: OneOrMany,
+    owner: OneOrMany,
+    name: OneOrMany,
+    tag: Option<String>,
+    values: Option<Vec<String>>,
+) -> Result<Selector, String> {
+    if let Some(id) = ids.all().iter().find(|id| !id.starts_with("ami-")) {
+        return Err(format!(
+            "ids: \"{id}\" is no AMI id; it looks like ami-0123456789abcdef0"
+        ));
+    }
+    let known = |owner: &&String| {
+        ["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner.as_str())
+            || (owner.len() == 12 && owner.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    if let Some(owner) = owner.all().iter().find(|owner| !known(owner)) {
+        return Err(format!(
+            "owner: \"{owner}\" is none; expected a quoted account id of 12 digits, self, amazon or aws-marketplace"
+        ));
+    }
+    if name.all().iter().any(String::is_empty) {
+        return Err("name: an empty name matches nothing".to_owned());
+    }
+    Ok(Selector {
+        ids: ids.some(),
+        owner: owner.some(),
+        name: name.some(),
+        tag: TagMatch::checked("tag", tag, values)?,
+    })
+}
+
+fn checked(scope: Scope) -> Result<Scope, String> {
+    TagMatch::checked("scope", scope.tag.clone(), scope.values.clone())?;
+    let starts = |what: &OneOrMany, key: &str, prefix: &str| match what
+        .all()
+        .iter()
+        .find(|id| !id.starts_with(prefix))
+    {
+        None => Ok(()),
+        Some(id) => Err(format!("scope.{key}: \"{id}\" doesn't begin with {prefix}")),
+    };
+    starts(&scope.vpc, "vpc", "vpc-")?;
+    starts(&scope.subnet, "subnet", "subnet-")?;
+    Ok(scope)
+}
+
+impl TryFrom<RawApprove> for Approve {
+    type Error = String;
+
+    fn try_from(raw: RawApprove) -> Result<Self, String> {
+        let given = selector(raw.ids, raw.owner, raw.name, raw.tag, raw.values)?;
+        let by_image = given != Selector::default();
+        if raw.grace.is_some() && raw.ssm_parameter.is_none() {
+            return Err("`grace` without `ssm-parameter`".to_owned());
+        }
+        let which = match (by_image, raw.ssm_parameter, raw.derived) {
+            (true, None, false) => Which::Image(given),
+            (false, Some(name), false) if !name.is_empty() => Which::Parameter {
+                name,
+                grace: raw.grace.unwrap_or(Age::from_hours(7 * 24)),
+            },
+            (false, None, true) => Which::Derived,
+            (false, None, false) => {
+                return Err(
+                    "the rule says of no AMI that it is approved; give `ids`, `owner`, `name`, `tag`, `ssm-parameter` or `derived: true`"
+                        .to_owned(),
+                );
+            }
+            _ => {
+                return Err("`ssm-parameter` and `derived` stand in rules of their own".to_owned());
+            }
+        };
+        let scope = checked(raw.scope)?;
+        let mut rule = Self {
+            which,
+            max_age: raw.max_age,
+            not_deprecated: raw.not_deprecated,
+            architecture: raw.architecture,
+            scope,
+            text: String::new(),
+        };
+        rule.text = describe(
+            &rule.which,
+            rule.max_age,
+            rule.not_deprecated,
+            rule.architecture.as_deref(),
+            &rule.scope,
+        );
+        Ok(rule)
+    }
+}
+
+impl TryFrom<RawDeny> for Deny {
+    type Error = String;
+
+    fn try_from(raw: RawDeny) -> Result<Self, String> {
+        let which = selector(raw.ids, raw.owner, raw.name, raw.tag, raw.values)?;
+        if which == Selector::default() && raw.architecture.is_none() {
+            return Err(
+                "the rule says of no AMI that it is refused; give `ids`, `owner`, `name`, `tag` or `architecture`"
+                    .to_owned(),
+            );
+        }
+        let scope = checked(raw.scope)?;
+        let text = describe(
+            &Which::Image(which.clone()),
+            None,
+            false,
+            raw.architecture.as_deref(),
+            &scope,
+        );
+        Ok(Self {
+            which,
+            architecture: raw.architecture,
+            scope,
+            text,
+        })
+    }
+}
+
+/// A rule in short, as its document writes it: `owner amazon, name al2023-*, max-age 180d`.
+fn describe(
+    which: &Which,
+    max_age: Option<Age>,
+    not_deprecated: bool,
+    architecture: Option<&str>,
+    scope: &Scope,
+) -> String {
+    let mut parts = Vec::new();
+    let mut list = |key: &str, values: &[String]| {
+        if !values.is_empty() {
+            parts.push(format!("{key} {}", values.join(" or ")));
+        }
+    };
+    match which {
+        Which::Image(selector) => {
+            list("id", selector.ids.as_deref().unwrap_or_default());
+            list("owner", selector.owner.as_deref().unwrap_or_default());
+            list("name", selector.name.as_deref().unwrap_or_default());
+            if let Some(tag) = &selector.tag {
+                list("tag", &[tagged(&tag.tag, tag.values.as_deref())]);
+            }
+        }
+        Which::Parameter { name, .. } => list("ssm-parameter", std::slice::from_ref(name)),
+        Which::Derived => list("derived", &["true".to_owned()]),
+    }
+    list(
+        "architecture",
+        &architecture
+            .map(str::to_owned)
+            .into_iter()
+            .collect::<Vec<_>>(),
+    );
+    list(
+        "max-age",
+        &max_age
+            .map(|age| age.to_string())
+            .into_iter()
+            .collect::<Vec<_>>(),
+    );
+    if not_deprecated {
+        list("not-deprecated", &["true".to_owned()]);
+    }
+    list("in vpc", scope.vpc.all());
+    list("in subnet", scope.subnet.all());
+    if let Some(tag) = &scope.tag {
+        list("instance tag", &[tagged(tag, scope.values.as_deref())]);
+    }
+    list("role", scope.role.all());
+    list("group", scope.group.all());
+    parts.join(", ")
+}
+
+fn tagged(tag: &str, values: Option<&[String]>) -> String {
+    match values {
+        Some(values) => format!("{tag}={}", values.join("|")),
+        None => tag.to_owned(),
+    }
+}
+
+/// Which instances are left alone.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(try_from = "RawExempt")]
+pub struct Exempt(Option<TagMatch>);
+
+impl Exempt {
+    /// The tag by which an instance is left alone whose tags `tag` reads, if it is.
+    #[must_use]
+    pub fn tag_of<'a>(&self, tag: impl Fn(&str) -> Option<&'a str>) -> Option<&str> {
+        self.0
+            .as_ref()
+            .filter(|matching| matching.matches(tag(&matching.tag)))
+            .map(|matching| matching.tag.as_str())
+    }
+}
+
+/// Which instances are left alone.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "ExemptInstances")]
+struct RawExempt {
+    /// The key of the tag that exempts.
+    tag: Option<String>,
+    /// The values that exempt; left out: any.
+    values: Option<Vec<String>>,
+}
+
+impl TryFrom<RawExempt> for Exempt {
+    type Error = String;
+
+    fn try_from(raw: RawExempt) -> Result<Self, String> {
+        TagMatch::checked("exempt", raw.tag, raw.values).map(Self)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use guardrails::policy;
+
+    pub(crate) fn parse(section: &str) -> Result<Policy, policy::Mistake> {
+        policy::parse(&format!("quarantine-launch: {section}"), crate::NAME)
+    }
+
+    #[test]
+    fn the_built_in_section_states_the_defaults_and_approves_nothing() {
+        let built_in: Policy = policy::parse(policy::BUILT_IN, crate::NAME).unwrap();
+        assert_eq!(built_in, parse("{}").unwrap());
+        assert_eq!(built_in.mode, Mode::Observe);
+        assert!(built_in.approve.is_empty());
+        assert!(policy::BUILT_IN.len() < 8_192, "fits a parameter");
+    }
+
+    #[test]
+    fn a_rule_is_told_as_it_was_written() {
+        let policy = parse(
+            "{approve: [{owner: [amazon, '123456789012'], name: 'al2023-ami-2023.*', max-age: 180d, scope: {group: 'ecs-*'}}]}",
+        )
+        .unwrap();
+        assert_eq!(
+            policy.approve[0].text,
+            "owner amazon or 123456789012, name al2023-ami-2023.*, max-age 4320h, group ecs-*"
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (section, expected) in [
+            ("{approve: [{}]}", "says of no AMI"),
+            ("{approve: [{max-age: 3d}]}", "says of no AMI"),
+            ("{approve: [{owner: Amazon}]}", "\"Amazon\" is none"),
+            ("{approve: [{owner: '12345'}]}", "12 digits"),
+            ("{approve: [{ids: i-1}]}", "no AMI id"),
+            ("{approve: [{name: ''}]}", "empty name"),
+            (
+                "{approve: [{owner: self, derived: true}]}",
+                "rules of their own",
+            ),
+            ("{approve: [{owner: self, grace: 3d}]}", "`grace` without"),
+            ("{approve: [{ssm-parameter: ''}]}", "rules of their own"),
+            (
+                "{approve: [{owner: self, max-age: 1mo}]}",
+                "no fixed length",
+            ),
+            (
+                "{approve: [{owner: self, values: [a]}]}",
+                "`values` without `tag`",
+            ),
+            ("{approve: [{owner: self, scope: {vpc: web}}]}", "vpc-"),
+            (
+                "{approve: [{owner: self, scope: {region: a}}]}",
+                "unknown field `region`",
+            ),
+            ("{approve: [{owner: self, age: 3d}]}", "unknown field `age`"),
+            (
+                "{deny: [{scope: {vpc: vpc-1}}]}",
+                "no AMI that it is refused",
+            ),
+            ("{deny: [{max-age: 3d}]}", "unknown field `max-age`"),
+            ("{exempt: {values: [a]}}", "`values` without `tag`"),
+            ("{loop: {launches: 0}}", "expected 1 or more"),
+            ("{steps: {group: leave}}", "unknown variant `leave`"),
+            ("{steps: {terminate: true}}", "unknown field `terminate`"),
+            ("{launched-within: long}", "is no length of time"),
+        ] {
+            let mistake = parse(section).expect_err(section).to_string();
+            assert!(mistake.contains(expected), "{section}: {mistake}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use super::*;
+
+fn request(payload: Value) -> Result<Request, TriggerError> {
+    QuarantineLaunch::request(&guardrails::trigger::parse(payload).unwrap())
+}
+
+fn event(detail_type: &str, detail: &Value) -> Value {
+    json!({
+        "version": "0", "id": "1", "source": "aws.ec2", "account": "1", "region": "r",
+        "time": "2026-11-21T03:00:00Z", "resources": [], "detail-type": detail_type,
+        "detail": detail
+    })
+}
+
+fn command(fields: &Value) -> Value {
+    let mut payload = json!({"trigger": "command"});
+    for (key, value) in fields.as_object().unwrap() {
+        payload[key] = value.clone();
+    }
+    payload
+}
+
+const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
+const CALL: &str = "AWS API Call via CloudTrail";
+
+fn run_instances() -> Value {
+    json!({
+        "eventSource": "ec2.amazonaws.com", "eventName": "RunInstances",
+        "eventTime": "2026-11-21T03:00:00Z", "sourceIPAddress": "203.0.113.7",
+        "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::1:user/admin-02"},
+        "requestParameters": {"instancesSet": {"items": [{"minCount": 2, "maxCount": 2}]}},
+        "responseElements": {"instancesSet": {"items": [
+            {"instanceId": "i-1", "imageId": "ami-1"}, {"instanceId": "i-2", "imageId": "ami-1"}
+        ]}}
+    })
+}
+
+#[test]
+fn a_call_points_at_all_its_instances_and_names_the_launcher() {
+    let request = request(event(CALL, &run_instances())).unwrap();
+    assert_eq!(request.scope.named(), ["i-1", "i-2"]);
+    assert!(!request.read_only && !request.by_hand);
+    let hint = Hint::of(&request);
+    assert_eq!(hint.asked, Asked::Reconcile);
+    assert_eq!(
+        hint.launcher.unwrap().principal,
+        "arn:aws:iam::1:user/admin-02"
+    );
+}
+
+#[test]
+fn a_failed_call_launched_nothing() {
+    let mut failed = run_instances();
+    failed["errorCode"] = json!("Client.InstanceLimitExceeded");
+    failed["responseElements"] = Value::Null;
+    let request = request(event(CALL, &failed)).unwrap();
+    assert!(request.scope.named().is_empty());
+    assert_ne!(request.scope, Scope::All);
+}
+
+#[test]
+fn a_state_change_points_at_its_instance() {
+    for state in ["pending", "running"] {
+        let detail = json!({"instance-id": "i-1", "state": state});
+        let request = request(event(STATE_CHANGE, &detail)).unwrap();
+        assert_eq!(request.scope, Scope::One("i-1".to_owned()));
+    }
+}
+
+#[test]
+fn orders_act_in_every_mode_and_questions_in_none() {
+    for (fields, asked, by_hand) in [
+        (
+            json!({"command": "release", "instance-id": "i-1"}),
+            Asked::Release("i-1".to_owned()),
+            true,
+        ),
+        (
+            json!({"command": "release", "group": "web"}),
+            Asked::ReleaseGroup("web".to_owned()),
+            true,
+        ),
+        (
+            json!({"command": "quarantine", "instance-id": "i-1", "reason": "odd"}),
+            Asked::Quarantine {
+                instance: "i-1".to_owned(),
+                reason: "odd".to_owned(),
+            },
+            true,
+        ),
+        (
+            json!({"command": "check", "instance-id": "i-1"}),
+            Asked::CheckInstance("i-1".to_owned()),
+            false,
+        ),
+        (
+            json!({"command": "check", "image-id": "ami-1"}),
+            Asked::CheckImage("ami-1".to_owned()),
+            false,
+        ),
+    ] {
+        let request = request(command(&fields)).unwrap();
+        assert_eq!((request.by_hand, request.read_only), (by_hand, !by_hand));
+        assert_eq!(Hint::of(&request).asked, asked);
+    }
+}
+
+#[test]
+fn other_events_and_commands_are_refused() {
+    let mut other_call = run_instances();
+    other_call["eventName"] = json!("StartInstances");
+    let mut nothing = run_instances();
+    nothing["responseElements"] = json!({"instancesSet": {"items": []}});
+    for payload in [
+        event(
+            STATE_CHANGE,
+            &json!({"instance-id": "i-1", "state": "stopped"}),
+        ),
+        event(
+            STATE_CHANGE,
+            &json!({"instance-id": "vol-1", "state": "running"}),
+        ),
+        event(CALL, &other_call),
+        event(CALL, &nothing),
+        event("Another", &run_instances()),
+        command(&json!({"command": "free", "instance-id": "i-1"})),
+        command(&json!({"command": "release"})),
+        command(&json!({"command": "release", "instance-id": "web-1"})),
+        command(&json!({"command": "release", "instance-id": "i-1", "group": "web"})),
+        command(&json!({"command": "release", "instance-id": "i-1", "now": "yes"})),
+        command(&json!({"command": "quarantine", "instance-id": "i-1"})),
+        command(&json!({"command": "quarantine", "instance-id": "i-1", "reason": ""})),
+        command(&json!({"command": "check"})),
+        command(&json!({"command": "check", "image-id": "i-1"})),
+        command(&json!({"command": "check", "image-id": "ami-1", "instance-id": "i-1"})),
+    ] {
+        assert!(request(payload.clone()).is_err(), "{payload}");
+    }
+}
+
+#[test]
+fn the_policys_parameter_is_known_by_name_or_arn() {
+    for (given, name) in [
+        ("/ec2-guardrails/policy", "/ec2-guardrails/policy"),
+        ("policy", "policy"),
+        (
+            "arn:aws:ssm:eu-central-1:1:parameter/ec2-guardrails/policy",
+            "/ec2-guardrails/policy",
+        ),
+        ("arn:aws:ssm:eu-central-1:1:parameter/policy", "policy"),
+    ] {
+        assert_eq!(parameter_name(given), name);
+    }
+}
