@@ -46,11 +46,13 @@ def _tick_for_ever() -> None:
             settle_all()
 
 
-def settle_all() -> None:
+def settle_all(*, loudly: bool = False) -> None:
     for group in list(groups().values()):
         try:
             settle(group)
         except Exception:
+            if loudly:
+                raise
             # A bug must not stop the other groups.
             log.error("Auto Scaling of %s failed\n%s", group.name, traceback.format_exc())
 
@@ -77,6 +79,7 @@ def settle(group: Group) -> None:
 
 def _lifecycle(member: Member) -> None:
     group, instance = member.group, member.instance
+    health.may_die(instance)
     if member.state == "Pending":
         if instance.state not in ("pending", "running"):
             _died_while_pending(member)

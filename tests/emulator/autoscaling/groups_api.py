@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from moto.autoscaling.models import AutoScalingBackend
+
 from emulator.autoscaling import clock, engine, health, launching
-from emulator.autoscaling.model import PROCESSES, Group, Hook, Source, deleted, ec2, find, groups, invalid
+from emulator.autoscaling.model import PROCESSES, Group, Hook, Source, backend, deleted, ec2, find, groups, invalid
 from emulator.aws_request import AwsError, AwsRequest
 from emulator.operations import operation
+from emulator.patching import patched
 
 # Kept and shown again; nothing here depends on them.
 _GIVEN = (
@@ -39,8 +42,6 @@ def source_from(given: dict[str, Any]) -> Source | None:
             "MixedInstancesPolicy parameter."
         )
     if named[0] == "LaunchConfigurationName":
-        from emulator.autoscaling.model import backend
-
         if given["LaunchConfigurationName"] not in backend().launch_configurations:
             raise invalid("Launch configuration name not found - null")
         return Source(launch_configuration=given["LaunchConfigurationName"])
@@ -50,7 +51,11 @@ def source_from(given: dict[str, Any]) -> Source | None:
     specification = (
         mixed["LaunchTemplate"]["LaunchTemplateSpecification"] if mixed is not None else given["LaunchTemplate"]
     )
-    return Source(template=_template(specification), mixed=mixed)
+    template = _template(specification)
+    if mixed is not None:
+        launches = mixed["LaunchTemplate"] | {"LaunchTemplateSpecification": template}
+        mixed = mixed | {"LaunchTemplate": launches}
+    return Source(template=template, mixed=mixed)
 
 
 def _template(specification: dict[str, Any]) -> dict[str, Any]:
@@ -86,10 +91,10 @@ def _places(given: dict[str, Any]) -> tuple[list[str], list[str]]:
 def _check_sizes(minimum: int, maximum: int, desired: int) -> None:
     if minimum > maximum:
         raise invalid("Max bound must be greater than or equal to min bound")
-    if desired < minimum:
-        raise invalid("Desired capacity:%d must be between the specified min size:%d and max size:%d" % (desired, minimum, maximum))
-    if desired > maximum:
-        raise invalid("Desired capacity:%d must be between the specified min size:%d and max size:%d" % (desired, minimum, maximum))
+    if not minimum <= desired <= maximum:
+        raise invalid(
+            f"Desired capacity:{desired} must be between the specified min size:{minimum} and max size:{maximum}"
+        )
 
 
 @operation("autoscaling", "CreateAutoScalingGroup")
@@ -229,7 +234,18 @@ def delete_group(request: AwsRequest) -> dict[str, Any]:
 
 @operation("autoscaling", "SetDesiredCapacity")
 def set_desired_capacity(request: AwsRequest) -> dict[str, Any]:
-    group, desired = find(request.parameters["AutoScalingGroupName"]), request.parameters["DesiredCapacity"]
+    _set_desired(find(request.parameters["AutoScalingGroupName"]), request.parameters["DesiredCapacity"])
+    return {}
+
+
+@patched(AutoScalingBackend, "set_desired_capacity")
+def by_policy(_original: Any, _self: Any, group_name: str, desired_capacity: int) -> None:
+    """moto's scaling policies come here; they stay within the group's bounds."""
+    group = find(group_name)
+    _set_desired(group, min(max(desired_capacity, group.minimum), group.maximum))
+
+
+def _set_desired(group: Group, desired: int) -> None:
     if desired > group.maximum:
         raise invalid(f"New SetDesiredCapacity value {desired} is above max value {group.maximum} for the "
                       "AutoScalingGroup.")
@@ -244,7 +260,6 @@ def set_desired_capacity(request: AwsRequest) -> dict[str, Any]:
         group.desired = desired
         group.failures = 0
     engine.settle(group)
-    return {}
 
 
 def _processes(request: AwsRequest) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.core.utils import utcnow
+from moto.ec2.models.instances import StateReason
 from moto.elbv2.models import ELBv2Backend, FakeHealthStatus, FakeTargetGroup, elbv2_backends
 
 from emulator import ecr
@@ -34,6 +35,9 @@ class Behaviour:
     healthy: bool = True
     after: float = 0.0
     check: str = "elb"
+    """Who sees that it is broken: only the load balancer; EC2's instance check; everybody, for the instance dies."""
+    reason: str = "Client.InternalError: Client error on launch"
+    """The state's reason of an instance that dies."""
     pulls: str | None = None
     good: list[str] | None = None
     bad: list[str] | None = None
@@ -133,6 +137,16 @@ def see(instance: Any) -> None:
         given["instance"], given["instance_since"], given["by_behaviour"] = "impaired", utcnow(), True
     elif works and given.pop("by_behaviour", False):
         given["instance"] = "ok"
+
+
+def may_die(instance: Any) -> None:
+    """An instance whose behaviour it is dies: EC2 terminates it, as when its volume's key can't be used."""
+    behaviour = behaviour_of(instance)
+    if behaviour is None or behaviour.check != "dies" or instance.state != "running" or serves(instance)[0]:
+        return
+    instance.terminate()
+    code, _, message = behaviour.reason.partition(": ")
+    instance.state_reason = StateReason(f"{code}: {message}", code)
 
 
 def ec2_fault(instance: Any) -> str | None:

@@ -247,6 +247,11 @@ class Group:
         return self.members
 
     @property
+    def desired_capacity(self) -> int:
+        """moto's name."""
+        return self.desired
+
+    @property
     def active(self) -> list[Member]:
         return [m for m in self.members if m.active]
 

@@ -67,6 +67,7 @@ def _preferences(group: Group, given: dict[str, Any]) -> dict[str, Any]:
         raise invalid(
             "The difference between MaxHealthyPercentage and MinHealthyPercentage can't be greater than 100."
         )  # (assumed)
+    maintenance = group.given.get("InstanceMaintenancePolicy") or {}
     warmup = group.default_warmup if group.default_warmup is not None else group.grace
     defaults = {
         "MinHealthyPercentage": 90,
@@ -77,6 +78,8 @@ def _preferences(group: Group, given: dict[str, Any]) -> dict[str, Any]:
         "ScaleInProtectedInstances": "Wait",
         "StandbyInstances": "Wait",
     }
+    if maintenance.get("MinHealthyPercentage", -1) >= 0 and maintenance.get("MaxHealthyPercentage", -1) >= 100:
+        defaults |= {name: maintenance[name] for name in ("MinHealthyPercentage", "MaxHealthyPercentage")}
     if percentages:
         defaults["CheckpointDelay"] = 3600
     return defaults | {name: value for name, value in given.items() if value is not None}

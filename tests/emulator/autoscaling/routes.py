@@ -1,7 +1,8 @@
 """Control routes of Auto Scaling.
 
 POST autoscaling/pass       {"seconds", "step"?: 5, "idle"?: true, "group"?, "until"?}: time passes, see below
-POST autoscaling/images     {"image_id" | "template", "version"?, "healthy"?, "after"?, "check"?, "pulls"?, "good" | "bad"?}
+POST autoscaling/images     {"image_id" | "template", "version"?, "healthy"?, "after"?, "check"?, "reason"?,
+                             "pulls"?, "good" | "bad"?}
 POST autoscaling/instances  {"instance_ids", "healthy": true|false|null, "check"?}: whatever the image
 POST autoscaling/groups     {"group", "operator"?, "tags"?}: what only AWS's own services set
 POST autoscaling/hold       {"group", "hold": true|false}: keeps the group's refresh Pending
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import traceback
 from datetime import timedelta
 from typing import Any
 
@@ -70,8 +72,11 @@ def _pass(seconds: float) -> None:
         alarm.state_updated_timestamp -= by
         alarm.state_transitioned_timestamp -= by
     # Twice: what a member's change of state leads to starts at the same moment.
-    engine.settle_all()
-    engine.settle_all()
+    try:
+        engine.settle_all(loudly=True)
+        engine.settle_all(loudly=True)
+    except Exception as error:
+        raise ControlError(f"Auto Scaling failed: {traceback.format_exc()}") from error
 
 
 def _reached(until: str, name: str | None) -> bool:
@@ -105,8 +110,8 @@ def set_behaviour(body: dict[str, Any]) -> Any:
     behaviour = health.Behaviour(**body)
     if behaviour.image_id is None and behaviour.template is None:
         raise ControlError('expected "image_id" or "template"')
-    if behaviour.check not in ("elb", "ec2"):
-        raise ControlError('"check" is elb or ec2')
+    if behaviour.check not in ("elb", "ec2", "dies"):
+        raise ControlError('"check" is elb, ec2 or dies')
     if behaviour.good is not None and behaviour.bad is not None:
         raise ControlError('either "good" or "bad"')
     if (behaviour.good is not None or behaviour.bad is not None) and not behaviour.pulls:

@@ -242,3 +242,44 @@ def test_an_operator_is_shown(emulator: Any) -> None:
     )
     assert web.group()["Operator"] == {"Principal": "eks.amazonaws.com"}
     assert web.group()["Tags"][0]["Key"] == "aws:cloudformation:x"
+
+
+def test_a_scaling_policy_stays_within_the_bounds(emulator: Any) -> None:
+    web = Web(emulator, 1, MaxSize=3).up()
+    web.asg.put_scaling_policy(
+        AutoScalingGroupName="web", PolicyName="more", AdjustmentType="ChangeInCapacity", ScalingAdjustment=5
+    )
+    web.asg.execute_policy(AutoScalingGroupName="web", PolicyName="more")
+    assert len(web.up().ids()) == 3
+
+
+def test_a_mixed_instances_policy_and_its_first_type(emulator: Any) -> None:
+    web = Web(emulator, 0)
+    specification = {"LaunchTemplateSpecification": {"LaunchTemplateName": "web"}}
+    policy = {"LaunchTemplate": specification | {"Overrides": [{"InstanceType": "t3.small"}]}}
+    web.asg.create_auto_scaling_group(
+        AutoScalingGroupName="mixed",
+        MixedInstancesPolicy=policy,
+        MinSize=1,
+        MaxSize=1,
+        AvailabilityZones=[ZONES[0]],
+        NewInstancesProtectedFromScaleIn=True,
+    )
+    (group,) = web.asg.describe_auto_scaling_groups(AutoScalingGroupNames=["mixed"])["AutoScalingGroups"]
+    (member,) = group["Instances"]
+    assert member["InstanceType"] == "t3.small" and member["ProtectedFromScaleIn"]
+    shown = group["MixedInstancesPolicy"]["LaunchTemplate"]["LaunchTemplateSpecification"]
+    assert shown == {"LaunchTemplateId": web.template, "LaunchTemplateName": "web"} and "LaunchTemplate" not in group
+
+
+def test_a_launch_configuration_launches_too(emulator: Any) -> None:
+    web = Web(emulator, 0)
+    web.asg.create_launch_configuration(
+        LaunchConfigurationName="old", ImageId=web.good, InstanceType="t3.micro", SecurityGroups=[]
+    )
+    web.asg.create_auto_scaling_group(
+        AutoScalingGroupName="old", LaunchConfigurationName="old", MinSize=1, MaxSize=1, AvailabilityZones=[ZONES[0]]
+    )
+    (group,) = web.asg.describe_auto_scaling_groups(AutoScalingGroupNames=["old"])["AutoScalingGroups"]
+    assert group["LaunchConfigurationName"] == "old" and "LaunchTemplate" not in group
+    assert group["Instances"][0]["LaunchConfigurationName"] == "old"

@@ -184,6 +184,18 @@ def test_an_instance_that_dies_before_it_is_in_service_cancels_its_launch(emulat
     assert one not in web.ids() and len(web.ids()) == 1
 
 
+def test_an_image_whose_instances_die_at_boot(emulator: Any) -> None:
+    web = Web(emulator, 0)
+    emulator.control("POST", "autoscaling/images", image_id=web.good, healthy=False, check="dies")
+    web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
+    web.wait(100)
+    cancelled = [a for a in web.activities() if a["StatusCode"] == "Cancelled"]
+    assert len(cancelled) >= 3
+    assert cancelled[0]["StatusMessage"].endswith("Termination Reason: Client.InternalError: Client error on launch")
+    instances = [i for r in web.ec2.describe_instances()["Reservations"] for i in r["Instances"]]
+    assert {i["StateReason"]["Code"] for i in instances} == {"Client.InternalError"}
+
+
 def test_instances_of_all_groups(emulator: Any) -> None:
     web = Web(emulator, 1).up()
     (one,) = web.ids()
