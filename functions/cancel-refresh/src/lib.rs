@@ -82,16 +82,12 @@ impl Guardrail for CancelRefresh {
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
         match trigger {
             Trigger::Sweep => Ok(Request::sweep()),
-            Trigger::Event(event) => Ok(Request {
-                scope: Scope::One(subject_of(event)?),
-                read_only: false,
-            }),
+            Trigger::Event(event) => Ok(Request::of(Scope::One(subject_of(event)?))),
             Trigger::Command(command) if command.name == "explain" => {
                 let group = command.only_argument("group")?;
-                Ok(Request {
-                    scope: Scope::One(format!("{AUTO_SCALING_GROUP}{group}")),
-                    read_only: true,
-                })
+                Ok(Request::asking(Scope::One(format!(
+                    "{AUTO_SCALING_GROUP}{group}"
+                ))))
             }
             Trigger::Command(command) => Err(TriggerError::Command {
                 name: command.name.clone(),

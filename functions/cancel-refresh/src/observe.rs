@@ -55,9 +55,20 @@ pub(crate) async fn observe(
                 if request.read_only {
                     facts.asked = Some(group.to_owned());
                 }
-                Which::Named(group.to_owned())
+                Which::Named(vec![group.to_owned()])
             }
         },
+        Scope::Some(groups) => Which::Named(
+            groups
+                .iter()
+                .map(|group| {
+                    group
+                        .strip_prefix(AUTO_SCALING_GROUP)
+                        .unwrap_or(group)
+                        .to_owned()
+                })
+                .collect(),
+        ),
     };
     let groups = groups(clients, which).await?;
     let cases: Vec<Case> = stream::iter(groups)
@@ -75,7 +86,7 @@ pub(crate) async fn observe(
 /// Which groups are read.
 enum Which {
     All,
-    Named(String),
+    Named(Vec<String>),
     /// Those with a tag that names this alarm.
     Naming(String),
 }
@@ -87,7 +98,9 @@ async fn groups(clients: &Clients, which: Which) -> Result<Vec<Group>, ApiError>
         .max_records(PAGE);
     let describe = match &which {
         Which::All => describe,
-        Which::Named(name) => describe.auto_scaling_group_names(name),
+        // No name at all would mean every group.
+        Which::Named(names) if names.is_empty() => return Ok(Vec::new()),
+        Which::Named(names) => describe.set_auto_scaling_group_names(Some(names.clone())),
         Which::Naming(alarm) => {
             let tagged = asg::Filter::builder().name("tag-value").values(alarm);
             describe.filters(tagged.build())
