@@ -141,7 +141,7 @@ def _change_member(request: AwsRequest, action: str) -> Iterator[Check]:
     groups = autoscaling_backends[context.account_id][context.region].autoscaling_groups
     wanted = request.parameters.get("InstanceId")
     for name, group in groups.items():
-        if any(state.instance.id == wanted for state in group.instance_states):
+        if any(member.instance.id == wanted for member in group.members):
             yield _group_check(name, action)
             return
     yield _group_check("*", action)

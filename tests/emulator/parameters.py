@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from moto.ssm.models import Parameter, SimpleSystemManagerBackend, ssm_backends
+from moto.ssm.responses import SimpleSystemManagerResponse
 
 from emulator import control
 from emulator.aws_request import AwsError
@@ -15,6 +16,8 @@ from emulator.patching import patched
 
 STANDARD_BYTES = 4096
 ADVANCED_BYTES = 8192
+MAX_NAMES = 10
+"""Of one GetParameters."""
 
 
 @patched(SimpleSystemManagerBackend)
@@ -63,3 +66,18 @@ def seed(body: dict[str, Any]) -> Any:
         )
     )
     return {"version": versions[-1].version}
+
+
+@patched(SimpleSystemManagerResponse)
+def get_parameters(original: Any, self: SimpleSystemManagerResponse) -> Any:
+    """moto answers any number of names."""
+    names = self._get_param("Names")
+    if not 1 <= len(names) <= MAX_NAMES:
+        raise AwsError(
+            "ValidationException",
+            f"1 validation error detected: Value '{names}' at 'names' failed to satisfy constraint: Member must have "
+            f"length less than or equal to {MAX_NAMES}",
+        )
+    if len(names) != len(set(names)):
+        raise AwsError("ValidationException", "Duplicate parameter names are not allowed.")  # (assumed)
+    return original(self)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import ACCOUNT, REGION, invoke
-from ec2_help import amazon_linux, launch, specification, tag_list
+from ec2_help import amazon_linux, eventually, launch, specification, tag_list
 
 GROUPS = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName"
 
@@ -88,6 +88,21 @@ def test_groups_by_their_tags(worker, group, key):
     assert worker.scaling("CancelInstanceRefresh&AutoScalingGroupName=web")
     worker.may(allow("autoscaling:CancelInstanceRefresh", f"{GROUPS}/*", StringEquals={key: "blue"}))
     assert not worker.scaling("CancelInstanceRefresh&AutoScalingGroupName=web")
+
+
+def test_an_instance_of_a_group_by_the_group(worker, group, client):
+    client("autoscaling").set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
+
+    def members():
+        (found,) = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["web"])["AutoScalingGroups"]
+        return [i["InstanceId"] for i in found["Instances"]]
+
+    (instance_id,) = eventually(members)
+    change = f"SetInstanceHealth&InstanceId={instance_id}&HealthStatus=Healthy"
+    worker.may(allow("autoscaling:SetInstanceHealth", f"{GROUPS}/other"))
+    assert not worker.scaling(change)
+    worker.may(allow("autoscaling:SetInstanceHealth", f"{GROUPS}/web"))
+    assert worker.scaling(change)
 
 
 def test_a_group_may_get_only_our_tags(worker, group):

@@ -130,3 +130,8 @@ def test_parameters_that_aws_publishes(emulator, client):
     ssm.put_parameter(Name="/ours/ami", Value="ami-2", Type="String", Overwrite=True)
     history = ssm.get_parameter_history(Name="/ours/ami")["Parameters"]
     assert [(p["Version"], p["Value"]) for p in history] == [(1, "ami-1"), (2, "ami-2")]
+    with refused("ValidationException", "10"):
+        ssm.get_parameters(Names=[f"/ours/{n}" for n in range(11)])
+    answer = ssm.get_parameters(Names=["/ours/ami", "/ours/none"])
+    assert [p["Value"] for p in answer["Parameters"]] == ["ami-2"]
+    assert answer["InvalidParameters"] == ["/ours/none"]
