@@ -1,8 +1,8 @@
 """Functions may do only what their role's policies allow, conditions included, so that a missing permission shows.
 
 Calls of the client are always allowed: it stands for an administrator. An operation that neither authorization_ec2.py
-nor authorization_services.py knows is checked by its action alone; one that they know also by the resources and condition
-keys that AWS passes for it (Service Authorization Reference).
+nor authorization_services.py knows is checked by its action alone; one that they know also by the resources and
+condition keys that AWS passes for it (Service Authorization Reference).
 """
 
 from __future__ import annotations

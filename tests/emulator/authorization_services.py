@@ -93,8 +93,8 @@ def _group_check(name: str, action: str, keys: dict[str, Any] | None = None) -> 
     """An Auto Scaling group's ARN holds an id that nobody knows before: policies write * in its place."""
     group = autoscaling_backends[context.account_id][context.region].autoscaling_groups.get(name)
     if group is None:
-        account = f"{context.region}:{context.account_id}"
-        return Check(action, f"arn:aws:autoscaling:{account}:autoScalingGroup:*:autoScalingGroupName/{name}", keys or {})
+        prefix = f"arn:aws:autoscaling:{context.region}:{context.account_id}"
+        return Check(action, f"{prefix}:autoScalingGroup:*:autoScalingGroupName/{name}", keys or {})
     return Check(action, group.arn, _tag_keys("autoscaling", group.tags) | (keys or {}))
 
 

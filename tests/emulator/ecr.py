@@ -260,9 +260,8 @@ def _find(repository: Repository, identifier: dict[str, str]) -> Image:
     if not tag and not wanted:
         raise _Failure("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
     if wanted and not _DIGEST.fullmatch(wanted):
-        raise _Failure(
-            "InvalidImageDigest", f"Invalid request parameters: image digest should satisfy the regex '{_DIGEST.pattern}'"
-        )
+        words = f"Invalid request parameters: image digest should satisfy the regex '{_DIGEST.pattern}'"
+        raise _Failure("InvalidImageDigest", words)
     if tag and not _TAG.fullmatch(tag):
         raise _Failure("InvalidImageTag", "Invalid request parameters: image tag should satisfy the regex")
     image = _tagged(repository, tag) if tag else _with_digest(repository, wanted or "")
@@ -333,7 +332,8 @@ def _described_image(repository: Repository, identifier: dict[str, str]) -> Imag
     except _Failure as failure:
         if failure.code not in ("ImageNotFound", "ImageTagDoesNotMatchDigest"):
             raise AwsError("InvalidParameterException", failure.reason) from failure
-        shown = f"{{imageDigest:'{identifier.get('imageDigest', 'null')}', imageTag:'{identifier.get('imageTag', 'null')}'}}"
+        wanted, tag = identifier.get("imageDigest", "null"), identifier.get("imageTag", "null")
+        shown = f"{{imageDigest:'{wanted}', imageTag:'{tag}'}}"
         raise AwsError(
             "ImageNotFoundException",
             f"The image with imageId {shown} does not exist within the repository with name '{repository.name}' in "

@@ -1,5 +1,4 @@
-"""Attributes of instances: one at a time, those that can be changed, and who may be stopped and terminated (AMI-6, AMI-7).
-"""
+"""Attributes of instances: one at a time, those that can be changed, and who can be stopped and terminated (AMI-7)."""
 
 from __future__ import annotations
 

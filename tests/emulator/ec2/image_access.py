@@ -4,8 +4,9 @@ An image that is private, deregistered or not allowed vanishes from DescribeImag
 goes on telling of it.
 
 POST images         {"name": NAME, "owner"?: "self" | "amazon" | "aws-marketplace" | account id, "owner_alias"?,
-                    "architecture"?, "age_seconds"?, "deprecated"?, "public"?, "source_image_id"?, "source_instance_id"?,
-                    "tags"?, "root_device_type"?, "platform"?, "description"?} → {"image_id": ID}, as of its creation
+                    "architecture"?, "age_seconds"?, "deprecated"?, "public"?, "source_image_id"?,
+                    "source_instance_id"?, "tags"?, "root_device_type"?, "platform"?, "description"?}
+                    → {"image_id": ID}, deprecated since its creation
 POST images/access  {"image_id": ID, "private"?: true, "allowed"?: false}: its owner makes it private; the account's
                     Allowed AMIs no longer allow it
 """

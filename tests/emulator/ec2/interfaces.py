@@ -296,8 +296,8 @@ def _backend() -> EC2Backend:
 def make_interface(body: dict[str, Any]) -> Any:
     """An interface that a service of AWS makes and manages, as ECS, EKS or a load balancer does.
 
-    {"instance_id": ID, "device_index"?: 1, "groups"?: [ids], "description"?, "requester_id"?: "amazon-elb"} attaches it;
-    with "subnet_id" in place of the instance it stands alone.
+    {"instance_id": ID, "device_index"?: 1, "groups"?: [ids], "description"?, "requester_id"?: "amazon-elb"} attaches
+    it; with "subnet_id" in place of the instance it stands alone.
     """
     known = {"instance_id", "subnet_id", "device_index", "groups", "description", "requester_id"}
     if unknown := body.keys() - known:

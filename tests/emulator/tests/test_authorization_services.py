@@ -94,8 +94,8 @@ def test_an_instance_of_a_group_by_the_group(worker, group, client):
     client("autoscaling").set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
 
     def members():
-        (found,) = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["web"])["AutoScalingGroups"]
-        return [i["InstanceId"] for i in found["Instances"]]
+        answer = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["web"])
+        return [i["InstanceId"] for i in answer["AutoScalingGroups"][0]["Instances"]]
 
     (instance_id,) = eventually(members)
     change = f"SetInstanceHealth&InstanceId={instance_id}&HealthStatus=Healthy"

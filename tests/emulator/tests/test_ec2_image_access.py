@@ -34,7 +34,8 @@ def test_a_seeded_image(emulator, ec2):
     assert image_id not in {i["ImageId"] for i in ec2.describe_images(Owners=["amazon"], Filters=pattern)["Images"]}
     arm = seed(emulator, "ours", architecture="arm64", tags={"stage": "prod"}, root_device_type="instance-store")
     image = shown(ec2, arm)
-    assert (image["Architecture"], image["RootDeviceType"], tags_of(image)) == ("arm64", "instance-store", {"stage": "prod"})
+    assert (image["Architecture"], image["RootDeviceType"]) == ("arm64", "instance-store")
+    assert tags_of(image) == {"stage": "prod"}
     assert "ImageOwnerAlias" not in image
     (instance_id,) = launch(ec2, ImageId=arm, InstanceType="t4g.micro")
     with refused("UnsupportedOperation", "'ebs' root device type"):
