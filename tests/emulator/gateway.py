@@ -17,7 +17,7 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from emulator import authorization, aws_request, callers, calls, control, faults, operations
+from emulator import authorization, aws_request, callers, calls, cbor, control, faults, operations
 from emulator.aws_request import AwsError, AwsRequest, Response
 from emulator.context import context
 
@@ -33,6 +33,10 @@ def application(environ: dict[str, Any], start_response: Callable) -> Iterable[b
     if path.startswith(control.PREFIX):
         status, answer = control.handle(environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), body)
         response: Response | None = status, [("Content-Type", "application/json")], answer
+    elif cbor.is_meant(environ):
+        environ, body, operation = cbor.to_json(environ, body)
+        response = _call_aws(environ, body)
+        response = response and cbor.from_json(*response, operation)
     else:
         response = _call_aws(environ, body)
     if response is None:
