@@ -201,6 +201,7 @@ const PERMANENT: &[&[&str]] = &[
     &["image id", "does not exist"],
     &["invalidamiid"],
     &["image", "is not available"],
+    &["image", "is no longer available"],
     &["image", "has been deregistered"],
     &["ami", "is disabled"],
     &["not authorized for images"],
