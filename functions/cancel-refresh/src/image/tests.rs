@@ -220,6 +220,12 @@ fn get(shared: &Shared) -> Rule {
         })
 }
 
+fn coded(code: &str) -> aws_sdk_ecr::error::ErrorMetadata {
+    aws_sdk_ecr::error::ErrorMetadata::builder()
+        .code(code)
+        .build()
+}
+
 /// ECR's answer to a put, by the rules of ASG-10.
 fn put(shared: &Shared) -> Vec<Rule> {
     use aws_sdk_ecr::operation::put_image::PutImageError;
@@ -246,21 +252,19 @@ fn put(shared: &Shared) -> Vec<Rule> {
     vec![
         when("same").then_error(|| {
             PutImageError::ImageAlreadyExistsException(
-                ImageAlreadyExistsException::builder().build(),
+                ImageAlreadyExistsException::builder()
+                    .meta(coded("ImageAlreadyExistsException"))
+                    .build(),
             )
         }),
         when("immutable").then_error(|| {
             PutImageError::ImageTagAlreadyExistsException(
-                ImageTagAlreadyExistsException::builder().build(),
-            )
-        }),
-        when("down").then_error(|| {
-            PutImageError::generic(
-                aws_sdk_ecr::error::ErrorMetadata::builder()
-                    .code("ServerException")
+                ImageTagAlreadyExistsException::builder()
+                    .meta(coded("ImageTagAlreadyExistsException"))
                     .build(),
             )
         }),
+        when("down").then_error(|| PutImageError::generic(coded("ServerException"))),
         when("ok").then_compute_output(move |request| {
             let mut repository = stored.lock().unwrap();
             let (tag, digest) = (
