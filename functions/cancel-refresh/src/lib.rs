@@ -15,14 +15,17 @@ pub mod observe;
 pub mod policy;
 pub mod signals;
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Mutex;
 
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
 use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::trigger::{Event, Request, Scope, Trigger, TriggerError};
 use guardrails::wiring::{Environment, WiringError};
 use jiff::Timestamp;
+use lambda_runtime::tracing;
 
 use crate::decide::Action;
 use crate::facts::Facts;
@@ -38,6 +41,39 @@ pub(crate) const ALARM: &str = "alarm/";
 #[derive(Debug)]
 pub struct CancelRefresh {
     clients: Clients,
+    untagged: Untagged,
+}
+
+/// What was told of groups that AWS lets nobody tag, by resource and key: those of a service that
+/// operates them (ASG-9). Kept while the function runs, so that a sweep doesn't tell it again.
+#[derive(Debug, Default)]
+struct Untagged(Mutex<BTreeMap<(String, String), String>>);
+
+impl Untagged {
+    fn set(&self, resource: &str, key: &str, value: Option<&str>) {
+        let Ok(mut kept) = self.0.lock() else {
+            return;
+        };
+        let at = (resource.to_owned(), key.to_owned());
+        match value {
+            Some(value) => kept.insert(at, value.to_owned()),
+            None => kept.remove(&at),
+        };
+    }
+
+    /// Adds what is kept to the groups' tags.
+    fn complete(&self, facts: &mut Facts) {
+        let Ok(kept) = self.0.lock() else {
+            return;
+        };
+        for ((resource, key), value) in kept.iter() {
+            let group = resource.strip_prefix(AUTO_SCALING_GROUP);
+            if let Some(case) = group.and_then(|group| facts.cases.get_mut(group)) {
+                let tags = &mut case.group.tags;
+                tags.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
 }
 
 /// The clients of the services that it works with.
@@ -76,7 +112,10 @@ impl Guardrail for CancelRefresh {
             cloudformation: aws_sdk_cloudformation::Client::new(config),
             ecr: aws_sdk_ecr::Client::new(config),
         };
-        Ok(Self { clients })
+        Ok(Self {
+            clients,
+            untagged: Untagged::default(),
+        })
     }
 
     fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
@@ -96,13 +135,15 @@ impl Guardrail for CancelRefresh {
         }
     }
 
-    fn observe(
+    async fn observe(
         &self,
         policy: &Policy,
         request: &Request,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.clients, policy, request, now)
+    ) -> Result<Facts, ApiError> {
+        let mut facts = observe::observe(&self.clients, policy, request, now).await?;
+        self.untagged.complete(&mut facts);
+        Ok(facts)
     }
 
     fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
@@ -115,13 +156,26 @@ impl Guardrail for CancelRefresh {
         act::act(&self.clients, action, run)
     }
 
-    fn remember(
+    async fn remember(
         &self,
         resource: &str,
         key: &str,
         value: Option<&str>,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send {
-        act::remember(&self.clients.autoscaling, resource, key, value)
+    ) -> Result<(), ApiError> {
+        let written = act::remember(&self.clients.autoscaling, resource, key, value).await;
+        match written {
+            Ok(()) => self.untagged.set(resource, key, None),
+            Err(error) if error.kind == ErrorKind::Refused => {
+                tracing::warn!(
+                    resource,
+                    key,
+                    "what was told can't be written down: {error}"
+                );
+                self.untagged.set(resource, key, value);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn assess(
