@@ -107,11 +107,16 @@ def _change_security_group(request: AwsRequest, action: str) -> Iterator[Check]:
 
 @resources_of("ec2", "ModifyNetworkInterfaceAttribute")
 def _modify_interface(request: AwsRequest, action: str) -> Iterator[Check]:
-    """The interface, and each group that it is to have."""
+    """The interface, the instance that it is attached to (an optional resource of this action, assumed to be checked),
+    and each group that it is to have."""
     given = request.parameters
     interface_id = given.get("NetworkInterfaceId", "")
     keys = _interface_keys(interface_id) | _attribute_keys(given, ("Description", "SourceDestCheck"))
     yield Check(action, _ec2_arn(interface_id), keys)
+    interface = _backend().enis.get(interface_id)
+    if interface is not None and interface.instance is not None:
+        instance_id = interface.instance.id
+        yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
     for group_id in given.get("Groups") or []:
         yield Check(action, _ec2_arn(group_id), _group_keys(group_id))
 

@@ -198,10 +198,14 @@ def test_an_interface_gets_only_groups_that_are_allowed(worker, client):
     eni = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
     group = ec2.create_security_group(GroupName="g", Description="g", VpcId=instance["VpcId"])["GroupId"]
     change = f"ModifyNetworkInterfaceAttribute&NetworkInterfaceId={eni}&SecurityGroupId.1={group}"
-    worker.may(allow("ec2:ModifyNetworkInterfaceAttribute", ec2_arn("network-interface")))
-    assert not worker.call(change)
-    groups = allow("ec2:ModifyNetworkInterfaceAttribute", ec2_arn("security-group", group))
-    worker.may(allow("ec2:ModifyNetworkInterfaceAttribute", ec2_arn("network-interface")), groups)
+    wanted = [
+        allow("ec2:ModifyNetworkInterfaceAttribute", arn)
+        for arn in (ec2_arn("network-interface"), ec2_arn("instance"), ec2_arn("security-group", group))
+    ]
+    for missing in wanted:
+        worker.may(*(s for s in wanted if s is not missing))
+        assert not worker.call(change), missing
+    worker.may(*wanted)
     assert worker.call(change)
 
 
