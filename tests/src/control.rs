@@ -451,9 +451,12 @@ impl LocalAws {
         calls
     }
 
-    /// What was published to the topic.
+    /// What the guardrail has published to the topic.
     pub async fn notices(&self) -> Vec<Notice> {
-        self.get::<Notices>("notices").await.notices
+        let mut notices = self.get::<Notices>("notices").await.notices;
+        let ours = format!("[{}] ", self.guardrail);
+        notices.retain(|notice| notice.subject.starts_with(&ours));
+        notices
     }
 
     /// The latest value of a metric of the guardrail; all are whole numbers.

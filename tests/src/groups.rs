@@ -19,6 +19,8 @@ use crate::estate::{ZONE, answered};
 
 /// What the guardrail notes on a group about a refresh that it stops.
 const MARK: &str = "ec2-guardrails:refresh";
+/// How much time passes in one request.
+const CHUNK_SECONDS: u32 = 120;
 /// How often the guardrail's schedule fires.
 const SWEEP_MINUTES: u32 = 5;
 
@@ -151,9 +153,9 @@ impl LocalAws {
         );
     }
 
-    /// Makes single instances healthy or not, whatever their image.
+    /// Makes single instances pass or fail their status checks, whatever their image.
     pub async fn set_health(&self, instances: &[String], healthy: bool) {
-        let body = json!({ "instance_ids": instances, "healthy": healthy });
+        let body = json!({ "instance_ids": instances, "healthy": healthy, "check": "ec2" });
         self.post("autoscaling/instances", body).await;
     }
 }
@@ -271,18 +273,21 @@ impl Group<'_> {
     /// Lets time pass, without sweeps, until the newest refresh has this status; returns the seconds
     /// that it took.
     pub async fn seconds_until(&self, status: &str, most: u32) -> u32 {
-        let body = json!({ "seconds": most, "until": status, "group": self.name });
-        let answer = self.aws.post("autoscaling/pass", body).await;
-        let passed = answer["passed"].as_f64().expect("seconds have passed");
-        let found = self.aws.autoscaling.describe_instance_refreshes();
-        let found = found.auto_scaling_group_name(self.name).send().await;
-        let found = answered("DescribeInstanceRefreshes", found);
-        let newest = &found.instance_refreshes()[0];
-        let now = newest
-            .status()
-            .map(aws_sdk_autoscaling::types::InstanceRefreshStatus::as_str);
-        assert_eq!(now, Some(status), "after {passed} s: {newest:#?}");
-        format!("{passed:.0}").parse().expect("a whole number")
+        let mut passed = 0.0;
+        // Not all at once: a request has its limit.
+        for _ in 0..most.div_ceil(CHUNK_SECONDS) {
+            let body = json!({ "seconds": CHUNK_SECONDS, "until": status, "group": self.name });
+            let answer = self.aws.post("autoscaling/pass", body).await;
+            passed += answer["passed"].as_f64().expect("seconds have passed");
+            if answer["reached"] == true {
+                return format!("{passed:.0}").parse().expect("a whole number");
+            }
+        }
+        panic!(
+            "{}: its refresh isn't {status} after {passed} s: {:#?}",
+            self.name,
+            self.activities().await
+        );
     }
 
     /// Keeps the group's Pending refresh as it is, or lets it go on.
@@ -388,17 +393,21 @@ impl Group<'_> {
         all
     }
 
-    /// What was launched, failed and terminated since a refresh's start.
+    /// What was launched, failed and terminated since a refresh's start, and before its rollback.
     pub async fn cost(&self, id: &str) -> Refresh {
-        let start = self.refresh(id).await.start_time;
-        let start = start.expect("the refresh has begun");
+        let refresh = self.refresh(id).await;
+        let start = refresh.start_time.expect("the refresh has begun");
+        let rollback = refresh.rollback_details();
+        let rollback = rollback.and_then(|back| back.rollback_start_time().copied());
         let mut cost = Refresh {
             launched: 0,
             failed: 0,
             terminated: 0,
         };
         for activity in self.activities().await {
-            if activity.start_time().is_none_or(|at| *at < start) {
+            let before = activity.start_time().is_none_or(|at| *at < start);
+            let after = activity.start_time().copied() >= rollback && rollback.is_some();
+            if before || after {
                 continue;
             }
             let description = activity.description().unwrap_or_default();

@@ -82,6 +82,7 @@ pub struct LocalAws {
     /// CloudWatch's.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     guardrail: &'static str,
+    eventbridge: aws_sdk_eventbridge::Client,
     denied: Mutex<BTreeSet<&'static str>>,
     sqs: aws_sdk_sqs::Client,
     ssm: aws_sdk_ssm::Client,
@@ -130,6 +131,7 @@ impl LocalAws {
             ecr: aws_sdk_ecr::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             guardrail,
+            eventbridge: aws_sdk_eventbridge::Client::new(&config),
             denied: Mutex::default(),
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
@@ -141,6 +143,23 @@ impl LocalAws {
     #[must_use]
     pub fn function(&self) -> String {
         format!("ec2-guardrails-{}", self.guardrail)
+    }
+
+    /// Turns the rules of the other guardrails off: of hundreds of instances each would otherwise
+    /// start them too. What a test is about stays as it is deployed.
+    pub async fn alone(&self) {
+        let rules = self.eventbridge.list_rules().send().await.expect("rules");
+        for rule in rules.rules().iter().filter_map(|rule| rule.name()) {
+            let targets = self.eventbridge.list_targets_by_rule().rule(rule);
+            let targets = targets.send().await.expect("targets");
+            let ours = |target: &aws_sdk_eventbridge::types::Target| {
+                target.arn().ends_with(&format!(":{}", self.function()))
+            };
+            if !targets.targets().iter().any(ours) {
+                let off = self.eventbridge.disable_rule().name(rule).send().await;
+                off.expect("the rule can be disabled");
+            }
+        }
     }
 
     /// Puts the policy in place, and makes sure that the next run reads it: a function keeps what it

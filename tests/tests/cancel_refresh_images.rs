@@ -30,6 +30,7 @@ struct Shop<'a> {
 
 impl<'a> Shop<'a> {
     async fn open(aws: &'a LocalAws, desired: i32) -> Self {
+        aws.alone().await;
         aws.repository(REPOSITORY).await;
         let good = aws.push(REPOSITORY, "prod", "release 1", PLATFORMS).await;
         let image = aws.image("host").await;

@@ -18,6 +18,7 @@ const ROLLBACK: &str = "RollbackInstanceRefresh";
 
 /// A group with a refresh that fails, which so far nobody has stopped.
 async fn failing<'a>(aws: &'a LocalAws, name: &'a str, on_failure: &str) -> (Group<'a>, String) {
+    aws.alone().await;
     aws.put_policy(OBSERVE).await;
     let image = aws.image(&format!("{name}-1")).await;
     let bad = aws.image(&format!("{name}-2")).await;
@@ -212,6 +213,7 @@ async fn events_that_come_twice_or_out_of_order_do_no_harm() {
 #[tokio::test]
 async fn a_refresh_that_a_person_cancels_or_rolls_back_is_theirs() {
     deployed(CANCEL_REFRESH, async |aws| {
+        aws.alone().await;
         let image = aws.image("web-1").await;
         let group = aws.group("web", 4, &image, |group| group).await;
         let version = group.version(&aws.image("web-2").await).await;
