@@ -181,7 +181,7 @@ pub fn hands_off(case: &Case, settings: &Settings, policy: &Policy) -> Option<St
         .then(|| "the policy or the group's tag says to notify only".to_owned())
 }
 
-/// Whether CloudFormation is at work on a stack of this status.
+/// Whether `CloudFormation` is at work on a stack of this status.
 #[must_use]
 pub fn stack_is_busy(status: &str) -> bool {
     status.ends_with("_IN_PROGRESS") && status != "REVIEW_IN_PROGRESS"
@@ -366,10 +366,13 @@ fn restore(
     settings: &Settings,
     now: Timestamp,
 ) -> Option<Decision<Action>> {
-    let winding_down = matches!(
-        refresh.status,
-        Status::Cancelling | Status::RollbackInProgress
-    ) && is_ours(case, refresh);
+    // Whoever rolls it back, AWS or a person: what launches now boots what the tag points to
+    // (ASG-11). A person's cancel launches nothing.
+    let winding_down = match refresh.status {
+        Status::RollbackInProgress => true,
+        Status::Cancelling => is_ours(case, refresh),
+        _ => false,
+    };
     let ended = failed(case, refresh) && ended_recently(refresh, now);
     if !(winding_down || ended) || case.group.operator.is_some() {
         return None;

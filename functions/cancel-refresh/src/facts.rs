@@ -39,7 +39,7 @@ pub struct Case {
     pub targets: Option<BTreeMap<String, TargetHealth>>,
     /// What EC2 says of new instances that were terminated, by id.
     pub ended: BTreeMap<String, Ended>,
-    /// The status of the CloudFormation stack that made the group; none: not asked for, or none.
+    /// The status of the `CloudFormation` stack that made the group; none: not asked for, or none.
     pub stack: Option<Read<String>>,
     /// The image that the group's tags name; none: not opted in, or not asked for.
     pub image: Option<Read<Image>>,

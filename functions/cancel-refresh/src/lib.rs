@@ -85,7 +85,7 @@ pub struct Clients {
     pub ec2: aws_sdk_ec2::Client,
     /// Elastic Load Balancing.
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
-    /// `CloudWatch`.
+    /// CloudWatch.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     /// `CloudFormation`.
     pub cloudformation: aws_sdk_cloudformation::Client,

@@ -14,6 +14,7 @@ fn activity(description: &str, status: &str, message: Option<&str>, cause: &str)
 
 /// AWS's own words, as its documents and public reports have them.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn whose_fault_a_failed_launch_is() {
     for (message, expected) in [
         (

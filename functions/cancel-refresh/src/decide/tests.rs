@@ -394,4 +394,7 @@ fn a_refresh_that_failed_on_its_own_has_its_image_put_back() {
         &[(tags::REFRESH, &mark(Step::RolledBack, 4))],
     );
     assert!(restores(&later));
+    // AWS's own rollback launches what the tag points to.
+    assert!(restores(&ended(Status::RollbackInProgress, 0)));
+    assert!(!restores(&ended(Status::Cancelling, 0)));
 }
