@@ -28,6 +28,9 @@ def main() -> None:
         "--deploy", type=Path, metavar="TEMPLATE", help="a built SAM template to deploy before it is ready"
     )
     parser.add_argument(
+        "--parameter", action="append", default=[], metavar="KEY=VALUE", help="a parameter of that template"
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=JSON", help="a setting that holds from the start"
     )
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
@@ -57,7 +60,7 @@ def main() -> None:
     running = server.start(arguments.port)
     try:
         if arguments.deploy:
-            deploy(arguments.deploy, stopped)
+            deploy(arguments.deploy, stopped, arguments.parameter)
         if not stopped.is_set():
             print(f"ready {context.endpoint}", flush=True)
         # Not PR_SET_PDEATHSIG: it goes by the thread that started us, and a test's thread ends before its process.

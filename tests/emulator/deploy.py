@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,16 @@ class DeploymentFailed(Exception):
     pass
 
 
-def deploy(template: Path, stopped: threading.Event) -> None:
+def deploy(template: Path, stopped: threading.Event, parameters: Sequence[str] = ()) -> None:
     """Returns when the stack is deployed and everything in it was found; raises DeploymentFailed.
 
-    `stopped` ends a deployment that is no longer wanted.
+    `stopped` ends a deployment that is no longer wanted; `parameters` are the template's, as `Key=Value`.
     """
     template = template.resolve()
     if not template.is_file():
         raise DeploymentFailed(f"{template} doesn't exist: build it first (`make build`)")
     before = {stack.stack_id for stack in stacks.all_stacks()}
-    _run_sam(template, stopped)
+    _run_sam(template, stopped, parameters)
     if stopped.is_set():
         return
     # `sam deploy --resolve-s3` makes a stack of its own for the bucket.
@@ -61,12 +61,12 @@ def deploy_now(body: dict[str, Any]) -> Any:
     return {"stacks": [stack.name for stack in stacks.all_stacks()]}
 
 
-def _run_sam(template: Path, stopped: threading.Event) -> None:
+def _run_sam(template: Path, stopped: threading.Event, parameters: Sequence[str]) -> None:
     config = _config_of(template)
     architecture = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     command = [sys.executable, "-m", "samcli", "deploy", "--config-file", str(config)]
     command += ["--config-env", CONFIG_ENVIRONMENT, "--template-file", str(template)]
-    command += ["--parameter-overrides", f"Architecture={architecture}"]
+    command += ["--parameter-overrides", f"Architecture={architecture}", *parameters]
     with tempfile.TemporaryDirectory(prefix="emulator-sam-") as home, tempfile.TemporaryFile() as output:
         # SAM asks the Internet for a newer version of itself, unless it did so lately.
         Path(home, "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))

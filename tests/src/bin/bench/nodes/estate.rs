@@ -50,7 +50,7 @@ pub(super) enum Standing {
 /// What Systems Manager knows of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
-    /// Never registered.
+    /// Not listed.
     Absent,
     /// `Online`.
     Online,
@@ -300,7 +300,6 @@ impl Instances {
         let attached = self.all(Standing::Lacking).count();
         let news = self.news();
         let of_groups = news.iter().filter(|told| told.contains('/')).count();
-        // By id the nodes of stopped instances could be left out; a page holds 50 either way.
         let nodes = self.instances.iter().filter(|i| i.node != Node::Absent);
         let running = self.instances.iter().filter(|found| found.running);
         let online = || {
@@ -467,8 +466,9 @@ fn instance(
             };
         }
         9 | 29 => {
+            // Nodes of stopped instances aren't listed.
             found.running = false;
-            found.node = Node::Lost;
+            found.node = Node::Absent;
         }
         // By Default Host Management.
         11..14 => found.profile = None,
