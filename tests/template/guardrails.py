@@ -100,14 +100,6 @@ GUARDRAILS = [
         finding_alarm="InstancesUnmanagedAlarm",
         # Events invoke it often, which would hide that sweeps don't come.
         sweep_metric=("Ec2Guardrails", "Considered", "SampleCount"),
-        unnamed_actions=frozenset(
-            {
-                "autoscaling:DescribeLaunchConfigurations",
-                "ec2:DescribeImages",
-                "ec2:DescribeLaunchTemplateVersions",
-                "ec2:GetManagedPrefixListEntries",
-            }
-        ),
         others_actions=frozenset({"ssm:UpdateInstanceInformation"}),
         parameters={"RepairRoles": "true"},
     ),
