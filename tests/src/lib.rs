@@ -78,7 +78,16 @@ pub struct LocalAws {
 /// Runs a test of `guardrail` against a local AWS of its own, and looks afterwards that the
 /// function's role allows all that the function did, and that the local AWS itself was up to it.
 pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)) {
-    let aws = LocalAws::start(guardrail);
+    deployed_with(guardrail, &[], test).await;
+}
+
+/// As [`deployed`], with `parameters` of the template, each `Key=Value`.
+pub async fn deployed_with(
+    guardrail: &'static str,
+    parameters: &[&str],
+    test: impl AsyncFnOnce(&LocalAws),
+) {
+    let aws = LocalAws::start(guardrail, parameters);
     let run = async {
         test(&aws).await;
         aws.check_calls().await;
@@ -89,8 +98,8 @@ pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)
 }
 
 impl LocalAws {
-    fn start(guardrail: &'static str) -> Self {
-        let emulator = Emulator::deployed();
+    fn start(guardrail: &'static str, parameters: &[&str]) -> Self {
+        let emulator = Emulator::deployed(parameters);
         // The emulator tells callers apart by their credentials; these are nobody's.
         let config = aws_config::SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -19,9 +19,9 @@ pub(crate) struct Emulator {
 }
 
 impl Emulator {
-    /// Starts one with the built template deployed, nothing firing by the clock, and snapshots that
-    /// stay pending until the test ends them.
-    pub(crate) fn deployed() -> Self {
+    /// Starts one with the built template deployed with `parameters` (`Key=Value`), nothing firing by
+    /// the clock, and snapshots that stay pending until the test ends them.
+    pub(crate) fn deployed(parameters: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .expect("the package lies in the repository");
@@ -33,6 +33,7 @@ impl Emulator {
             .args(["--set", "snapshot_pending_seconds=3600"])
             .arg("--deploy")
             .arg(template)
+            .args(parameters.iter().flat_map(|one| ["--parameter", *one]))
             .env("PYTHONPATH", root.join("tests"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
