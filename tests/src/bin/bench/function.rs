@@ -103,9 +103,13 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts the binary that `make build` made, with AWS at `endpoint`.
-    pub(crate) async fn start(program: &'static Program, endpoint: &str) -> Result<Self, Failure> {
-        let binary = built(program)?;
+    /// Starts the binary in the folder `build`, with AWS at `endpoint`.
+    pub(crate) async fn start(
+        program: &'static Program,
+        build: &Path,
+        endpoint: &str,
+    ) -> Result<Self, Failure> {
+        let binary = built(program, build)?;
         let (saying, mut said) = mpsc::unbounded_channel();
         let (events, coming) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
@@ -259,18 +263,16 @@ async fn ended(child: &mut Child) -> String {
     }
 }
 
-/// The release binary of `make build`.
-fn built(program: &Program) -> Result<PathBuf, Failure> {
+/// The release binary in the folder `build` of the checkout.
+fn built(program: &Program, build: &Path) -> Result<PathBuf, Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let binary = Path::new(".aws-sam/local")
-        .join(program.logical_id)
-        .join("bootstrap");
+    let binary = build.join(program.logical_id).join("bootstrap");
     let there = root.join(&binary);
     if there.is_file() {
         Ok(there)
     } else {
         Err(format!(
-            "{} isn't there: build the function first, with `make build`",
+            "{} isn't there: build the functions first, with `make build`",
             binary.display()
         )
         .into())

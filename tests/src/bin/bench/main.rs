@@ -99,7 +99,7 @@ async fn cold_starts(options: &Options, run: Run) -> Result<Vec<Duration>, Failu
     let server = Server::start(Account::new(run.estate(1), options)).await?;
     let mut starts = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
-        let function = Function::start(run.program(), &server.url()).await?;
+        let function = Function::start(run.program(), &options.build, &server.url()).await?;
         starts.push(function.started_in);
     }
     starts.sort();
@@ -109,7 +109,7 @@ async fn cold_starts(options: &Options, run: Run) -> Result<Vec<Duration>, Failu
 /// Runs one after the other what `run` has, in an estate of its own.
 async fn measure(options: &Options, run: Run, size: usize) -> Result<Vec<Row>, Failure> {
     let server = Server::start(Account::new(run.estate(size), options)).await?;
-    let mut function = Function::start(run.program(), &server.url()).await?;
+    let mut function = Function::start(run.program(), &options.build, &server.url()).await?;
     let mut rows = Vec::new();
     for (at, suffix) in run.sweeps().iter().enumerate() {
         let run = format!("{}{suffix}", run.name());

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ Measures sweeps of the guardrails against a synthetic AWS.
                         attach-ssm-role: managed, unmanaged (default all)
   --latency-ms N        how long each AWS call takes (default 50)
   --aws-rates           throttle as EC2 does by default: a token bucket for each action
+  --build FOLDER        where the functions were built (default .aws-sam/local)
   --timeout-s N         the function's timeout in seconds (default 900, as deployed)
 
 Through make: make bench BENCH=\"--volumes 1000 --run slot\"";
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     pub(crate) latency: Duration,
     /// Whether EC2's default request rates hold.
     pub(crate) aws_rates: bool,
+    /// Where each function was built, as `<id in the template>/bootstrap`; in the checkout, unless
+    /// absolute.
+    pub(crate) build: PathBuf,
     /// The function's timeout, from which the deadline of an invocation comes.
     pub(crate) timeout: Duration,
 }
@@ -44,6 +49,7 @@ impl Default for Options {
             runs: Run::ALL.to_vec(),
             latency: Duration::from_millis(50),
             aws_rates: false,
+            build: PathBuf::from(".aws-sam/local"),
             timeout: DEPLOYED_TIMEOUT,
         }
     }
@@ -77,6 +83,7 @@ impl Options {
                 "--instances" => options.instances = list(&name, &value()?)?,
                 "--run" => options.runs = list(&name, &value()?)?,
                 "--latency-ms" => options.latency = Duration::from_millis(one(&name, &value()?)?),
+                "--build" => options.build = PathBuf::from(value()?),
                 "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
                 "--aws-rates" => options.aws_rates = true,
                 "--help" | "-h" => return Ok(Parsed::Help),
@@ -141,6 +148,7 @@ mod tests {
         assert_eq!(options.sizes(options.runs[1]), [9]);
         assert_eq!(options.latency, Duration::from_millis(3));
         assert!(options.may_leave());
+        assert_eq!(options.build, PathBuf::from("b"));
         assert_eq!(parse(""), Ok(Parsed::Run(Options::default())));
         assert_eq!(parse("--help"), Ok(Parsed::Help));
     }
