@@ -82,7 +82,7 @@ pub struct Known<'a> {
     pub instance: &'a Instance,
     /// What Systems Manager knows of it.
     pub node: Option<&'a Node>,
-    /// Since when nothing of our doing kept it from coming Online: its start, or its profile.
+    /// Since when it has been as it is: its start, its profile, or its last ping.
     pub since: Timestamp,
     /// Until when it may come Online by itself (SSM-1).
     pub until: Timestamp,
@@ -101,13 +101,12 @@ impl<'a> Known<'a> {
     #[must_use]
     pub fn of(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Self {
         let node = facts.nodes.get(&instance.id);
+        let since = decide::since(instance, facts, node);
         Self {
             instance,
             node,
-            since: decide::since(instance, facts, None),
-            until: policy
-                .online_within
-                .after(decide::since(instance, facts, node)),
+            since,
+            until: policy.online_within.after(since),
             identity: instance
                 .profile
                 .as_ref()

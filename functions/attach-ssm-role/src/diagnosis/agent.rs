@@ -119,8 +119,8 @@ const WITHOUT_AGENT: [(&str, &str); 6] = [
     ("CentOS", "CentOS's images come without it"),
 ];
 
-/// What the agent said on the console since it could have come Online. What it said before it got
-/// its profile, or before the last start, is answered by those.
+/// What the agent has said on the console since it was last as it is. What it said before its last
+/// start, before it got its profile or before its last ping is answered by those.
 pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
     let Some(Ok(console)) = known.evidence?.console.as_ref() else {
         return None;

@@ -953,6 +953,20 @@ fn words_from_before_the_profile_or_inside_the_window_do_not_count() {
 }
 
 #[test]
+fn words_from_before_the_last_ping_do_not_count() {
+    for (said_at, expected) in [("11:40:00", &[][..]), ("11:58:00", &["agent-says"])] {
+        let mut facts = sound(with_profile("i-1", OURS));
+        facts
+            .nodes
+            .insert("i-1".to_owned(), node("Online", at("11:55:00")));
+        facts.evidence.get_mut("i-1").unwrap().console = said(&format!(
+            "2026-11-21 {said_at} amazon-ssm-agent: i/o timeout"
+        ));
+        assert_eq!(codes(&diagnosis(&facts)), expected, "{said_at}");
+    }
+}
+
+#[test]
 fn only_the_message_itself_is_read() {
     // The next program's words, and the agent's own from before, are another matter.
     let text = "2026/11/21 11:50:00Z: amazon-ssm-agent: no such host\n2026/11/21 11:51:00Z: SSM Agent unable to acquire credentials: none\ncurl: i/o timeout";
