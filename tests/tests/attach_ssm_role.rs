@@ -690,9 +690,27 @@ async fn a_way_out_by_ipv6_alone_leaves_the_route_in_doubt() {
                 run.subnet_id(&vpc.subnet).ipv6_address_count(1)
             })
             .await;
-        told_once(aws, &instance, "no-route", "cannot-tell", &vpc.table).await;
-        let message = aws.notices().await.remove(0).message;
-        assert!(message.contains("IPv6 leads out"), "{message}");
+        assert!(!aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 36).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        let causes = detail["causes"].as_array().into_iter().flatten();
+        let causes: Vec<_> = causes
+            .map(|cause| (cause["code"].as_str(), cause["certainty"].as_str()))
+            .collect();
+        // The agent's own words are the surest thing, and the route is in doubt.
+        let said = (Some("agent-says"), Some("likely"));
+        let route = (Some("no-route"), Some("cannot-tell"));
+        assert_eq!(causes, [said, route], "{detail}");
+        for _ in 0..2 {
+            aws.sweep().await.succeeded();
+            let notices = aws.notices().await;
+            let [notice] = notices.as_slice() else {
+                panic!("told once: {notices:?}");
+            };
+            assert!(notice.message.contains("IPv6 leads out"), "{notice:?}");
+            let told = aws.instance_tag(&instance, TOLD).await;
+            assert_eq!(told, Some(format!("no-route {}", vpc.table)));
+        }
         vpc.nat().await;
         cured_once(aws, &instance).await;
     })

@@ -157,7 +157,7 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
         resource: known.instance.id.clone(),
         problem: format!(
             "the agent says on the console that {meaning}: \"{}\"",
-            guardrails::tags::clip_to(&message, 300)
+            guardrails::tags::clip_to(&message, 600)
         ),
         fix: (*fix).to_owned(),
     })
