@@ -57,6 +57,7 @@ impl Place {
     #[must_use]
     pub fn console(&self, resource: &str) -> Option<String> {
         if let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) {
+            let group = percent_encoded(group);
             return Some(self.ec2_page(&format!("AutoScalingGroupDetails:id={group}")));
         }
         let page = match resource.split('-').next()? {
@@ -78,6 +79,20 @@ impl Place {
         let region = &self.region;
         format!("https://{region}.{domain}/ec2/home?region={region}#{page}")
     }
+}
+
+/// `text` as it may stand in a part of a URL: an Auto Scaling group's name may hold spaces, `#`, `/`
+/// and much else.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 /// Whether `resource` is one that EC2's `CreateTags` takes: an id such as `vol-0a1b`. Others are
@@ -461,6 +476,10 @@ mod tests {
             "https://us-gov-west-1.console.amazonaws-us-gov.com/ec2/home?region=us-gov-west-1#InstanceDetails:instanceId=i-1"
         );
         assert_eq!(place().console("topic"), None);
+        assert_eq!(
+            place().console("auto-scaling-group/web/blue #1 é").unwrap(),
+            "https://eu-central-1.console.aws.amazon.com/ec2/home?region=eu-central-1#AutoScalingGroupDetails:id=web%2Fblue%20%231%20%C3%A9"
+        );
     }
 
     fn teller(sns: &Rule, events: &Rule, ec2: &[&Rule]) -> Teller {

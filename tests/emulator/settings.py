@@ -66,8 +66,6 @@ class Settings:
     # Systems Manager
     agent_time_scale: float = 1.0
     """Factor on the agent's waits: 20 s after boot, 25 to 30 minutes without credentials, 5 to 60 without a network."""
-    online_needs_channels: bool = False
-    """Whether a node that reaches ssm but no message channel isn't Online. By the agent's own working it is (SSM-4)."""
 
     # Auto Scaling
     autoscaling_time_scale: float = 1.0

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, DomainType, Filter, IpPermission, IpRange, VpcEndpointType,
+    AttributeBooleanValue, DomainType, Filter, IpPermission, IpRange, Ipv6Range, VpcEndpointType,
 };
 
 use crate::estate::answered;
@@ -114,6 +114,51 @@ impl Vpc<'_> {
         let change = self.aws.ec2.modify_vpc_endpoint();
         let change = change.vpc_endpoint_id(endpoint).private_dns_enabled(true);
         answered("ModifyVpcEndpoint", change.send().await);
+    }
+
+    /// Gives the private subnet IPv6 and a way out by it alone, which the default security group lets
+    /// pass.
+    pub async fn ipv6_out(&self) {
+        let ec2 = &self.aws.ec2;
+        let given = ec2.associate_vpc_cidr_block().vpc_id(&self.id);
+        let given = given.amazon_provided_ipv6_cidr_block(true).send().await;
+        answered("AssociateVpcCidrBlock", given);
+        let vpc = answered(
+            "DescribeVpcs",
+            ec2.describe_vpcs().vpc_ids(&self.id).send().await,
+        );
+        let block = vpc.vpcs()[0].ipv6_cidr_block_association_set()[0].ipv6_cidr_block();
+        let (network, _) = block.and_then(|b| b.split_once('/')).expect("a network");
+        let given = ec2.associate_subnet_cidr_block().subnet_id(&self.subnet);
+        let given = given.ipv6_cidr_block(format!("{network}/64")).send().await;
+        answered("AssociateSubnetCidrBlock", given);
+        let gateway = ec2.create_egress_only_internet_gateway().vpc_id(&self.id);
+        let gateway = answered("CreateEgressOnlyInternetGateway", gateway.send().await);
+        let gateway = gateway.egress_only_internet_gateway;
+        let gateway = gateway.and_then(|g| g.egress_only_internet_gateway_id);
+        let route = ec2.create_route().route_table_id(&self.table);
+        let route = route.destination_ipv6_cidr_block("::/0");
+        let route = route.set_egress_only_internet_gateway_id(gateway).send();
+        answered("CreateRoute", route.await);
+
+        let named = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
+        let groups = ec2.describe_security_groups();
+        let groups = groups.filters(named("vpc-id", &self.id));
+        let groups = groups.filters(named("group-name", "default")).send().await;
+        let groups = answered("DescribeSecurityGroups", groups);
+        let everywhere = Ipv6Range::builder().cidr_ipv6("::/0").build();
+        let everything = IpPermission::builder().ip_protocol("-1");
+        let rule = ec2.authorize_security_group_egress();
+        let rule = rule.set_group_id(groups.security_groups()[0].group_id().map(str::to_owned));
+        let rule = rule.ip_permissions(everything.ipv6_ranges(everywhere).build());
+        // A default group in its first state has the rule as soon as its VPC has IPv6.
+        if let Err(error) = rule.send().await {
+            let code = error.into_service_error();
+            assert!(
+                code.to_string().contains("Duplicate"),
+                "AuthorizeSecurityGroupEgress: {code}"
+            );
+        }
     }
 
     /// Gives the private subnet a way out through a NAT gateway in a public subnet.

@@ -141,6 +141,18 @@ impl LocalAws {
         answered("AttachRolePolicy", attach.send().await);
     }
 
+    /// Lets a role do one thing more, by a policy of its own.
+    pub async fn allow(&self, role: &str, action: &str) {
+        let document = json!({
+            "Version": "2012-10-17",
+            "Statement": [{ "Effect": "Allow", "Action": action, "Resource": "*" }]
+        });
+        let put = self.iam.put_role_policy().role_name(role);
+        let put = put.policy_name(action.replace(':', "-"));
+        let put = put.policy_document(document.to_string()).send().await;
+        answered("PutRolePolicy", put);
+    }
+
     /// Associates a profile as an operator does.
     pub async fn associate(&self, instance: &str, profile: &str) {
         let profile = IamInstanceProfileSpecification::builder().arn(profile);

@@ -125,14 +125,6 @@ GUARDRAILS = [
             ),
         ),
         finding_alarms=frozenset({"InstancesUnmanagedAlarm"}),
-        unnamed_actions=frozenset(
-            {
-                "autoscaling:DescribeLaunchConfigurations",
-                "ec2:DescribeImages",
-                "ec2:DescribeLaunchTemplateVersions",
-                "ec2:GetManagedPrefixListEntries",
-            }
-        ),
         others_actions=frozenset({"ssm:UpdateInstanceInformation"}),
         parameters={"RepairRoles": "true"},
     ),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::IamInstanceProfileSpecification;
 use aws_sdk_ec2::types::RequestLaunchTemplateData;
-use e2e::{ATTACH_SSM_ROLE, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed};
+use e2e::{ATTACH_SSM_ROLE, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed, deployed_with};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -17,6 +17,9 @@ const CORE: &str = "AmazonSSMManagedInstanceCore";
 const OBSERVE: &str = "attach-ssm-role:\n  mode: observe\n";
 const ENFORCE: &str = "attach-ssm-role:\n  mode: enforce\n  exclude: { tag: NoSsm }\n";
 const TOLD: &str = "ec2-guardrails:told-unmanaged";
+const TOLD_UNUSABLE: &str = "ec2-guardrails:told-unusable";
+const TOLD_GROUP: &str = "ec2-guardrails:told-template-profile";
+const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
 const ASSOCIATE: &str = "AssociateIamInstanceProfile";
 
 /// The full diagnosis, which changes nothing.
@@ -37,6 +40,19 @@ async fn diagnosis(aws: &LocalAws, instance: &str) -> Report {
 /// How many decisions for an action were carried out.
 fn done(report: &Report, action: &str) -> usize {
     report.of(action).filter(|e| e.outcome == "done").count()
+}
+
+/// The event that an instance runs, and what the run that it starts has to say.
+async fn runs_now(aws: &LocalAws, instance: &str) -> Report {
+    let detail = json!({ "instance-id": instance, "state": "running" });
+    aws.emit("aws.ec2", STATE_CHANGE, detail).await;
+    aws.wait_until_idle().await;
+    let run = aws.runs_by_rule().await.pop().expect("it runs");
+    run.succeeded()
+}
+
+fn with_profile(arn: &str) -> IamInstanceProfileSpecification {
+    IamInstanceProfileSpecification::builder().arn(arn).build()
 }
 
 // --- attaching ----------------------------------------------------------------------------------
@@ -67,10 +83,8 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
         assert_eq!(aws.noted(&shop).await.as_deref(), Some("attached"));
 
         // The event again, and one that is late: nothing is done twice (SSM-9, SAM-3).
-        let kind = "EC2 Instance State-change Notification";
         for _ in 0..2 {
-            let detail = json!({ "instance-id": shop, "state": "running" });
-            aws.emit("aws.ec2", kind, detail).await;
+            runs_now(aws, &shop).await;
         }
         for run in &aws.runs_by_rule().await[1..] {
             assert_eq!(run.succeeded().outcomes.done, 0, "{}", run.told());
@@ -128,9 +142,9 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
         );
         let detail = diagnosis(aws, &old).await.detail;
         assert_eq!(detail["standing"], "waiting");
-        let window = detail["causes"].as_array().into_iter().flatten();
-        let mut window = window.filter(|cause| cause["code"] == "retry-window");
-        let window = window.next().expect("the window is among the causes");
+        // Not what the agent said before it had its profile.
+        let window = &detail["primary"];
+        assert_eq!(window["code"], "retry-window", "{detail}");
         assert_eq!(window["resource"], old.as_str(), "{detail}");
         assert_eq!(window["certainty"], "likely", "{detail}");
         // And wakes by itself.
@@ -141,6 +155,39 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
         let took = report.metrics["SecondsToOnline"];
         assert!((1_860..1_920).contains(&took), "{took} seconds");
         assert_eq!(aws.metric("SecondsToOnline").await, Some(took));
+        assert!(aws.notices().await.is_empty());
+    })
+    .await;
+}
+
+/// SSM-9: events are late, out of order and about what is long gone; the state is what counts.
+#[tokio::test]
+async fn a_late_event_finds_the_instance_as_it_is_now() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy(OBSERVE).await;
+        let image = aws.amazon_linux().await;
+        let stopped = aws.launch(&image, |run| run).await;
+        let gone = aws.launch(&image, |run| run).await;
+        let stop = aws.ec2.stop_instances().instance_ids(&stopped);
+        stop.send().await.expect("it can be stopped");
+        let end = aws.ec2.terminate_instances().instance_ids(&gone);
+        end.send().await.expect("it can be terminated");
+        aws.wait_until_idle().await;
+        aws.put_policy(ENFORCE).await;
+
+        for instance in [gone.as_str(), "i-0123456789abcdef0"] {
+            let report = runs_now(aws, instance).await;
+            assert_eq!(report.outcomes.done, 0, "{report:?}");
+        }
+        assert!(aws.calls_of(ASSOCIATE).await.is_empty());
+        // A stopped one takes its profile for the next start (SSM-2).
+        for times in [1, 0] {
+            let report = runs_now(aws, &stopped).await;
+            assert_eq!(done(&report, "attach-profile"), times, "{report:?}");
+        }
+        let profile = aws.stack_profile().await;
+        assert_eq!(aws.profile_of(&stopped).await, Some(profile));
+        assert_eq!(aws.calls_of(ASSOCIATE).await.len(), 1);
         assert!(aws.notices().await.is_empty());
     })
     .await;
@@ -176,11 +223,8 @@ async fn what_has_a_profile_is_online_already_or_is_excluded_stays_as_it_is() {
         assert_eq!(report.metrics["InstancesLeftAlone"], 2);
         // Each for itself, by its event.
         for instance in [&owned, &excluded, &quarantined, &hosted] {
-            let detail = json!({ "instance-id": instance, "state": "running" });
-            let kind = "EC2 Instance State-change Notification";
-            aws.emit("aws.ec2", kind, detail).await;
-            let run = aws.runs_by_rule().await.pop().expect("it runs");
-            assert_eq!(run.succeeded().outcomes.done, 0, "{}", run.told());
+            let report = runs_now(aws, instance).await;
+            assert_eq!(report.outcomes.done, 0, "{report:?}");
         }
         assert!(aws.calls_of(ASSOCIATE).await.is_empty());
         assert_eq!(aws.profile_of(&owned).await, Some(theirs));
@@ -431,16 +475,100 @@ async fn cured_once(aws: &LocalAws, instance: &str) {
 #[tokio::test]
 async fn a_missing_endpoint_is_named() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
-        // As the agent works: without a message channel it isn't there (SSM-4).
-        aws.set(json!({ "online_needs_channels": true })).await;
+        let vpc = aws.private_vpc().await;
+        vpc.open_endpoints().await;
+        vpc.endpoints_but("ssm").await;
+        let instance = private_instance(aws, &vpc).await;
+        let missing = format!("{}/ssm", vpc.id);
+        told_once(aws, &instance, "endpoint-missing", "definite", &missing).await;
+        vpc.endpoint("ssm", true).await;
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
+/// That an Online node can't be used is told once for this reason, by sweeps and by its event.
+async fn told_unusable_once(aws: &LocalAws, instance: &str, state: &str, reason: &str) {
+    for sweep in [false, true, true] {
+        if sweep {
+            let report = aws.sweep().await.succeeded();
+            assert_eq!(report.metrics["InstancesManaged"], 1);
+        } else {
+            runs_now(aws, instance).await;
+        }
+        let notices = aws.notices().await;
+        let [notice] = notices.as_slice() else {
+            panic!("told once: {notices:?}");
+        };
+        assert!(notice.subject.contains(instance), "{}", notice.subject);
+        assert!(notice.message.contains(reason), "{}", notice.message);
+        let told = aws.instance_tag(instance, TOLD_UNUSABLE).await;
+        assert_eq!(told.as_deref(), Some(state));
+    }
+}
+
+/// And that it can be used again.
+async fn usable_again(aws: &LocalAws, instance: &str) {
+    let agent = aws.try_agent(instance).await;
+    assert!(agent.online && agent.usable, "{agent:?}");
+    for _ in 0..2 {
+        let report = aws.sweep().await.succeeded();
+        assert!(report.findings.is_empty(), "{report:?}");
+        let notices = aws.notices().await;
+        assert_eq!(notices.len(), 2, "{notices:?}");
+        let subject = &notices[1].subject;
+        assert!(subject.contains("Resolved"), "{subject}");
+        assert_eq!(aws.instance_tag(instance, TOLD_UNUSABLE).await, None);
+    }
+}
+
+/// SSM-4: heartbeats take `ssm` only. So the node shows Online, and nobody can use it.
+#[tokio::test]
+async fn a_missing_message_endpoint_of_a_node_that_shows_online_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
         let vpc = aws.private_vpc().await;
         vpc.open_endpoints().await;
         vpc.endpoint("ssm", true).await;
         let instance = private_instance(aws, &vpc).await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && !agent.usable, "{agent:?}");
         let missing = format!("{}/ssmmessages", vpc.id);
-        told_once(aws, &instance, "endpoint-missing", "definite", &missing).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["standing"], "online");
+        let primary = &detail["primary"];
+        assert_eq!(primary["code"], "endpoint-missing", "{detail}");
+        assert_eq!(primary["certainty"], "definite", "{detail}");
+        assert_eq!(primary["resource"], missing, "{detail}");
+
+        let state = format!("endpoint-missing {missing}");
+        let fix = primary["fix"].as_str().unwrap_or("?");
+        told_unusable_once(aws, &instance, &state, fix).await;
         vpc.endpoint("ssmmessages", true).await;
-        cured_once(aws, &instance).await;
+        usable_again(aws, &instance).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_without_message_channels_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let image = aws.amazon_linux().await;
+        let deaf = aws.profile("deaf", &[]).await;
+        aws.allow("deaf", "ssm:UpdateInstanceInformation").await;
+        let instance = aws
+            .launch(&image, |run| run.iam_instance_profile(with_profile(&deaf)))
+            .await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && !agent.usable, "{agent:?}");
+        // Scripts make a role and its policies one after the other.
+        aws.sweep().await.succeeded();
+        assert!(aws.notices().await.is_empty(), "not in its first minutes");
+        aws.pass_minutes(&instance, 6).await;
+        let channels = "ssmmessages:CreateControlChannel";
+        let state = format!("deaf {channels} ssmmessages:CreateDataChannel");
+        told_unusable_once(aws, &instance, &state, channels).await;
+        aws.attach_policy("deaf", CORE).await;
+        usable_again(aws, &instance).await;
     })
     .await;
 }
@@ -493,9 +621,8 @@ async fn a_role_that_lacks_permissions_is_named() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
         let image = aws.amazon_linux().await;
         let bare = aws.profile("bare", &[]).await;
-        let bare = IamInstanceProfileSpecification::builder().arn(bare).build();
         let instance = aws
-            .launch(&image, |run| run.iam_instance_profile(bare))
+            .launch(&image, |run| run.iam_instance_profile(with_profile(&bare)))
             .await;
         told_once(aws, &instance, "role-lacks", "definite", "bare").await;
         let message = aws.notices().await.remove(0).message;
@@ -515,6 +642,81 @@ async fn a_role_that_lacks_permissions_is_named() {
     .await;
 }
 
+/// Only where the policy asks for it and the stack allows it.
+#[tokio::test]
+async fn a_role_is_repaired_where_policy_and_stack_ask_for_it() {
+    deployed_with(ATTACH_SSM_ROLE, &[("RepairRoles", "true")], async |aws| {
+        let image = aws.amazon_linux().await;
+        let bare = aws.profile("bare", &[]).await;
+        let instance = aws
+            .launch(&image, |run| run.iam_instance_profile(with_profile(&bare)))
+            .await;
+        assert!(!aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 6).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "repair-role"), 0, "{report:?}");
+        let told = aws.instance_tag(&instance, TOLD).await;
+        assert_eq!(told.as_deref(), Some("role-lacks bare"));
+
+        aws.put_policy("attach-ssm-role: { repair-roles: true }\n")
+            .await;
+        for times in [1, 0] {
+            let report = aws.sweep().await.succeeded();
+            assert_eq!(done(&report, "repair-role"), times, "{report:?}");
+        }
+        let attached = aws.iam.list_attached_role_policies().role_name("bare");
+        let attached = attached.send().await.expect("the role is there");
+        let [policy] = attached.attached_policies() else {
+            panic!("one policy: {attached:?}");
+        };
+        assert_eq!(policy.policy_name(), Some(CORE));
+        assert_eq!(aws.calls_of("AttachRolePolicy").await.len(), 1);
+        assert_eq!(aws.profile_of(&instance).await, Some(bare));
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
+/// IPv6 leads out, but the services' usual names have IPv4 addresses only: whether the agent is set
+/// to others can't be seen from outside.
+#[tokio::test]
+async fn a_way_out_by_ipv6_alone_leaves_the_route_in_doubt() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.ipv6_out().await;
+        let image = aws.amazon_linux().await;
+        let instance = aws
+            .launch(&image, |run| {
+                run.subnet_id(&vpc.subnet).ipv6_address_count(1)
+            })
+            .await;
+        assert!(!aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 36).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        let causes = detail["causes"].as_array().into_iter().flatten();
+        let causes: Vec<_> = causes
+            .map(|cause| (cause["code"].as_str(), cause["certainty"].as_str()))
+            .collect();
+        // The agent's own words are the surest thing, and the route is in doubt.
+        let said = (Some("agent-says"), Some("likely"));
+        let route = (Some("no-route"), Some("cannot-tell"));
+        assert_eq!(causes, [said, route], "{detail}");
+        for _ in 0..2 {
+            aws.sweep().await.succeeded();
+            let notices = aws.notices().await;
+            let [notice] = notices.as_slice() else {
+                panic!("told once: {notices:?}");
+            };
+            assert!(notice.message.contains("IPv6 leads out"), "{notice:?}");
+            let told = aws.instance_tag(&instance, TOLD).await;
+            assert_eq!(told, Some(format!("no-route {}", vpc.table)));
+        }
+        vpc.nat().await;
+        cured_once(aws, &instance).await;
+    })
+    .await;
+}
+
 /// No crying wolf: behind NAT nothing is missing, and where only the agent is stopped the network
 /// isn't blamed.
 #[tokio::test]
@@ -530,6 +732,14 @@ async fn an_instance_reached_through_nat_has_no_finding() {
             (report.findings.len(), report.metrics["InstancesManaged"]),
             (0, 1)
         );
+        // Nor where one service goes by an endpoint and the others by NAT.
+        vpc.open_endpoints().await;
+        vpc.endpoint("ssm", true).await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && agent.usable, "{agent:?}");
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(report.findings.len(), 0, "{report:?}");
+        assert!(!aws.calls_of("DescribeRouteTables").await.is_empty());
         let detail = diagnosis(aws, &instance).await.detail;
         assert_eq!(detail["standing"], "online");
         assert_eq!(detail["causes"], json!([]), "{detail}");
@@ -548,55 +758,145 @@ async fn an_instance_reached_through_nat_has_no_finding() {
 
 // --- Auto Scaling groups ------------------------------------------------------------------------
 
+/// A group of so many members that launches from the template `web`, without a profile.
+async fn group(aws: &LocalAws, members: i32) {
+    let image = aws.amazon_linux().await;
+    let data = RequestLaunchTemplateData::builder()
+        .image_id(&image)
+        .instance_type("t3.micro".into())
+        .build();
+    let template = aws.ec2.create_launch_template().launch_template_name("web");
+    let template = template.launch_template_data(data).send().await;
+    template.expect("a launch template can be made");
+    let from = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder()
+        .launch_template_name("web")
+        .version("$Latest")
+        .build();
+    let group = aws.autoscaling.create_auto_scaling_group();
+    let group = group
+        .auto_scaling_group_name("web")
+        .launch_template(from)
+        .availability_zones(ZONE)
+        .min_size(0)
+        .max_size(5)
+        .desired_capacity(members);
+    group.send().await.expect("a group can be made");
+    aws.wait_until_idle().await;
+}
+
+async fn resize(aws: &LocalAws, members: i32) {
+    let size = aws.autoscaling.set_desired_capacity();
+    let size = size
+        .auto_scaling_group_name("web")
+        .desired_capacity(members);
+    size.send().await.expect("the group can be resized");
+    aws.wait_until_idle().await;
+}
+
+async fn told_of_group(aws: &LocalAws) -> Option<String> {
+    let groups = aws.autoscaling.describe_auto_scaling_groups();
+    let groups = groups.send().await.expect("groups can be described");
+    let group = &groups.auto_scaling_groups()[0];
+    let tag = group
+        .tags()
+        .iter()
+        .find(|tag| tag.key() == Some(TOLD_GROUP));
+    tag.and_then(|tag| tag.value()).map(str::to_owned)
+}
+
+/// The living members with their profiles.
+async fn members(aws: &LocalAws) -> Vec<Option<String>> {
+    let all = aws.ec2.describe_instances().send().await;
+    let all = all.expect("instances can be described");
+    all.reservations()
+        .iter()
+        .flat_map(aws_sdk_ec2::types::Reservation::instances)
+        .filter(|found| found.state().and_then(|state| state.code()) == Some(16))
+        .map(|found| Some(found.iam_instance_profile()?.arn()?.to_owned()))
+        .collect()
+}
+
+/// Several members start at the same moment: each event's run attaches, and only the sweep tells.
 #[tokio::test]
 async fn a_group_is_told_once_and_its_members_are_attached() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
-        let image = aws.amazon_linux().await;
-        let data = RequestLaunchTemplateData::builder()
-            .image_id(&image)
-            .instance_type("t3.micro".into())
-            .build();
-        let template = aws.ec2.create_launch_template().launch_template_name("web");
-        let template = template.launch_template_data(data).send().await;
-        template.expect("a launch template can be made");
-        let from = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder()
-            .launch_template_name("web")
-            .version("$Latest")
-            .build();
-        let group = aws.autoscaling.create_auto_scaling_group();
-        let group = group
-            .auto_scaling_group_name("web")
-            .launch_template(from)
-            .availability_zones(ZONE)
-            .min_size(0)
-            .max_size(5)
-            .desired_capacity(1);
-        group.send().await.expect("a group can be made");
-        aws.wait_until_idle().await;
+        group(aws, 3).await;
+        let profile = Some(aws.stack_profile().await);
+        assert_eq!(members(aws).await, vec![profile.clone(); 3]);
+        assert!(aws.notices().await.is_empty(), "{:?}", aws.notices().await);
         aws.sweep().await.succeeded();
         let told = aws.notices().await;
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].message.contains("web"), "{}", told[0].message);
 
-        let more = aws.autoscaling.set_desired_capacity();
-        let more = more.auto_scaling_group_name("web").desired_capacity(4);
-        more.send().await.expect("the group can grow");
-        aws.wait_until_idle().await;
+        resize(aws, 5).await;
         aws.sweep().await.succeeded();
         assert_eq!(aws.notices().await.len(), told.len(), "no second time");
-        let all = aws.ec2.describe_instances().send().await;
-        let all = all.expect("instances can be described");
-        let members: Vec<_> = all
-            .reservations()
-            .iter()
-            .flat_map(aws_sdk_ec2::types::Reservation::instances)
-            .collect();
-        assert_eq!(members.len(), 4);
-        assert!(
-            members
-                .iter()
-                .all(|member| member.iam_instance_profile().is_some())
-        );
+        assert_eq!(members(aws).await, vec![profile; 5]);
+    })
+    .await;
+}
+
+/// Also when the old members, whose tags told of it, are gone.
+#[tokio::test]
+async fn a_group_whose_template_names_a_profile_now_is_told_as_cured() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        group(aws, 1).await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.notices().await.len(), 1);
+        assert!(told_of_group(aws).await.is_some());
+
+        resize(aws, 0).await;
+        let profile = aws.stack_profile().await;
+        let profile =
+            aws_sdk_ec2::types::LaunchTemplateIamInstanceProfileSpecificationRequest::builder()
+                .arn(profile)
+                .build();
+        let data = RequestLaunchTemplateData::builder()
+            .image_id(
+                aws.image("al2023-ami-2023.9.20251201.0-kernel-6.12-x86_64")
+                    .await,
+            )
+            .instance_type("t3.micro".into())
+            .iam_instance_profile(profile)
+            .build();
+        let version = aws.ec2.create_launch_template_version();
+        let version = version.launch_template_name("web");
+        let version = version.launch_template_data(data).send().await;
+        version.expect("a version can be made");
+        resize(aws, 1).await;
+        for _ in 0..2 {
+            aws.sweep().await.succeeded();
+            let notices = aws.notices().await;
+            assert_eq!(notices.len(), 2, "{notices:?}");
+            assert!(
+                notices[1].subject.contains("Resolved"),
+                "{}",
+                notices[1].subject
+            );
+            assert_eq!(told_of_group(aws).await, None);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_group_launches_from_and_may_not_be_read_is_in_the_report() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let operation = "DescribeLaunchTemplateVersions";
+        let denied = Fault::on("ec2", operation).refused("UnauthorizedOperation");
+        aws.inject(denied).await;
+        group(aws, 1).await;
+        let report = aws.sweep().await.succeeded();
+        let said = report.of("report").next().expect("it is reported");
+        assert_eq!(said.resource, "auto-scaling-group/web");
+        let named = format!("allow ec2:{operation} in the function's role");
+        assert!(said.reason.contains(&named), "{}", said.reason);
+        assert!(aws.notices().await.is_empty(), "nobody knows");
+
+        aws.clear_faults().await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.notices().await.len(), 1);
     })
     .await;
 }

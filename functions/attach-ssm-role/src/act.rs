@@ -125,10 +125,13 @@ enum Refusal {
 }
 
 fn refusal(error: &ApiError) -> Refusal {
-    let not_visible = error
-        .message
-        .to_lowercase()
-        .contains("invalid iam instance profile");
+    let message = error.message.to_lowercase();
+    let not_visible = [
+        "invalid iam instance profile",
+        "instanceidentityprofilenotfound",
+    ]
+    .iter()
+    .any(|words| message.contains(words));
     match error.code.as_str() {
         "IncorrectState" | "InvalidParameterValue" if not_visible => Refusal::NotVisible,
         // Pending or on its way out; or, with `IncorrectState`, an existing association.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::decide::{self, Action, Standing, standing};
-use crate::diagnosis::{Known, diagnose, identity};
+use crate::diagnosis::{Known, diagnose, identity, network};
 use crate::facts::{Facts, Instance, Mark};
 use crate::policy::Policy;
 
@@ -30,7 +30,7 @@ pub static UNUSABLE: Kind = Kind {
     one: "managed node that can't be used",
     many: "managed nodes that can't be used",
     cured: "can be used now, or is no managed node any more",
-    next: "The role lets the agent register but not open its message channels, so the node shows Online while Session Manager and Run Command fail. Attach AmazonSSMManagedInstanceCore to the role, or let the guardrail do it (repair-roles: true).",
+    next: "The agent's heartbeat takes the service ssm only, so a node shows Online while Session Manager and Run Command fail for want of ssmmessages: its role doesn't allow the message channels (attach AmazonSSMManagedInstanceCore, or let the guardrail do it with repair-roles: true), or the network doesn't lead there (the fix stands beside the node).",
 };
 
 /// A group whose new instances come without a profile.
@@ -171,28 +171,12 @@ fn judge(
         }
         Standing::Online => {
             told.extend(remembered(&UNMANAGED));
-            let identity = instance
-                .profile
-                .as_ref()
-                .and_then(|profile| facts.identities.get(profile));
-            match identity {
+            match unusable(instance, facts, lacks) {
                 // Not read, or not readable, in this run: what was told stands.
-                None | Some(Err(_)) => {}
-                known => {
+                None => {}
+                Some(finding) => {
                     told.extend(remembered(&UNUSABLE));
-                    if lacks && let Some((role, channels)) = identity::unusable(known) {
-                        findings.push(Finding {
-                            resource: instance.id.clone(),
-                            kind: &UNUSABLE,
-                            state: format!("{} {}", role.name, channels.join(" ")),
-                            text: format!(
-                                "{}: it shows Online, but its role {} doesn't allow {}",
-                                instance.label(),
-                                role.name,
-                                channels.join(", ")
-                            ),
-                        });
-                    }
+                    findings.extend(finding);
                 }
             }
         }
@@ -207,6 +191,47 @@ fn judge(
         | Standing::Stopped
         | Standing::Quarantined
         | Standing::Terminal => {}
+    }
+}
+
+/// Why a node that is Online can't be used, if so; nothing where that couldn't be read.
+fn unusable(instance: &Instance, facts: &Facts, role_lacks: bool) -> Option<Option<Finding>> {
+    let finding = |state: String, why: String| Finding {
+        resource: instance.id.clone(),
+        kind: &UNUSABLE,
+        state,
+        text: format!("{}: it shows Online, but {why}", instance.label()),
+    };
+    let identity = instance
+        .profile
+        .as_ref()
+        .and_then(|profile| facts.identities.get(profile));
+    if role_lacks && let Some((role, channels)) = identity::unusable(identity) {
+        let why = format!(
+            "its role {} doesn't allow {}",
+            role.name,
+            channels.join(", ")
+        );
+        let state = format!("{} {}", role.name, channels.join(" "));
+        return Some(Some(finding(state, why)));
+    }
+    let network = match &facts.network {
+        Some(Err(_)) => return None,
+        Some(Ok(network)) => Some(network),
+        None => None,
+    };
+    if let Some(cause) = network.and_then(|network| network::cut_off(instance, network)) {
+        let why = format!(
+            "can't be reached, because {}. Fix: {}",
+            cause.problem, cause.fix
+        );
+        let state = format!("{} {}", cause.code, cause.resource);
+        return Some(Some(finding(state, why)));
+    }
+    // By a profile whose role couldn't be read it may still be so.
+    match (instance.profile.is_some(), identity) {
+        (true, None | Some(Err(_))) => None,
+        _ => Some(None),
     }
 }
 
@@ -253,7 +278,8 @@ fn unmanaged(instance: &Instance, facts: &Facts, policy: &Policy, now: Timestamp
     }
 }
 
-/// Groups whose members get the profile only after their start.
+/// Groups whose members get the profile only after their start. Only a sweep reads them: the events
+/// of members that start together would each tell, before any sees what another remembers.
 fn groups(
     facts: &Facts,
     policy: &Policy,
@@ -261,6 +287,9 @@ fn groups(
     findings: &mut Vec<Finding>,
     told: &mut Vec<Told>,
 ) {
+    if !facts.complete {
+        return;
+    }
     let concerned: BTreeSet<&str> = facts
         .instances
         .values()
@@ -271,7 +300,7 @@ fn groups(
         .collect();
     for (name, group) in &facts.groups {
         let resource = format!("{AUTO_SCALING_GROUP}{name}");
-        let Some(has_profile) = group.has_profile else {
+        let Ok(has_profile) = group.has_profile else {
             continue;
         };
         if let Some(state) = &group.told {

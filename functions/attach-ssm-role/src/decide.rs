@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use guardrails::guardrail::Decision;
+use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::policy::Age;
 use guardrails::tags;
 use jiff::Timestamp;
@@ -144,18 +145,38 @@ pub fn role_lacks<'a>(
 #[must_use]
 pub fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
     let mut repaired = BTreeSet::new();
-    facts
-        .instances
-        .values()
-        .flat_map(|instance| {
-            let standing = standing(instance, facts, policy, now);
-            let repair = repair(instance, &standing, facts, policy, now)
-                .filter(|decision| repaired.insert(decision.resource.clone()));
-            repair
-                .into_iter()
-                .chain(decide_one(instance, &standing, facts, now))
-        })
-        .collect()
+    let of_instances = facts.instances.values().flat_map(|instance| {
+        let standing = standing(instance, facts, policy, now);
+        let repair = repair(instance, &standing, facts, policy, now)
+            .filter(|decision| repaired.insert(decision.resource.clone()));
+        repair
+            .into_iter()
+            .chain(decide_one(instance, &standing, facts, now))
+    });
+    of_instances.chain(unread(facts)).collect()
+}
+
+/// What couldn't be read, so that a missing permission doesn't go unseen.
+fn unread(facts: &Facts) -> impl Iterator<Item = Decision<Action>> {
+    let report = |resource: String, reason: String| Decision {
+        resource,
+        action: "report",
+        reason,
+        step: None,
+    };
+    let calls = facts.unread.iter().map(move |error| {
+        let reason = format!("what rests on it isn't told in this run: {error}");
+        report(error.operation.to_owned(), reason)
+    });
+    let groups = facts.groups.iter().filter_map(move |(name, group)| {
+        let error = group.has_profile.as_ref().err()?;
+        let reason = format!(
+            "whether its {} names an instance profile can't be told: {error}",
+            group.source
+        );
+        Some(report(format!("{AUTO_SCALING_GROUP}{name}"), reason))
+    });
+    calls.chain(groups)
 }
 
 fn decide_one(

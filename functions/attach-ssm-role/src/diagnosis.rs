@@ -9,6 +9,7 @@ pub mod identity;
 pub mod instance;
 pub mod network;
 
+use guardrails::aws::ApiError;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,11 +17,11 @@ use crate::decide;
 use crate::facts::{Evidence, Facts, Instance, Node, Read};
 use crate::policy::Policy;
 
-/// How sure a cause is.
+/// How sure a cause is that a node isn't Online, or is Online and can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Certainty {
-    /// With this no node comes Online.
+    /// With this no node comes Online, or none can be used.
     Definite,
     /// This usually keeps a node away.
     Likely,
@@ -81,6 +82,8 @@ pub struct Known<'a> {
     pub instance: &'a Instance,
     /// What Systems Manager knows of it.
     pub node: Option<&'a Node>,
+    /// Since when it has been as it is: its start, its profile, or its last ping.
+    pub since: Timestamp,
     /// Until when it may come Online by itself (SSM-1).
     pub until: Timestamp,
     /// Its profile's role and permissions.
@@ -98,12 +101,12 @@ impl<'a> Known<'a> {
     #[must_use]
     pub fn of(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Self {
         let node = facts.nodes.get(&instance.id);
+        let since = decide::since(instance, facts, node);
         Self {
             instance,
             node,
-            until: policy
-                .online_within
-                .after(decide::since(instance, facts, node)),
+            since,
+            until: policy.online_within.after(since),
             identity: instance
                 .profile
                 .as_ref()
@@ -120,7 +123,7 @@ impl<'a> Known<'a> {
 pub fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
     let mut causes = instance::causes(known);
     causes.extend(identity::causes(known));
-    causes.extend(agent::said(known));
+    causes.extend(agent::said(known, now));
     let mut incomplete = [
         known.identity.and_then(|read| read.as_ref().err()),
         known.network.and_then(|read| read.as_ref().err()),
@@ -128,21 +131,41 @@ pub fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
     .into_iter()
     .flatten()
     .collect::<Vec<_>>();
+    let mut in_doubt = causes
+        .iter()
+        .any(|cause| cause.certainty == Certainty::CannotTell);
     if let Some(Ok(network)) = known.network {
         causes.extend(network::causes(known.instance, network));
+        in_doubt |= network::in_doubt(known.instance, network);
     }
-    if let Some(Err(error)) = known.evidence.and_then(|evidence| evidence.checks.as_ref()) {
-        incomplete.push(error);
+    if let Some(evidence) = known.evidence {
+        let checks = evidence
+            .checks
+            .as_ref()
+            .and_then(|read| read.as_ref().err());
+        let image = evidence.image_name.as_ref();
+        incomplete.extend(checks);
+        incomplete.extend(image.and_then(|read| read.as_ref().err()));
     }
-    causes.extend(agent::causes(known, now, &causes));
+    causes.extend(agent::causes(known, now, &causes, in_doubt));
+    let not_read = |resource: &str, error: &ApiError, fix: &str| Cause {
+        code: "not-read",
+        certainty: Certainty::CannotTell,
+        resource: resource.to_owned(),
+        problem: format!("part of the diagnosis is missing: {error}"),
+        fix: fix.to_owned(),
+    };
     for error in &incomplete {
-        causes.push(Cause {
-            code: "not-read",
-            certainty: Certainty::CannotTell,
-            resource: known.instance.id.clone(),
-            problem: format!("part of the diagnosis is missing: {error}"),
-            fix: "Allow the call in the function's role; the next sweep looks again.".to_owned(),
-        });
+        let fix = "Allow the call in the function's role; the next sweep looks again.";
+        causes.push(not_read(&known.instance.id, error, fix));
+    }
+    if let Some(Ok(network)) = known.network {
+        for (list, error) in network::unread(known.instance, network) {
+            let fix = "Allow the call in the function's role, and where the prefix list is another account's, have it shared; until then rules and routes with it count as perhaps.";
+            causes.push(not_read(list, error, fix));
+            // A list that may never be read mustn't hold back what is known besides.
+            incomplete.extend(network::may_pass(error).then_some(error));
+        }
     }
     // The surest cause goes first; the others keep their order from the instance outwards.
     if let Some(primary) = (0..causes.len()).min_by_key(|at| (causes[*at].certainty, *at)) {

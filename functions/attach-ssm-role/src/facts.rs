@@ -34,14 +34,15 @@ pub struct Facts {
     pub identities: BTreeMap<String, Read<Identity>>,
     /// What else is known of the instances that are diagnosed, by id.
     pub evidence: BTreeMap<String, Evidence>,
-    /// The VPCs of the instances that are diagnosed.
+    /// The VPCs of the instances that are diagnosed, and of the nodes that may be Online without
+    /// being reached; none: there are neither.
     pub network: Option<Read<Network>>,
     /// The role of Default Host Management; none: off. Read for a diagnosis only.
     pub dhmc: Option<Read<Option<String>>>,
     /// Auto Scaling groups with members that this guardrail gives, or gave, its profile.
     pub groups: BTreeMap<String, Group>,
-    /// Why the groups couldn't be read.
-    pub groups_unread: Option<ApiError>,
+    /// What couldn't be read and is told nowhere else.
+    pub unread: Vec<ApiError>,
 }
 
 /// An instance's state.
@@ -176,9 +177,18 @@ pub struct Evidence {
     /// Its status checks, system and instance: `ok`, `impaired`, `initializing` …
     pub checks: Option<Read<(String, String)>>,
     /// The end of its console output; none: not read.
-    pub console: Option<Read<String>>,
-    /// Its AMI's name, where the AMI still is.
-    pub image_name: Option<String>,
+    pub console: Option<Read<Console>>,
+    /// Its AMI's name; none: the AMI is gone.
+    pub image_name: Option<Read<String>>,
+}
+
+/// What an instance wrote on its console.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Console {
+    /// The end of it.
+    pub text: String,
+    /// When it was last written to, as far as AWS tells.
+    pub updated: Option<Timestamp>,
 }
 
 /// An Auto Scaling group.
@@ -186,8 +196,8 @@ pub struct Evidence {
 pub struct Group {
     /// What new instances are launched from, e.g. `launch template lt-1 version 3`.
     pub source: String,
-    /// Whether that names an instance profile; none: it couldn't be read.
-    pub has_profile: Option<bool>,
+    /// Whether that names an instance profile.
+    pub has_profile: Read<bool>,
     /// What its tag remembers of an earlier telling.
     pub told: Option<String>,
 }

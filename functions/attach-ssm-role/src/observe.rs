@@ -1,8 +1,8 @@
 //! Reads instances and nodes into facts; and of those that are late, why.
 //!
-//! A sweep makes no call per healthy instance: instances and nodes come in pages, permissions once
-//! per instance profile. The rest is read only where a node is late: status checks in batches,
-//! VPCs once each, the console of a few.
+//! A sweep makes no call per healthy instance: instances, nodes and endpoints come in pages,
+//! permissions once per instance profile. The rest is read only where a node is late, or Online and
+//! perhaps out of reach: VPCs once each, status checks in batches, the console of a few.
 
 mod evidence;
 mod identity;
@@ -19,6 +19,7 @@ use jiff::Timestamp;
 
 use crate::Clients;
 use crate::decide::{Action, Standing, standing};
+use crate::diagnosis::network::uneven;
 use crate::facts::{Facts, Instance, Interface, Node, State};
 use crate::policy::Policy;
 
@@ -69,7 +70,11 @@ pub(crate) async fn observe(
         policy,
         now,
     );
-    facts.associated = evidence::associated(&clients.ec2, &late).await;
+    match evidence::associated(&clients.ec2, &late).await {
+        Ok(associated) => facts.associated = associated,
+        // Then an instance only counts as late earlier.
+        Err(error) => facts.unread.push(error),
+    }
 
     facts.identities = identity::identities(&clients.iam, profiles(&facts, policy, now)).await;
     let mut diagnosed = ids(
@@ -86,10 +91,46 @@ pub(crate) async fn observe(
         // Boxed: its many reads would make every run's future large.
         Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
     }
-    if !facts.diagnose {
+    let online = ids(&facts, |so| *so == Standing::Online, policy, now);
+    Box::pin(networks(&clients.ec2, &mut facts, &diagnosed, &online)).await;
+    // Only the sweep tells of groups: several members' events at the same moment would each tell.
+    if facts.complete {
         groups(clients, &mut facts, policy, now).await;
     }
     Ok(facts)
+}
+
+/// Reads the VPCs of what is diagnosed; and of the nodes Online whose way to `ssmmessages` may be
+/// cut off, which the endpoints tell: one call for most accounts.
+async fn networks(ec2: &Client, facts: &mut Facts, diagnosed: &[String], online: &[String]) {
+    let interface = |id: &String| facts.instances.get(id).map(|found| &found.interface);
+    let mut interfaces: Vec<&Interface> = diagnosed.iter().filter_map(interface).collect();
+    let online: Vec<&Interface> = online.iter().filter_map(interface).collect();
+    let vpcs: BTreeSet<&String> = interfaces.iter().chain(&online).map(|i| &i.vpc).collect();
+    if vpcs.is_empty() {
+        return;
+    }
+    let which = if facts.complete {
+        filter("vpc-endpoint-type", vec!["Interface".to_owned()])
+    } else {
+        filter("vpc-id", vpcs.into_iter().cloned().collect())
+    };
+    let read = match network::endpoints(ec2, which).await {
+        Ok(endpoints) => {
+            let uneven = uneven(&endpoints);
+            interfaces.extend(online.iter().filter(|i| uneven.contains(&i.vpc)));
+            if interfaces.is_empty() {
+                return;
+            }
+            network::network(ec2, &interfaces, endpoints).await
+        }
+        Err(error) => Err(error),
+    };
+    // A diagnosis says itself what it lacks.
+    if let (Err(error), true) = (&read, diagnosed.is_empty()) {
+        facts.unread.push(error.clone());
+    }
+    facts.network = Some(read);
 }
 
 /// The ids of the instances that stand so, in order.
@@ -125,6 +166,9 @@ fn profiles(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeSet<String> 
 }
 
 async fn groups(clients: &Clients, facts: &mut Facts, policy: &Policy, now: Timestamp) {
+    if facts.instances.values().all(|i| i.group().is_none()) {
+        return;
+    }
     let names: BTreeSet<String> = facts
         .instances
         .values()
@@ -133,12 +177,9 @@ async fn groups(clients: &Clients, facts: &mut Facts, policy: &Policy, now: Time
         })
         .filter_map(|instance| instance.group().map(str::to_owned))
         .collect();
-    if names.is_empty() {
-        return;
-    }
     match evidence::groups(clients, names).await {
         Ok(groups) => facts.groups = groups,
-        Err(error) => facts.groups_unread = Some(error),
+        Err(error) => facts.unread.push(error),
     }
 }
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from emulator import control
 from emulator.aws_request import AwsError
-from emulator.cloudformation import sam
+from emulator.cloudformation import rules, sam
 from emulator.cloudformation import template as templates
 from emulator.cloudformation.resources import ResourceContext, ResourceFailed, handler_for
 from emulator.cloudformation.template import Scope, TemplateError
@@ -76,6 +76,7 @@ class Version:
         """Reads, checks and transforms; raises AwsError for whatever CloudFormation would refuse."""
         source = templates.parse(text)
         parameters = templates.parameter_values(source, given_parameters)
+        rules.check(source, parameters)
         processed = sam.transform(source, parameters)
         templates.creation_order(processed)
         _require_capabilities(processed, capabilities)

@@ -23,6 +23,21 @@ class TemplateError(AwsError):
 # ---- parsing ----
 
 
+SECTIONS = {
+    "AWSTemplateFormatVersion",
+    "Conditions",
+    "Description",
+    "Globals",  # SAM's
+    "Mappings",
+    "Metadata",
+    "Outputs",
+    "Parameters",
+    "Resources",
+    "Rules",
+    "Transform",
+}
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as CloudFormation reads it: short tags for functions, and 2012-10-17 stays text."""
 
@@ -56,6 +71,8 @@ def parse(text: str) -> dict[str, Any]:
         raise TemplateError(f"Template format error: YAML not well-formed. {error}") from error
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict) or not template["Resources"]:
         raise TemplateError("Template format error: At least one Resources member must be defined.")
+    if unknown := sorted(template.keys() - SECTIONS):
+        raise TemplateError(f"Invalid template property or properties [{', '.join(unknown)}]")
     for name, resource in template["Resources"].items():
         if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
             raise TemplateError(

@@ -101,9 +101,9 @@ def describe_instance_status(_original: Any, self: Any) -> ActionResult:
 # The console
 
 
-def log(instance: Any, text: str) -> None:
-    """Add to what the instance has written; a line break is added."""
-    instance.__dict__.setdefault("_console", []).append((utcnow(), text))
+def log(instance: Any, text: str, stamp: str = "") -> None:
+    """Add to what the instance has written; a line break is added. `stamp` is how it writes the time, in front."""
+    instance.__dict__.setdefault("_console", []).append((utcnow(), stamp, text))
 
 
 def _on_state(instance: Any, state: str) -> None:
@@ -131,7 +131,8 @@ def get_console_output(_original: Any, self: Any) -> ActionResult:
     self.error_on_dryrun()
     instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
     entries = instance.__dict__.get("_console", [])
-    text = "\n".join(text for _, text in entries).encode()[-CONSOLE_BYTES:].decode(errors="replace")
+    lines = [f"{at:{stamp}}{text}" if stamp else text for at, stamp, text in entries]
+    text = "\n".join(lines).encode()[-CONSOLE_BYTES:].decode(errors="replace")
     return ActionResult(
         {
             "InstanceId": instance.id,
@@ -179,7 +180,8 @@ def age(body: dict[str, Any]) -> Any:
         instance.launch_time -= by
         if "_running_since" in instance.__dict__:
             instance._running_since -= by
-        instance.__dict__["_console"] = [(at - by, text) for at, text in instance.__dict__.get("_console", [])]
+        console = instance.__dict__.get("_console", [])
+        instance.__dict__["_console"] = [(at - by, stamp, text) for at, stamp, text in console]
         association = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
         if association is not None:
             association.associated_at -= by

@@ -185,7 +185,8 @@ def attempt(agent: Agent, *, forced: bool = False, planned_from: float | None = 
         agent.node.lost = agent.node.lost or forced or agent.node.missed >= LOST_AFTER
         # Once registered it keeps its credentials, and goes on pinging.
         wait = HEARTBEAT
-    if agent.runs:
+    # Of an agent that doesn't run the heartbeats are missed all the same, until its node counts as lost.
+    if agent.runs or (agent.node is not None and not agent.node.lost):
         plan(agent, wait, start=planned_from)
     else:
         agent.due = None
@@ -212,10 +213,7 @@ def _report(agent: Agent) -> Session:
             f'send request failed\ncaused by: Post "https://{host}/": dial tcp: i/o timeout',
             "a firewall inside the host drops its packets",
         )
-    session = identity.open_session(agent.instance)
-    if settings.online_needs_channels and (why := identity.channel(agent.instance, session)):
-        raise Unreachable(why, why)
-    return session
+    return identity.open_session(agent.instance)
 
 
 def _succeed(agent: Agent, session: Session) -> None:
@@ -238,7 +236,7 @@ def _complain(agent: Agent, error: str) -> None:
 
 
 def _write(agent: Agent, text: str) -> None:
-    status.log(agent.instance, f"{utcnow():%Y/%m/%d %H:%M:%S}Z: {text}")
+    status.log(agent.instance, text, stamp="%Y/%m/%d %H:%M:%SZ: ")
 
 
 # Time

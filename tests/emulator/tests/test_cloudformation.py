@@ -292,6 +292,68 @@ def test_calls_of_a_deployment_are_not_taken_for_the_clients(emulator, client):
     assert call["caller"] == "cloudformation"
 
 
+RULES = """
+Parameters:
+  Role: { Type: String, Default: "" }
+  Profile: { Type: String, Default: "" }
+  Zones: { Type: CommaDelimitedList, Default: "a, b" }
+Rules:
+  RoleGoesWithAProfile:
+    RuleCondition: !Not [!Equals [!Ref Role, ""]]
+    Assertions:
+      - Assert: !Not [!Equals [!Ref Profile, ""]]
+        AssertDescription: Give both parameters, or neither.
+  KnownZones:
+    Assertions:
+      - Assert: !Or [!EachMemberIn [!Ref Zones, [a, b, c]], !Contains [[global], !Ref Role]]
+      - Assert: !Not [!EachMemberEquals [!Ref Zones, c]]
+Resources: { Topic: { Type: AWS::SNS::Topic } }
+"""
+
+
+def test_rules_hold_before_anything_is_created(client):
+    error = client("cloudformation").exceptions.ClientError
+    with pytest.raises(error, match="Rule RoleGoesWithAProfile failed: Give both parameters, or neither."):
+        deploy(client, "r", RULES, Role="r")
+    with pytest.raises(error, match="Rule KnownZones failed: .*EachMemberIn"):
+        deploy(client, "r", RULES, Zones="a,x")
+    with pytest.raises(error, match="Rule KnownZones failed: .*EachMemberEquals"):
+        deploy(client, "r", RULES, Zones="c,c")
+    assert client("sns").list_topics().get("Topics", []) == []
+    assert deploy(client, "r", RULES, Role="r", Profile="p") == "CREATE_COMPLETE"
+    with pytest.raises(error, match="Rule RoleGoesWithAProfile failed"):
+        deploy(client, "r", RULES, update=True, Role="r", Profile="")
+    with pytest.raises(error, match="Rule RoleGoesWithAProfile failed"):
+        client("cloudformation").create_change_set(
+            StackName="other", ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=RULES,
+            Parameters=[{"ParameterKey": "Role", "ParameterValue": "r"}],
+        )  # fmt: skip
+    assert deploy(client, "s", RULES, Role="global", Profile="p", Zones="x") == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"Assertions": [{"Assert": {"Fn::If": ["C", True, False]}}]}, "lacks the rule function Fn::If"),
+        ({"Assertions": [{"Assert": {"Fn::Equals": ["a"]}}]}, "Fn::Equals takes 2 to 2 arguments"),
+        ({"Assertions": [{"Assert": {"Fn::Equals": [{"Ref": "Topic"}, "a"]}}]}, "isn't a reference to a parameter"),
+        ({"Assertions": [{"Assert": {"Fn::Contains": ["a", "a"]}}]}, "is a text where a list is expected"),
+        ({"Assertions": [{"Assert": True}]}, "isn't true or false"),
+        ({"Assertions": [{"AssertDescription": "x"}]}, "An assertion has Assert"),
+        ({"Assertions": []}, "A rule has Assertions"),
+        ({"Condition": {}, "Assertions": [{"Assert": {}}]}, "A rule has Assertions, and perhaps RuleCondition"),
+    ],
+)
+def test_a_rule_that_cannot_be_evaluated_is_refused(client, rule, message):
+    with pytest.raises(client("cloudformation").exceptions.ClientError, match=message):
+        deploy(client, "r", {"Rules": {"R": rule}, "Resources": {"Topic": TOPIC}})
+
+
+def test_a_section_that_does_not_exist_is_refused(client):
+    with pytest.raises(client("cloudformation").exceptions.ClientError, match=r"properties \[Hooks, Resource\]"):
+        deploy(client, "r", {"Resource": {}, "Hooks": {}, "Resources": {"Topic": TOPIC}})
+
+
 def test_functions_parameters_and_conditions(client):
     template = """
 Parameters:

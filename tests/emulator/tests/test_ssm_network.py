@@ -92,15 +92,6 @@ def test_without_ssmmessages_it_is_online_and_of_no_use(emulator, vpc, private, 
     assert client("ssm").get_connection_status(Target=private)["Status"] == "connected"
 
 
-def test_online_can_be_made_to_need_a_channel(emulator, vpc, private):
-    emulator.control("PATCH", "settings", online_needs_channels=True)
-    group = endpoint_group(vpc)
-    vpc.endpoint("ssm", SecurityGroupIds=[group])
-    assert "ssmmessages" in reason(emulator, private)
-    vpc.endpoint("ssmmessages", SecurityGroupIds=[group])
-    assert reason(emulator, private) is None
-
-
 def test_private_dns_off(emulator, ec2, vpc, private):
     endpoints = vpc.endpoints(SecurityGroupIds=[endpoint_group(vpc)], PrivateDnsEnabled=False)
     assert "has no route" in reason(emulator, private)

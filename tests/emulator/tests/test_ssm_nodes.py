@@ -289,6 +289,23 @@ def test_inside_the_host(emulator, ec2, iam, ssm):
     assert retry(emulator, instance_id)["online"] is True
 
 
+@pytest.mark.parametrize("state", ["stopped", "missing"])
+def test_a_node_whose_agent_ends_is_lost_after_the_missed_heartbeats(emulator, ec2, iam, ssm, state):
+    instance_id = launch(ec2)
+    attach(ec2, instance_id, make_profile(iam))
+    retry(emulator, instance_id)
+    emulator.control("POST", "nodes/host", instance_ids=[instance_id], agent=state)
+    emulator.control("POST", "instances/age", seconds=330)
+    assert nodes(ssm) == {instance_id: "Online"}  # one missed heartbeat
+    emulator.control("POST", "instances/age", seconds=300)
+    assert nodes(ssm) == {instance_id: "ConnectionLost"}
+    emulator.control("POST", "instances/age", seconds=24 * 3600)
+    assert nodes(ssm) == {instance_id: "ConnectionLost"}
+    emulator.control("POST", "nodes/host", instance_ids=[instance_id], agent="running")
+    emulator.control("POST", "instances/age", seconds=60)
+    assert nodes(ssm) == {instance_id: "Online"}
+
+
 def test_an_impaired_instance(emulator, ec2, iam, ssm):
     instance_id = launch(ec2)
     attach(ec2, instance_id, make_profile(iam))

@@ -105,7 +105,8 @@ async fn each_refusal_is_told_apart() {
     let invalid = "Invalid IAM Instance Profile ARN";
     let no_state = "The instance 'i-1' is not in a valid state";
     let running = InstanceStateName::Running;
-    let cases: [(u16, &str, &str, Now, &str); 13] = [
+    let unseen = "IamInstanceProfileAssociation (iip-assoc-1) failed: { Code=InstanceIdentityProfileNotFound, Message=the instance profile doesn't exist }";
+    let cases: [(u16, &str, &str, Now, &str); 14] = [
         (
             400,
             "IncorrectInstanceState",
@@ -152,6 +153,13 @@ async fn each_refusal_is_told_apart() {
             400,
             "IncorrectState",
             invalid,
+            (None, running.clone()),
+            "failed: IncorrectState",
+        ),
+        (
+            400,
+            "IncorrectState",
+            unseen,
             (None, running.clone()),
             "failed: IncorrectState",
         ),
@@ -222,11 +230,17 @@ async fn each_refusal_is_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_profile_not_yet_visible_is_retried_within_bounds() {
     let message = "Value (arn) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN";
-    let never = refuses(400, "InvalidParameterValue", message);
-    let tag = tagged();
-    let acted = attach_with(&[&tag, &never]).await;
-    assert!(matches!(acted, Acted::Failed(_)), "{acted:?}");
-    assert_eq!(never.num_calls(), 4);
+    let unseen = "Association failed: { Code=InstanceIdentityProfileNotFound, Message=no }";
+    for (code, message) in [
+        ("InvalidParameterValue", message),
+        ("IncorrectState", unseen),
+    ] {
+        let never = refuses(400, code, message);
+        let tag = tagged();
+        let acted = attach_with(&[&tag, &never]).await;
+        assert!(matches!(acted, Acted::Failed(_)), "{acted:?}");
+        assert_eq!(never.num_calls(), 4, "{message}");
+    }
 
     let tag = tagged();
     let soon = mock!(Client::associate_iam_instance_profile)

@@ -4,6 +4,7 @@ use crate::decide::tests::{
 };
 use crate::diagnosis::identity::CHANNELS;
 use crate::diagnosis::network::Network;
+use crate::diagnosis::tests::only_ssm_endpoint;
 use crate::facts::{Evidence, Group, State};
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::finding::{News, news};
@@ -84,6 +85,15 @@ fn half_a_diagnosis_is_no_news() {
     assert_eq!(told_now(&facts), [""; 0]);
 }
 
+fn denied(operation: &'static str) -> ApiError {
+    ApiError {
+        operation,
+        code: "UnauthorizedOperation".to_owned(),
+        message: "no".to_owned(),
+        kind: ErrorKind::Denied,
+    }
+}
+
 #[test]
 fn a_role_that_lacks_permissions_is_told_without_waiting_half_an_hour() {
     let mut facts = facts([Instance {
@@ -136,7 +146,7 @@ fn a_group_is_told_once_however_many_members_it_has() {
     let mut facts = facts([member("i-1"), member("i-2"), member("i-3")]);
     let mut group = Group {
         source: "launch template lt-1 version 3".to_owned(),
-        has_profile: Some(false),
+        has_profile: Ok(false),
         told: None,
     };
     let with = |facts: &mut Facts, group: &Group| {
@@ -149,13 +159,77 @@ fn a_group_is_told_once_however_many_members_it_has() {
     );
     group.told = Some("launches without instance profile".to_owned());
     assert_eq!(with(&mut facts, &group), [""; 0]);
-    group.has_profile = None;
+    group.has_profile = Err(denied("ec2:DescribeLaunchTemplateVersions"));
     assert_eq!(with(&mut facts, &group), [""; 0], "couldn't be read");
-    group.has_profile = Some(true);
+    group.has_profile = Ok(true);
     assert_eq!(
         with(&mut facts, &group),
         ["-template-profile auto-scaling-group/web"]
     );
+}
+
+/// Several members start at the same moment: none of their events' runs sees what another tells.
+#[test]
+fn only_a_sweep_tells_of_a_group() {
+    let member = |id: &str| tagged(instance(id), "aws:autoscaling:groupName", "web");
+    let group = Group {
+        source: "launch template lt-1 version 3".to_owned(),
+        has_profile: Ok(false),
+        told: None,
+    };
+    let with = |complete: bool, members: &[&str]| {
+        let mut facts = facts(members.iter().map(|id| member(id)));
+        facts.complete = complete;
+        facts.groups.insert("web".to_owned(), group.clone());
+        told_now(&facts)
+    };
+    for id in ["i-1", "i-2", "i-3"] {
+        assert_eq!(with(false, &[id]), [""; 0], "the event of {id}");
+    }
+    assert_eq!(
+        with(true, &["i-1", "i-2", "i-3"]),
+        ["+template-profile auto-scaling-group/web"]
+    );
+}
+
+/// A node Online in a VPC with an endpoint for `ssm` and none for `ssmmessages`.
+fn cut_off(tag: Option<&str>) -> Facts {
+    let mut instance = with_profile("i-1", OURS);
+    if let Some(state) = tag {
+        instance = tagged(instance, &UNUSABLE.tag(), state);
+    }
+    let mut facts = facts([instance]);
+    facts.nodes.insert("i-1".to_owned(), node("Online", now()));
+    facts.identities.insert(OURS.to_owned(), Ok(role(&[])));
+    facts.network = Some(Ok(only_ssm_endpoint()));
+    facts
+}
+
+#[test]
+fn an_online_node_without_a_way_to_its_message_channels_is_told_once_and_cured_once() {
+    let mut facts = cut_off(None);
+    let assessment = sum_up(&facts);
+    let text = &assessment.findings[0].text;
+    assert!(
+        text.starts_with("i-1: it shows Online, but can't be reached, because vpc-1 has no endpoint for ssmmessages"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Create an interface endpoint for ssmmessages"),
+        "{text}"
+    );
+    assert_eq!(told_now(&facts), ["+unusable i-1"]);
+    // Through Default Host Management too.
+    facts.instances.get_mut("i-1").unwrap().profile = None;
+    assert_eq!(told_now(&facts), ["+unusable i-1"]);
+
+    let state = Some("endpoint-missing vpc-1/ssmmessages");
+    assert_eq!(told_now(&cut_off(state)), [""; 0]);
+    let mut cured = cut_off(state);
+    cured.network = Some(Err(denied("ec2:DescribeVpcEndpoints")));
+    assert_eq!(told_now(&cured), [""; 0], "nobody knows");
+    cured.network = None;
+    assert_eq!(told_now(&cured), ["-unusable i-1"]);
 }
 
 #[test]

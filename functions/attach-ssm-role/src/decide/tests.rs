@@ -102,6 +102,41 @@ fn attach(id: &str) -> Action {
     }
 }
 
+/// A missing permission must not go unseen, whatever it was for.
+#[test]
+fn what_could_not_be_read_is_in_the_report() {
+    let denied = |operation| guardrails::aws::ApiError {
+        operation,
+        code: "UnauthorizedOperation".to_owned(),
+        message: "no".to_owned(),
+        kind: guardrails::aws::ErrorKind::Denied,
+    };
+    let mut facts = facts([]);
+    facts.unread = vec![denied("ec2:DescribeVpcEndpoints")];
+    let group = |has_profile| crate::facts::Group {
+        source: "launch template lt-1 version 3".to_owned(),
+        has_profile,
+        told: None,
+    };
+    let version = denied("ec2:DescribeLaunchTemplateVersions");
+    facts.groups.insert("web".to_owned(), group(Err(version)));
+    facts.groups.insert("db".to_owned(), group(Ok(true)));
+    let decisions = decide(&facts, &default_policy(), now());
+    let [endpoints, web] = decisions.as_slice() else {
+        panic!("two: {decisions:?}");
+    };
+    assert_eq!(endpoints.resource, "ec2:DescribeVpcEndpoints");
+    assert_eq!(web.resource, "auto-scaling-group/web");
+    for (decision, operation) in [
+        (endpoints, "ec2:DescribeVpcEndpoints"),
+        (web, "ec2:DescribeLaunchTemplateVersions"),
+    ] {
+        assert!(decision.step.is_none());
+        let named = format!("allow {operation} in the function's role");
+        assert!(decision.reason.contains(&named), "{}", decision.reason);
+    }
+}
+
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn where_each_instance_stands() {

@@ -8,44 +8,106 @@ use crate::facts::State;
 /// The code of the cause that quotes the console.
 pub const CONSOLE: &str = "agent-says";
 
-/// Phrases of the agent, what each means, and what to do (SSM-8).
-const PHRASES: [(&str, &str, &str); 7] = [
-    (
-        "unable to acquire credentials",
-        "it got no credentials",
-        "Look at the profile, its role and the metadata service. After the cause is gone, restart the agent or wait up to half an hour.",
-    ),
-    (
-        "i/o timeout",
-        "its connections time out",
-        "Look at security groups, routes and endpoints.",
-    ),
-    (
-        "connection refused",
-        "its connections are refused",
-        "Look for a proxy or a firewall inside the host.",
-    ),
+/// What the agent can complain of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Complaint {
+    /// It has no credentials: then it sleeps for half an hour (SSM-1).
+    Credentials,
+    /// Anything else.
+    Other,
+}
+
+/// Phrases of the agent, what each means, and what to do (SSM-8). The first that stands in a
+/// message counts: each message begins with "unable to acquire credentials", because the agent
+/// calls them usable only once it has reported with them; so what it failed at goes first.
+const PHRASES: [(&str, Complaint, &str, &str); 15] = [
+    ("169.254.169.254", Complaint::Credentials, IMDS.0, IMDS.1),
+    ("[fd00:ec2::254]", Complaint::Credentials, IMDS.0, IMDS.1),
     (
         "no such host",
+        Complaint::Other,
         "it can't resolve the service's name",
         "Look at the VPC's DNS settings and the host's resolver.",
     ),
     (
+        "connection refused",
+        Complaint::Other,
+        "its connections are refused",
+        "Look for a proxy or a firewall inside the host.",
+    ),
+    ("i/o timeout", Complaint::Other, TIMEOUT.0, TIMEOUT.1),
+    (
+        "context deadline exceeded",
+        Complaint::Other,
+        TIMEOUT.0,
+        TIMEOUT.1,
+    ),
+    (
+        "Client.Timeout exceeded",
+        Complaint::Other,
+        TIMEOUT.0,
+        TIMEOUT.1,
+    ),
+    (
+        "TLS handshake timeout",
+        Complaint::Other,
+        TIMEOUT.0,
+        TIMEOUT.1,
+    ),
+    (
+        "network is unreachable",
+        Complaint::Other,
+        TIMEOUT.0,
+        TIMEOUT.1,
+    ),
+    ("no route to host", Complaint::Other, TIMEOUT.0, TIMEOUT.1),
+    (
         "x509:",
+        Complaint::Other,
         "it doesn't trust the service's certificate",
         "Look for an intercepting proxy, missing CA certificates or a wrong clock.",
     ),
     (
-        "AccessDeniedException",
-        "its role isn't allowed",
-        "Look at the role's permissions and at service control policies.",
-    ),
-    (
         "No space left on device",
+        Complaint::Other,
         "the disk is full",
         "Enlarge the volume or free space; the agent can't work on a full disk.",
     ),
+    // Without a profile it asks for Default Host Management's role, and that is off.
+    (
+        "instance management role is not configured",
+        Complaint::Credentials,
+        NONE.0,
+        NONE.1,
+    ),
+    (
+        "AccessDeniedException",
+        Complaint::Other,
+        "its role isn't allowed",
+        "Look at the role's permissions and at service control policies. After the cause is gone, restart the agent or wait up to half an hour.",
+    ),
+    (
+        "unable to acquire credentials",
+        Complaint::Credentials,
+        NONE.0,
+        NONE.1,
+    ),
 ];
+const NONE: (&str, &str) = (
+    "it got no credentials",
+    "Look at the profile, its role and the metadata service. After the cause is gone, restart the agent or wait up to half an hour.",
+);
+const TIMEOUT: (&str, &str) = (
+    "its connections get no answer",
+    "Look at security groups, network ACLs, routes and endpoints, and at a firewall inside the host.",
+);
+const IMDS: (&str, &str) = (
+    "it can't reach the metadata service",
+    "Look at the host's firewall and routes to 169.254.169.254. After the cause is gone, restart the agent or wait up to half an hour.",
+);
+
+/// Most lines of one message.
+const MESSAGE_LINES: usize = 10;
 
 /// Parts of AMI names that come without the agent.
 const WITHOUT_AGENT: [(&str, &str); 6] = [
@@ -57,36 +119,92 @@ const WITHOUT_AGENT: [(&str, &str); 6] = [
     ("CentOS", "CentOS's images come without it"),
 ];
 
-/// What the agent said on the console.
-pub(super) fn said(known: &Known<'_>) -> Option<Cause> {
+/// What the agent has said on the console since it was last as it is. What it said before its last
+/// start, before it got its profile or before its last ping is answered by those.
+pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
     let Some(Ok(console)) = known.evidence?.console.as_ref() else {
         return None;
     };
-    let of_agent = |line: &&str| {
+    let lines: Vec<&str> = console.text.lines().collect();
+    let of_agent = |line: &str| {
         let lower = line.to_lowercase();
         lower.contains("ssm agent") || lower.contains("amazon-ssm-agent")
     };
     // The newest word counts: what it said before may be long repaired.
-    let (line, meaning, fix) = console.lines().rev().filter(of_agent).find_map(|line| {
-        let (_, meaning, fix) = PHRASES
-            .iter()
-            .find(|(phrase, ..)| line.to_lowercase().contains(&phrase.to_lowercase()))?;
-        Some((line.trim(), meaning, fix))
-    })?;
+    let (message, at, complaint, meaning, fix) = (0..lines.len())
+        .rev()
+        .filter(|at| of_agent(lines[*at]))
+        .find_map(|at| {
+            let message = message_at(&lines, at);
+            let lower = message.to_lowercase();
+            let (_, complaint, meaning, fix) = PHRASES
+                .iter()
+                .find(|(phrase, ..)| lower.contains(&phrase.to_lowercase()))?;
+            Some((message, written_at(lines[at]), complaint, meaning, fix))
+        })?;
+    // A line without a time was written before the console was last seen.
+    if at.or(console.updated).is_some_and(|at| at < known.since) {
+        return None;
+    }
+    // Inside the window it is what it sleeps for, not a reason of its own.
+    if *complaint == Complaint::Credentials && known.instance.profile.is_some() && now < known.until
+    {
+        return None;
+    }
     Some(Cause {
         code: CONSOLE,
         certainty: Certainty::Likely,
         resource: known.instance.id.clone(),
         problem: format!(
             "the agent says on the console that {meaning}: \"{}\"",
-            guardrails::tags::clip_to(line, 200)
+            guardrails::tags::clip_to(&message, 600)
         ),
         fix: (*fix).to_owned(),
     })
 }
 
-/// What can be said of the agent from outside, given what the layers before `found`.
-pub(super) fn causes(known: &Known<'_>, now: Timestamp, found: &[Cause]) -> Vec<Cause> {
+/// The agent's message that begins in line `at`: an error's text may go over several lines.
+fn message_at(lines: &[&str], at: usize) -> String {
+    let mut message = lines[at].trim().to_owned();
+    for line in lines[at + 1..].iter().take(MESSAGE_LINES - 1) {
+        let open = message.contains("<error>") && !message.contains("</error>");
+        if !open && !line.trim_start().starts_with("caused by:") {
+            break;
+        }
+        message.push(' ');
+        message.push_str(line.trim());
+    }
+    message
+}
+
+/// When a line was written: `2026/11/21 12:00:00Z` and `2026-11-21 12:00:00` are the agent's own
+/// ways to say it, in UTC on AMIs as they come.
+fn written_at(line: &str) -> Option<Timestamp> {
+    let bytes = line.as_bytes();
+    let start = (0..bytes.len().saturating_sub(18)).find(|start| {
+        bytes[*start..*start + 19]
+            .iter()
+            .zip(b"dddd-dd-dd dd:dd:dd")
+            .all(|(have, wanted)| match wanted {
+                b'd' => have.is_ascii_digit(),
+                b'-' => matches!(have, b'-' | b'/'),
+                b' ' => matches!(have, b' ' | b'T'),
+                wanted => have == wanted,
+            })
+    })?;
+    let date = line.get(start..start + 10)?.replace('/', "-");
+    let time = line.get(start + 11..start + 19)?;
+    format!("{date}T{time}Z").parse().ok()
+}
+
+/// What can be said of the agent from outside, given what the layers before `found`, and whether
+/// those left something `in_doubt` that it needs.
+pub(super) fn causes(
+    known: &Known<'_>,
+    now: Timestamp,
+    found: &[Cause],
+    in_doubt: bool,
+) -> Vec<Cause> {
     let instance = known.instance;
     let online = known.node.is_some_and(|node| node.online);
     if instance.state != State::Running || online {
@@ -100,7 +218,9 @@ pub(super) fn causes(known: &Known<'_>, now: Timestamp, found: &[Cause]) -> Vec<
         problem,
         fix: fix.to_owned(),
     };
-    let image = known.evidence.and_then(|e| e.image_name.as_deref());
+    let image = known
+        .evidence
+        .and_then(|e| e.image_name.as_ref()?.as_deref().ok());
     // A node that registered once has an agent.
     if let (Some(image), None) = (image, known.node)
         && let Some((_, why)) = WITHOUT_AGENT.iter().find(|(part, _)| image.contains(part))
@@ -126,17 +246,29 @@ pub(super) fn causes(known: &Known<'_>, now: Timestamp, found: &[Cause]) -> Vec<
     }
     let nothing = found.iter().all(|c| c.certainty == Certainty::CannotTell) && causes.is_empty();
     if nothing && instance.profile.is_some() && known.network.is_some_and(Result::is_ok) {
+        // Then what is in doubt is to be looked at first.
+        let (certainty, rest) = if in_doubt {
+            (
+                Certainty::CannotTell,
+                "what could be read of role and network looks right",
+            )
+        } else {
+            (Certainty::Likely, "role and network look right")
+        };
         let problem = match known.node {
             Some(node) => format!(
-                "its node was Online once and is {} since {}; role and network look right, so look inside the host: agent stopped, firewall, full disk, exhausted memory",
+                "its node was Online once and is {} since {}; {rest}, so look inside the host: agent stopped, firewall, full disk, exhausted memory",
                 node.ping,
-                node.last_ping.map_or_else(|| "an unknown time".to_owned(), |at| format!("{at:.0}"))
+                node.last_ping
+                    .map_or_else(|| "an unknown time".to_owned(), |at| format!("{at:.0}"))
             ),
-            None => "it never registered; role and network look right, so look inside the host: agent not installed or stopped, a firewall, a proxy".to_owned(),
+            None => format!(
+                "it never registered; {rest}, so look inside the host: agent not installed or stopped, a firewall, a proxy"
+            ),
         };
         causes.push(cause(
             "agent",
-            Certainty::Likely,
+            certainty,
             problem,
             "Reboot it, which starts the agent anew. If that doesn't help, look at the console output, or use the EC2 serial console, or mount its root volume on another instance; install the agent by user data.",
         ));

@@ -10,6 +10,7 @@ pub mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use guardrails::aws::{ApiError, ErrorKind};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -33,6 +34,8 @@ pub struct Network {
     pub acls: Vec<Acl>,
     /// Networks of prefix lists, by id.
     pub prefix_lists: BTreeMap<String, Vec<IpNet>>,
+    /// Why other prefix lists couldn't be read, by id.
+    pub unread_lists: BTreeMap<String, ApiError>,
     /// NAT gateways by id.
     pub nats: BTreeMap<String, Nat>,
 }
@@ -114,11 +117,15 @@ pub struct Endpoint {
     pub policy: Option<String>,
     /// Its interfaces, one per subnet.
     pub interfaces: Vec<EndpointInterface>,
+    /// Its subnets.
+    pub subnets: BTreeSet<String>,
 }
 
 /// An endpoint's interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointInterface {
+    /// `eni-…`
+    pub id: String,
     /// Its subnet.
     pub subnet: String,
     /// Its addresses.
@@ -137,6 +144,12 @@ impl Network {
                     .iter()
                     .find(|table| table.main && table.vpc == vpc)
             })
+    }
+
+    fn endpoints_of<'a>(&'a self, vpc: &'a str) -> impl Iterator<Item = &'a Endpoint> + Clone {
+        self.endpoints
+            .iter()
+            .filter(move |endpoint| endpoint.vpc == vpc)
     }
 
     fn acl_of(&self, subnet: &str) -> Option<&Acl> {
@@ -185,10 +198,6 @@ pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
         }];
     };
     let out = way_out(instance, network);
-    let closed = out
-        .iter()
-        .any(|cause| cause.certainty == Certainty::Definite);
-    let mut needs_way_out = false;
     let mut causes = Vec::new();
     if !vpc.dns_support {
         causes.push(Cause {
@@ -199,45 +208,12 @@ pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
             fix: "Turn it on (aws ec2 modify-vpc-attribute --enable-dns-support), unless the VPC has a resolver of its own that knows the services' names.".to_owned(),
         });
     }
-    let of_vpc = |service| {
-        network
-            .endpoints
-            .iter()
-            .filter(move |endpoint| endpoint.vpc == interface.vpc && endpoint.service == service)
-    };
-    let any_endpoint = Service::ALL
-        .into_iter()
-        .any(|service| of_vpc(service).count() > 0);
-    for service in Service::ALL {
-        let named = vpc.dns_support && vpc.dns_hostnames;
-        // Where the service's name leads: AWS lets only one endpoint of a VPC have it.
-        if let Some(endpoint) = of_vpc(service).find(|endpoint| endpoint.private_dns)
-            && named
-        {
-            causes.extend(by_endpoint(instance, network, endpoint, out.is_empty()));
-            continue;
+    if network.endpoints_of(&interface.vpc).next().is_some() {
+        for service in Service::ALL {
+            causes.extend(service_causes(service, instance, *vpc, network, &out));
         }
-        // The name leads out. What matters is whether that is a way.
-        let advisory = service == Service::OldMessages;
-        needs_way_out |= !advisory;
-        if out.is_empty() || !any_endpoint {
-            continue;
-        }
-        let certainty = match (advisory, closed) {
-            (false, true) => Certainty::Definite,
-            _ => Certainty::CannotTell,
-        };
-        let because = out.first().map_or("", |cause| cause.problem.as_str());
-        causes.push(no_endpoint(
-            service,
-            interface,
-            of_vpc(service).next(),
-            certainty,
-            because,
-        ));
-    }
-    // With endpoints for some services the missing ones are the fault, not the way out.
-    if needs_way_out && !any_endpoint {
+    } else {
+        // With endpoints for some services the missing ones are the fault, not the way out.
         causes.extend(out);
     }
     // From the instance outwards: its own security group, then names, endpoints, routes, ACLs;
@@ -255,6 +231,138 @@ pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
     let mut told = BTreeSet::new();
     causes.retain(|cause| told.insert((cause.code, cause.resource.clone())));
     causes
+}
+
+/// What is wrong with the way to `service` in a VPC that has endpoints for Systems Manager; `out`
+/// is what stands in the way out.
+fn service_causes(
+    service: Service,
+    instance: &Instance,
+    vpc: Vpc,
+    network: &Network,
+    out: &[Cause],
+) -> Vec<Cause> {
+    let interface = &instance.interface;
+    let mut endpoints = network
+        .endpoints_of(&interface.vpc)
+        .filter(|endpoint| endpoint.service == service);
+    let first = endpoints.clone().next();
+    // Where the service's name leads: AWS lets only one endpoint of a VPC have it.
+    if let Some(endpoint) = endpoints.find(|endpoint| endpoint.private_dns)
+        && vpc.dns_support
+        && vpc.dns_hostnames
+    {
+        return by_endpoint(instance, network, endpoint, out.is_empty());
+    }
+    // The name leads out. What matters is whether that is a way.
+    let Some(because) = out.first() else {
+        return Vec::new();
+    };
+    let closed = out
+        .iter()
+        .any(|cause| cause.certainty == Certainty::Definite);
+    let certainty = if closed && service != Service::OldMessages {
+        Certainty::Definite
+    } else {
+        Certainty::CannotTell
+    };
+    let because = &because.problem;
+    vec![no_endpoint(service, interface, first, certainty, because)]
+}
+
+/// Whether something that a current agent needs can't be told.
+pub(super) fn in_doubt(instance: &Instance, network: &Network) -> bool {
+    let Some(vpc) = network.vpcs.get(&instance.interface.vpc) else {
+        return true;
+    };
+    let out = way_out(instance, network);
+    let causes = if network
+        .endpoints_of(&instance.interface.vpc)
+        .next()
+        .is_some()
+    {
+        [Service::Ssm, Service::Messages]
+            .into_iter()
+            .flat_map(|service| service_causes(service, instance, *vpc, network, &out))
+            .collect()
+    } else {
+        out
+    };
+    causes
+        .iter()
+        .any(|cause| cause.certainty == Certainty::CannotTell)
+}
+
+/// The VPCs in which the way to `ssmmessages` isn't the way to `ssm`. Only there a node can be
+/// Online, for which `ssm` is enough, and yet be out of reach: what has the same endpoint settings,
+/// or the same way out, as that of the heartbeats, works as they do.
+#[must_use]
+pub fn uneven(endpoints: &[Endpoint]) -> BTreeSet<String> {
+    let way = |vpc: &str, service| {
+        let endpoint = endpoints.iter().find(|endpoint| {
+            endpoint.vpc == vpc && endpoint.service == service && endpoint.private_dns
+        })?;
+        let groups: BTreeSet<&String> = endpoint.groups.iter().collect();
+        let closed = policy_of(endpoint).is_some();
+        Some((&endpoint.state, groups, &endpoint.subnets, closed))
+    };
+    endpoints
+        .iter()
+        .map(|endpoint| &endpoint.vpc)
+        .filter(|vpc| way(vpc, Service::Ssm) != way(vpc, Service::Messages))
+        .cloned()
+        .collect()
+}
+
+/// What certainly keeps a node that is Online from its message channels.
+#[must_use]
+pub fn cut_off(instance: &Instance, network: &Network) -> Option<Cause> {
+    let vpc = *network.vpcs.get(&instance.interface.vpc)?;
+    if !uneven(&network.endpoints).contains(&instance.interface.vpc) {
+        return None;
+    }
+    let out = way_out(instance, network);
+    let definite = |service| {
+        service_causes(service, instance, vpc, network, &out)
+            .into_iter()
+            .find(|cause| cause.certainty == Certainty::Definite)
+    };
+    // The heartbeats come through. Where the same reasoning denies that, it isn't to be trusted.
+    match definite(Service::Ssm) {
+        Some(_) => None,
+        None => definite(Service::Messages),
+    }
+}
+
+/// Prefix lists that couldn't be read and that the way of `instance` rests on, with the reasons.
+pub(super) fn unread<'a>(
+    instance: &'a Instance,
+    network: &'a Network,
+) -> impl Iterator<Item = (&'a String, &'a ApiError)> {
+    let interface = &instance.interface;
+    let endpoints = network.endpoints_of(&interface.vpc);
+    let groups = endpoints
+        .flat_map(|endpoint| &endpoint.groups)
+        .chain(&interface.groups)
+        .filter_map(|id| network.groups.get(id));
+    let routes = network
+        .table_of(&interface.vpc, &interface.subnet)
+        .into_iter()
+        .flat_map(|table| &table.routes);
+    let lists: BTreeSet<&String> = groups
+        .flat_map(|group| group.ingress.iter().chain(&group.egress))
+        .flat_map(|rule| &rule.prefix_lists)
+        .chain(routes.filter_map(|route| route.prefix_list.as_ref()))
+        .collect();
+    network
+        .unread_lists
+        .iter()
+        .filter(move |(id, _)| lists.contains(id))
+}
+
+/// Whether another try at what failed so may succeed by itself.
+pub(super) fn may_pass(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unknown)
 }
 
 /// Why `service` isn't reached by an endpoint though the VPC has some for others.
@@ -341,9 +449,14 @@ fn by_endpoint(
     };
     let id = &endpoint.id;
     if endpoint.state != "available" {
+        // One that has just been made is `pending` for some minutes.
+        let certainty = match endpoint.state.as_str() {
+            "pending" => Certainty::Likely,
+            _ => Certainty::Definite,
+        };
         return vec![cause(
             "endpoint-not-available",
-            Certainty::Definite,
+            certainty,
             id,
             format!("the {name} endpoint {id} is {}", endpoint.state),
             "Accept, repair or recreate the endpoint; if it is pending, wait some minutes."

@@ -5,7 +5,7 @@ use super::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Table};
 use super::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
 use super::*;
 use crate::decide::tests::{OURS, TRUST, at, default_policy, facts, node, now, role, with_profile};
-use crate::facts::State;
+use crate::facts::{Console, Mark, State};
 use guardrails::aws::{ApiError, ErrorKind};
 
 fn rule(networks: &[&str], groups: &[&str]) -> Rule {
@@ -89,6 +89,7 @@ fn closed() -> Network {
             open_acl("acl-p", "subnet-p"),
         ],
         prefix_lists: BTreeMap::new(),
+        unread_lists: BTreeMap::new(),
         nats: BTreeMap::new(),
     }
 }
@@ -122,9 +123,11 @@ fn endpoint(service: Service) -> Endpoint {
                 .to_owned(),
         ),
         interfaces: vec![EndpointInterface {
+            id: "eni-b".to_owned(),
             subnet: "subnet-b".to_owned(),
             addresses: vec!["10.0.2.5".parse().unwrap()],
         }],
+        subnets: ["subnet-b".to_owned()].into(),
     }
 }
 
@@ -132,6 +135,14 @@ fn endpoint(service: Service) -> Endpoint {
 fn with_endpoints() -> Network {
     Network {
         endpoints: Service::ALL.map(endpoint).to_vec(),
+        ..closed()
+    }
+}
+
+/// Incident 5's first fault: heartbeats have a way, message channels have none.
+pub(crate) fn only_ssm_endpoint() -> Network {
+    Network {
+        endpoints: vec![endpoint(Service::Ssm)],
         ..closed()
     }
 }
@@ -497,6 +508,7 @@ fn one_endpoint_interface_that_can_be_reached_is_enough() {
     let mut network = with_endpoints();
     for endpoint in &mut network.endpoints {
         endpoint.interfaces.push(EndpointInterface {
+            id: "eni-p".to_owned(),
             subnet: "subnet-p".to_owned(),
             addresses: vec!["10.0.3.5".parse().unwrap()],
         });
@@ -572,8 +584,10 @@ fn sound(instance: Instance) -> Facts {
         "i-1".to_owned(),
         Evidence {
             checks: Some(Ok(("ok".to_owned(), "ok".to_owned()))),
-            console: Some(Ok("Amazon Linux 2023\nlogin:".to_owned())),
-            image_name: Some("al2023-ami-2023.9.20251117.1-kernel-6.1-x86_64".to_owned()),
+            console: said("Amazon Linux 2023\nlogin:"),
+            image_name: Some(Ok(
+                "al2023-ami-2023.9.20251117.1-kernel-6.1-x86_64".to_owned()
+            )),
         },
     );
     facts
@@ -699,23 +713,23 @@ fn each_layer_names_its_fault() {
         (
             "the agent's words",
             |f| {
-                evidence(f).console = Some(Ok(
-                    "x\namazon-ssm-agent: dial tcp 52.1.1.1:443: i/o timeout\nlogin:".to_owned(),
-                ));
+                evidence(f).console =
+                    said("x\namazon-ssm-agent: dial tcp 52.1.1.1:443: i/o timeout\nlogin:");
             },
             &["agent-says"],
         ),
         (
             "another's words",
             |f| {
-                evidence(f).console =
-                    Some(Ok("curl: dial tcp 52.1.1.1:443: i/o timeout".to_owned()));
+                evidence(f).console = said("curl: dial tcp 52.1.1.1:443: i/o timeout");
             },
             &["agent"],
         ),
         (
             "minimal image",
-            |f| evidence(f).image_name = Some("al2023-ami-minimal-2023.9-x86_64".to_owned()),
+            |f| {
+                evidence(f).image_name = Some(Ok("al2023-ami-minimal-2023.9-x86_64".to_owned()));
+            },
             &["image-without-agent"],
         ),
     ];
@@ -779,8 +793,370 @@ fn what_could_not_be_read_is_said_and_hides_nothing() {
 fn the_state_leaves_out_the_console_that_is_not_always_read() {
     let mut facts = sound(with_profile("i-1", OURS));
     facts.evidence.get_mut("i-1").unwrap().console =
-        Some(Ok("SSM Agent unable to acquire credentials".to_owned()));
+        said("SSM Agent unable to acquire credentials");
     let found = diagnosis(&facts);
     assert_eq!(found.primary().unwrap().code, agent::CONSOLE);
     assert_eq!(found.state(), "unknown");
+}
+
+/// A console last written to a minute ago.
+#[expect(clippy::unnecessary_wraps, reason = "the evidence's own type")]
+fn said(text: &str) -> Option<Read<Console>> {
+    Some(Ok(Console {
+        text: text.to_owned(),
+        updated: Some(at("11:59:00")),
+    }))
+}
+
+/// What the agent's words come to, on an instance that started at eight and got its profile at
+/// `attached`; late at noon, unless it got the profile after 11:25.
+fn words(text: &str, updated: &str, attached: &str) -> Vec<String> {
+    let attached = Mark::Attached(at(attached)).value();
+    let key = guardrails::tags::MANAGED_NODE;
+    let instance = crate::decide::tests::tagged(with_profile("i-1", OURS), key, &attached);
+    let mut facts = sound(instance);
+    facts.evidence.get_mut("i-1").unwrap().console = Some(Ok(Console {
+        text: text.to_owned(),
+        updated: Some(at(updated)),
+    }));
+    diagnosis(&facts)
+        .causes
+        .iter()
+        .map(|cause| match cause.code {
+            agent::CONSOLE => {
+                let (meaning, _) = cause.problem.split_once(": \"").unwrap();
+                meaning.replace("the agent says on the console that ", "")
+            }
+            code => code.to_owned(),
+        })
+        .collect()
+}
+
+/// The agent's messages all begin alike: what it failed at is what counts.
+#[test]
+fn the_agents_network_errors_are_no_missing_credentials() {
+    let begin = "2026/11/21 11:58:00Z: SSM Agent unable to acquire credentials: <error>unexpected error getting instance profile role credentials or calling UpdateInstanceInformation. Skipping default host management fallback: retrieved credentials failed to report to ssm. Error: RequestError: send request failed\n\ncaused by: Post \"https://ssm.eu-central-1.amazonaws.com/\": ";
+    let no_answer = "its connections get no answer";
+    for (error, meaning) in [
+        ("dial tcp 10.0.2.5:443: i/o timeout", no_answer),
+        ("context deadline exceeded", no_answer),
+        ("dial tcp: connect: network is unreachable", no_answer),
+        ("net/http: TLS handshake timeout", no_answer),
+        (
+            "dial tcp: lookup ssm.eu-central-1.amazonaws.com: no such host",
+            "it can't resolve the service's name",
+        ),
+        (
+            "dial tcp 10.0.2.5:443: connect: connection refused",
+            "its connections are refused",
+        ),
+        (
+            "x509: certificate signed by unknown authority",
+            "it doesn't trust the service's certificate",
+        ),
+        (
+            "AccessDeniedException: User: x is not authorized",
+            "its role isn't allowed",
+        ),
+        (
+            "dial tcp 169.254.169.254:80: i/o timeout",
+            "it can't reach the metadata service",
+        ),
+        (
+            "AccessDeniedException: Systems Manager's instance management role is not configured for account: 1",
+            "it got no credentials",
+        ),
+        (
+            "EC2RoleRequestError: no EC2 instance role found",
+            "it got no credentials",
+        ),
+    ] {
+        let text = format!("login:\n{begin}{error}</error>\nlogin: no such host");
+        assert_eq!(words(&text, "11:59:00", "09:00:00"), [meaning], "{error}");
+    }
+}
+
+/// SSM-1: inside its window the agent sleeps for what its words say, so these are no news.
+#[test]
+fn words_from_before_the_profile_or_inside_the_window_do_not_count() {
+    let credentials = "SSM Agent unable to acquire credentials: <error>no role</error>";
+    let network = "SSM Agent unable to acquire credentials: <error>i/o timeout</error>";
+    let timed = |time: &str, text: &str| format!("2026/11/21 {time}Z: {text}");
+    let no_answer = "its connections get no answer";
+    for (what, text, updated, attached, expected) in [
+        (
+            "before the profile, in the window",
+            timed("11:30:00", credentials),
+            "11:59:00",
+            "11:40:00",
+            &["retry-window"][..],
+        ),
+        (
+            "after the profile, in the window",
+            timed("11:50:00", credentials),
+            "11:59:00",
+            "11:40:00",
+            &["retry-window"],
+        ),
+        (
+            "another complaint before the profile",
+            timed("11:30:00", network),
+            "11:59:00",
+            "11:40:00",
+            &["retry-window"],
+        ),
+        (
+            "another complaint since the profile",
+            timed("11:50:00", network),
+            "11:59:00",
+            "11:40:00",
+            &[no_answer, "retry-window"],
+        ),
+        (
+            "late, and from before the profile",
+            timed("08:30:00", network),
+            "11:59:00",
+            "09:00:00",
+            &["agent"],
+        ),
+        (
+            "late, and from before the last start",
+            timed("07:30:00", network),
+            "11:59:00",
+            "07:00:00",
+            &["agent"],
+        ),
+        (
+            "without a time, on a console that is older than the profile",
+            network.to_owned(),
+            "11:30:00",
+            "11:40:00",
+            &["retry-window"],
+        ),
+        (
+            "without a time, on a newer console",
+            network.to_owned(),
+            "11:50:00",
+            "11:40:00",
+            &[no_answer, "retry-window"],
+        ),
+        (
+            "late",
+            timed("11:50:00", credentials).replace('/', "-"),
+            "11:59:00",
+            "09:00:00",
+            &["it got no credentials"],
+        ),
+    ] {
+        assert_eq!(words(&text, updated, attached), expected, "{what}");
+    }
+}
+
+#[test]
+fn words_from_before_the_last_ping_do_not_count() {
+    for (said_at, expected) in [("11:40:00", &[][..]), ("11:58:00", &["agent-says"])] {
+        let mut facts = sound(with_profile("i-1", OURS));
+        facts
+            .nodes
+            .insert("i-1".to_owned(), node("Online", at("11:55:00")));
+        facts.evidence.get_mut("i-1").unwrap().console = said(&format!(
+            "2026-11-21 {said_at} amazon-ssm-agent: i/o timeout"
+        ));
+        assert_eq!(codes(&diagnosis(&facts)), expected, "{said_at}");
+    }
+}
+
+#[test]
+fn only_the_message_itself_is_read() {
+    // The next program's words, and the agent's own from before, are another matter.
+    let text = "2026/11/21 11:50:00Z: amazon-ssm-agent: no such host\n2026/11/21 11:51:00Z: SSM Agent unable to acquire credentials: none\ncurl: i/o timeout";
+    assert_eq!(
+        words(text, "11:59:00", "09:00:00"),
+        ["it got no credentials"]
+    );
+    // A message that never ends takes ten lines at most.
+    let lines = "x\n".repeat(10);
+    let text = format!("SSM Agent unable to acquire credentials: <error>\n{lines}i/o timeout");
+    assert_eq!(
+        words(&text, "11:59:00", "09:00:00"),
+        ["it got no credentials"]
+    );
+}
+
+/// Changes after which an Online node is cut off for certain, and those after which it may not be.
+#[test]
+fn an_online_node_is_cut_off_only_where_the_way_to_ssmmessages_is_certainly_closed() {
+    type Case = (
+        &'static str,
+        fn() -> Network,
+        fn(&mut Network),
+        Option<&'static str>,
+    );
+    fn only_ssm_and_nat() -> Network {
+        Network {
+            endpoints: vec![endpoint(Service::Ssm)],
+            ..behind_nat()
+        }
+    }
+    fn other_group(n: &mut Network) {
+        n.endpoints[1].groups = vec!["sg-messages".to_owned()];
+        n.groups.insert("sg-messages".to_owned(), Group::default());
+    }
+    fn by(n: &mut Network, hop: Hop) {
+        n.tables[0].routes.push(route("0.0.0.0/0", hop));
+    }
+    let missing = Some("endpoint-missing vpc-1/ssmmessages");
+    let table: &[Case] = &[
+        ("healthy", with_endpoints, |_| {}, None),
+        ("missing", only_ssm_endpoint, |_| {}, missing),
+        (
+            "only that for old agents besides",
+            with_endpoints,
+            |n| n.endpoints.retain(|e| e.service != Service::Messages),
+            missing,
+        ),
+        ("missing, behind NAT", only_ssm_and_nat, |_| {}, None),
+        (
+            "missing, behind a transit gateway",
+            only_ssm_endpoint,
+            |n| by(n, Hop::Other("tgw-1".to_owned())),
+            None,
+        ),
+        (
+            "missing, in another VPC",
+            only_ssm_endpoint,
+            |n| n.endpoints[0].vpc = "vpc-2".to_owned(),
+            None,
+        ),
+        (
+            "private DNS off",
+            with_endpoints,
+            |n| n.endpoints[1].private_dns = false,
+            Some("endpoint-private-dns-off vpce-ssmmessages"),
+        ),
+        (
+            "closed by its own security group",
+            with_endpoints,
+            other_group,
+            Some("endpoint-closed vpce-ssmmessages"),
+        ),
+        (
+            "its security group couldn't be read",
+            with_endpoints,
+            |n| {
+                other_group(n);
+                n.groups.remove("sg-messages");
+            },
+            None,
+        ),
+        (
+            "being made",
+            with_endpoints,
+            |n| n.endpoints[1].state = "pending".to_owned(),
+            None,
+        ),
+        (
+            "rejected",
+            with_endpoints,
+            |n| n.endpoints[1].state = "rejected".to_owned(),
+            Some("endpoint-not-available vpce-ssmmessages"),
+        ),
+        (
+            "policy for another service",
+            with_endpoints,
+            |n| {
+                n.endpoints[1].policy = Some(r#"{"Statement":[{"Action":"s3:*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#.to_owned());
+            },
+            Some("endpoint-policy vpce-ssmmessages"),
+        ),
+        (
+            "in another subnet, which an ACL closes",
+            with_endpoints,
+            |n| {
+                n.endpoints[1].subnets = ["subnet-p".to_owned()].into();
+                n.endpoints[1].interfaces[0].subnet = "subnet-p".to_owned();
+                n.acls[2].entries.clear();
+            },
+            Some("acl-closed acl-p"),
+        ),
+        // The heartbeats come through, so this is seen wrongly.
+        (
+            "both closed",
+            with_endpoints,
+            |n| {
+                other_group(n);
+                n.groups.get_mut("sg-endpoints").unwrap().ingress.clear();
+            },
+            None,
+        ),
+    ];
+    for (what, healthy, change, expected) in table {
+        let mut network = healthy();
+        change(&mut network);
+        let found = network::cut_off(&with_profile("i-1", OURS), &network)
+            .map(|cause| format!("{} {}", cause.code, cause.resource));
+        assert_eq!(found.as_deref(), *expected, "{what}");
+    }
+}
+
+#[test]
+fn what_couldnt_be_read_of_image_and_prefix_lists_is_told() {
+    let denied = |operation, kind| ApiError {
+        operation,
+        code: "UnauthorizedOperation".to_owned(),
+        message: "no".to_owned(),
+        kind,
+    };
+    let mut facts = sound(with_profile("i-1", OURS));
+    facts.evidence.get_mut("i-1").unwrap().image_name =
+        Some(Err(denied("ec2:DescribeImages", ErrorKind::Denied)));
+    let found = diagnosis(&facts);
+    assert_eq!(codes(&found), ["agent", "not-read"]);
+    assert!(found.incomplete);
+    assert!(found.causes[1].problem.contains("ec2:DescribeImages"));
+
+    let list = "ec2:GetManagedPrefixListEntries";
+    for (kind, incomplete) in [(ErrorKind::Denied, false), (ErrorKind::Throttled, true)] {
+        let mut facts = sound(with_profile("i-1", OURS));
+        let mut network = behind_nat();
+        network
+            .unread_lists
+            .insert("pl-other".to_owned(), denied(list, kind));
+        facts.network = Some(Ok(network.clone()));
+        assert_eq!(codes(&diagnosis(&facts)), ["agent"], "nothing rests on it");
+        network.groups.get_mut("sg-app").unwrap().egress = vec![Rule {
+            prefix_lists: vec!["pl-other".to_owned()],
+            ..rule(&[], &[])
+        }];
+        facts.network = Some(Ok(network));
+        let found = diagnosis(&facts);
+        assert_eq!(found.causes[0].certainty, Certainty::CannotTell);
+        assert_eq!(codes(&found)[..1], ["egress-closed"]);
+        let unread = found.causes.last().unwrap();
+        assert_eq!(
+            (unread.code, unread.resource.as_str()),
+            ("not-read", "pl-other")
+        );
+        assert!(unread.problem.contains(list), "{}", unread.problem);
+        assert_eq!(found.incomplete, incomplete);
+    }
+}
+
+/// What lies behind a transit gateway isn't seen: the host isn't blamed before that was looked at.
+#[test]
+fn what_is_in_doubt_goes_before_the_host() {
+    let mut facts = sound(with_profile("i-1", OURS));
+    let mut network = closed();
+    network.tables[0]
+        .routes
+        .push(route("0.0.0.0/0", Hop::Other("tgw-1".to_owned())));
+    facts.network = Some(Ok(network));
+    let found = diagnosis(&facts);
+    assert_eq!(codes(&found), ["route-elsewhere", "agent"]);
+    assert_eq!(found.causes[1].certainty, Certainty::CannotTell);
+    // What only old agents need leaves no doubt.
+    let mut network = with_endpoints();
+    network.endpoints.truncate(2);
+    facts.network = Some(Ok(network));
+    assert_eq!(codes(&diagnosis(&facts)), ["agent", "endpoint-missing"]);
 }

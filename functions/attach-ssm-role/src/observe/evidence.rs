@@ -1,17 +1,18 @@
-//! Reads what is known of instances that are late. What can't be read is left out and told: it
-//! never keeps the run from attaching profiles to others.
+//! Reads what is known of instances that are late. What can't be read is told, and never keeps
+//! the run from attaching profiles to others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::builders::DescribeAutoScalingGroupsFluentBuilder;
 use aws_sdk_ec2::Client;
-use guardrails::aws::{ApiError, filter};
+use guardrails::aws::{ApiError, ErrorKind, filter};
 use guardrails::finding::Kind;
 use jiff::Timestamp;
 
-use super::{FILTER_VALUES, PAGE, network, timestamp};
+use super::{FILTER_VALUES, PAGE, timestamp};
 use crate::Clients;
 use crate::assess::NO_PROFILE_IN_TEMPLATE;
-use crate::facts::{Evidence, Facts, Group, Read};
+use crate::facts::{Console, Evidence, Facts, Group, Read};
 
 /// Most ids of one `DescribeInstanceStatus`.
 const STATUS_IDS: usize = 100;
@@ -21,12 +22,13 @@ const CONSOLES: usize = 10;
 const CONSOLE_TAIL: usize = 16 * 1024;
 /// Most names of one `DescribeAutoScalingGroups`.
 const GROUP_NAMES: usize = 100;
+/// What a group launches that names no version of its template.
+const DEFAULT_VERSION: &str = "$Default";
 /// Service setting of Default Host Management (SSM-4).
 const DHMC_SETTING: &str = "/ssm/managed-instance/default-ec2-instance-management-role";
 
-/// When profiles were associated, as far as AWS tells. Without it an instance only counts as late
-/// earlier, so a failure is no matter.
-pub(super) async fn associated(ec2: &Client, ids: &[String]) -> HashMap<String, Timestamp> {
+/// When profiles were associated, as far as AWS tells.
+pub(super) async fn associated(ec2: &Client, ids: &[String]) -> Read<HashMap<String, Timestamp>> {
     let mut found = HashMap::new();
     for some in ids.chunks(FILTER_VALUES) {
         let mut pages = ec2
@@ -36,7 +38,11 @@ pub(super) async fn associated(ec2: &Client, ids: &[String]) -> HashMap<String, 
             .into_paginator()
             .items()
             .send();
-        while let Ok(Some(association)) = pages.try_next().await {
+        while let Some(association) = pages
+            .try_next()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeIamInstanceProfileAssociations", &error))?
+        {
             if let (Some(id), Some(at)) = (
                 association.instance_id.as_ref(),
                 timestamp(association.timestamp()),
@@ -45,24 +51,19 @@ pub(super) async fn associated(ec2: &Client, ids: &[String]) -> HashMap<String, 
             }
         }
     }
-    found
+    Ok(found)
 }
 
 /// Gathers evidence of `ids`.
 pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String]) {
-    let interfaces: Vec<_> = ids
-        .iter()
-        .filter_map(|id| Some(&facts.instances.get(id)?.interface))
-        .collect();
     let images: BTreeSet<String> = ids
         .iter()
         .filter_map(|id| facts.instances.get(id)?.image.clone())
         .collect();
-    let (dhmc, checks, names, network) = futures::join!(
+    let (dhmc, checks, names) = futures::join!(
         dhmc(&clients.ssm),
         checks(&clients.ec2, ids),
         image_names(&clients.ec2, images),
-        network::network(&clients.ec2, &interfaces),
     );
     let mut evidence: BTreeMap<String, Evidence> = BTreeMap::new();
     for (at, id) in ids.iter().enumerate() {
@@ -79,13 +80,15 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
                 } else {
                     None
                 },
-                image_name: image.and_then(|image| names.get(image).cloned()),
+                image_name: match &names {
+                    Ok(names) => image.and_then(|image| names.get(image).cloned()).map(Ok),
+                    Err(error) => Some(Err(error.clone())),
+                },
             },
         );
     }
     facts.evidence = evidence;
     facts.dhmc = Some(dhmc);
-    facts.network = Some(network);
 }
 
 async fn dhmc(ssm: &aws_sdk_ssm::Client) -> Read<Option<String>> {
@@ -105,16 +108,40 @@ async fn dhmc(ssm: &aws_sdk_ssm::Client) -> Read<Option<String>> {
     }
 }
 
-async fn checks(ec2: &Client, ids: &[String]) -> Read<HashMap<String, (String, String)>> {
+pub(super) async fn checks(
+    ec2: &Client,
+    ids: &[String],
+) -> Read<HashMap<String, (String, String)>> {
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(STATUS_IDS) {
-        let answer = ec2
-            .describe_instance_status()
-            .set_instance_ids(Some(some.to_vec()))
-            .include_all_instances(true)
-            .send()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeInstanceStatus", &error))?;
+        let mut some = some.to_vec();
+        // One instance that is gone meanwhile has AWS refuse them all; it names those that are. (No
+        // filter chooses by id, and without ids the whole account would be read.)
+        let answer = loop {
+            let answer = ec2
+                .describe_instance_status()
+                .set_instance_ids(Some(some.clone()))
+                .include_all_instances(true)
+                .send()
+                .await
+                .map_err(|error| ApiError::of("ec2:DescribeInstanceStatus", &error));
+            match answer {
+                Err(error) if error.is_not_found() => {
+                    let before = some.len();
+                    some.retain(|id| !names(&error.message, id));
+                    if some.len() == before {
+                        return Err(error);
+                    }
+                    if some.is_empty() {
+                        break None;
+                    }
+                }
+                answer => break Some(answer?),
+            }
+        };
+        let Some(answer) = answer else {
+            continue;
+        };
         for status in answer.instance_statuses() {
             let (Some(id), Some(system), Some(instance)) = (
                 status.instance_id(),
@@ -132,8 +159,15 @@ async fn checks(ec2: &Client, ids: &[String]) -> Read<HashMap<String, (String, S
     Ok(found)
 }
 
-/// The AMIs' names. A hint at most, so a failure is no matter.
-async fn image_names(ec2: &Client, images: BTreeSet<String>) -> HashMap<String, String> {
+/// Whether `message` names `id`, and not only one that begins as it does.
+fn names(message: &str, id: &str) -> bool {
+    message
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .any(|word| word == id)
+}
+
+/// The AMIs' names, by id; without those that are gone.
+async fn image_names(ec2: &Client, images: BTreeSet<String>) -> Read<HashMap<String, String>> {
     let images: Vec<String> = images.into_iter().collect();
     let mut names = HashMap::with_capacity(images.len());
     for some in images.chunks(FILTER_VALUES) {
@@ -146,62 +180,83 @@ async fn image_names(ec2: &Client, images: BTreeSet<String>) -> HashMap<String, 
             .into_paginator()
             .items()
             .send();
-        while let Ok(Some(image)) = pages.try_next().await {
+        while let Some(image) = pages
+            .try_next()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?
+        {
             if let (Some(id), Some(name)) = (image.image_id, image.name) {
                 names.insert(id, name);
             }
         }
     }
-    names
+    Ok(names)
 }
 
-async fn console(ec2: &Client, id: &str) -> Read<String> {
+async fn console(ec2: &Client, id: &str) -> Read<Console> {
     let answer = ec2
         .get_console_output()
         .instance_id(id)
         .send()
         .await
         .map_err(|error| ApiError::of("ec2:GetConsoleOutput", &error))?;
+    let updated = timestamp(answer.timestamp());
     let output = answer.output.unwrap_or_default();
     let bytes = aws_smithy_types::base64::decode(&output).unwrap_or_else(|_| output.into_bytes());
     let from = bytes.len().saturating_sub(CONSOLE_TAIL);
-    Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())
+    Ok(Console {
+        text: String::from_utf8_lossy(&bytes[from..]).into_owned(),
+        updated,
+    })
 }
 
-/// Reads the groups of these names: what they launch from, and what was told of them.
+/// Reads the groups of these names, and those of which something was told: what they launch from,
+/// and what was told. A group of the second kind may be cured though no member shows it.
 pub(super) async fn groups(
     clients: &Clients,
     names: BTreeSet<String>,
 ) -> Read<BTreeMap<String, Group>> {
-    let names: Vec<String> = names.into_iter().collect();
-    let mut found = BTreeMap::new();
+    let told = aws_sdk_autoscaling::types::Filter::builder()
+        .name("tag-key")
+        .values(NO_PROFILE_IN_TEMPLATE.tag())
+        .build();
+    let all = clients.autoscaling.describe_auto_scaling_groups();
+    let mut found = groups_of(clients, all.filters(told)).await?;
+    let names: Vec<String> = names
+        .into_iter()
+        .filter(|name| !found.contains_key(name))
+        .collect();
     for some in names.chunks(GROUP_NAMES) {
-        let mut pages = clients
-            .autoscaling
-            .describe_auto_scaling_groups()
-            .set_auto_scaling_group_names(Some(some.to_vec()))
-            .max_records(100)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(group) = pages
-            .try_next()
-            .await
-            .map_err(|error| ApiError::of("autoscaling:DescribeAutoScalingGroups", &error))?
-        {
-            let Some(name) = group.auto_scaling_group_name.clone() else {
-                continue;
-            };
-            let (source, has_profile) = source(clients, &group).await;
-            found.insert(
-                name,
-                Group {
-                    source,
-                    has_profile,
-                    told: told(&group, &NO_PROFILE_IN_TEMPLATE),
-                },
-            );
-        }
+        let all = clients.autoscaling.describe_auto_scaling_groups();
+        let some = all.set_auto_scaling_group_names(Some(some.to_vec()));
+        found.extend(groups_of(clients, some).await?);
+    }
+    Ok(found)
+}
+
+async fn groups_of(
+    clients: &Clients,
+    which: DescribeAutoScalingGroupsFluentBuilder,
+) -> Read<BTreeMap<String, Group>> {
+    let mut pages = which.max_records(100).into_paginator().items().send();
+    let mut found = BTreeMap::new();
+    while let Some(group) = pages
+        .try_next()
+        .await
+        .map_err(|error| ApiError::of("autoscaling:DescribeAutoScalingGroups", &error))?
+    {
+        let Some(name) = group.auto_scaling_group_name.clone() else {
+            continue;
+        };
+        let (source, has_profile) = source(clients, &group).await;
+        found.insert(
+            name,
+            Group {
+                source,
+                has_profile,
+                told: told(&group, &NO_PROFILE_IN_TEMPLATE),
+            },
+        );
     }
     Ok(found)
 }
@@ -219,7 +274,7 @@ fn told(group: &aws_sdk_autoscaling::types::AutoScalingGroup, kind: &Kind) -> Op
 async fn source(
     clients: &Clients,
     group: &aws_sdk_autoscaling::types::AutoScalingGroup,
-) -> (String, Option<bool>) {
+) -> (String, Read<bool>) {
     let template = group.launch_template().or_else(|| {
         group
             .mixed_instances_policy()?
@@ -227,46 +282,69 @@ async fn source(
             .launch_template_specification()
     });
     if let Some(template) = template {
-        let id = template.launch_template_id();
-        let version = template.version().unwrap_or("$Default");
         let label = format!(
-            "launch template {} version {version}",
-            id.or(template.launch_template_name()).unwrap_or_default()
+            "launch template {} version {}",
+            template
+                .launch_template_id()
+                .or(template.launch_template_name())
+                .unwrap_or_default(),
+            template.version().unwrap_or(DEFAULT_VERSION)
         );
-        // By id alone, or by name where there is no id: AWS refuses both.
-        let name = match id {
-            Some(_) => None,
-            None => template.launch_template_name().map(str::to_owned),
-        };
-        let answer = clients
-            .ec2
-            .describe_launch_template_versions()
-            .set_launch_template_id(id.map(str::to_owned))
-            .set_launch_template_name(name)
-            .versions(version)
-            .send()
-            .await;
-        let has = answer.ok().and_then(|answer| {
-            let data = answer
-                .launch_template_versions()
-                .first()?
-                .launch_template_data()?;
-            Some(data.iam_instance_profile().is_some())
-        });
-        return (label, has);
+        return (label, template_has_profile(&clients.ec2, template).await);
     }
-    let Some(name) = group.launch_configuration_name() else {
-        return ("launch source".to_owned(), None);
-    };
+    let name = group.launch_configuration_name().unwrap_or_default();
+    let label = format!("launch configuration {name}");
+    let operation = "autoscaling:DescribeLaunchConfigurations";
     let answer = clients
         .autoscaling
         .describe_launch_configurations()
         .launch_configuration_names(name)
         .send()
         .await;
-    let has = answer.ok().and_then(|answer| {
-        let found = answer.launch_configurations().first()?;
-        Some(found.iam_instance_profile().is_some_and(|p| !p.is_empty()))
-    });
-    (format!("launch configuration {name}"), has)
+    let has = match answer {
+        Ok(answer) => answer
+            .launch_configurations()
+            .first()
+            .map(|found| found.iam_instance_profile().is_some_and(|p| !p.is_empty()))
+            .ok_or_else(|| gone(operation, &label)),
+        Err(error) => Err(ApiError::of(operation, &error)),
+    };
+    (label, has)
+}
+
+async fn template_has_profile(
+    ec2: &Client,
+    template: &aws_sdk_autoscaling::types::LaunchTemplateSpecification,
+) -> Read<bool> {
+    let operation = "ec2:DescribeLaunchTemplateVersions";
+    let id = template.launch_template_id();
+    // By id alone, or by name where there is no id: AWS refuses both.
+    let name = match id {
+        Some(_) => None,
+        None => template.launch_template_name().map(str::to_owned),
+    };
+    let answer = ec2
+        .describe_launch_template_versions()
+        .set_launch_template_id(id.map(str::to_owned))
+        .set_launch_template_name(name)
+        .versions(template.version().unwrap_or(DEFAULT_VERSION))
+        .send()
+        .await
+        .map_err(|error| ApiError::of(operation, &error))?;
+    answer
+        .launch_template_versions()
+        .first()
+        .and_then(|version| version.launch_template_data())
+        .map(|data| data.iam_instance_profile().is_some())
+        .ok_or_else(|| gone(operation, "the launch template's version"))
+}
+
+/// AWS answers nothing where what was named is gone.
+fn gone(operation: &'static str, what: &str) -> ApiError {
+    ApiError {
+        operation,
+        code: "NotFound".to_owned(),
+        message: format!("{what} doesn't exist any more"),
+        kind: ErrorKind::Refused,
+    }
 }

@@ -1,11 +1,12 @@
-//! Reads the VPCs of instances that are late: each kind of thing once for all of them.
+//! Reads the VPCs of instances that are diagnosed: each kind of thing once for all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    ConnectivityType, IpPermission, RouteState, RuleAction, VpcAttributeName, VpcEndpointType,
+    ConnectivityType, Filter, IpPermission, RouteState, RuleAction, VpcAttributeName,
+    VpcEndpointType,
 };
 use guardrails::aws::{ApiError, filter};
 use ipnet::IpNet;
@@ -46,16 +47,24 @@ macro_rules! read_all {
     }};
 }
 
-/// Reads the network around `interfaces`.
-pub(super) async fn network(ec2: &Client, interfaces: &[&Interface]) -> Read<Network> {
+/// Reads the network around `interfaces`, whose VPCs' endpoints are among `found`.
+pub(super) async fn network(
+    ec2: &Client,
+    interfaces: &[&Interface],
+    found: Vec<Endpoint>,
+) -> Read<Network> {
     let vpcs: BTreeSet<String> = interfaces
         .iter()
         .map(|interface| interface.vpc.clone())
         .filter(|vpc| !vpc.is_empty())
         .collect();
+    let found: Vec<Endpoint> = found
+        .into_iter()
+        .filter(|endpoint| vpcs.contains(&endpoint.vpc))
+        .collect();
     let (attributes, endpoints, tables, acls) = futures::try_join!(
         attributes(ec2, &vpcs),
-        endpoints(ec2, &vpcs),
+        with_addresses(ec2, found),
         tables(ec2, &vpcs),
         acls(ec2, &vpcs),
     )?;
@@ -86,9 +95,11 @@ pub(super) async fn network(ec2: &Client, interfaces: &[&Interface]) -> Read<Net
         )
         .cloned()
         .collect();
+    let (prefix_lists, unread_lists) = prefix_lists(ec2, lists).await;
     Ok(Network {
         vpcs: attributes,
-        prefix_lists: prefix_lists(ec2, lists).await,
+        prefix_lists,
+        unread_lists,
         groups,
         endpoints,
         tables,
@@ -134,24 +145,28 @@ fn service_of(name: &str) -> Option<Service> {
         .find(|service| service.name() == last)
 }
 
-async fn endpoints(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Endpoint>> {
-    let found = read_all!(
-        ec2,
-        describe_vpc_endpoints,
-        "ec2:DescribeVpcEndpoints",
-        "vpc-id",
-        vpcs
-    );
+/// The interface endpoints for Systems Manager that `which` selects, as yet without their
+/// addresses.
+pub(super) async fn endpoints(ec2: &Client, which: Filter) -> Read<Vec<Endpoint>> {
+    let mut pages = ec2
+        .describe_vpc_endpoints()
+        .filters(which)
+        .max_results(PAGE)
+        .into_paginator()
+        .items()
+        .send();
     let mut endpoints = Vec::new();
-    let mut interfaces_of: Vec<Vec<String>> = Vec::new();
-    for endpoint in found {
+    while let Some(endpoint) = pages
+        .try_next()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeVpcEndpoints", &error))?
+    {
         let Some(service) = endpoint.service_name().and_then(service_of) else {
             continue;
         };
         if endpoint.vpc_endpoint_type() != Some(&VpcEndpointType::Interface) {
             continue;
         }
-        interfaces_of.push(endpoint.network_interface_ids().to_vec());
         endpoints.push(Endpoint {
             id: endpoint.vpc_endpoint_id().unwrap_or_default().to_owned(),
             vpc: endpoint.vpc_id().unwrap_or_default().to_owned(),
@@ -171,10 +186,27 @@ async fn endpoints(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Endpoint>>
                 .policy_document()
                 .filter(|policy| !policy.is_empty())
                 .map(str::to_owned),
-            interfaces: Vec::new(),
+            interfaces: endpoint
+                .network_interface_ids()
+                .iter()
+                .map(|id| EndpointInterface {
+                    id: id.clone(),
+                    ..EndpointInterface::default()
+                })
+                .collect(),
+            subnets: endpoint.subnet_ids().iter().cloned().collect(),
         });
     }
-    let ids: BTreeSet<String> = interfaces_of.iter().flatten().cloned().collect();
+    Ok(endpoints)
+}
+
+/// `endpoints` with the subnet and the addresses of each of their interfaces.
+async fn with_addresses(ec2: &Client, mut endpoints: Vec<Endpoint>) -> Read<Vec<Endpoint>> {
+    let ids: BTreeSet<String> = endpoints
+        .iter()
+        .flat_map(|endpoint| &endpoint.interfaces)
+        .map(|interface| interface.id.clone())
+        .collect();
     let found = read_all!(
         ec2,
         describe_network_interfaces,
@@ -195,14 +227,21 @@ async fn endpoints(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Endpoint>>
                 .filter_map(|address| address.ipv6_address());
             let addresses: Vec<IpAddr> = v4.chain(v6).filter_map(|a| a.parse().ok()).collect();
             let subnet = interface.subnet_id().unwrap_or_default().to_owned();
-            Some((
-                interface.network_interface_id?,
-                EndpointInterface { subnet, addresses },
-            ))
+            let id = interface.network_interface_id?;
+            let interface = EndpointInterface {
+                id: id.clone(),
+                subnet,
+                addresses,
+            };
+            Some((id, interface))
         })
         .collect();
-    for (endpoint, ids) in endpoints.iter_mut().zip(interfaces_of) {
-        endpoint.interfaces = ids.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+    for endpoint in &mut endpoints {
+        endpoint.interfaces = endpoint
+            .interfaces
+            .iter()
+            .filter_map(|interface| by_id.get(&interface.id).cloned())
+            .collect();
     }
     Ok(endpoints)
 }
@@ -399,10 +438,14 @@ async fn nats_of(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, 
     Ok(found)
 }
 
-/// The networks of prefix lists. One that can't be read (another account's, not shared with the
-/// right to read) is left out: rules with it then count as perhaps.
-async fn prefix_lists(ec2: &Client, ids: BTreeSet<String>) -> BTreeMap<String, Vec<IpNet>> {
+/// The networks of prefix lists, and why some couldn't be read (another account's, shared without
+/// the right to read it): rules with one of those count as perhaps.
+async fn prefix_lists(
+    ec2: &Client,
+    ids: BTreeSet<String>,
+) -> (BTreeMap<String, Vec<IpNet>>, BTreeMap<String, ApiError>) {
     let mut found = BTreeMap::new();
+    let mut unread = BTreeMap::new();
     for id in ids {
         let mut pages = ec2
             .get_managed_prefix_list_entries()
@@ -412,18 +455,22 @@ async fn prefix_lists(ec2: &Client, ids: BTreeSet<String>) -> BTreeMap<String, V
             .items()
             .send();
         let mut networks = Vec::new();
-        let complete = loop {
+        loop {
             match pages.try_next().await {
                 Ok(Some(entry)) => networks.extend(net(entry.cidr())),
-                Ok(None) => break true,
-                Err(_) => break false,
+                Ok(None) => {
+                    found.insert(id, networks);
+                    break;
+                }
+                Err(error) => {
+                    let error = ApiError::of("ec2:GetManagedPrefixListEntries", &error);
+                    unread.insert(id, error);
+                    break;
+                }
             }
-        };
-        if complete {
-            found.insert(id, networks);
         }
     }
-    found
+    (found, unread)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn ec2_instance(id: &str) -> Ec2Instance {
         .launch_time(DateTime::from_secs(launched))
         .vpc_id("vpc-1")
         .subnet_id("subnet-a")
+        .image_id("ami-1")
         .private_ip_address("10.0.1.10")
         .build()
 }
@@ -113,6 +114,33 @@ fn simulation(allowed: &'static [&'static str]) -> Rule {
         })
 }
 
+/// The sweep's look at endpoints in `vpc-1`: service and security group of each.
+fn endpoints(found: &'static [(&'static str, &'static str)]) -> Rule {
+    use aws_sdk_ec2::operation::describe_vpc_endpoints::DescribeVpcEndpointsOutput;
+    use aws_sdk_ec2::types::{SecurityGroupIdentifier, VpcEndpoint, VpcEndpointType};
+    mock!(Client::describe_vpc_endpoints)
+        .match_requests(|request| {
+            request.filters()[0].name() == Some("vpc-endpoint-type")
+                && request.max_results() == Some(1_000)
+        })
+        .then_output(move || {
+            let endpoints = found.iter().map(|(service, group)| {
+                VpcEndpoint::builder()
+                    .vpc_endpoint_id(format!("vpce-{service}"))
+                    .vpc_endpoint_type(VpcEndpointType::Interface)
+                    .vpc_id("vpc-1")
+                    .service_name(format!("com.amazonaws.eu-central-1.{service}"))
+                    .state(aws_sdk_ec2::types::State::Available)
+                    .private_dns_enabled(true)
+                    .groups(SecurityGroupIdentifier::builder().group_id(*group).build())
+                    .build()
+            });
+            DescribeVpcEndpointsOutput::builder()
+                .set_vpc_endpoints(Some(endpoints.collect()))
+                .build()
+        })
+}
+
 fn clients(ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
     Clients {
         ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
@@ -126,7 +154,7 @@ async fn sweep(clients: &Clients) -> Result<Facts, ApiError> {
     observe(clients, OURS, &default_policy(), &Request::sweep(), now()).await
 }
 
-/// Only these five calls are known to the clients: any other would fail the test.
+/// Only these six calls are known to the clients: any other would fail the test.
 #[tokio::test]
 async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
     let ids = |from: usize, to: usize| (from..to).map(|n| format!("i-{n:03}"));
@@ -153,13 +181,17 @@ async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
         .output(move || nodes_page(ids(100, 120).collect(), None))
         .build();
     let (profile, simulation) = (profile(), simulation(&NEEDED));
-    let clients = clients(&[&first, &second], &[&nodes], &[&profile, &simulation]);
+    let endpoints = endpoints(&[("ssm", "sg-1"), ("ssmmessages", "sg-1")]);
+    let ec2 = [&first, &second, &endpoints];
+    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
     assert_eq!((facts.instances.len(), facts.nodes.len()), (120, 120));
     assert_eq!((first.num_calls(), second.num_calls()), (1, 1));
     assert_eq!(nodes.num_calls(), 4);
     assert_eq!((profile.num_calls(), simulation.num_calls()), (1, 1));
+    assert_eq!(endpoints.num_calls(), 1);
     assert!(facts.evidence.is_empty() && facts.network.is_none());
+    assert!(facts.unread.is_empty(), "{:?}", facts.unread);
     let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
         panic!("a role: {:?}", facts.identities);
     };
@@ -181,13 +213,187 @@ async fn few_nodes_are_asked_for_by_id() {
         aws_sdk_iam::operation::list_attached_role_policies::ListAttachedRolePoliciesOutput::builder()
             .build()
     });
-    let clients = clients(&[&one], &[&nodes], &[&profile, &simulation, &list]);
+    let endpoints = endpoints(&[]);
+    let clients = clients(
+        &[&one, &endpoints],
+        &[&nodes],
+        &[&profile, &simulation, &list],
+    );
     let facts = sweep(&clients).await.unwrap();
     let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
         panic!("a role");
     };
     let missing = NEEDED[1..].iter().map(|a| (*a).to_owned()).collect();
     assert_eq!(role.permissions, Permissions::Simulated { missing });
+}
+
+fn wire(operation: &str, body: &str) -> HttpResponse {
+    let xml = format!(
+        r#"<{operation}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId>{body}</{operation}Response>"#
+    );
+    HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(xml))
+}
+
+fn ec2_denied() -> HttpResponse {
+    ec2_error("UnauthorizedOperation", "no")
+}
+
+fn ec2_error(code: &str, message: &str) -> HttpResponse {
+    HttpResponse::new(
+        StatusCode::try_from(403).unwrap(),
+        SdkBody::from(format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
+        )),
+    )
+}
+
+/// Two Online nodes in a VPC whose endpoints differ: the VPC is read once, nothing per node.
+#[tokio::test]
+async fn a_vpc_whose_endpoints_are_uneven_is_read_once() {
+    let two = mock!(Client::describe_instances)
+        .then_output(|| page(vec![ec2_instance("i-1"), ec2_instance("i-2")], None));
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec!["i-1".to_owned(), "i-2".to_owned()], None));
+    let (profile, simulation) = (profile(), simulation(&NEEDED));
+    let uneven = [
+        two,
+        endpoints(&[("ssm", "sg-1")]),
+        mock!(Client::describe_vpc_attribute)
+            .then_http_response(|| wire("DescribeVpcAttribute", "<vpcId>vpc-1</vpcId>")),
+        mock!(Client::describe_route_tables)
+            .then_http_response(|| wire("DescribeRouteTables", "<routeTableSet/>")),
+        mock!(Client::describe_network_acls)
+            .then_http_response(|| wire("DescribeNetworkAcls", "<networkAclSet/>")),
+        mock!(Client::describe_security_groups)
+            .then_http_response(|| wire("DescribeSecurityGroups", "<securityGroupInfo/>")),
+    ];
+    let ec2: Vec<&Rule> = uneven.iter().collect();
+    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
+    let facts = sweep(&clients).await.unwrap();
+    let calls: Vec<usize> = uneven.iter().map(Rule::num_calls).collect();
+    assert_eq!(calls, [1, 1, 2, 1, 1, 1]);
+    let Some(Ok(network)) = &facts.network else {
+        panic!("a network: {:?}", facts.network);
+    };
+    assert_eq!(network.endpoints.len(), 1);
+    assert!(facts.evidence.is_empty());
+}
+
+#[tokio::test]
+async fn endpoints_that_cannot_be_read_are_told_and_stop_nothing() {
+    let one =
+        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec!["i-1".to_owned()], None));
+    let (profile, simulation) = (profile(), simulation(&NEEDED));
+    let denied = mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied);
+    let clients = clients(&[&one, &denied], &[&nodes], &[&profile, &simulation]);
+    let facts = sweep(&clients).await.unwrap();
+    assert!(matches!(facts.network, Some(Err(_))));
+    assert_eq!(facts.unread[0].operation, "ec2:DescribeVpcEndpoints");
+}
+
+/// One instance that is gone must not take the other checks with it.
+#[tokio::test]
+async fn status_checks_go_on_without_instances_that_are_gone() {
+    let ids: Vec<String> = ["i-1", "i-11", "i-2"].map(str::to_owned).to_vec();
+    let gone = mock!(Client::describe_instance_status)
+        .match_requests(|request| request.instance_ids().len() == 3)
+        .then_http_response(|| {
+            ec2_error(
+                "InvalidInstanceID.NotFound",
+                "The instance IDs 'i-2, i-1' do not exist",
+            )
+        });
+    let rest = mock!(Client::describe_instance_status)
+        .match_requests(|request| request.instance_ids() == ["i-11"])
+        .then_http_response(|| {
+            wire(
+                "DescribeInstanceStatus",
+                "<instanceStatusSet><item><instanceId>i-11</instanceId><systemStatus><status>impaired</status></systemStatus><instanceStatus><status>ok</status></instanceStatus></item></instanceStatusSet>",
+            )
+        });
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&gone, &rest]);
+    let found = evidence::checks(&ec2, &ids).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found["i-11"], ("impaired".to_owned(), "ok".to_owned()));
+
+    // None is left, or none is named: no endless loop.
+    for (message, known) in [("'i-1, i-11, i-2'", true), ("some are gone", false)] {
+        let gone = mock!(Client::describe_instance_status)
+            .then_http_response(move || ec2_error("InvalidInstanceID.NotFound", message));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&gone]);
+        let found = evidence::checks(&ec2, &ids).await;
+        assert_eq!(
+            found.is_ok_and(|found| found.is_empty()),
+            known,
+            "{message}"
+        );
+        assert_eq!(gone.num_calls(), 1);
+    }
+}
+
+/// A group that was told of is read though no member shows it any more: it may be cured.
+#[tokio::test]
+async fn groups_are_read_in_sweeps_and_what_was_told_of_them_with_it() {
+    use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
+    use aws_sdk_autoscaling::types::{
+        AutoScalingGroup, LaunchTemplateSpecification, TagDescription,
+    };
+    fn group(name: &str, told: bool) -> AutoScalingGroup {
+        let from = LaunchTemplateSpecification::builder().launch_template_id("lt-1");
+        let tag = TagDescription::builder().key("ec2-guardrails:told-template-profile");
+        AutoScalingGroup::builder()
+            .auto_scaling_group_name(name)
+            .launch_template(from.build())
+            .set_tags(told.then(|| vec![tag.value("told").build()]))
+            .build()
+    }
+    fn groups(found: AutoScalingGroup) -> DescribeAutoScalingGroupsOutput {
+        DescribeAutoScalingGroupsOutput::builder()
+            .auto_scaling_groups(found)
+            .build()
+    }
+    let member = |id: &str, group: &str| {
+        let mut found = ec2_instance(id);
+        found.iam_instance_profile = None;
+        let tag = Tag::builder().key("aws:autoscaling:groupName").value(group);
+        found.tags = Some(vec![tag.build()]);
+        found
+    };
+    let members = vec![member("i-1", "web"), member("i-2", "db")];
+    let found = mock!(Client::describe_instances).then_output(move || page(members.clone(), None));
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec![], None));
+    let denied = mock!(Client::describe_launch_template_versions).then_http_response(ec2_denied);
+    let told = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .match_requests(|request| {
+            request.filters().first().is_some_and(|filter| {
+                filter.name() == Some("tag-key")
+                    && filter.values() == ["ec2-guardrails:told-template-profile"]
+            })
+        })
+        .then_output(|| groups(group("db", true)));
+    let named = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .match_requests(|request| request.auto_scaling_group_names() == ["web"])
+        .then_output(|| groups(group("web", false)));
+    let mut clients = clients(&[&found, &denied], &[&nodes], &[]);
+    clients.autoscaling = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&told, &named]);
+    let facts = sweep(&clients).await.unwrap();
+    assert_eq!(facts.groups["db"].told.as_deref(), Some("told"));
+    assert_eq!(facts.groups["web"].told, None);
+    let refused = facts.groups["web"].has_profile.as_ref().unwrap_err();
+    assert_eq!(refused.operation, "ec2:DescribeLaunchTemplateVersions");
+
+    // An event's run leaves groups to the sweep.
+    let request = Request {
+        scope: Scope::One("i-1".to_owned()),
+        read_only: false,
+    };
+    let policy = default_policy();
+    let facts = observe(&clients, OURS, &policy, &request, now()).await;
+    assert!(facts.unwrap().groups.is_empty());
+    assert_eq!((told.num_calls(), named.num_calls()), (1, 1));
 }
 
 fn refused(code: &'static str) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
@@ -220,7 +426,8 @@ async fn where_simulating_is_not_allowed_attached_policies_are_listed() {
             )
             .build()
     });
-    let clients = clients(&[&one], &[&nodes], &[&profile, &denied, &list]);
+    let endpoints = endpoints(&[]);
+    let clients = clients(&[&one, &endpoints], &[&nodes], &[&profile, &denied, &list]);
     let facts = sweep(&clients).await.unwrap();
     let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
         panic!("a role");
@@ -239,18 +446,11 @@ async fn a_late_instance_is_diagnosed_and_unreadable_evidence_stops_nothing() {
         .then_output(|| nodes_page(vec![], None));
     let gone = mock!(aws_sdk_iam::Client::get_instance_profile)
         .then_http_response(refused("NoSuchEntity"));
-    let ec2_denied = || {
-        HttpResponse::new(
-            StatusCode::try_from(403).unwrap(),
-            SdkBody::from(
-                "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors><RequestID>1</RequestID></Response>",
-            ),
-        )
-    };
     let rules = [
         one,
         mock!(Client::describe_iam_instance_profile_associations).then_http_response(ec2_denied),
         mock!(Client::describe_instance_status).then_http_response(ec2_denied),
+        mock!(Client::describe_images).then_http_response(ec2_denied),
         mock!(Client::describe_vpc_attribute).then_http_response(ec2_denied),
         mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
         mock!(Client::describe_route_tables).then_http_response(ec2_denied),
@@ -274,6 +474,12 @@ async fn a_late_instance_is_diagnosed_and_unreadable_evidence_stops_nothing() {
     let evidence = &facts.evidence["i-1"];
     assert!(matches!(evidence.checks, Some(Err(_))));
     assert!(matches!(evidence.console, Some(Err(_))));
+    assert!(matches!(evidence.image_name, Some(Err(_))));
+    let unread = &facts.unread[0];
+    assert_eq!(
+        unread.operation,
+        "ec2:DescribeIamInstanceProfileAssociations"
+    );
 }
 
 #[tokio::test]

@@ -1,639 +1,140 @@
-//! The synthetic estate: volumes, snapshots, instances and images, and what a sweep should make of
-//! them.
+//! What the synthetic estates have in common.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::fmt::{Debug, Write as _};
 
-use jiff::{Timestamp, ToSpan as _};
+use jiff::Timestamp;
+use serde_json::Value;
 
-use crate::query::{Refusal, escaped, tag_set};
-use crate::scenario::{Outcomes, Scenario};
+use crate::least::Least;
+use crate::outcomes::{Outcomes, Told};
+use crate::query::{Query, Refusal, tag_set};
+use crate::server::Calls;
 
 /// The account.
 pub(crate) const ACCOUNT: &str = "123456789012";
 /// The Region.
 pub(crate) const REGION: &str = "eu-central-1";
-/// Snapshots of ours that each volume has already.
-pub(crate) const HISTORY: usize = 10;
-/// One in so many volumes has a snapshot made by hand, which nobody may touch.
-const BY_HAND_EVERY: usize = 10;
-/// One in so many instances has failed snapshots, in [`Scenario::Failed`].
-const FAILED_EVERY: usize = 10;
-/// AMIs that the instances were launched from.
-const IMAGES: usize = 20;
 
 /// A tag.
 pub(crate) type Tag = (String, String);
+/// An answer's body, or why there is none.
+pub(crate) type Answer = Result<String, Refusal>;
 
-/// A volume.
-#[derive(Debug)]
-pub(crate) struct Volume {
-    pub(crate) id: String,
-    pub(crate) instance: usize,
-    pub(crate) device: &'static str,
-    pub(crate) tags: Arc<Vec<Tag>>,
-    pub(crate) snapshots: Vec<usize>,
-    pub(crate) xml: String,
-}
+/// A synthetic estate: it answers calls as strictly as AWS, and knows what a sweep should make of
+/// it.
+pub(crate) trait Estate: Debug + Send {
+    /// The policy document that it is swept under.
+    fn policy(&self) -> String;
 
-/// An instance; its volumes follow each other, the root volume first.
-#[derive(Debug)]
-pub(crate) struct Instance {
-    pub(crate) id: String,
-    pub(crate) volumes: std::ops::Range<usize>,
-    pub(crate) xml: String,
-}
+    /// A sweep begins: what is now is what it finds.
+    fn begin(&mut self) {}
 
-/// An AMI.
-#[derive(Debug)]
-pub(crate) struct Image {
-    pub(crate) id: String,
-    pub(crate) xml: String,
-}
+    /// A call of EC2.
+    fn ec2(&mut self, action: &str, query: &Query) -> Answer;
 
-/// Why a snapshot is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// There before the sweep, with ours: which slot, 0 being the present one.
-    Slot(usize),
-    /// There before, made by hand.
-    Hand,
-    /// Made during the sweep.
-    Sweep,
-}
-
-/// A snapshot.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) id: String,
-    pub(crate) volume: usize,
-    pub(crate) started: Timestamp,
-    pub(crate) deleted: bool,
-    pub(crate) xml: String,
-    /// Those that the request gave, shared in a set.
-    tags: Arc<Vec<Tag>>,
-    /// Those copied from the volume.
-    copied: Arc<Vec<Tag>>,
-    state: &'static str,
-    origin: Origin,
-    description: Arc<str>,
-}
-
-impl Snapshot {
-    /// Its tags.
-    pub(crate) fn all_tags(&self) -> impl Iterator<Item = &Tag> {
-        self.tags.iter().chain(self.copied.iter())
+    /// A call of another service with the query protocol: `iam`, `autoscaling`.
+    fn query(&mut self, service: &str, action: &str, _query: &Query) -> Answer {
+        Err(Refusal::unknown(&format!("{service}:{action}")))
     }
 
-    /// A tag's value.
-    pub(crate) fn tag(&self, key: &str) -> Option<&str> {
-        self.all_tags()
-            .find(|(have, _)| have == key)
-            .map(|(_, value)| value.as_str())
+    /// A call of a service with the JSON protocol, by its target.
+    fn json(&mut self, target: &str, _request: &Value) -> Answer {
+        Err(Refusal::unknown(target))
     }
-}
 
-/// What a creation asks for.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) tags: Arc<Vec<Tag>>,
-    pub(crate) copy_tags: bool,
-    pub(crate) description: Arc<str>,
-}
+    /// Whether a call only makes sure before something is done.
+    fn looks_again(&self, action: &str, query: &Query) -> bool;
 
-/// What was told: what arrived at SNS and EventBridge.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) notices: usize,
-    pub(crate) findings: usize,
-}
+    /// The least calls of the sweep that begins.
+    fn least(&self) -> Least;
 
-/// The estate.
-#[derive(Debug)]
-pub(crate) struct Estate {
-    pub(crate) volumes: Vec<Volume>,
-    pub(crate) instances: Vec<Instance>,
-    pub(crate) images: Vec<Image>,
-    pub(crate) snapshots: Vec<Snapshot>,
-    pub(crate) scenario: Scenario,
-    pub(crate) volume_ids: HashMap<String, usize>,
-    pub(crate) instance_ids: HashMap<String, usize>,
-    pub(crate) snapshot_ids: HashMap<String, usize>,
-    slot: Timestamp,
+    /// Checks what a sweep made of the estate, what it said and what it told.
+    fn verify(
+        &self,
+        outcomes: &Outcomes,
+        told: &Told,
+        made: &Calls,
+        may_leave: bool,
+    ) -> Result<(), String>;
 }
 
 /// 17 hexadecimal digits in no order, as AWS gives them.
-fn id(prefix: &str, number: usize) -> String {
+pub(crate) fn id(prefix: &str, number: usize) -> String {
     let scattered = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("{prefix}-0{scattered:016x}")
 }
 
-const GUARDRAIL: &str = "ec2-guardrails:guardrail";
-const PLAN: &str = "ec2-guardrails:plan";
-const SLOT: &str = "ec2-guardrails:slot";
-const ATTEMPT: &str = "ec2-guardrails:attempt";
-const VOLUMES: &str = "ec2-guardrails:volumes";
-const TOLD: &str = "ec2-guardrails:told-failed";
-/// The name of the guardrail and of the plan below.
-const OURS: (&str, &str) = ("snapshot-volumes", "daily");
+/// A time as EC2 writes it.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string()
+}
 
-const DEVICES: [&str; 3] = ["/dev/xvda", "/dev/sdf", "/dev/sdg"];
-const PURPOSES: [&str; 3] = ["root", "data", "logs"];
+/// What differs from instance to instance in EC2's description of it.
+#[derive(Debug)]
+pub(crate) struct Described<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) image: &'a str,
+    /// `running`, `stopped`.
+    pub(crate) state: &'a str,
+    pub(crate) launched: Timestamp,
+    pub(crate) vpc: &'a str,
+    pub(crate) subnet: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) address: &'a str,
+    /// ARN of its instance profile.
+    pub(crate) profile: Option<&'a str>,
+    /// Device and id, the root volume first.
+    pub(crate) volumes: &'a [(&'static str, &'a str)],
+    pub(crate) tags: &'a [Tag],
+}
 
-impl Estate {
-    /// An estate of so many volumes: two and three by turns on each instance, [`HISTORY`]
-    /// snapshots of each, and some made by hand.
-    pub(crate) fn new(volumes: usize, scenario: Scenario) -> Self {
-        let now = Timestamp::now();
-        // An hour ago: the slot stays the same while the benchmark runs, and a missing snapshot
-        // isn't late yet.
-        let minute = Timestamp::from_second(now.as_second() / 60 * 60).unwrap_or(now);
-        let mut estate = Self {
-            volumes: Vec::with_capacity(volumes),
-            instances: Vec::new(),
-            images: (0..IMAGES).map(image).collect(),
-            snapshots: Vec::with_capacity(volumes * (HISTORY + 2)),
-            scenario,
-            volume_ids: HashMap::with_capacity(volumes),
-            instance_ids: HashMap::new(),
-            snapshot_ids: HashMap::with_capacity(volumes * (HISTORY + 2)),
-            slot: minute - 1.hour(),
-        };
-        while estate.volumes.len() < volumes {
-            estate.add_instance(volumes - estate.volumes.len());
-        }
-        estate.add_history();
-        estate
-    }
-
-    fn add_instance(&mut self, room: usize) {
-        let number = self.instances.len();
-        let first = self.volumes.len();
-        let last = first + (2 + number % 2).min(room);
-        let id_of_instance = id("i", number);
-        for index in first..last {
-            let place = index - first;
-            let id = id("vol", index);
-            let tags = [
-                ("Name", format!("app-{number:05}-{}", PURPOSES[place])),
-                ("Backup", "true".to_owned()),
-                ("Environment", "production".to_owned()),
-                ("Team", format!("team-{:02}", number % 12)),
-                ("CostCenter", format!("{}", 4_000 + number % 37)),
-            ];
-            self.volume_ids.insert(id.clone(), index);
-            self.volumes.push(Volume {
-                id,
-                instance: number,
-                device: DEVICES[place],
-                tags: Arc::new(tags.map(|(key, value)| (key.to_owned(), value)).to_vec()),
-                snapshots: Vec::with_capacity(HISTORY + 2),
-                xml: String::new(),
-            });
-        }
-        self.instance_ids.insert(id_of_instance.clone(), number);
-        self.instances.push(Instance {
-            id: id_of_instance,
-            volumes: first..last,
-            xml: String::new(),
-        });
-        for index in first..last {
-            self.render_volume(index);
-        }
-        self.instances[number].xml = self.instance_xml(number);
-    }
-
-    fn add_history(&mut self) {
-        // Before a new slot the present one is the volumes' lack.
-        let newest = usize::from(self.scenario == Scenario::Slot);
-        // From old to new, as AWS lists nothing by, but a real history grows.
-        for back in (newest..newest + HISTORY).rev() {
-            let slot = self.slot_before(back);
-            for number in 0..self.instances.len() {
-                let failed = back == 0 && self.fails(number);
-                let tags = Arc::new(self.our_tags(number, slot));
-                let members = self.instances[number].volumes.clone();
-                let description: Arc<str> = format!(
-                    "ec2-guardrails, plan {}: {} volumes of app-{number:05} ({}), slot {} UTC",
-                    OURS.1,
-                    members.len(),
-                    self.instances[number].id,
-                    slot.strftime("%Y-%m-%d %H:%M")
-                )
-                .into();
-                for volume in members {
-                    self.add_snapshot(
-                        volume,
-                        Snapshot {
-                            id: String::new(),
-                            volume,
-                            started: slot + 5.minutes(),
-                            deleted: false,
-                            xml: String::new(),
-                            tags: Arc::clone(&tags),
-                            copied: Arc::clone(&self.volumes[volume].tags),
-                            state: if failed { "error" } else { "completed" },
-                            origin: Origin::Slot(back),
-                            description: Arc::clone(&description),
-                        },
-                    );
-                }
-            }
-        }
-        let by_hand = Arc::new(vec![("Name".to_owned(), "before the upgrade".to_owned())]);
-        for volume in (0..self.volumes.len()).step_by(BY_HAND_EVERY) {
-            self.add_snapshot(
-                volume,
-                Snapshot {
-                    id: String::new(),
-                    volume,
-                    started: self.slot_before(40),
-                    deleted: false,
-                    xml: String::new(),
-                    tags: Arc::clone(&by_hand),
-                    copied: Arc::default(),
-                    state: "completed",
-                    origin: Origin::Hand,
-                    description: "by hand".into(),
-                },
-            );
-        }
-    }
-
-    fn slot_before(&self, days: usize) -> Timestamp {
-        let hours = i64::try_from(days).unwrap_or(0) * 24;
-        self.slot - hours.hours()
-    }
-
-    fn fails(&self, instance: usize) -> bool {
-        self.scenario == Scenario::Failed && instance.is_multiple_of(FAILED_EVERY)
-    }
-
-    /// The tags that the function gives a set.
-    fn our_tags(&self, instance: usize, slot: Timestamp) -> Vec<Tag> {
-        let of = &self.instances[instance];
-        let listed: Vec<String> = of
+impl Described<'_> {
+    /// As an item of `DescribeInstances`, about as long as AWS's.
+    pub(crate) fn xml(&self) -> String {
+        let Self {
+            id,
+            image,
+            state,
+            vpc,
+            subnet,
+            group,
+            address,
+            ..
+        } = self;
+        let launched = rfc3339(self.launched);
+        let code = if *state == "running" { 16 } else { 80 };
+        let root = self
             .volumes
-            .clone()
-            .map(|v| format!("{}={}", self.volumes[v].id, self.volumes[v].device))
-            .collect();
-        let image = instance % IMAGES;
-        [
-            (GUARDRAIL, OURS.0.to_owned()),
-            (PLAN, OURS.1.to_owned()),
-            (SLOT, slot.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
-            (ATTEMPT, "1".to_owned()),
-            (VOLUMES, listed.join(" ")),
-            ("ec2-guardrails:instance", of.id.clone()),
-            ("ec2-guardrails:image", id("ami", image)),
-            ("ec2-guardrails:image-name", image_name(image)),
-            ("ec2-guardrails:set", format!("{}-59dbff89", of.id)),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .to_vec()
-    }
-
-    fn add_snapshot(&mut self, volume: usize, mut snapshot: Snapshot) -> usize {
-        let index = self.snapshots.len();
-        snapshot.id = id("snap", index);
-        self.snapshot_ids.insert(snapshot.id.clone(), index);
-        snapshot.xml = self.snapshot_xml(&snapshot);
-        self.volumes[volume].snapshots.push(index);
-        self.snapshots.push(snapshot);
-        index
-    }
-
-    /// The policy that the estate is swept under: daily at the slot's time, and kept so that only
-    /// [`Scenario::Prune`] has something to delete, one of each volume's ten.
-    pub(crate) fn policy(&self) -> String {
-        let time = self.slot.strftime("%-M %-H");
-        let daily = match self.scenario {
-            Scenario::Prune => HISTORY - 1,
-            _ => HISTORY,
-        };
-        format!(
-            "snapshot-volumes:
-  plans:
-    - name: {plan}
-      select: {{ tag: Backup, values: [\"true\"] }}
-      schedule: \"{time} * * *\"
-      timezone: UTC
-      keep: {{ last: 2, daily: {daily} }}
-",
-            plan = OURS.1
-        )
-    }
-
-    // ---- what requests change ------------------------------------------------------------------
-
-    /// Makes a snapshot, unless one of the volume was started less than 15 seconds ago or five are
-    /// pending (EBS-5).
-    pub(crate) fn may_snapshot(&self, volume: usize, now: Timestamp) -> Result<(), Refusal> {
-        let Volume { id, snapshots, .. } = &self.volumes[volume];
-        let recent = |index: &&usize| self.snapshots[**index].started + 15.seconds() > now;
-        if snapshots.iter().rev().any(|index| recent(&index)) {
-            return Err(Refusal::of(
-                "SnapshotCreationPerVolumeRateExceeded",
-                format!(
-                    "The maximum per volume CreateSnapshot request rate has been exceeded for {id}"
-                ),
-            ));
-        }
-        let pending = snapshots
-            .iter()
-            .map(|index| &self.snapshots[*index])
-            .filter(|s| !s.deleted && s.state != "completed");
-        if pending.count() >= 5 {
-            return Err(Refusal::of(
-                "ConcurrentSnapshotLimitExceeded",
-                format!("Maximum allowed in-progress snapshots for {id} exceeded"),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Makes a snapshot; `pending` first, as AWS does.
-    pub(crate) fn snapshot(&mut self, volume: usize, wanted: &Wanted, now: Timestamp) -> usize {
-        let copied = if wanted.copy_tags {
-            Arc::clone(&self.volumes[volume].tags)
-        } else {
-            Arc::default()
-        };
-        self.add_snapshot(
-            volume,
-            Snapshot {
-                id: String::new(),
-                volume,
-                started: now,
-                deleted: false,
-                xml: String::new(),
-                tags: Arc::clone(&wanted.tags),
-                copied,
-                state: "pending",
-                origin: Origin::Sweep,
-                description: Arc::clone(&wanted.description),
-            },
-        )
-    }
-
-    /// Sets a volume's tags (`Some`) or removes them (`None`).
-    pub(crate) fn tag_volume(&mut self, volume: usize, tags: &[(&str, Option<&str>)]) {
-        let mut all = self.volumes[volume].tags.to_vec();
-        for (key, value) in tags {
-            all.retain(|(have, _)| have != key);
-            all.extend(value.map(|value| ((*key).to_owned(), value.to_owned())));
-        }
-        self.volumes[volume].tags = Arc::new(all);
-        self.render_volume(volume);
-    }
-
-    // ---- what a sweep should make of it --------------------------------------------------------
-
-    /// Instances whose volumes lack the slot's snapshot, each a set.
-    pub(crate) fn lacking(&self) -> impl Iterator<Item = usize> {
-        (0..self.instances.len()).filter(|instance| match self.scenario {
-            Scenario::Slot => true,
-            Scenario::Failed => self.fails(*instance),
-            Scenario::Idle | Scenario::Prune => false,
-        })
-    }
-
-    /// The snapshots that are no longer kept.
-    pub(crate) fn doomed(&self) -> impl Iterator<Item = usize> {
-        let oldest = Origin::Slot(HISTORY - 1);
-        (0..self.snapshots.len()).filter(move |s| {
-            self.scenario == Scenario::Prune && self.snapshots[*s].origin == oldest
-        })
-    }
-
-    /// Snapshots that carried our tag before the sweep.
-    pub(crate) fn owned(&self) -> usize {
-        let ours = |s: &&Snapshot| matches!(s.origin, Origin::Slot(_));
-        self.snapshots.iter().filter(ours).count()
-    }
-
-    /// The volumes that are told of.
-    pub(crate) fn failing(&self) -> impl Iterator<Item = usize> {
-        (0..self.volumes.len()).filter(|volume| self.fails(self.volumes[*volume].instance))
-    }
-
-    /// Checks what a sweep made of the estate against what it says it did: each snapshot that was
-    /// lacking made once and rightly, each that is no longer kept deleted, nothing else touched.
-    pub(crate) fn verify(
-        &self,
-        outcomes: &Outcomes,
-        told: Told,
-        may_leave: bool,
-    ) -> Result<(), String> {
-        let made = self.verify_made()?;
-        let deleted = self.verify_deleted()?;
-        let due = self.lacking().count() + self.doomed().count();
-        let Outcomes {
-            considered,
-            done,
-            skipped,
-            failed,
-            left,
-        } = *outcomes;
-        if considered != self.volumes.len() || done != made + deleted || failed + skipped > 0 {
-            return Err(format!(
-                "the report says {outcomes:?}, but there are {} volumes, {made} sets were made and {deleted} snapshots deleted",
-                self.volumes.len()
-            ));
-        }
-        if done + left != due || (left > 0 && !may_leave) {
-            return Err(format!(
-                "{due} sets and deletions were due, {done} were done and {left} left"
-            ));
-        }
-        let failing = self.failing().count();
-        let expected = Told {
-            notices: usize::from(failing > 0),
-            findings: failing,
-        };
-        if told != expected {
-            return Err(format!("told {told:?} instead of {expected:?}"));
-        }
-        for (index, volume) in self.volumes.iter().enumerate() {
-            let remembered = volume.tags.iter().any(|(key, _)| key == TOLD);
-            if remembered != self.fails(self.volumes[index].instance) {
-                return Err(format!(
-                    "{}: the tag {TOLD} is {}",
-                    volume.id,
-                    if remembered { "there" } else { "missing" }
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// How many sets were made, each whole.
-    fn verify_made(&self) -> Result<usize, String> {
-        let lacking: HashSet<usize> = self.lacking().collect();
-        let mut members: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut seen: HashSet<usize> = HashSet::new();
-        for snapshot in self.snapshots.iter().filter(|s| s.origin == Origin::Sweep) {
-            let volume = &self.volumes[snapshot.volume];
-            let wrong = |what: &str| Err(format!("{} of {}: {what}", snapshot.id, volume.id));
-            if !lacking.contains(&volume.instance) {
-                return wrong("the slot had a snapshot already");
-            }
-            if snapshot.deleted || !seen.insert(snapshot.volume) {
-                return wrong("made twice or deleted again");
-            }
-            let attempt = match self.scenario {
-                Scenario::Failed => "2",
-                _ => "1",
-            };
-            let slot = snapshot.tag(SLOT).and_then(|slot| slot.parse().ok());
-            let listed = snapshot
-                .tag(VOLUMES)
-                .is_some_and(|v| v.contains(&volume.id));
-            if snapshot.tag(GUARDRAIL) != Some(OURS.0)
-                || snapshot.tag(PLAN) != Some(OURS.1)
-                || slot != Some(self.slot)
-                || snapshot.tag(ATTEMPT) != Some(attempt)
-                || !listed
-                || snapshot.tag("CostCenter").is_none()
-            {
-                return wrong(&format!("its tags are {:?}", snapshot.tags));
-            }
-            *members.entry(volume.instance).or_default() += 1;
-        }
-        let partial = members
-            .iter()
-            .find(|(instance, count)| self.instances[**instance].volumes.len() != **count);
-        match partial {
-            Some((instance, count)) => Err(format!(
-                "{}: {count} of its {} volumes were snapshotted",
-                self.instances[*instance].id,
-                self.instances[*instance].volumes.len()
-            )),
-            None => Ok(members.len()),
-        }
-    }
-
-    /// How many snapshots were deleted.
-    fn verify_deleted(&self) -> Result<usize, String> {
-        let doomed: HashSet<usize> = self.doomed().collect();
-        let mut deleted = 0;
-        for (index, snapshot) in self.snapshots.iter().enumerate() {
-            if snapshot.deleted && !doomed.contains(&index) {
-                return Err(format!(
-                    "{} of {} was deleted, though it was to stay",
-                    snapshot.id, self.volumes[snapshot.volume].id
-                ));
-            }
-            deleted += usize::from(snapshot.deleted);
-        }
-        Ok(deleted)
-    }
-
-    // ---- as EC2 answers ------------------------------------------------------------------------
-
-    fn render_volume(&mut self, index: usize) {
-        let volume = &self.volumes[index];
-        let instance = &self.instances[volume.instance];
-        let created = rfc3339(self.slot_before(90));
-        let mut xml = String::with_capacity(1_536);
-        let _ = write!(
-            xml,
-            "<item><volumeId>{id}</volumeId><size>100</size><snapshotId>snap-0{index:016x}</snapshotId><availabilityZone>{REGION}a</availabilityZone><availabilityZoneId>euc1-az2</availabilityZoneId><status>in-use</status><createTime>{created}</createTime><attachmentSet><item><volumeId>{id}</volumeId><instanceId>{instance}</instanceId><device>{device}</device><status>attached</status><attachTime>{created}</attachTime><deleteOnTermination>true</deleteOnTermination></item></attachmentSet><volumeType>gp3</volumeType><iops>3000</iops><throughput>125</throughput><encrypted>true</encrypted><kmsKeyId>{KEY}</kmsKeyId><sseType>sse-ebs</sseType><multiAttachEnabled>false</multiAttachEnabled><operator><managed>false</managed></operator>",
-            id = volume.id,
-            instance = instance.id,
-            device = volume.device,
-        );
-        tag_set(&mut xml, volume.tags.iter());
-        xml.push_str("</item>");
-        self.volumes[index].xml = xml;
-    }
-
-    fn snapshot_xml(&self, snapshot: &Snapshot) -> String {
-        let started = rfc3339(snapshot.started);
-        let mut xml = String::with_capacity(2_560);
-        let _ = write!(
-            xml,
-            "<item><snapshotId>{id}</snapshotId><volumeId>{volume}</volumeId><status>{state}</status><startTime>{started}</startTime>",
-            id = snapshot.id,
-            volume = self.volumes[snapshot.volume].id,
-            state = snapshot.state,
-        );
-        match snapshot.state {
-            "completed" => {
-                let _ = write!(
-                    xml,
-                    "<completionTime>{started}</completionTime><progress>100%</progress><fullSnapshotSizeInBytes>53687091200</fullSnapshotSizeInBytes>"
-                );
-            }
-            "error" => xml.push_str(
-                "<statusMessage>Given key ID is not accessible</statusMessage><progress>0%</progress>",
-            ),
-            _ => xml.push_str("<progress>0%</progress>"),
-        }
-        let _ = write!(
-            xml,
-            "<ownerId>{ACCOUNT}</ownerId><volumeSize>100</volumeSize><description>{}</description><encrypted>true</encrypted><kmsKeyId>{KEY}</kmsKeyId><storageTier>standard</storageTier><sseType>sse-ebs</sseType>",
-            escaped(&snapshot.description)
-        );
-        tag_set(&mut xml, snapshot.all_tags());
-        xml.push_str("</item>");
-        xml
-    }
-
-    fn instance_xml(&self, number: usize) -> String {
-        let Instance { id, volumes, .. } = &self.instances[number];
-        let launched = rfc3339(self.slot_before(90));
-        let image = self.images[number % IMAGES].id.as_str();
+            .first()
+            .map_or("/dev/xvda", |(device, _)| *device);
+        let dashed = address.replace('.', "-");
         let mut xml = String::with_capacity(4_096);
         let _ = write!(
             xml,
-            "<item><reservationId>r-{id}</reservationId><ownerId>{ACCOUNT}</ownerId><groupSet/><instancesSet><item><instanceId>{id}</instanceId><imageId>{image}</imageId><instanceState><code>16</code><name>running</name></instanceState><privateDnsName>ip-10-0-0-10.{REGION}.compute.internal</privateDnsName><dnsName/><reason/><keyName>operations</keyName><amiLaunchIndex>0</amiLaunchIndex><productCodes/><instanceType>m7g.large</instanceType><launchTime>{launched}</launchTime><placement><availabilityZone>{REGION}a</availabilityZone><groupName/><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring><subnetId>subnet-0123456789abcdef0</subnetId><vpcId>vpc-0123456789abcdef0</vpcId><privateIpAddress>10.0.0.10</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>sg-0123456789abcdef0</groupId><groupName>application</groupName></item></groupSet><architecture>arm64</architecture><rootDeviceType>ebs</rootDeviceType><rootDeviceName>{root}</rootDeviceName><blockDeviceMapping>",
-            root = DEVICES[0]
+            "<item><reservationId>r-{id}</reservationId><ownerId>{ACCOUNT}</ownerId><groupSet/><instancesSet><item><instanceId>{id}</instanceId><imageId>{image}</imageId><instanceState><code>{code}</code><name>{state}</name></instanceState><privateDnsName>ip-{dashed}.{REGION}.compute.internal</privateDnsName><dnsName/><reason/><keyName>operations</keyName><amiLaunchIndex>0</amiLaunchIndex><productCodes/><instanceType>m7g.large</instanceType><launchTime>{launched}</launchTime><placement><availabilityZone>{REGION}a</availabilityZone><groupName/><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><architecture>arm64</architecture><rootDeviceType>ebs</rootDeviceType><rootDeviceName>{root}</rootDeviceName><blockDeviceMapping>"
         );
-        for volume in volumes.clone() {
-            let Volume { id, device, .. } = &self.volumes[volume];
+        for (device, volume) in self.volumes {
             let _ = write!(
                 xml,
-                "<item><deviceName>{device}</deviceName><ebs><volumeId>{id}</volumeId><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination></ebs></item>"
+                "<item><deviceName>{device}</deviceName><ebs><volumeId>{volume}</volumeId><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination></ebs></item>"
             );
         }
         let _ = write!(
             xml,
             "</blockDeviceMapping><virtualizationType>hvm</virtualizationType><clientToken>terraform-{id}</clientToken>"
         );
-        let tags = [
-            ("Name".to_owned(), format!("app-{number:05}")),
-            ("Environment".to_owned(), "production".to_owned()),
-            ("Team".to_owned(), format!("team-{:02}", number % 12)),
-        ];
-        tag_set(&mut xml, tags.iter());
+        tag_set(&mut xml, self.tags.iter());
         let _ = write!(
             xml,
-            "<hypervisor>xen</hypervisor><networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId><subnetId>subnet-0123456789abcdef0</subnetId><vpcId>vpc-0123456789abcdef0</vpcId><description/><ownerId>{ACCOUNT}</ownerId><status>in-use</status><macAddress>02:00:00:00:00:01</macAddress><privateIpAddress>10.0.0.10</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>sg-0123456789abcdef0</groupId><groupName>application</groupName></item></groupSet><attachment><attachmentId>eni-attach-{id}</attachmentId><deviceIndex>0</deviceIndex><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment><privateIpAddressesSet><item><privateIpAddress>10.0.0.10</privateIpAddress><primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet/><interfaceType>interface</interfaceType></item></networkInterfaceSet><iamInstanceProfile><arn>arn:aws:iam::{ACCOUNT}:instance-profile/application</arn><id>AIPAEXAMPLE</id></iamInstanceProfile><ebsOptimized>true</ebsOptimized><enaSupport>true</enaSupport><cpuOptions><coreCount>2</coreCount><threadsPerCore>1</threadsPerCore></cpuOptions><metadataOptions><state>applied</state><httpTokens>required</httpTokens><httpPutResponseHopLimit>2</httpPutResponseHopLimit><httpEndpoint>enabled</httpEndpoint></metadataOptions></item></instancesSet></item>"
+            "<hypervisor>xen</hypervisor><networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><description/><ownerId>{ACCOUNT}</ownerId><status>in-use</status><macAddress>02:00:00:00:00:01</macAddress><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><attachment><attachmentId>eni-attach-{id}</attachmentId><deviceIndex>0</deviceIndex><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment><privateIpAddressesSet><item><privateIpAddress>{address}</privateIpAddress><primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet/><interfaceType>interface</interfaceType></item></networkInterfaceSet>"
         );
+        if let Some(profile) = self.profile {
+            let _ = write!(
+                xml,
+                "<iamInstanceProfile><arn>{profile}</arn><id>AIPAEXAMPLE</id></iamInstanceProfile>"
+            );
+        }
+        xml.push_str("<ebsOptimized>true</ebsOptimized><enaSupport>true</enaSupport><cpuOptions><coreCount>2</coreCount><threadsPerCore>1</threadsPerCore></cpuOptions><metadataOptions><state>applied</state><httpTokens>required</httpTokens><httpPutResponseHopLimit>2</httpPutResponseHopLimit><httpEndpoint>enabled</httpEndpoint></metadataOptions></item></instancesSet></item>");
         xml
     }
 }
-
-const KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-
-fn rfc3339(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string()
-}
-
-fn image_name(number: usize) -> String {
-    format!("al2023-ami-2023.9.202511{number:02}.0-kernel-6.1-arm64")
-}
-
-fn image(number: usize) -> Image {
-    let id = id("ami", number);
-    let name = image_name(number);
-    let xml = format!(
-        "<item><imageId>{id}</imageId><imageLocation>amazon/{name}</imageLocation><imageState>available</imageState><imageOwnerId>137112412989</imageOwnerId><isPublic>true</isPublic><architecture>arm64</architecture><imageType>machine</imageType><imageOwnerAlias>amazon</imageOwnerAlias><name>{name}</name><rootDeviceType>ebs</rootDeviceType><rootDeviceName>/dev/xvda</rootDeviceName><virtualizationType>hvm</virtualizationType></item>"
-    );
-    Image { id, xml }
-}
-
-#[cfg(test)]
-mod tests;

@@ -17,17 +17,41 @@ use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 use crate::estate::{ACCOUNT, REGION};
+use crate::nodes::OUR_PROFILE;
 use crate::server::{Reply, reply, serve};
 use crate::services::{POLICY_PARAMETER, TOPIC};
 
-/// The function's memory, as the template has it by default, and Lambda counts it.
-pub(crate) const MEMORY_MIB: f64 = 256.0;
+/// A function as the template deploys it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// The guardrail's name.
+    pub(crate) name: &'static str,
+    /// Its id in the template, which is its folder in the build.
+    logical_id: &'static str,
+    /// Its memory by default, as Lambda counts it.
+    pub(crate) memory_mib: u16,
+    /// What only its environment holds.
+    environment: &'static [(&'static str, &'static str)],
+}
+
+/// snapshot-volumes.
+pub(crate) static SNAPSHOT_VOLUMES: Program = Program {
+    name: "snapshot-volumes",
+    logical_id: "SnapshotVolumesFunction",
+    memory_mib: 256,
+    environment: &[],
+};
+
+/// attach-ssm-role.
+pub(crate) static ATTACH_SSM_ROLE: Program = Program {
+    name: "attach-ssm-role",
+    logical_id: "AttachSsmRoleFunction",
+    memory_mib: 256,
+    environment: &[("INSTANCE_PROFILE_ARN", OUR_PROFILE)],
+};
+
 /// Lambda gives a start ten seconds.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
-/// The function's name in this account.
-const NAME: &str = "bench-snapshot-volumes";
-/// Its id in the template, which is its folder in the build.
-const LOGICAL_ID: &str = "SnapshotVolumesFunction";
 
 /// What the process says through the Runtime API.
 #[derive(Debug)]
@@ -79,12 +103,17 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts the binary that `make build` made, with AWS at `endpoint`.
-    pub(crate) async fn start(endpoint: &str) -> Result<Self, Failure> {
-        let binary = built()?;
+    /// Starts the binary in the folder `build`, with AWS at `endpoint`.
+    pub(crate) async fn start(
+        program: &'static Program,
+        build: &Path,
+        endpoint: &str,
+    ) -> Result<Self, Failure> {
+        let binary = built(program, build)?;
         let (saying, mut said) = mpsc::unbounded_channel();
         let (events, coming) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
+            program,
             saying,
             coming: tokio::sync::Mutex::new(coming),
         });
@@ -95,7 +124,7 @@ impl Function {
         .await?;
         let log = log_file();
         let begun = Instant::now();
-        let mut child = command(&binary, endpoint, &address.to_string())
+        let mut child = command(program, &binary, endpoint, &address.to_string())
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?)
@@ -234,18 +263,16 @@ async fn ended(child: &mut Child) -> String {
     }
 }
 
-/// The release binary of `make build`.
-fn built() -> Result<PathBuf, Failure> {
+/// The release binary in the folder `build` of the checkout.
+fn built(program: &Program, build: &Path) -> Result<PathBuf, Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let binary = Path::new(".aws-sam/local")
-        .join(LOGICAL_ID)
-        .join("bootstrap");
+    let binary = build.join(program.logical_id).join("bootstrap");
     let there = root.join(&binary);
     if there.is_file() {
         Ok(there)
     } else {
         Err(format!(
-            "{} isn't there: build the function first, with `make build`",
+            "{} isn't there: build the functions first, with `make build`",
             binary.display()
         )
         .into())
@@ -266,15 +293,17 @@ fn tail(log: &Path) -> String {
 }
 
 /// The process with the environment that the template and Lambda give it.
-fn command(binary: &Path, endpoint: &str, runtime_api: &str) -> Command {
+fn command(program: &Program, binary: &Path, endpoint: &str, runtime_api: &str) -> Command {
     let mut command = Command::new(binary);
-    command.env_clear().envs([
+    let memory = program.memory_mib.to_string();
+    let environment = program.environment.iter().copied();
+    command.env_clear().envs(environment).envs([
         ("POLICY_PARAMETER", POLICY_PARAMETER),
         ("NOTIFICATION_TOPIC_ARN", TOPIC),
         ("AWS_LAMBDA_RUNTIME_API", runtime_api),
-        ("AWS_LAMBDA_FUNCTION_NAME", NAME),
+        ("AWS_LAMBDA_FUNCTION_NAME", program.name),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory),
         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/bench"),
         ("AWS_LAMBDA_LOG_STREAM_NAME", "bench"),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
@@ -299,6 +328,7 @@ fn command(binary: &Path, endpoint: &str, runtime_api: &str) -> Command {
 /// Lambda's Runtime API (2018-06-01) for one process.
 #[derive(Debug)]
 struct RuntimeApi {
+    program: &'static Program,
     saying: UnboundedSender<Said>,
     coming: tokio::sync::Mutex<UnboundedReceiver<Event>>,
 }
@@ -313,7 +343,7 @@ impl RuntimeApi {
         if request.method() == Method::GET && path == "invocation/next" {
             let _ = self.saying.send(Said::Next(at));
             return match self.coming.lock().await.recv().await {
-                Some(event) => event.reply(),
+                Some(event) => event.reply(self.program),
                 // The benchmark is done with it.
                 None => reply(500, "text/plain", "no more events"),
             };
@@ -334,8 +364,11 @@ impl RuntimeApi {
 }
 
 impl Event {
-    fn reply(self) -> Reply {
-        let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{NAME}");
+    fn reply(self, program: &Program) -> Reply {
+        let arn = format!(
+            "arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}",
+            program.name
+        );
         let mut reply = reply(200, "application/json", self.payload);
         for (name, value) in [
             ("lambda-runtime-aws-request-id", self.id),

@@ -1,32 +1,33 @@
-//! Measures sweeps of `snapshot-volumes`: the release binary, run as Lambda runs it, against a
-//! synthetic EC2 in this process that answers each call after a set latency.
+//! Measures sweeps of the guardrails: the release binaries, run as Lambda runs them, against a
+//! synthetic AWS in this process that answers each call after a set latency.
 //!
-//! Every run is checked before it is counted: a sweep that makes too many, too few or the wrong
-//! snapshots, or deletes another one than it should, ends the benchmark with an error.
+//! Every run is checked before it is counted: a sweep that does or tells too much, too little or
+//! the wrong thing, or reads more often than it must, ends the benchmark with an error.
 
-mod ec2;
 mod estate;
 mod function;
 mod least;
+mod nodes;
 mod options;
+mod outcomes;
 mod query;
 mod rates;
-mod scenario;
+mod run;
 mod server;
 mod services;
+mod snapshots;
 mod table;
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::estate::Estate;
-use crate::function::{Function, MEMORY_MIB, Usage};
-use crate::least::Least;
+use crate::function::{ATTACH_SSM_ROLE, Function, SNAPSHOT_VOLUMES, Usage};
 use crate::options::{Options, Parsed};
-use crate::scenario::{Outcomes, Scenario};
-use crate::server::{Account, Calls, Server};
-use crate::table::Row;
+use crate::outcomes::Outcomes;
+use crate::run::Run;
+use crate::server::{Account, Server};
+use crate::table::{Row, Section};
 
 /// What stops the benchmark.
 type Failure = Box<dyn Error>;
@@ -59,66 +60,69 @@ async fn main() -> ExitCode {
 }
 
 async fn bench(options: &Options) -> Result<(), Failure> {
-    let starts = cold_starts(options).await?;
-    let mut rows = Vec::new();
-    for &volumes in &options.volumes {
-        for &scenario in &options.scenarios {
-            eprintln!("measuring {volumes} volumes, {} …", scenario.name());
-            rows.extend(measure(options, volumes, scenario).await?);
+    let mut sections = Vec::new();
+    for program in [&SNAPSHOT_VOLUMES, &ATTACH_SSM_ROLE] {
+        let runs = options.runs.iter().filter(|run| run.program() == program);
+        let runs: Vec<Run> = runs.copied().collect();
+        let Some(first) = runs.first() else {
+            continue;
+        };
+        let mut rows = Vec::new();
+        for &size in options.sizes(*first) {
+            for run in &runs {
+                eprintln!("measuring {}, {size}, {} …", program.name, run.name());
+                rows.extend(measure(options, *run, size).await?);
+            }
+        }
+        sections.push(Section {
+            program,
+            starts: cold_starts(options, *first).await?,
+            rows,
+        });
+    }
+    print!("{}", table::render(options, &sections));
+    for Section { program, rows, .. } in &sections {
+        let most = f64::from(program.memory_mib);
+        if let Some(row) = rows.iter().find(|row| row.usage.peak_mib > most) {
+            return Err(format!(
+                "{}, {}, {}: the run took {:.0} MiB; Lambda ends a function that takes more than its {most:.0} MB",
+                program.name, row.size, row.run, row.usage.peak_mib
+            )
+            .into());
         }
     }
-    print!("{}", table::render(options, &starts, &rows));
-    match rows.iter().find(|row| row.usage.peak_mib > MEMORY_MIB) {
-        Some(row) => Err(format!(
-            "{} volumes, {}: the run took {:.0} MiB; Lambda ends a function that takes more than its {MEMORY_MIB:.0} MB",
-            row.volumes, row.run, row.usage.peak_mib
-        )
-        .into()),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// From starting the process to its first request for an event, in order.
-async fn cold_starts(options: &Options) -> Result<Vec<Duration>, Failure> {
-    let server = Server::start(Account::new(Estate::new(0, Scenario::Idle), options)).await?;
+async fn cold_starts(options: &Options, run: Run) -> Result<Vec<Duration>, Failure> {
+    let server = Server::start(Account::new(run.estate(1), options)).await?;
     let mut starts = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
-        let function = Function::start(&server.url()).await?;
+        let function = Function::start(run.program(), &options.build, &server.url()).await?;
         starts.push(function.started_in);
     }
     starts.sort();
     Ok(starts)
 }
 
-/// Runs one scenario in an estate of its own. Idle sweeps run twice in one process, as in a warm
-/// Lambda: what the first one leaves in memory would show in the second.
-async fn measure(
-    options: &Options,
-    volumes: usize,
-    scenario: Scenario,
-) -> Result<Vec<Row>, Failure> {
-    let estate = Estate::new(volumes, scenario);
-    let least = Least::of(&estate);
-    let server = Server::start(Account::new(estate, options)).await?;
-    let mut function = Function::start(&server.url()).await?;
+/// Runs one after the other what `run` has, in an estate of its own.
+async fn measure(options: &Options, run: Run, size: usize) -> Result<Vec<Row>, Failure> {
+    let server = Server::start(Account::new(run.estate(size), options)).await?;
+    let mut function = Function::start(run.program(), &options.build, &server.url()).await?;
     let mut rows = Vec::new();
-    let runs: &[&str] = match scenario {
-        Scenario::Idle => &["", ", warm"],
-        _ => &[""],
-    };
-    for suffix in runs {
-        let run = format!("{}{suffix}", scenario.name());
-        let calls = |server: &Server| server.account().calls().clone();
-        let before = calls(&server);
+    for (at, suffix) in run.sweeps().iter().enumerate() {
+        let run = format!("{}{suffix}", run.name());
+        server.account().begin();
+        let least = server.account().estate().least().in_run(at == 0);
         let used = function.usage()?;
         let logged = function.log_bytes()?;
         let answer = function.invoke(SWEEP, options.timeout).await?;
         let now = function.usage()?;
-        let made = calls(&server).since(&before);
-        let outcomes = check(&server, &answer.payload, &made, options)
-            .map_err(|why| function.explain(&format!("{volumes} volumes, {run}: {why}")))?;
+        let outcomes = check(&server, &answer.payload, options)
+            .map_err(|why| function.explain(&format!("{size}, {run}: {why}")))?;
         rows.push(Row {
-            volumes,
+            size,
             run,
             wall: answer.wall,
             usage: Usage {
@@ -126,21 +130,16 @@ async fn measure(
                 peak_mib: now.peak_mib,
             },
             log_bytes: function.log_bytes()? - logged,
-            least: least.in_run(suffix.is_empty()),
-            calls: made,
+            least,
+            calls: server.account().calls().clone(),
             outcomes,
         });
     }
     Ok(rows)
 }
 
-/// Whether the run did what it had to, and nothing else.
-fn check(
-    server: &Server,
-    payload: &[u8],
-    made: &Calls,
-    options: &Options,
-) -> Result<Outcomes, Failure> {
+/// Whether the sweep did what it had to, and nothing else.
+fn check(server: &Server, payload: &[u8], options: &Options) -> Result<Outcomes, Failure> {
     let account = server.account();
     if let Some(refused) = account.refused().first() {
         return Err(format!(
@@ -149,12 +148,15 @@ fn check(
         .into());
     }
     let outcomes = Outcomes::read(payload)?;
-    let told = account.told();
+    let (told, made) = (account.told(), account.calls());
     account
         .estate()
-        .verify(&outcomes, told, options.may_leave())?;
+        .verify(&outcomes, told, made, options.may_leave())?;
     if made.total() == 0 {
         return Err("no call arrived".into());
     }
     Ok(outcomes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,22 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::scenario::Scenario;
+use crate::run::Run;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Measures sweeps of snapshot-volumes against a synthetic EC2.
+Measures sweeps of the guardrails against a synthetic AWS.
 
-  --volumes N[,N…]      sizes of the estate (default 100,1000,10000)
-  --run NAME[,NAME…]    idle, slot, prune, failed (default all)
+  --volumes N[,N…]      sizes of snapshot-volumes' estate (default 100,1000,10000)
+  --instances N[,N…]    sizes of attach-ssm-role's estate (default 500,5000)
+  --run NAME[,NAME…]    snapshot-volumes: idle, slot, prune, failed;
+                        attach-ssm-role: managed, unmanaged (default all)
   --latency-ms N        how long each AWS call takes (default 50)
   --aws-rates           throttle as EC2 does by default: a token bucket for each action
+  --build FOLDER        where the functions were built (default .aws-sam/local)
   --timeout-s N         the function's timeout in seconds (default 900, as deployed)
 
 Through make: make bench BENCH=\"--volumes 1000 --run slot\"";
@@ -20,14 +24,19 @@ Through make: make bench BENCH=\"--volumes 1000 --run slot\"";
 /// What to measure.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Options {
-    /// Sizes of the estate.
+    /// How many volumes snapshot-volumes sweeps.
     pub(crate) volumes: Vec<usize>,
+    /// How many instances attach-ssm-role sweeps.
+    pub(crate) instances: Vec<usize>,
     /// What to run in each.
-    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) runs: Vec<Run>,
     /// How long each call takes.
     pub(crate) latency: Duration,
     /// Whether EC2's default request rates hold.
     pub(crate) aws_rates: bool,
+    /// Where each function was built, as `<id in the template>/bootstrap`; in the checkout, unless
+    /// absolute.
+    pub(crate) build: PathBuf,
     /// The function's timeout, from which the deadline of an invocation comes.
     pub(crate) timeout: Duration,
 }
@@ -36,9 +45,11 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             volumes: vec![100, 1_000, 10_000],
-            scenarios: Scenario::ALL.to_vec(),
+            instances: vec![500, 5_000],
+            runs: Run::ALL.to_vec(),
             latency: Duration::from_millis(50),
             aws_rates: false,
+            build: PathBuf::from(".aws-sam/local"),
             timeout: DEPLOYED_TIMEOUT,
         }
     }
@@ -69,8 +80,10 @@ impl Options {
             };
             match name.as_str() {
                 "--volumes" => options.volumes = list(&name, &value()?)?,
-                "--run" => options.scenarios = list(&name, &value()?)?,
+                "--instances" => options.instances = list(&name, &value()?)?,
+                "--run" => options.runs = list(&name, &value()?)?,
                 "--latency-ms" => options.latency = Duration::from_millis(one(&name, &value()?)?),
+                "--build" => options.build = PathBuf::from(value()?),
                 "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
                 "--aws-rates" => options.aws_rates = true,
                 "--help" | "-h" => return Ok(Parsed::Help),
@@ -80,10 +93,21 @@ impl Options {
         if options.volumes.contains(&0) {
             return Err("--volumes: expected at least one volume".to_owned());
         }
+        if options.instances.contains(&0) {
+            return Err("--instances: expected at least one instance".to_owned());
+        }
         if options.timeout.is_zero() || options.timeout > DEPLOYED_TIMEOUT {
             return Err("--timeout-s: expected 1 to 900, as Lambda allows".to_owned());
         }
         Ok(Parsed::Run(options))
+    }
+
+    /// The sizes of `run`'s estate.
+    pub(crate) fn sizes(&self, run: Run) -> &[usize] {
+        match run {
+            Run::Volumes(_) => &self.volumes,
+            Run::Instances(_) => &self.instances,
+        }
     }
 
     /// Whether a run may leave something for the next sweep: at EC2's rates, or with less time
@@ -112,15 +136,19 @@ mod tests {
 
     #[test]
     fn reads_each_option() {
-        let Ok(Parsed::Run(options)) =
-            parse("--volumes 5,7 --run slot,idle --latency-ms 3 --aws-rates --timeout-s 20")
-        else {
+        let Ok(Parsed::Run(options)) = parse(
+            "--volumes 5,7 --instances 9 --run slot,managed --latency-ms 3 --aws-rates --timeout-s 20",
+        ) else {
             panic!("refused");
         };
         assert_eq!(options.volumes, [5, 7]);
-        assert_eq!(options.scenarios, [Scenario::Slot, Scenario::Idle]);
+        let named: Vec<&str> = options.runs.iter().map(|run| run.name()).collect();
+        assert_eq!(named, ["slot", "managed"]);
+        assert_eq!(options.sizes(options.runs[0]), [5, 7]);
+        assert_eq!(options.sizes(options.runs[1]), [9]);
         assert_eq!(options.latency, Duration::from_millis(3));
         assert!(options.may_leave());
+        assert_eq!(options.build, PathBuf::from("b"));
         assert_eq!(parse(""), Ok(Parsed::Run(Options::default())));
         assert_eq!(parse("--help"), Ok(Parsed::Help));
     }
@@ -132,6 +160,7 @@ mod tests {
             ("--volumes", "--volumes:"),
             ("--volumes 0", "--volumes:"),
             ("--volumes many", "--volumes:"),
+            ("--instances 0", "--instances:"),
             ("--run fast", "--run:"),
             ("--timeout-s 901", "--timeout-s:"),
         ] {

@@ -24,6 +24,22 @@ impl Refusal {
         }
     }
 
+    /// A call that nobody taught the synthetic account.
+    pub(crate) fn unknown(action: &str) -> Self {
+        Self::of(
+            "InvalidAction",
+            format!("The action {action} is not valid for this web service."),
+        )
+    }
+
+    /// A filter that the call doesn't have.
+    pub(crate) fn filter(name: &str) -> Self {
+        Self::of(
+            "InvalidParameterValue",
+            format!("The filter '{name}' is invalid"),
+        )
+    }
+
     /// EBS-6.
     pub(crate) fn throttled() -> Self {
         Self {
@@ -33,7 +49,20 @@ impl Refusal {
         }
     }
 
-    /// The answer's body.
+    /// The answer's body as the JSON protocol has it.
+    pub(crate) fn json(&self) -> String {
+        serde_json::json!({ "__type": self.code, "message": self.message }).to_string()
+    }
+
+    /// The answer's body as IAM, SNS and Auto Scaling write it.
+    pub(crate) fn query(&self) -> String {
+        let (code, message) = (self.code, escaped(&self.message));
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>{REQUEST_ID}</RequestId></ErrorResponse>"
+        )
+    }
+
+    /// The answer's body as EC2 writes it.
     pub(crate) fn body(&self) -> String {
         let (code, message) = (self.code, escaped(&self.message));
         format!(
@@ -41,6 +70,9 @@ impl Refusal {
         )
     }
 }
+
+/// Parameters of a paged Describe call with filters.
+pub(crate) const PAGED: [&str; 3] = ["Filter", "MaxResults", "NextToken"];
 
 /// Nobody looks it up, so one will do.
 pub(crate) const REQUEST_ID: &str = "59dbff89-35bd-4eac-99ed-be587EXAMPLE";
@@ -58,6 +90,11 @@ impl Query {
     /// One parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The parameters' values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
     }
 
     /// One parameter that must be there.
@@ -130,15 +167,20 @@ impl Query {
 
     /// `MaxResults` within its bounds, and where the page starts.
     pub(crate) fn page(&self, most: usize) -> Result<(usize, usize), Refusal> {
+        self.page_by("MaxResults", most)
+    }
+
+    /// The same where the size has another name.
+    pub(crate) fn page_by(&self, size_name: &str, most: usize) -> Result<(usize, usize), Refusal> {
         let size: usize = self
-            .need("MaxResults")?
+            .need(size_name)?
             .parse()
             .ok()
             .filter(|size| (5..=most).contains(size))
             .ok_or_else(|| {
                 Refusal::of(
                     "InvalidParameterValue",
-                    format!("MaxResults must be between 5 and {most}"),
+                    format!("{size_name} must be between 5 and {most}"),
                 )
             })?;
         let start = match self.get("NextToken") {

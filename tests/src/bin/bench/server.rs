@@ -18,9 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::ec2;
-use crate::estate::{Estate, Told};
+use crate::estate::{Answer, Estate};
 use crate::options::Options;
+use crate::outcomes::Told;
 use crate::query::{Query, Refusal};
 use crate::rates::Buckets;
 use crate::services;
@@ -80,27 +80,14 @@ pub(crate) struct Count {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Calls(pub(crate) BTreeMap<String, Count>);
 
-/// The name under which reads that only make sure before acting are counted.
-pub(crate) const LOOK_AGAIN: &str = "DescribeSnapshots (looking again)";
+/// What the names end in under which reads that only make sure before acting are counted.
+pub(crate) const LOOKING_AGAIN: &str = "(looking again)";
 
 impl Calls {
     fn count(&mut self, name: &str, throttled: bool) {
         let count = self.0.entry(name.to_owned()).or_default();
         count.made += 1;
         count.throttled += usize::from(throttled);
-    }
-
-    /// What was called after `earlier`.
-    pub(crate) fn since(&self, earlier: &Self) -> Self {
-        let newer = self.0.iter().map(|(name, count)| {
-            let before = earlier.0.get(name).copied().unwrap_or_default();
-            let count = Count {
-                made: count.made - before.made,
-                throttled: count.throttled - before.throttled,
-            };
-            (name.clone(), count)
-        });
-        Self(newer.filter(|(_, count)| count.made > 0).collect())
     }
 
     /// All calls together.
@@ -112,7 +99,7 @@ impl Calls {
 /// The account: its estate, and what was asked of it.
 #[derive(Debug)]
 pub(crate) struct Account {
-    estate: Estate,
+    estate: Box<dyn Estate>,
     latency: Duration,
     rates: Option<Buckets>,
     calls: Calls,
@@ -122,7 +109,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// An account whose calls take as long as `options` say.
-    pub(crate) fn new(estate: Estate, options: &Options) -> Self {
+    pub(crate) fn new(estate: Box<dyn Estate>, options: &Options) -> Self {
         Self {
             estate,
             latency: options.latency,
@@ -134,8 +121,15 @@ impl Account {
     }
 
     /// What there is.
-    pub(crate) fn estate(&self) -> &Estate {
-        &self.estate
+    pub(crate) fn estate(&self) -> &dyn Estate {
+        self.estate.as_ref()
+    }
+
+    /// A sweep begins: from here on calls are counted and tellings noted anew.
+    pub(crate) fn begin(&mut self) {
+        self.calls = Calls::default();
+        self.told = Told::default();
+        self.estate.begin();
     }
 
     /// What was called.
@@ -149,61 +143,85 @@ impl Account {
     }
 
     /// What arrived at SNS and EventBridge.
-    pub(crate) fn told(&self) -> Told {
-        self.told
+    pub(crate) fn told(&self) -> &Told {
+        &self.told
     }
 
     /// Answers a request to any of the services.
     fn respond(&mut self, target: Option<&str>, body: &[u8]) -> Reply {
-        const JSON: &str = "application/x-amz-json-1.1";
-        const XML: &str = "text/xml;charset=UTF-8";
-        if let Some(target) = target {
-            let name = target.split('.').next_back().unwrap_or(target);
-            self.calls.count(name, false);
-            let answer = match target {
-                "AmazonSSM.GetParameter" => services::get_parameter(body, &self.estate.policy()),
-                "AWSEvents.PutEvents" => services::put_events(body, &mut self.told),
-                _ => Err(format!("{target} isn't known here")),
-            };
-            return answer.map_or_else(|why| self.refuse(why), |body| reply(200, JSON, body));
+        match target {
+            Some(target) => {
+                let name = target.split('.').next_back().unwrap_or(target);
+                self.calls.count(name, false);
+                let answer = self.json(target, body);
+                self.reply(name, answer, "application/x-amz-json-1.1", Refusal::json)
+            }
+            None => self.query(&Query::parse(body)),
         }
-        let query = Query::parse(body);
+    }
+
+    fn json(&mut self, target: &str, body: &[u8]) -> Answer {
+        let request = serde_json::from_slice(body)
+            .map_err(|error| Refusal::of("SerializationException", error.to_string()))?;
+        match target {
+            "AmazonSSM.GetParameter" => services::get_parameter(&request, &self.estate.policy()),
+            "AWSEvents.PutEvents" => services::put_events(&request, &mut self.told),
+            _ => self.estate.json(target, &request),
+        }
+    }
+
+    /// The query protocol: its version tells the service.
+    fn query(&mut self, query: &Query) -> Reply {
+        const XML: &str = "text/xml;charset=UTF-8";
         let action = query.get("Action").unwrap_or_default().to_owned();
-        if query.get("Version") == Some("2010-03-31") && action == "Publish" {
+        let service = match query.get("Version") {
+            Some("2010-03-31") => "sns",
+            Some("2010-05-08") => "iam",
+            Some("2011-01-01") => "autoscaling",
+            _ => "ec2",
+        };
+        if service != "ec2" {
             self.calls.count(&action, false);
-            return services::publish(&query, &mut self.told)
-                .map_or_else(|why| self.refuse(why), |body| reply(200, XML, body));
+            let answer = match action.as_str() {
+                "Publish" => services::publish(query, &mut self.told),
+                _ => self.estate.query(service, &action, query),
+            };
+            return self.reply(&action, answer, XML, Refusal::query);
         }
         let throttled = match &mut self.rates {
             Some(buckets) => !buckets.take(&action, Instant::now()),
             None => false,
         };
-        let name = match action.as_str() {
-            "DescribeSnapshots" if ec2::looks_again(&query) => LOOK_AGAIN,
-            other => other,
-        };
-        self.calls.count(name, throttled);
-        let answer = if throttled {
-            Err(Refusal::throttled())
+        if self.estate.looks_again(&action, query) {
+            let name = format!("{action} {LOOKING_AGAIN}");
+            self.calls.count(&name, throttled);
         } else {
-            ec2::respond(&mut self.estate, &action, &query)
-        };
-        match answer {
-            Ok(body) => reply(200, XML, body),
-            Err(refusal) => {
-                if !throttled {
-                    let Refusal { code, message, .. } = &refusal;
-                    self.refused.push(format!("{action}: {code}: {message}"));
-                }
-                reply(refusal.status, XML, refusal.body())
-            }
+            self.calls.count(&action, throttled);
         }
+        if throttled {
+            let refusal = Refusal::throttled();
+            return reply(refusal.status, XML, refusal.body());
+        }
+        let answer = self.estate.ec2(&action, query);
+        self.reply(&action, answer, XML, Refusal::body)
     }
 
-    fn refuse(&mut self, why: String) -> Reply {
-        let body = serde_json::json!({ "__type": "ValidationException", "message": why });
-        self.refused.push(why);
-        reply(400, "application/x-amz-json-1.1", body.to_string())
+    /// Makes an answer a reply, and remembers what was refused.
+    fn reply(
+        &mut self,
+        name: &str,
+        answer: Answer,
+        kind: &'static str,
+        body: impl Fn(&Refusal) -> String,
+    ) -> Reply {
+        match answer {
+            Ok(body) => reply(200, kind, body),
+            Err(refusal) => {
+                let Refusal { code, message, .. } = &refusal;
+                self.refused.push(format!("{name}: {code}: {message}"));
+                reply(refusal.status, kind, body(&refusal))
+            }
+        }
     }
 }
 

@@ -2,19 +2,23 @@
 
 use serde_json::{Value, json};
 
-use crate::estate::Told;
-use crate::query::{Query, REQUEST_ID};
+use crate::estate::Answer;
+use crate::outcomes::Told;
+use crate::query::{Query, REQUEST_ID, Refusal};
 
 /// Name of the parameter that holds the policy.
 pub(crate) const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
 /// Where notices go.
 pub(crate) const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:bench";
 
+fn invalid(why: String) -> Refusal {
+    Refusal::of("ValidationException", why)
+}
+
 /// `ssm:GetParameter`.
-pub(crate) fn get_parameter(body: &[u8], policy: &str) -> Result<String, String> {
-    let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+pub(crate) fn get_parameter(request: &Value, policy: &str) -> Answer {
     if request["Name"] != POLICY_PARAMETER {
-        return Err(format!("GetParameter of {}", request["Name"]));
+        return Err(invalid(format!("GetParameter of {}", request["Name"])));
     }
     let parameter =
         json!({"Name": POLICY_PARAMETER, "Type": "String", "Value": policy, "Version": 1});
@@ -22,19 +26,21 @@ pub(crate) fn get_parameter(body: &[u8], policy: &str) -> Result<String, String>
 }
 
 /// `events:PutEvents`: ten at most, on the default bus.
-pub(crate) fn put_events(body: &[u8], told: &mut Told) -> Result<String, String> {
-    let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+pub(crate) fn put_events(request: &Value, told: &mut Told) -> Answer {
     let entries = request["Entries"].as_array().map_or(&[][..], Vec::as_slice);
     if entries.is_empty() || entries.len() > 10 {
-        return Err(format!("PutEvents with {} entries", entries.len()));
+        return Err(invalid(format!("PutEvents with {} entries", entries.len())));
     }
     for entry in entries {
         let detail = entry["Detail"].as_str().unwrap_or_default();
-        if entry["Source"] != "ec2-guardrails" || serde_json::from_str::<Value>(detail).is_err() {
-            return Err(format!("PutEvents with the entry {entry}"));
+        let detail: Value = serde_json::from_str(detail).unwrap_or_default();
+        match detail["resource"].as_str() {
+            Some(resource) if entry["Source"] == "ec2-guardrails" => {
+                told.findings.push(resource.to_owned());
+            }
+            _ => return Err(invalid(format!("PutEvents with the entry {entry}"))),
         }
     }
-    told.findings += entries.len();
     let ids: Vec<Value> = entries
         .iter()
         .map(|_| json!({ "EventId": REQUEST_ID }))
@@ -43,7 +49,7 @@ pub(crate) fn put_events(body: &[u8], told: &mut Told) -> Result<String, String>
 }
 
 /// `sns:Publish`: a subject of fewer than 100 printable ASCII characters, a message of 256 KiB.
-pub(crate) fn publish(query: &Query, told: &mut Told) -> Result<String, String> {
+pub(crate) fn publish(query: &Query, told: &mut Told) -> Answer {
     let subject = query.get("Subject").unwrap_or_default();
     let message = query.get("Message").unwrap_or_default();
     let plain = subject.chars().all(|c| (' '..='~').contains(&c));
@@ -54,7 +60,7 @@ pub(crate) fn publish(query: &Query, told: &mut Told) -> Result<String, String> 
         || message.is_empty()
         || message.len() > 256 * 1_024
     {
-        return Err(format!("Publish with the subject {subject:?}"));
+        return Err(invalid(format!("Publish with the subject {subject:?}")));
     }
     told.notices += 1;
     Ok(format!(

@@ -3,16 +3,26 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::function::{MEMORY_MIB, Usage};
+use crate::function::{Program, Usage};
 use crate::least::Least;
 use crate::options::Options;
-use crate::scenario::Outcomes;
-use crate::server::{Calls, LOOK_AGAIN};
+use crate::outcomes::Outcomes;
+use crate::server::{Calls, LOOKING_AGAIN};
+
+/// One guardrail's runs.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub(crate) program: &'static Program,
+    /// From exec to the first request for an event, in order.
+    pub(crate) starts: Vec<Duration>,
+    pub(crate) rows: Vec<Row>,
+}
 
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) volumes: usize,
+    /// How many volumes or instances there are.
+    pub(crate) size: usize,
     pub(crate) run: String,
     pub(crate) wall: Duration,
     pub(crate) usage: Usage,
@@ -27,18 +37,18 @@ pub(crate) struct Row {
 const MIB_PER_PROCESSOR: f64 = 1_769.0;
 
 const HEAD: [&str; 8] = [
-    "volumes",
+    "size",
     "run",
     "wall s",
     "CPU s",
     "peak MiB",
     "log KiB",
     "calls made (least)",
-    "sets and deletions",
+    "actions",
 ];
 
 /// The whole result.
-pub(crate) fn render(options: &Options, starts: &[Duration], rows: &[Row]) -> String {
+pub(crate) fn render(options: &Options, sections: &[Section]) -> String {
     let mut text = String::new();
     let rates = if options.aws_rates {
         ", throttled at EC2's default rates"
@@ -47,10 +57,23 @@ pub(crate) fn render(options: &Options, starts: &[Duration], rows: &[Row]) -> St
     };
     let _ = writeln!(
         text,
-        "Latency of each call {} ms{rates}; timeout {} s.\n",
+        "Latency of each call {} ms{rates}; timeout {} s.",
         options.latency.as_millis(),
         options.timeout.as_secs()
     );
+    for section in sections {
+        render_section(&mut text, section);
+    }
+    text
+}
+
+fn render_section(text: &mut String, section: &Section) {
+    let Section {
+        program,
+        starts,
+        rows,
+    } = section;
+    let _ = writeln!(text, "\n## {}\n", program.name);
     let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
     text.push_str(&aligned(&HEAD.map(str::to_owned), &cells));
     let _ = writeln!(text, "\nCalls by name, made (least):\n");
@@ -58,7 +81,7 @@ pub(crate) fn render(options: &Options, starts: &[Duration], rows: &[Row]) -> St
         let _ = writeln!(
             text,
             "* {} {}: {}",
-            grouped(row.volumes),
+            grouped(row.size),
             row.run,
             by_name(row)
         );
@@ -73,16 +96,16 @@ pub(crate) fn render(options: &Options, starts: &[Duration], rows: &[Row]) -> St
             millis(*last),
         );
     }
-    let share = MEMORY_MIB / MIB_PER_PROCESSOR;
+    let memory = f64::from(program.memory_mib);
+    let share = memory / MIB_PER_PROCESSOR;
     if let Some(most) = rows.iter().map(|row| row.usage.cpu).max() {
         let _ = writeln!(
             text,
-            "With {MEMORY_MIB:.0} MB a function has {share:.3} of a processor: the most CPU time above, {:.1} s, takes at least {:.0} s there.",
+            "With {memory:.0} MB a function has {share:.3} of a processor: the most CPU time above, {:.1} s, takes at least {:.0} s there.",
             most.as_secs_f64(),
             most.as_secs_f64() / share
         );
     }
-    text
 }
 
 fn cells(row: &Row) -> [String; 8] {
@@ -100,7 +123,7 @@ fn cells(row: &Row) -> [String; 8] {
         }
     }
     [
-        grouped(row.volumes),
+        grouped(row.size),
         row.run.clone(),
         format!("{:.1}", row.wall.as_secs_f64()),
         format!("{:.2}", row.usage.cpu.as_secs_f64()),
@@ -122,7 +145,7 @@ fn by_name(row: &Row) -> String {
         .map(|name| {
             let count = row.calls.0.get(name).copied().unwrap_or_default();
             let mut text = format!("{name} {}", count.made);
-            if name != LOOK_AGAIN {
+            if !name.ends_with(LOOKING_AGAIN) {
                 let _ = write!(text, " ({})", row.least.of_call(name));
             }
             if count.throttled > 0 {

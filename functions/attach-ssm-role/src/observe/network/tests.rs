@@ -35,7 +35,7 @@ fn rules() -> Vec<MockRule> {
             answer(
                 "DescribeVpcEndpoints",
                 "<vpcEndpointSet>
-                 <item><vpcEndpointId>vpce-1</vpcEndpointId><vpcEndpointType>Interface</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.ssmmessages</serviceName><state>available</state><privateDnsEnabled>true</privateDnsEnabled><groupSet><item><groupId>sg-endpoints</groupId></item></groupSet><networkInterfaceIdSet><item>eni-1</item></networkInterfaceIdSet></item>
+                 <item><vpcEndpointId>vpce-1</vpcEndpointId><vpcEndpointType>Interface</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.ssmmessages</serviceName><state>available</state><privateDnsEnabled>true</privateDnsEnabled><groupSet><item><groupId>sg-endpoints</groupId></item></groupSet><subnetIdSet><item>subnet-b</item></subnetIdSet><networkInterfaceIdSet><item>eni-1</item></networkInterfaceIdSet></item>
                  <item><vpcEndpointId>vpce-2</vpcEndpointId><vpcEndpointType>Gateway</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.s3</serviceName><state>available</state></item>
                  <item><vpcEndpointId>vpce-3</vpcEndpointId><vpcEndpointType>Interface</vpcEndpointType><vpcId>vpc-1</vpcId><serviceName>com.amazonaws.eu-central-1.ssm-incidents</serviceName><state>available</state></item>
                  </vpcEndpointSet>",
@@ -123,7 +123,9 @@ async fn a_vpc_is_read_as_aws_describes_it() {
         ..Interface::default()
     };
     let (one, two) = (interface("subnet-a"), interface("subnet-b"));
-    let found = network(&ec2, &[&one, &two]).await.unwrap();
+    let which = filter("vpc-endpoint-type", vec!["Interface".to_owned()]);
+    let endpoints = endpoints(&ec2, which).await.unwrap();
+    let found = network(&ec2, &[&one, &two], endpoints).await.unwrap();
     // Two instances, one VPC: each thing is read once.
     assert!(rules.iter().all(|rule| rule.num_calls() == 1));
 
@@ -141,6 +143,7 @@ async fn a_vpc_is_read_as_aws_describes_it() {
     assert_eq!(endpoint.state, "available");
     assert!(endpoint.private_dns && endpoint.policy.is_none());
     assert_eq!(endpoint.interfaces[0].subnet, "subnet-b");
+    assert!(endpoint.subnets.contains("subnet-b"));
 
     let table = found.table_of("vpc-1", "subnet-a").unwrap();
     assert!(table.main);
@@ -170,5 +173,7 @@ async fn a_vpc_is_read_as_aws_describes_it() {
     assert_eq!(found.groups["sg-app"].egress[0].networks.len(), 1);
     assert_eq!(found.nats["nat-1"].state, "deleted");
     let lists: Vec<_> = found.prefix_lists.keys().collect();
-    assert_eq!(lists, ["pl-s3"], "the one that can't be read is left out");
+    assert_eq!(lists, ["pl-s3"]);
+    let unread = &found.unread_lists["pl-x"];
+    assert_eq!(unread.operation, "ec2:GetManagedPrefixListEntries");
 }

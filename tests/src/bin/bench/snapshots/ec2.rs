@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::estate::{ACCOUNT, Estate, REGION, Tag, Wanted};
-use crate::query::{Query, Refusal, answer, answer_page, tag_set};
-
-/// An answer's body, or why there is none.
-type Answer = Result<String, Refusal>;
+use super::estate::{Volumes, Wanted};
+use crate::estate::{ACCOUNT, Answer, REGION, Tag};
+use crate::query::{PAGED, Query, Refusal, answer, answer_page, tag_set};
 
 /// Answers `action`.
-pub(crate) fn respond(estate: &mut Estate, action: &str, query: &Query) -> Answer {
+pub(crate) fn respond(estate: &mut Volumes, action: &str, query: &Query) -> Answer {
     match action {
         "DescribeVolumes" => describe_volumes(estate, query),
         "DescribeSnapshots" => describe_snapshots(estate, query),
@@ -21,23 +19,11 @@ pub(crate) fn respond(estate: &mut Estate, action: &str, query: &Query) -> Answe
         "CreateSnapshots" => create_snapshots(estate, query),
         "DeleteSnapshot" => delete_snapshot(estate, query),
         "CreateTags" | "DeleteTags" => tag(estate, action, query),
-        _ => Err(Refusal::of(
-            "InvalidAction",
-            format!("The action {action} is not valid for this web service."),
-        )),
+        _ => Err(Refusal::unknown(action)),
     }
 }
 
-const PAGED: [&str; 3] = ["Filter", "MaxResults", "NextToken"];
-
-fn unknown_filter(name: &str) -> Refusal {
-    Refusal::of(
-        "InvalidParameterValue",
-        format!("The filter '{name}' is invalid"),
-    )
-}
-
-fn describe_volumes(estate: &Estate, query: &Query) -> Answer {
+fn describe_volumes(estate: &Volumes, query: &Query) -> Answer {
     query.only(&PAGED)?;
     let page = query.page(500)?;
     let mut chosen: Vec<usize> = (0..estate.volumes.len()).collect();
@@ -48,7 +34,7 @@ fn describe_volumes(estate: &Estate, query: &Query) -> Answer {
                 let instance = &estate.instances[estate.volumes[*v].instance];
                 values.contains(&instance.id.as_str())
             }),
-            _ => return Err(unknown_filter(name)),
+            _ => return Err(Refusal::filter(name)),
         }
     }
     let items = chosen
@@ -66,7 +52,7 @@ pub(crate) fn looks_again(query: &Query) -> bool {
     })
 }
 
-fn describe_snapshots(estate: &Estate, query: &Query) -> Answer {
+fn describe_snapshots(estate: &Volumes, query: &Query) -> Answer {
     query.only(&["Filter", "MaxResults", "NextToken", "Owner"])?;
     // EBS-7
     if query.list("Owner") != ["self"] {
@@ -99,7 +85,7 @@ fn describe_snapshots(estate: &Estate, query: &Query) -> Answer {
         match (*name, name.strip_prefix("tag:")) {
             ("volume-id" | "snapshot-id", _) => {}
             (_, Some(key)) => tags.push((key, values)),
-            _ => return Err(unknown_filter(name)),
+            _ => return Err(Refusal::filter(name)),
         }
     }
     let matches = |index: &usize| {
@@ -121,13 +107,13 @@ fn describe_snapshots(estate: &Estate, query: &Query) -> Answer {
     })
 }
 
-fn describe_instances(estate: &Estate, query: &Query) -> Answer {
+fn describe_instances(estate: &Volumes, query: &Query) -> Answer {
     query.only(&PAGED)?;
     let page = query.page(1_000)?;
     let mut chosen: Vec<usize> = (0..estate.instances.len()).collect();
     for (name, values) in query.filters()? {
         if name != "instance-id" {
-            return Err(unknown_filter(name));
+            return Err(Refusal::filter(name));
         }
         chosen.retain(|i| values.contains(&estate.instances[*i].id.as_str()));
     }
@@ -142,7 +128,7 @@ fn describe_instances(estate: &Estate, query: &Query) -> Answer {
     ))
 }
 
-fn describe_images(estate: &Estate, query: &Query) -> Answer {
+fn describe_images(estate: &Volumes, query: &Query) -> Answer {
     query.only(&[
         "Filter",
         "MaxResults",
@@ -188,7 +174,7 @@ fn wanted(query: &Query) -> Result<Wanted, Refusal> {
 }
 
 /// 50 tags at most, and no key twice, also together with those copied from the volume.
-fn tags_fit(estate: &Estate, volume: usize, wanted: &Wanted) -> Result<(), Refusal> {
+fn tags_fit(estate: &Volumes, volume: usize, wanted: &Wanted) -> Result<(), Refusal> {
     let copied = estate.volumes[volume].tags.iter();
     let mut keys: Vec<&str> = wanted
         .tags
@@ -212,7 +198,7 @@ fn tags_fit(estate: &Estate, volume: usize, wanted: &Wanted) -> Result<(), Refus
 }
 
 /// What a creation says of a new snapshot; the two calls name its state differently.
-fn created(estate: &Estate, index: usize, state: &str) -> String {
+fn created(estate: &Volumes, index: usize, state: &str) -> String {
     let snapshot = &estate.snapshots[index];
     let mut xml = format!(
         "<snapshotId>{}</snapshotId><volumeId>{}</volumeId><{state}>pending</{state}><startTime>{}</startTime><progress/><ownerId>{ACCOUNT}</ownerId><volumeSize>100</volumeSize><encrypted>true</encrypted><availabilityZone>{REGION}a</availabilityZone>",
@@ -222,7 +208,7 @@ fn created(estate: &Estate, index: usize, state: &str) -> String {
     xml
 }
 
-fn create_snapshot(estate: &mut Estate, query: &Query) -> Answer {
+fn create_snapshot(estate: &mut Volumes, query: &Query) -> Answer {
     query.only(&["VolumeId", "Description", "TagSpecification"])?;
     let now = Timestamp::now();
     let id = query.need("VolumeId")?;
@@ -242,7 +228,7 @@ fn no_volume(id: &str) -> Refusal {
 }
 
 /// All attached volumes of an instance but those left out (EBS-2); all or none.
-fn create_snapshots(estate: &mut Estate, query: &Query) -> Answer {
+fn create_snapshots(estate: &mut Volumes, query: &Query) -> Answer {
     query.only(&[
         "InstanceSpecification",
         "Description",
@@ -291,7 +277,7 @@ fn create_snapshots(estate: &mut Estate, query: &Query) -> Answer {
     Ok(answer("CreateSnapshots", &set))
 }
 
-fn delete_snapshot(estate: &mut Estate, query: &Query) -> Answer {
+fn delete_snapshot(estate: &mut Volumes, query: &Query) -> Answer {
     query.only(&["SnapshotId"])?;
     let id = query.need("SnapshotId")?;
     let snapshot = estate
@@ -310,7 +296,7 @@ fn delete_snapshot(estate: &mut Estate, query: &Query) -> Answer {
 }
 
 /// Of volumes, since only those are told of here.
-fn tag(estate: &mut Estate, action: &str, query: &Query) -> Answer {
+fn tag(estate: &mut Volumes, action: &str, query: &Query) -> Answer {
     query.only(&["ResourceId", "Tag"])?;
     let tags: Vec<(&str, Option<&str>)> = query
         .tags("Tag")

@@ -1,10 +1,13 @@
 //! A benchmark of a wrong sweep must fail: each way to be wrong is tried.
 
 use super::*;
-use crate::ec2;
 use crate::query::Query;
 
-fn call(estate: &mut Estate, action: &str, parameters: &[(&str, &str)]) -> Result<String, Refusal> {
+fn call(
+    estate: &mut Volumes,
+    action: &str,
+    parameters: &[(&str, &str)],
+) -> Result<String, Refusal> {
     let body = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(parameters)
         .finish();
@@ -12,7 +15,7 @@ fn call(estate: &mut Estate, action: &str, parameters: &[(&str, &str)]) -> Resul
 }
 
 /// What the function sends for a set.
-fn make_set(estate: &mut Estate, instance: usize, attempt: &str) -> Result<String, Refusal> {
+fn make_set(estate: &mut Volumes, instance: usize, attempt: &str) -> Result<String, Refusal> {
     let mut tags = estate.our_tags(instance, estate.slot);
     for (key, value) in &mut tags {
         if key == ATTEMPT {
@@ -42,7 +45,7 @@ fn make_set(estate: &mut Estate, instance: usize, attempt: &str) -> Result<Strin
     call(estate, "CreateSnapshots", &parameters)
 }
 
-fn outcomes(estate: &Estate, done: usize, left: usize) -> Outcomes {
+fn outcomes(estate: &Volumes, done: usize, left: usize) -> Outcomes {
     Outcomes {
         considered: estate.volumes.len(),
         done,
@@ -53,16 +56,16 @@ fn outcomes(estate: &Estate, done: usize, left: usize) -> Outcomes {
 }
 
 /// An estate of 40 sets, all made as they should be.
-fn swept() -> Estate {
-    let mut estate = Estate::new(100, Scenario::Slot);
+fn swept() -> Volumes {
+    let mut estate = Volumes::new(100, Scenario::Slot);
     for instance in 0..40 {
         make_set(&mut estate, instance, "1").unwrap();
     }
     estate
 }
 
-fn verdict(estate: &Estate, outcomes: Outcomes) -> Result<(), String> {
-    estate.verify(&outcomes, Told::default(), false)
+fn verdict(estate: &Volumes, outcomes: Outcomes) -> Result<(), String> {
+    estate.verify(&outcomes, &Told::default(), &Calls::default(), false)
 }
 
 #[track_caller]
@@ -93,11 +96,14 @@ fn a_report_that_does_not_tell_the_truth_fails() {
 
 #[test]
 fn what_is_left_passes_only_where_time_may_run_out() {
-    let mut estate = Estate::new(100, Scenario::Slot);
+    let mut estate = Volumes::new(100, Scenario::Slot);
     make_set(&mut estate, 7, "1").unwrap();
     let one = outcomes(&estate, 1, 39);
     fails(verdict(&estate, one), "39 left");
-    assert_eq!(estate.verify(&one, Told::default(), true), Ok(()));
+    assert_eq!(
+        estate.verify(&one, &Told::default(), &Calls::default(), true),
+        Ok(())
+    );
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn a_second_snapshot_of_a_slot_fails() {
 
 #[test]
 fn a_partial_set_or_one_with_other_tags_fails() {
-    let mut estate = Estate::new(100, Scenario::Slot);
+    let mut estate = Volumes::new(100, Scenario::Slot);
     let rightly = Wanted {
         tags: Arc::new(estate.our_tags(0, estate.slot)),
         copy_tags: true,
@@ -126,7 +132,7 @@ fn a_partial_set_or_one_with_other_tags_fails() {
     estate.snapshot(0, &rightly, Timestamp::now());
     fails(verdict(&estate, outcomes(&estate, 1, 39)), "1 of its 2");
 
-    let mut estate = Estate::new(100, Scenario::Slot);
+    let mut estate = Volumes::new(100, Scenario::Slot);
     let wrongly = Wanted {
         tags: Arc::new(estate.our_tags(0, estate.slot_before(1))),
         ..rightly
@@ -139,7 +145,7 @@ fn a_partial_set_or_one_with_other_tags_fails() {
 
 #[test]
 fn a_snapshot_that_nobody_lacks_fails() {
-    let mut estate = Estate::new(100, Scenario::Idle);
+    let mut estate = Volumes::new(100, Scenario::Idle);
     assert_eq!(verdict(&estate, outcomes(&estate, 0, 0)), Ok(()));
     make_set(&mut estate, 3, "1").unwrap();
     fails(
@@ -150,7 +156,7 @@ fn a_snapshot_that_nobody_lacks_fails() {
 
 #[test]
 fn only_what_is_no_longer_kept_may_go() {
-    let mut estate = Estate::new(100, Scenario::Prune);
+    let mut estate = Volumes::new(100, Scenario::Prune);
     let doomed: Vec<usize> = estate.doomed().collect();
     assert_eq!(doomed.len(), 100);
     for index in doomed {
@@ -172,7 +178,7 @@ fn only_what_is_no_longer_kept_may_go() {
 
 #[test]
 fn failed_snapshots_must_be_made_again_and_told_of_once() {
-    let mut estate = Estate::new(100, Scenario::Failed);
+    let mut estate = Volumes::new(100, Scenario::Failed);
     let failing: Vec<String> = estate
         .failing()
         .map(|volume| estate.volumes[volume].id.clone())
@@ -181,12 +187,11 @@ fn failed_snapshots_must_be_made_again_and_told_of_once() {
         make_set(&mut estate, instance, "2").unwrap();
     }
     let done = outcomes(&estate, 4, 0);
-    let told = Told {
-        notices: 1,
-        findings: failing.len(),
-    };
-    fails(estate.verify(&done, Told::default(), false), "told");
-    fails(estate.verify(&done, told, false), "the tag");
+    let told = Told::of(failing.iter().cloned());
+    let verify =
+        |estate: &Volumes, told: &Told| estate.verify(&done, told, &Calls::default(), false);
+    fails(verify(&estate, &Told::default()), "told");
+    fails(verify(&estate, &told), "the tag");
     for id in &failing {
         let tag = [
             ("ResourceId.1", id.as_str()),
@@ -195,14 +200,20 @@ fn failed_snapshots_must_be_made_again_and_told_of_once() {
         ];
         call(&mut estate, "CreateTags", &tag).unwrap();
     }
-    assert_eq!(estate.verify(&done, told, false), Ok(()));
-    let twice = Told { notices: 2, ..told };
-    fails(estate.verify(&done, twice, false), "told");
+    assert_eq!(verify(&estate, &told), Ok(()));
+    let twice = Told {
+        notices: 2,
+        ..told.clone()
+    };
+    fails(verify(&estate, &twice), "told");
+    let mut another = told;
+    another.findings[0] = estate.instances[0].id.clone();
+    fails(verify(&estate, &another), "told");
 }
 
 #[test]
 fn requests_that_aws_refuses_are_refused() {
-    let mut estate = Estate::new(10, Scenario::Slot);
+    let mut estate = Volumes::new(10, Scenario::Slot);
     let root = estate.volumes[0].id.clone();
     let instance = estate.instances[0].id.clone();
     for (action, parameters, code) in [
@@ -253,7 +264,7 @@ fn requests_that_aws_refuses_are_refused() {
 
 #[test]
 fn a_set_leaves_out_what_is_excluded() {
-    let mut estate = Estate::new(10, Scenario::Slot);
+    let mut estate = Volumes::new(10, Scenario::Slot);
     let (data, instance) = (estate.volumes[1].id.clone(), estate.instances[0].id.clone());
     for (name, value, made) in [
         ("InstanceSpecification.ExcludeBootVolume", "true", 1),
