@@ -369,20 +369,19 @@ pub(crate) async fn remember(
     let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) else {
         return Ok(());
     };
-    let done = match value {
-        Some(value) => tag(asg, group, &[(key, value.to_owned())]).await,
-        None => {
-            let tag = aws_sdk_autoscaling::types::Tag::builder()
-                .resource_id(group)
-                .resource_type("auto-scaling-group")
-                .key(key);
-            asg.delete_tags()
-                .tags(tag.build())
-                .send()
-                .await
-                .map(|_| ())
-                .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error))
-        }
+    let done = if let Some(value) = value {
+        tag(asg, group, &[(key, value.to_owned())]).await
+    } else {
+        let tag = aws_sdk_autoscaling::types::Tag::builder()
+            .resource_id(group)
+            .resource_type("auto-scaling-group")
+            .key(key);
+        asg.delete_tags()
+            .tags(tag.build())
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error))
     };
     match done {
         // A group that was deleted meanwhile remembers nothing.

@@ -494,27 +494,23 @@ impl View<'_> {
             .mark()
             .filter(|mark| mark.refresh == refresh.id);
         let evidence = self.evidence();
-        match mark {
-            Some(mark) => {
-                let how = match mark.step {
-                    Step::Cancel | Step::Cancelled => "cancelled",
-                    Step::Rollback | Step::RolledBack => "rolled back",
-                };
-                let text = format!(
-                    "{name}, {how} by this guardrail at {:.0}, is {} now{says}. {evidence}",
-                    mark.at,
-                    refresh.status.word()
-                );
-                (Stage::Ended, &ENDED, text)
-            }
-            None => {
-                let text = format!(
-                    "{name} ended as {}{says}. {evidence}",
-                    refresh.status.word()
-                );
-                (Stage::Ended, &FAILED, text)
-            }
-        }
+        let Some(mark) = mark else {
+            let text = format!(
+                "{name} ended as {}{says}. {evidence}",
+                refresh.status.word()
+            );
+            return (Stage::Ended, &FAILED, text);
+        };
+        let how = match mark.step {
+            Step::Cancel | Step::Cancelled => "cancelled",
+            Step::Rollback | Step::RolledBack => "rolled back",
+        };
+        let text = format!(
+            "{name}, {how} by this guardrail at {:.0}, is {} now{says}. {evidence}",
+            mark.at,
+            refresh.status.word()
+        );
+        (Stage::Ended, &ENDED, text)
     }
 
     /// Numbers and words behind it, in a sentence or two.

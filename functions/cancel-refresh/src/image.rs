@@ -265,12 +265,9 @@ async fn try_restore(ecr: &Client, plan: &Plan) -> Read<Outcome> {
         Some(current) if current.digest == *good => return restored(current.digest),
         Some(current) if current.digest == *bad => {
             // Before it loses its tag: an untagged image may be swept by a lifecycle rule.
-            match put(ecr, repository, keep_as, &current).await? {
-                Put::Done => {}
-                Put::Immutable => {
-                    // Ours alone by its name, so whoever made it has kept the image already.
-                }
-            }
+            // Where tags are immutable and this one is there: it is ours alone by its name, so
+            // whoever made it has kept the image already.
+            let (Put::Done | Put::Immutable) = put(ecr, repository, keep_as, &current).await?;
         }
         Some(current) => {
             return refused(format!(

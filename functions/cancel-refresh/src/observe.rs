@@ -48,16 +48,17 @@ pub(crate) async fn observe(
             facts.complete = true;
             Which::All
         }
-        Scope::One(subject) => match subject.strip_prefix(ALARM) {
-            Some(alarm) => Which::Naming(alarm.to_owned()),
-            None => {
+        Scope::One(subject) => {
+            if let Some(alarm) = subject.strip_prefix(ALARM) {
+                Which::Naming(alarm.to_owned())
+            } else {
                 let group = subject.strip_prefix(AUTO_SCALING_GROUP).unwrap_or(subject);
                 if request.read_only {
                     facts.asked = Some(group.to_owned());
                 }
                 Which::Named(vec![group.to_owned()])
             }
-        },
+        }
         Scope::Some(groups) => Which::Named(
             groups
                 .iter()

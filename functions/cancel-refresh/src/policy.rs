@@ -230,9 +230,10 @@ impl Settings {
         let mut problems = Vec::new();
         let mut number = |key: &'static str, otherwise: u32| match group.tag(key) {
             None => otherwise,
-            Some(value) => match value.trim().parse::<NonZeroU32>() {
-                Ok(number) => number.get(),
-                Err(_) => {
+            Some(value) => {
+                if let Ok(number) = value.trim().parse::<NonZeroU32>() {
+                    number.get()
+                } else {
                     problems.push(Problem {
                         tag: key,
                         problem: format!(
@@ -241,7 +242,7 @@ impl Settings {
                     });
                     otherwise
                 }
-            },
+            }
         };
         let launch_failures = number(
             tags::LAUNCH_FAILURES,

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::activities::{self, Did, Fault, Why};
-use crate::facts::{Activity, Case, Group, Member, Refresh, Status, TargetHealth};
+use crate::facts::{Activity, Case, Group, Member, Refresh, Source, Status, TargetHealth};
 use crate::policy::Settings;
 
 /// How many failures for want of capacity are told: one alone passes by itself mostly.
@@ -395,11 +395,7 @@ impl<'a> Since<'a> {
     /// Whether `version` may be the one that the refresh goes to. Only a number tells: `$Latest`
     /// and an unchanged template mean what the group launches at the time.
     fn on_target(&self, version: Option<&str>) -> bool {
-        let wanted = self
-            .refresh
-            .wanted
-            .as_ref()
-            .and_then(|wanted| wanted.number());
+        let wanted = self.refresh.wanted.as_ref().and_then(Source::number);
         match (
             wanted,
             version.and_then(|version| version.parse::<u64>().ok()),
@@ -481,7 +477,9 @@ impl<'a> Since<'a> {
                 .times += 1;
         }
         found.messages = messages.into_values().collect();
-        found.messages.sort_by(|a, b| b.times.cmp(&a.times));
+        found
+            .messages
+            .sort_by_key(|message| std::cmp::Reverse(message.times));
         found.messages.truncate(MESSAGES);
         found
     }

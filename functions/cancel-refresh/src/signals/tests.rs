@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::{Alarm, Ended, Preferences, Source};
+use crate::facts::{Alarm, Ended, Preferences};
 use crate::policy::{OnFailure, Policy};
 use guardrails::tags;
 use proptest::prelude::*;
@@ -79,11 +79,11 @@ fn member(id: &str, version: &str) -> Member {
     }
 }
 
-fn activity(case: &mut Case, seconds: i64, description: String, status: &str, cause: &str) {
+fn activity(case: &mut Case, seconds: i64, description: String, status: &str, why: &str) {
     case.activities.push(Activity {
         id: format!("a-{}", case.activities.len()),
         description,
-        cause: cause.to_owned(),
+        cause: why.to_owned(),
         status: status.to_owned(),
         message: None,
         start: at(seconds),
@@ -106,14 +106,14 @@ fn failed(case: &mut Case, seconds: i64, message: &str) {
     activity(case, seconds, description, "Failed", "");
 }
 
-fn terminated(case: &mut Case, seconds: i64, id: &str, cause: &str) {
+fn terminated(case: &mut Case, seconds: i64, id: &str, why: &str) {
     case.group.members.retain(|member| member.id != id);
     activity(
         case,
         seconds,
         format!("Terminating EC2 instance: {id}"),
         "Successful",
-        cause,
+        why,
     );
 }
 
