@@ -166,6 +166,13 @@ pub fn assess(
             now,
             acted: Acted::of(&case.group.name, settled),
         };
+        // Events come in bursts (four instances die together, and each starts a run), and runs at
+        // the same moment don't see what the others tell. So a run that an event started tells what
+        // it did itself; all else is left to the sweep.
+        let by_event = !facts.complete && facts.asked.is_none();
+        if by_event && !seen.acted.did_something() {
+            continue;
+        }
         seen.settings(&mut sum);
         if let Some(refresh) = &case.refresh
             && case.unread.is_empty()
@@ -206,6 +213,18 @@ impl<'a> Acted<'a> {
             }
         }
         acted
+    }
+
+    /// Whether this run itself changed something, tried to, or would have in mode enforce.
+    fn did_something(&self) -> bool {
+        let outcomes = [
+            self.stop.map(|(outcome, _, _)| outcome),
+            self.restore.map(|(outcome, _, _)| outcome),
+        ];
+        outcomes
+            .into_iter()
+            .flatten()
+            .any(|outcome| !matches!(outcome, Outcome::Skipped | Outcome::Left))
     }
 
     /// How this run stopped the refresh, if it did.

@@ -63,6 +63,28 @@ fn ended(case: Case, status: Status, minutes_ago: i64) -> Case {
     case
 }
 
+/// Of four instances that die together each starts a run.
+#[test]
+fn a_run_by_an_event_tells_only_what_it_did_itself() {
+    let by_event = |case: &Case, settled: &[Settled<'_, Action>]| {
+        let facts = Facts {
+            complete: false,
+            ..facts(case.clone())
+        };
+        assess(&facts, &policy(), now(), settled)
+    };
+    let after = ended(bad(), Status::Failed, 1);
+    assert_eq!(told(&after, &[]).len(), 1, "a sweep tells it");
+    let quiet = by_event(&after, &[]);
+    assert_eq!((quiet.findings, quiet.told), (Vec::new(), Vec::new()));
+    let action = stop(None);
+    let quiet = by_event(&bad(), &settled(&action, Outcome::Skipped));
+    assert_eq!(quiet.findings, [], "another run has stopped it");
+    let action = stop(Some(stopped()));
+    let loud = by_event(&bad(), &settled(&action, Outcome::Done));
+    assert_eq!(loud.findings.len(), 1, "this one has");
+}
+
 #[test]
 fn nothing_is_told_of_what_goes_well() {
     silent(&fine());

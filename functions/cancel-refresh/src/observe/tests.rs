@@ -111,10 +111,7 @@ fn activities_rule(activities: Vec<asg::Activity>) -> Rule {
 }
 
 async fn look(rules: &Rules<'_>, scope: Scope) -> Facts {
-    let request = Request {
-        scope,
-        read_only: false,
-    };
+    let request = Request::of(scope);
     observe(&clients(rules), &policy(), &request, now())
         .await
         .unwrap()
