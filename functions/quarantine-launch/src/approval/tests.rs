@@ -129,7 +129,7 @@ fn each_selector_and_condition() {
         ("{deny: [{ids: ami-1}]}", "nothing"),
         // The rule that lacks least is the nearest.
         (
-            "{approve: [{owner: self, name: x}, {owner: amazon, name: y}]}",
+            "{approve: [{owner: self, name: none}, {owner: amazon, name: other}]}",
             &format!("unapproved: its name is {GOOD}"),
         ),
     ] {
