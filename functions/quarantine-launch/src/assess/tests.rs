@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::decide::tests::{BAD, facts, group, instance, member, now, policy, with_tags};
-use crate::decide::{BreakLoop, NameLauncher, Occasion, Release, decide};
+use crate::decide::{BreakLoop, NameLauncher, Release, decide};
 use crate::facts::PolicyParameter;
 use crate::policy::tests::parse;
 use guardrails::aws::{ApiError, ErrorKind};
@@ -267,13 +267,7 @@ fn a_broad_policy_is_told_once_per_change() {
         [("broad-approval", "parameter//p".to_owned(), true)]
     );
     let state = assessment.findings[0].state.clone();
-    let remembered = |state: &str| {
-        Some(std::collections::BTreeMap::from([(
-            BROAD.tag(),
-            state.to_owned(),
-        )]))
-    };
-    facts.policy_parameter.told = remembered(&state);
+    facts.policy_parameter.told = Some(std::collections::BTreeMap::from([(BROAD.tag(), state)]));
     assert_eq!(told(&assess(&facts, &broad, now(), &[])), []);
     assert_eq!(
         told(&assess(&facts, &policy(), now(), &[])).len(),
@@ -324,4 +318,16 @@ fn a_quarantine_by_hand_says_so() {
     assert_eq!(order.occasion, Occasion::ByHand);
     let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
     assert!(assessment.findings[0].text.contains("by hand: odd traffic"));
+}
+
+#[test]
+fn an_order_on_what_is_in_quarantine_already_is_no_drift() {
+    let mut facts = facts([in_quarantine(&[])]);
+    facts.asked = Asked::Quarantine {
+        instance: "i-1".to_owned(),
+        reason: "to be sure".to_owned(),
+    };
+    let action = quarantined(&facts, held(None));
+    let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
+    assert_eq!(told(&assessment), [("quarantined", "i-1".to_owned(), true)]);
 }

@@ -112,22 +112,22 @@ impl Aws {
     }
 }
 
-fn refused(code: &str, message: &str) -> HttpResponse {
-    HttpResponse::new(
+fn refused(code: &str, message: &str) -> Box<HttpResponse> {
+    Box::new(HttpResponse::new(
         StatusCode::try_from(400).unwrap(),
         SdkBody::from(format!(
             "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
         )),
-    )
+    ))
 }
 
-fn asg_refused(code: &str, message: &str) -> HttpResponse {
-    HttpResponse::new(
+fn asg_refused(code: &str, message: &str) -> Box<HttpResponse> {
+    Box::new(HttpResponse::new(
         StatusCode::try_from(400).unwrap(),
         SdkBody::from(format!(
             "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error><RequestId>1</RequestId></ErrorResponse>"
         )),
-    )
+    ))
 }
 
 impl World {
@@ -155,11 +155,11 @@ impl World {
     fn change<O, E>(
         &self,
         call: &'static str,
-        change: impl FnOnce(&mut Aws) -> Result<O, HttpResponse>,
+        change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
     ) -> MockResponse<O, E> {
         let mut state = self.get();
         let number = state.changes;
-        let killed = || MockResponse::Http(refused("Killed", "the function is dead"));
+        let killed = || MockResponse::Http(*refused("Killed", "the function is dead"));
         let dead = match state.kill {
             Kill::Never => false,
             Kill::Before(at) => number >= at,
@@ -176,7 +176,7 @@ impl World {
         }
         match answer {
             Ok(output) => MockResponse::Output(output),
-            Err(refused) => MockResponse::Http(refused),
+            Err(refused) => MockResponse::Http(*refused),
         }
     }
 
