@@ -27,6 +27,9 @@ use crate::wiring::{Environment, WiringError};
 pub trait Guardrail: Sized + Send + Sync + 'static {
     /// Its name: the policy's section, the metrics' dimension, the `ec2-guardrails:guardrail` tag.
     const NAME: &'static str;
+    /// Those of its metrics that count what a run did, and not how things stand: they are true of
+    /// a run that looked at one resource too, so they are measured there as well.
+    const COUNTERS: &'static [&'static str] = &[];
     /// Its section of the policy document.
     type Policy: Section;
     /// What `observe` found.

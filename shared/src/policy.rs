@@ -24,7 +24,12 @@ use crate::aws::ApiError;
 pub use values::{Age, TagMatch, positive_span};
 
 /// The sections that a document may have: the guardrails of this version.
-pub const SECTIONS: &[&str] = &["snapshot-volumes", "attach-ssm-role", "quarantine-launch"];
+pub const SECTIONS: &[&str] = &[
+    "snapshot-volumes",
+    "attach-ssm-role",
+    "cancel-refresh",
+    "quarantine-launch",
+];
 
 /// The document that holds when there is none, with comments. A section that a document leaves
 /// out keeps what stands here.

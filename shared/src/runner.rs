@@ -445,19 +445,25 @@ fn finish<G: Guardrail>(
     invocation: &Invocation,
 ) -> Result<Report, RunError> {
     let outcomes = Counts::of(&entries);
-    // A look at one resource says nothing about the account: its numbers would be wrong there.
+    // A look at one resource says nothing about the account: of its numbers only those hold that
+    // count what was done.
+    let mut measured = Vec::new();
     if request.scope == trigger::Scope::All {
-        let mut measured = vec![Metric {
+        measured.push(Metric {
             name: "Considered",
             value: assessment.considered,
-        }];
+        });
         measured.extend(outcomes.metrics());
         measured.extend(&assessment.metrics);
-        if let Err(error) =
+    } else {
+        let counters = assessment.metrics.iter();
+        measured.extend(counters.filter(|metric| G::COUNTERS.contains(&metric.name)));
+    }
+    if !measured.is_empty()
+        && let Err(error) =
             metrics::emit(&mut io::stdout(), G::NAME, invocation.now.into(), &measured)
-        {
-            tracing::error!("metrics could not be written: {error}");
-        }
+    {
+        tracing::error!("metrics could not be written: {error}");
     }
     let failure = (outcomes.failed > 0).then(|| summary(&entries, outcomes));
     let mut report = Report {

@@ -75,6 +75,32 @@ pub const LOOP_DESIRED: &str = "ec2-guardrails:loop-desired";
 /// The group's latest launches of unapproved AMIs: `i-1=<time> i-2=<time>`.
 pub const LOOP_LAUNCHES: &str = "ec2-guardrails:loop-launches";
 
+/// On an Auto Scaling group: what cancel-refresh was about to do with a refresh, or did:
+/// `<refresh id> <cancel|rollback|cancelled|rolled-back> <time> <invocation>`.
+pub const REFRESH: &str = "ec2-guardrails:refresh";
+/// On an Auto Scaling group: what its image tag pointed to when a refresh was seen first:
+/// `<refresh id> <digest> <seen|restored|not-restored>`.
+pub const REFRESH_IMAGE: &str = "ec2-guardrails:refresh-image";
+/// Set by people on an Auto Scaling group: `rollback`, `cancel` or `notify`.
+pub const ON_FAILURE: &str = "ec2-guardrails:on-failure";
+/// Set by people on an Auto Scaling group: how many launches may fail in a row.
+pub const LAUNCH_FAILURES: &str = "ec2-guardrails:launch-failures";
+/// Set by people on an Auto Scaling group: the same for failures that don't pass by themselves.
+pub const PERMANENT_LAUNCH_FAILURES: &str = "ec2-guardrails:permanent-launch-failures";
+/// Set by people on an Auto Scaling group: how many new instances may die of their health checks.
+pub const UNHEALTHY_TERMINATIONS: &str = "ec2-guardrails:unhealthy-terminations";
+/// Set by people on an Auto Scaling group: how long a refresh may stand still.
+pub const STALLED_FOR: &str = "ec2-guardrails:stalled-for";
+/// Set by people on an Auto Scaling group: the name of an alarm that fails a refresh; more of them
+/// in `ec2-guardrails:alarm-2` and so on.
+pub const ALARM: &str = "ec2-guardrails:alarm";
+/// Set by people on an Auto Scaling group: the ECR repository that its instances pull from.
+pub const IMAGE_REPOSITORY: &str = "ec2-guardrails:image-repository";
+/// Set by people on an Auto Scaling group: the image tag that its instances pull.
+pub const IMAGE_TAG: &str = "ec2-guardrails:image-tag";
+/// Set by people on an Auto Scaling group: the tag of the known good image.
+pub const STABLE_TAG: &str = "ec2-guardrails:stable-tag";
+
 /// What was told about the resource: `ec2-guardrails:told-<kind>`, its value what was said.
 pub const TOLD_PREFIX: &str = "ec2-guardrails:told-";
 

@@ -29,6 +29,8 @@ struct Document {
     /// Attaches the SSM instance profile to instances without one and finds out why a node isn't
     /// Online.
     attach_ssm_role: Option<attach_ssm_role::policy::Policy>,
+    /// Stops Auto Scaling instance refreshes that fail.
+    cancel_refresh: Option<cancel_refresh::policy::Policy>,
     /// Isolates instances that are launched from AMIs that aren't approved.
     quarantine_launch: Option<quarantine_launch::policy::Policy>,
 }
@@ -37,6 +39,7 @@ struct Document {
 fn check(document: &str) -> Result<(), Mistake> {
     policy::parse::<snapshot_volumes::policy::Policy>(document, snapshot_volumes::NAME)?;
     policy::parse::<attach_ssm_role::policy::Policy>(document, attach_ssm_role::NAME)?;
+    policy::parse::<cancel_refresh::policy::Policy>(document, cancel_refresh::NAME)?;
     policy::parse::<quarantine_launch::policy::Policy>(document, quarantine_launch::NAME)?;
     Ok(())
 }

@@ -1,3 +1,9 @@
 //! The Lambda function `cancel-refresh`.
 
-fn main() {}
+use cancel_refresh::CancelRefresh;
+use guardrails::runner;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    runner::serve::<CancelRefresh>().await
+}

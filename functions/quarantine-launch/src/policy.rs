@@ -560,7 +560,7 @@ pub(crate) mod tests {
         assert_eq!(built_in, parse("{}").unwrap());
         assert_eq!(built_in.mode, Mode::Observe);
         assert!(built_in.approve.is_empty());
-        assert!(policy::BUILT_IN.len() < 8_192, "fits a parameter");
+        assert!(policy::BUILT_IN.len() < 4_096, "fits a standard parameter");
     }
 
     #[test]

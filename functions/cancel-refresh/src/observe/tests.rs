@@ -1,0 +1,472 @@
+use super::*;
+use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
+use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
+use aws_sdk_autoscaling::operation::describe_scaling_activities::DescribeScalingActivitiesOutput;
+use aws_sdk_autoscaling::primitives::DateTime;
+use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
+use aws_sdk_cloudwatch::types::{CompositeAlarm, MetricAlarm};
+use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_elasticloadbalancingv2::operation::describe_target_health::DescribeTargetHealthOutput;
+use aws_sdk_elasticloadbalancingv2::types::{
+    TargetDescription, TargetHealth as ElbHealth, TargetHealthDescription,
+};
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use guardrails::tags;
+
+/// 2026-11-21T09:00:00Z
+const START: i64 = 1_795_251_600;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(START + 600).unwrap()
+}
+
+fn policy() -> Policy {
+    guardrails::policy::parse("cancel-refresh: {exclude: {tag: Hands}}", crate::NAME).unwrap()
+}
+
+/// The rules of each service; what isn't listed must not be called.
+#[derive(Default)]
+struct Rules<'a> {
+    autoscaling: Vec<&'a Rule>,
+    ec2: Vec<&'a Rule>,
+    elb: Vec<&'a Rule>,
+    cloudwatch: Vec<&'a Rule>,
+}
+
+fn clients(rules: &Rules<'_>) -> Clients {
+    let none: &[&Rule] = &[];
+    Clients {
+        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, &rules.autoscaling),
+        ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &rules.ec2),
+        elb: mock_client!(
+            aws_sdk_elasticloadbalancingv2,
+            RuleMode::MatchAny,
+            &rules.elb
+        ),
+        cloudwatch: mock_client!(aws_sdk_cloudwatch, RuleMode::MatchAny, &rules.cloudwatch),
+        cloudformation: mock_client!(aws_sdk_cloudformation, RuleMode::MatchAny, none),
+        ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, none),
+    }
+}
+
+fn tag(key: &str, value: &str) -> asg::TagDescription {
+    asg::TagDescription::builder().key(key).value(value).build()
+}
+
+fn group_named(name: &str) -> asg::builders::AutoScalingGroupBuilder {
+    asg::AutoScalingGroup::builder()
+        .auto_scaling_group_name(name)
+        .desired_capacity(2)
+        .health_check_type("ELB")
+        .health_check_grace_period(120)
+}
+
+fn groups_rule(group: asg::AutoScalingGroup) -> Rule {
+    mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(move || {
+        DescribeAutoScalingGroupsOutput::builder()
+            .auto_scaling_groups(group.clone())
+            .build()
+    })
+}
+
+fn refreshes_rule(status: asg::InstanceRefreshStatus) -> Rule {
+    mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes).then_output(move || {
+        let refresh = asg::InstanceRefresh::builder()
+            .instance_refresh_id("r-1")
+            .status(status.clone())
+            .start_time(DateTime::from_secs(START));
+        DescribeInstanceRefreshesOutput::builder()
+            .instance_refreshes(refresh.build())
+            .build()
+    })
+}
+
+fn activity(description: &str, status: &str, cause: &str) -> asg::Activity {
+    asg::Activity::builder()
+        .activity_id("a")
+        .description(description)
+        .status_code(status.into())
+        .cause(cause)
+        .start_time(DateTime::from_secs(START + 10))
+        .end_time(DateTime::from_secs(START + 90))
+        .build()
+}
+
+fn activities_rule(activities: Vec<asg::Activity>) -> Rule {
+    mock!(aws_sdk_autoscaling::Client::describe_scaling_activities)
+        .match_requests(|request| {
+            let filter = &request.filters()[0];
+            filter.name() == Some("StartTimeLowerBound")
+                && filter.values() == ["2026-11-21T09:00:00Z"]
+                && request.auto_scaling_group_name() == Some("web")
+        })
+        .then_output(move || {
+            DescribeScalingActivitiesOutput::builder()
+                .set_activities(Some(activities.clone()))
+                .build()
+        })
+}
+
+async fn look(rules: &Rules<'_>, scope: Scope) -> Facts {
+    let request = Request::of(scope);
+    observe(&clients(rules), &policy(), &request, now())
+        .await
+        .unwrap()
+}
+
+fn one() -> Scope {
+    Scope::One("auto-scaling-group/web".to_owned())
+}
+
+#[tokio::test]
+async fn a_quiet_group_costs_one_call() {
+    let groups = groups_rule(group_named("web").build());
+    for status in [
+        asg::InstanceRefreshStatus::Pending,
+        asg::InstanceRefreshStatus::Successful,
+        asg::InstanceRefreshStatus::Cancelling,
+    ] {
+        let refreshes = refreshes_rule(status.clone());
+        let rules = Rules {
+            autoscaling: vec![&groups, &refreshes],
+            ..Rules::default()
+        };
+        let facts = look(&rules, Scope::All).await;
+        assert!(facts.complete);
+        let case = &facts.cases["web"];
+        assert_eq!(case.unread, []);
+        let refresh = case.refresh.as_ref().unwrap();
+        assert_eq!(refresh.status.word(), status.as_str());
+        assert_eq!(refreshes.num_calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn groups_and_activities_come_in_pages() {
+    let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .then_compute_output(|request| {
+            let (name, next) = match request.next_token() {
+                None => ("db", Some("more")),
+                Some(_) => ("web", None),
+            };
+            DescribeAutoScalingGroupsOutput::builder()
+                .auto_scaling_groups(group_named(name).build())
+                .set_next_token(next.map(str::to_owned))
+                .build()
+        });
+    let refreshes = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
+        .then_compute_output(|request| {
+            let answer = DescribeInstanceRefreshesOutput::builder();
+            // An empty page may not be the last.
+            match (request.auto_scaling_group_name(), request.next_token()) {
+                (Some("web"), None) => answer.next_token("more"),
+                (Some("web"), Some(_)) => answer.instance_refreshes(
+                    asg::InstanceRefresh::builder()
+                        .instance_refresh_id("r-1")
+                        .status(asg::InstanceRefreshStatus::InProgress)
+                        .start_time(DateTime::from_secs(START))
+                        .build(),
+                ),
+                _ => answer,
+            }
+            .build()
+        });
+    let activities = mock!(aws_sdk_autoscaling::Client::describe_scaling_activities)
+        .then_compute_output(|request| {
+            let answer = DescribeScalingActivitiesOutput::builder();
+            match request.next_token() {
+                None => answer.next_token("2"),
+                Some("2") => answer
+                    .activities(activity("Launching a new EC2 instance", "Failed", ""))
+                    .next_token("3"),
+                Some(_) => {
+                    answer.activities(activity("Launching a new EC2 instance", "Failed", ""))
+                }
+            }
+            .build()
+        });
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes, &activities],
+        ..Rules::default()
+    };
+    let facts = look(&rules, Scope::All).await;
+    assert_eq!(facts.cases.keys().collect::<Vec<_>>(), ["db", "web"]);
+    assert_eq!(facts.cases["db"].refresh, None);
+    assert_eq!(facts.cases["web"].activities.len(), 2);
+}
+
+#[tokio::test]
+async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
+    let group = group_named("web")
+        .target_group_arns("arn:aws:elasticloadbalancing:r:1:targetgroup/a/1")
+        .traffic_sources(
+            asg::TrafficSourceIdentifier::builder()
+                .identifier("arn:aws:elasticloadbalancing:r:1:targetgroup/b/1")
+                .r#type("elbv2")
+                .build(),
+        )
+        .traffic_sources(
+            asg::TrafficSourceIdentifier::builder()
+                .identifier("arn:aws:vpc-lattice:r:1:targetgroup/tg-1")
+                .r#type("vpc-lattice")
+                .build(),
+        );
+    let groups = groups_rule(group.build());
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::InProgress);
+    let activities = activities_rule(vec![
+        activity("Launching a new EC2 instance: i-0a", "Successful", ""),
+        activity("Launching a new EC2 instance: i-0b", "Successful", ""),
+        activity(
+            "Terminating EC2 instance: i-0a",
+            "Successful",
+            "At 2026-11-21T09:01:00Z an instance was taken out of service in response to an ELB system health check failure.",
+        ),
+    ]);
+    let instances = mock!(aws_sdk_ec2::Client::describe_instances)
+        .match_requests(|request| {
+            let filter = &request.filters()[0];
+            filter.name() == Some("instance-id") && filter.values() == ["i-0a"]
+        })
+        .then_output(|| {
+            let instance = aws_sdk_ec2::types::Instance::builder()
+                .instance_id("i-0a")
+                .state_reason(
+                    aws_sdk_ec2::types::StateReason::builder()
+                        .code("Client.UserInitiatedShutdown")
+                        .build(),
+                )
+                .tags(
+                    aws_sdk_ec2::types::Tag::builder()
+                        .key("aws:ec2launchtemplate:version")
+                        .value("4")
+                        .build(),
+                );
+            DescribeInstancesOutput::builder()
+                .reservations(
+                    aws_sdk_ec2::types::Reservation::builder()
+                        .instances(instance.build())
+                        .build(),
+                )
+                .build()
+        });
+    let health = mock!(aws_sdk_elasticloadbalancingv2::Client::describe_target_health)
+        .then_compute_output(|request| {
+            let first = request.target_group_arn().unwrap().contains("/a/");
+            let target = |id: &str, state: TargetHealthStateEnum| {
+                TargetHealthDescription::builder()
+                    .target(TargetDescription::builder().id(id).build())
+                    .target_health(ElbHealth::builder().state(state).build())
+                    .build()
+            };
+            let other = if first {
+                TargetHealthStateEnum::Healthy
+            } else {
+                TargetHealthStateEnum::Unhealthy
+            };
+            DescribeTargetHealthOutput::builder()
+                .target_health_descriptions(target("i-0b", other))
+                .target_health_descriptions(target("i-0c", TargetHealthStateEnum::Healthy))
+                .target_health_descriptions(target("i-0d", TargetHealthStateEnum::Initial))
+                .build()
+        });
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes, &activities],
+        ec2: vec![&instances],
+        elb: vec![&health],
+        ..Rules::default()
+    };
+    let facts = look(&rules, one()).await;
+    let case = &facts.cases["web"];
+    assert_eq!(case.unread, []);
+    assert_eq!(
+        case.ended["i-0a"],
+        Ended {
+            reason: Some("Client.UserInitiatedShutdown".to_owned()),
+            version: Some("4".to_owned()),
+        }
+    );
+    // Healthy only where every target group says so.
+    let targets = case.targets.as_ref().unwrap();
+    assert_eq!(targets["i-0b"], TargetHealth::Unhealthy);
+    assert_eq!(targets["i-0c"], TargetHealth::Healthy);
+    assert_eq!(targets["i-0d"], TargetHealth::Unknown);
+    assert_eq!(health.num_calls(), 2);
+}
+
+#[tokio::test]
+async fn alarms_are_read_by_the_names_in_the_tags() {
+    let tagged = group_named("web")
+        .tags(tag(tags::ALARM, "errors"))
+        .tags(tag("ec2-guardrails:alarm-2", "all of it"));
+    let groups = groups_rule(tagged.build());
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Baking);
+    let activities = activities_rule(Vec::new());
+    let alarms = mock!(aws_sdk_cloudwatch::Client::describe_alarms)
+        .match_requests(|request| request.alarm_names() == ["errors", "all of it"])
+        .then_output(|| {
+            let at = aws_sdk_cloudwatch::primitives::DateTime::from_secs(START + 60);
+            DescribeAlarmsOutput::builder()
+                .metric_alarms(
+                    MetricAlarm::builder()
+                        .alarm_name("errors")
+                        .state_value(StateValue::Alarm)
+                        .state_transitioned_timestamp(at)
+                        .build(),
+                )
+                .composite_alarms(
+                    CompositeAlarm::builder()
+                        .alarm_name("all of it")
+                        .state_value(StateValue::Ok)
+                        .build(),
+                )
+                .build()
+        });
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes, &activities],
+        cloudwatch: vec![&alarms],
+        ..Rules::default()
+    };
+    let facts = look(&rules, one()).await;
+    let alarms = facts.cases["web"].alarms.as_ref().unwrap();
+    assert!(alarms["errors"].alarming && alarms["errors"].since.is_some());
+    assert!(!alarms["all of it"].alarming);
+}
+
+#[tokio::test]
+async fn an_alarm_leads_to_the_groups_that_name_it() {
+    let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .match_requests(|request| {
+            let filter = &request.filters()[0];
+            filter.name() == Some("tag-value") && filter.values() == ["errors"]
+        })
+        .then_output(|| {
+            DescribeAutoScalingGroupsOutput::builder()
+                .auto_scaling_groups(group_named("web").tags(tag(tags::ALARM, "errors")).build())
+                // Another tag of that value.
+                .auto_scaling_groups(group_named("db").tags(tag("what", "errors")).build())
+                .build()
+        });
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes],
+        ..Rules::default()
+    };
+    let facts = look(&rules, Scope::One("alarm/errors".to_owned())).await;
+    assert_eq!(facts.cases.keys().collect::<Vec<_>>(), ["web"]);
+    assert!(!facts.complete);
+}
+
+#[tokio::test]
+async fn an_excluded_group_isnt_looked_at() {
+    let groups = groups_rule(group_named("web").tags(tag("Hands", "off")).build());
+    let rules = Rules {
+        autoscaling: vec![&groups],
+        ..Rules::default()
+    };
+    let facts = look(&rules, Scope::All).await;
+    assert_eq!(facts.cases["web"].refresh, None);
+}
+
+fn refused(status: u16, code: &str) -> HttpResponse {
+    HttpResponse::new(
+        StatusCode::try_from(status).unwrap(),
+        SdkBody::from(format!(
+            "<ErrorResponse><Error><Code>{code}</Code><Message>says AWS</Message></Error><RequestId>1</RequestId></ErrorResponse>"
+        )),
+    )
+}
+
+/// One group's failure is told with the group, and the others are looked at all the same.
+#[tokio::test(start_paused = true)]
+async fn what_cant_be_read_of_one_group_doesnt_stop_the_rest() {
+    let groups =
+        mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(|| {
+            DescribeAutoScalingGroupsOutput::builder()
+                .auto_scaling_groups(group_named("db").build())
+                .auto_scaling_groups(group_named("web").build())
+                .build()
+        });
+    let throttled = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
+        .match_requests(|request| request.auto_scaling_group_name() == Some("db"))
+        .then_http_response(|| refused(400, "Throttling"));
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
+    let rules = Rules {
+        autoscaling: vec![&groups, &throttled, &refreshes],
+        ..Rules::default()
+    };
+    let facts = look(&rules, Scope::All).await;
+    assert_eq!(facts.cases["db"].unread[0].code, "Throttling");
+    assert_eq!(facts.cases["web"].unread, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_groups_nothing_is_known() {
+    let denied = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .then_http_response(|| refused(403, "AccessDenied"));
+    let rules = Rules {
+        autoscaling: vec![&denied],
+        ..Rules::default()
+    };
+    let error = observe(&clients(&rules), &policy(), &Request::sweep(), now())
+        .await
+        .unwrap_err();
+    assert_eq!(error.operation, "autoscaling:DescribeAutoScalingGroups");
+}
+
+#[test]
+fn a_refresh_as_aws_describes_it() {
+    let template = |version: &str| {
+        asg::LaunchTemplateSpecification::builder()
+            .launch_template_id("lt-1")
+            .version(version)
+            .build()
+    };
+    let found = asg::InstanceRefresh::builder()
+        .instance_refresh_id("r-1")
+        .status(asg::InstanceRefreshStatus::InProgress)
+        .start_time(DateTime::from_millis(START * 1_000 + 250))
+        .percentage_complete(20)
+        .instances_to_update(4)
+        .desired_configuration(
+            asg::DesiredConfiguration::builder()
+                .mixed_instances_policy(
+                    asg::MixedInstancesPolicy::builder()
+                        .launch_template(
+                            asg::LaunchTemplate::builder()
+                                .launch_template_specification(template("4"))
+                                .overrides(
+                                    asg::LaunchTemplateOverrides::builder()
+                                        .instance_type("m5.large")
+                                        .build(),
+                                )
+                                .build(),
+                        )
+                        .build(),
+                )
+                .build(),
+        )
+        .preferences(
+            asg::RefreshPreferences::builder()
+                .instance_warmup(0)
+                .checkpoint_percentages(50)
+                .checkpoint_percentages(100)
+                .standby_instances(asg::StandbyInstances::Ignore)
+                .build(),
+        )
+        .build();
+    let read = refresh(&found).unwrap();
+    assert_eq!(read.start.unwrap().as_millisecond(), START * 1_000 + 250);
+    let wanted = read.wanted.unwrap();
+    assert_eq!(
+        (wanted.number(), wanted.overrides),
+        (Some(4), vec!["m5.large 1".to_owned()])
+    );
+    let preferences = read.preferences;
+    assert_eq!(preferences.warmup, Some(SignedDuration::ZERO));
+    // What AWS does where the refresh says nothing.
+    assert_eq!(preferences.checkpoint_delay, SignedDuration::from_hours(1));
+    assert!(preferences.waits_for_protected && !preferences.waits_for_standby);
+}
