@@ -48,7 +48,9 @@ pub(crate) async fn observe(
             facts.complete = true;
             Which::All
         }
-        Scope::One(subject) => {
+        Scope::One(_) | Scope::Some(_) => {
+            // Its triggers never name more than one.
+            let subject = request.scope.named().first().map_or("", String::as_str);
             if let Some(alarm) = subject.strip_prefix(ALARM) {
                 Which::Naming(alarm.to_owned())
             } else {

@@ -165,6 +165,7 @@ pub fn verdict_on<'a>(launch: Launch<'_>, facts: &Facts, policy: &'a Policy) -> 
     if policy.approve.is_empty() {
         return Verdict::NothingApproved;
     }
+    // What a deny rule hangs on keeps an approval away; what an approve rule hangs on, a refusal.
     let mut unclear = Vec::new();
     for rule in &policy.deny {
         match denies(rule, launch, facts) {
@@ -173,12 +174,12 @@ pub fn verdict_on<'a>(launch: Launch<'_>, facts: &Facts, policy: &'a Policy) -> 
             Applies::Unclear(what) => unclear.extend(what),
         }
     }
+    let perhaps_denied = !unclear.is_empty();
     let mut nearest: Option<(&Approve, Vec<String>)> = None;
     for rule in &policy.approve {
         match approves(rule, launch, facts, policy) {
-            Applies::Yes if unclear.is_empty() => return Verdict::Approved(rule),
-            // Perhaps a deny rule refuses it, perhaps not.
-            Applies::Yes => return Verdict::Undecided(unclear.join("; ")),
+            Applies::Yes if perhaps_denied => return Verdict::Undecided(unclear.join("; ")),
+            Applies::Yes => return Verdict::Approved(rule),
             Applies::Unclear(what) => unclear.extend(what),
             Applies::No(lacks) => {
                 if nearest

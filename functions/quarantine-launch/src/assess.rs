@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::PARAMETER;
 use crate::approval::{self, Launch, Verdict, verdict, verdict_on};
 use crate::breadth;
-use crate::decide::{Action, Held, Quarantine, drifted, image_label};
+use crate::decide::{Action, Held, Occasion, Quarantine, drifted, image_label};
 use crate::facts::{Asked, Facts, Image, Instance, Known, Stage, State};
 use crate::launches::{Source, is_broken, loops};
 use crate::policy::Policy;
@@ -320,14 +320,14 @@ fn in_quarantine(
         .tag(tags::QUARANTINE_IMAGE)
         .map_or_else(|| image_label(instance, facts), str::to_owned);
     let ami = instance.image.clone().unwrap_or_default();
-    let state = match &launcher {
+    let tell_again = match &launcher {
         Some((value, _)) => format!("{ami} launched by {value}"),
         None => ami,
     };
     sums.find(
         id,
         &QUARANTINED,
-        state,
+        tell_again,
         text(instance, order, &image, launcher.as_ref(), facts),
     );
     sums.told(instance, &PARTLY_ISOLATED);
@@ -355,11 +355,12 @@ fn in_quarantine(
     }
     sums.told(instance, &DRIFT);
     let again = instance.tag(tags::QUARANTINE_DRIFT);
-    let isolated_again = held.is_some() && stage.is_some_and(|stage| stage != Stage::Started);
+    let isolated_again =
+        held.is_some() && order.is_some_and(|order| order.occasion == Occasion::Drift);
     if let Some(first) = again {
         sums.drifted += 1;
         let open = drifted(instance, facts);
-        let (state, text) = if open {
+        let (how, text) = if open {
             (
                 "changed again",
                 "its security groups were changed again after it had been isolated again; they stay as they are, so it is NOT isolated",
@@ -373,7 +374,7 @@ fn in_quarantine(
         sums.find(
             id,
             &DRIFT,
-            state.to_owned(),
+            how.to_owned(),
             format!("{}: {text} (first at {first})", instance.label()),
         );
     } else if isolated_again {

@@ -560,7 +560,12 @@ fn break_loop(
             Some(error) => format!("the group couldn't be read: {error}"),
             None => "the group is gone".to_owned(),
         }),
-        Some(group) if is_broken(group) => {
+        // Suspended but not marked as broken: a run was killed in between, and isn't done.
+        Some(group)
+            if is_broken(group)
+                && (group.tags.contains_key(tags::LOOP_BROKEN)
+                    || !group.tags.contains_key(tags::LOOP_SUSPENDED)) =>
+        {
             tell("its processes Launch and ReplaceUnhealthy are suspended".to_owned())
         }
         Some(Group {

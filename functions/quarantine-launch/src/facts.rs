@@ -307,8 +307,13 @@ impl Instance {
     #[must_use]
     pub fn quarantine(&self) -> Option<(Stage, Timestamp)> {
         let value = self.tag(tags::QUARANTINED)?;
-        let (word, at) = value.split_once(' ').unwrap_or((value, ""));
-        let at = at.parse().unwrap_or(self.launched);
+        // The stage, since when, and which run was at it.
+        let mut words = value.split(' ');
+        let word = words.next().unwrap_or_default();
+        let at = words
+            .next()
+            .and_then(|at| at.parse().ok())
+            .unwrap_or(self.launched);
         let stage = match word {
             "partial" => Stage::Partial,
             "complete" => Stage::Complete,

@@ -187,14 +187,14 @@ async fn sweep(clients: &Clients, facts: &mut Facts, policy: &Policy) -> Result<
     facts.isolation = readable(isolation);
     facts.policy_parameter.told = told;
     images::complete(clients, facts, policy).await;
-    let names: BTreeSet<String> = facts
+    let wanted: BTreeSet<String> = facts
         .instances
         .values()
         .filter(|one| one.quarantine().is_some() || verdict(one, facts, policy).is_unapproved())
         .filter_map(|one| one.group().map(str::to_owned))
         .collect();
     let (named, broken) = join!(
-        groups(&clients.autoscaling, &names),
+        groups(&clients.autoscaling, &wanted),
         groups::broken(&clients.autoscaling),
     );
     match (named, broken) {
@@ -452,9 +452,8 @@ pub(crate) async fn look_again(
     Ok(actions
         .iter()
         .map(|action| {
-            let instance = match now.get(action.instance()?) {
-                None => return Some("gone meanwhile".to_owned()),
-                Some(instance) => instance,
+            let Some(instance) = now.get(action.instance()?) else {
+                return Some("gone meanwhile".to_owned());
             };
             if instance.state == State::Terminal {
                 return Some("it is being terminated".to_owned());

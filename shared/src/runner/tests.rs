@@ -263,6 +263,16 @@ async fn observing_never_reaches_act_nor_tells() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_of_a_person_is_carried_out_in_every_mode() {
+    for document in ["snapshot-volumes: {mode: observe}", ENFORCE] {
+        let runner = runner(scripted(3, &[]), document);
+        let payload = json!({"trigger": "command", "command": "order"});
+        let report = runner.run(payload, &invocation(900)).await.unwrap();
+        assert_eq!((report.mode, report.outcomes.done), (Mode::Enforce, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_failure_does_not_stop_the_rest_and_the_run_ends_in_an_error() {
     let runner = runner(
         scripted(20, &[(4, &[Answer::Denied]), (5, &[Answer::Lost])]),

@@ -1,6 +1,7 @@
 //! Auto Scaling groups: breaking a loop, taking a member out of service, and both undone.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
@@ -135,10 +136,11 @@ pub(super) async fn restore(
         .get(tags::LOOP_DESIRED)
         .and_then(|desired| desired.parse().ok());
     if let Some(before) = before.filter(|before| group.desired > *before) {
-        note.push_str(&format!(
+        let _ = write!(
+            note,
             "; WARNING: its desired capacity has grown from {before} to {} meanwhile, so it launches at once",
             group.desired
-        ));
+        );
     }
     Ok(Some(note))
 }

@@ -86,7 +86,8 @@ pub(super) async fn quarantine(clients: &Clients, quarantine: &Quarantine, run: 
             .push(format!("{interface} is not isolated: {why}"));
         held.refused.push(interface.clone());
     }
-    let later = further(clients, quarantine, &now, &mut held, &mut errors).await;
+    // Boxed: its many steps would make every run's future large.
+    let later = Box::pin(further(clients, quarantine, &now, &mut held, &mut errors)).await;
     finish(ec2, quarantine, run, held, errors, later).await
 }
 

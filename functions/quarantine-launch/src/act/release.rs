@@ -15,7 +15,7 @@ use super::{groups, is_managed_by_others, is_quarantine_tag, protect, tag, untag
 use crate::Clients;
 use crate::decide::Release;
 use crate::facts::{Stage, State};
-use crate::record::Record;
+use crate::record::{Record, Service};
 
 /// What came of the steps.
 #[derive(Default)]
@@ -79,7 +79,7 @@ async fn steps(clients: &Clients, release: &Release, undone: &mut Undone) -> Res
     let group = record
         .service
         .as_ref()
-        .map(|service| service.group())
+        .map(Service::group)
         .or_else(|| instance.group());
     if let Some(group) = group {
         if release.others.is_empty() {

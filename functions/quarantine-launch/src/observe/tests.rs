@@ -1,1 +1,373 @@
+use super::*;
+use crate::decide::tests::{BAD, GOOD, now};
+use crate::facts::Known;
+use crate::policy::tests::parse;
+use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
+use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
+use aws_sdk_ec2::operation::describe_instance_image_metadata::DescribeInstanceImageMetadataOutput;
+use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_ec2::operation::describe_security_groups::DescribeSecurityGroupsOutput;
+use aws_sdk_ec2::operation::get_image_ancestry::GetImageAncestryOutput;
+use aws_sdk_ec2::types as ec2;
+use aws_sdk_ssm::operation::get_parameter_history::GetParameterHistoryOutput;
+use aws_sdk_ssm::operation::get_parameters::GetParametersOutput;
+use aws_sdk_ssm::operation::list_tags_for_resource::ListTagsForResourceOutput;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
 
+fn found(id: &str, image: &str) -> ec2::Instance {
+    let launched = now().as_second() - 60;
+    ec2::Instance::builder()
+        .instance_id(id)
+        .image_id(image)
+        .state(
+            ec2::InstanceState::builder()
+                .name(InstanceStateName::Pending)
+                .build(),
+        )
+        // The last start; the attachment below is the launch.
+        .launch_time(DateTime::from_secs(launched + 50))
+        .vpc_id("vpc-1")
+        .network_interfaces(
+            ec2::InstanceNetworkInterface::builder()
+                .network_interface_id("eni-1")
+                .groups(ec2::GroupIdentifier::builder().group_id("sg-web").build())
+                .attachment(
+                    ec2::InstanceNetworkInterfaceAttachment::builder()
+                        .device_index(0)
+                        .attach_time(DateTime::from_secs(launched))
+                        .build(),
+                )
+                .build(),
+        )
+        .build()
+}
+
+fn page(instances: Vec<ec2::Instance>, next: Option<&str>) -> DescribeInstancesOutput {
+    DescribeInstancesOutput::builder()
+        .reservations(
+            ec2::Reservation::builder()
+                .owner_id("111122223333")
+                .set_instances(Some(instances))
+                .build(),
+        )
+        .set_next_token(next.map(str::to_owned))
+        .build()
+}
+
+fn describes(instances: Vec<ec2::Instance>) -> Rule {
+    mock!(Client::describe_instances).then_output(move || page(instances.clone(), None))
+}
+
+fn images(known: &'static [(&'static str, &'static str, &'static str)]) -> Rule {
+    mock!(Client::describe_images).then_compute_output(move |request| {
+        assert!(
+            request.image_ids().is_empty(),
+            "by filter: one that is gone fails a call by ids"
+        );
+        assert_eq!(request.include_deprecated(), Some(true));
+        let asked = request.filters()[0].values();
+        assert!(asked.len() <= 200);
+        let images = known
+            .iter()
+            .filter(|(id, ..)| asked.iter().any(|asked| asked == id))
+            .map(|(id, name, owner)| {
+                ec2::Image::builder()
+                    .image_id(*id)
+                    .name(*name)
+                    .owner_id(*owner)
+                    .set_image_owner_alias((*owner == "137112412989").then(|| "amazon".to_owned()))
+                    .creation_date("2026-11-09T12:00:00.000Z")
+                    .build()
+            });
+        DescribeImagesOutput::builder()
+            .set_images(Some(images.collect()))
+            .build()
+    })
+}
+
+fn no_groups() -> Rule {
+    mock!(Client::describe_security_groups)
+        .then_output(|| DescribeSecurityGroupsOutput::builder().build())
+}
+
+fn refused(status: u16, code: &str) -> HttpResponse {
+    HttpResponse::new(
+        StatusCode::try_from(status).unwrap(),
+        SdkBody::from(format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>says AWS</Message></Error></Errors><RequestID>1</RequestID></Response>"
+        )),
+    )
+}
+
+fn clients(ec2: &[&Rule], ssm: &[&Rule]) -> Clients {
+    let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .then_output(|| DescribeAutoScalingGroupsOutput::builder().build());
+    Clients {
+        ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
+        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&groups]),
+        cloudtrail: mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, &[]),
+        iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, &[]),
+        ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
+    }
+}
+
+fn one() -> Request {
+    Request::of(Scope::Some(vec!["i-1".to_owned()]))
+}
+
+const NARROW: &str = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*-x86_64'}]}";
+
+async fn observed(clients: &Clients, section: &str, request: &Request) -> Result<Facts, ApiError> {
+    observe(clients, "/p", &parse(section).unwrap(), request).await
+}
+
+fn verdict_of(facts: &Facts, section: &str) -> String {
+    let policy = parse(section).unwrap();
+    verdict(&facts.instances["i-1"], facts, &policy).reason()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approved_launch_is_three_calls_in_two_rounds() {
+    let (describe, image, groups) = (
+        describes(vec![found("i-1", "ami-good")]),
+        images(&[("ami-good", GOOD, "137112412989")]),
+        no_groups(),
+    );
+    let clients = clients(&[&describe, &image, &groups], &[]);
+    let facts = observed(&clients, NARROW, &one()).await.unwrap();
+    assert!(verdict_of(&facts, NARROW).starts_with("approved"));
+    let calls = [&describe, &image, &groups].map(Rule::num_calls);
+    assert_eq!(calls, [1, 1, 1]);
+    // The launch is the attachment of the primary interface, not the last start.
+    assert_eq!(
+        facts.instances["i-1"].launched,
+        now() - jiff::SignedDuration::from_secs(60)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ami_that_is_gone_is_looked_up_through_the_instance() {
+    let metadata = |name: Option<&'static str>| {
+        mock!(Client::describe_instance_image_metadata)
+            .match_requests(|request| request.instance_ids() == ["i-1"])
+            .then_output(move || {
+                let image = ec2::ImageMetadata::builder()
+                    .image_id("ami-good")
+                    .set_name(name.map(str::to_owned))
+                    .set_owner_id(name.map(|_| "137112412989".to_owned()))
+                    .set_image_owner_alias(name.map(|_| "amazon".to_owned()))
+                    .build();
+                DescribeInstanceImageMetadataOutput::builder()
+                    .instance_image_metadata(
+                        ec2::InstanceImageMetadata::builder()
+                            .instance_id("i-1")
+                            .image_metadata(image)
+                            .build(),
+                    )
+                    .build()
+            })
+    };
+    for (name, known, expected) in [
+        (Some(GOOD), Known::Metadata, "approved"),
+        (Some(BAD), Known::Metadata, "no rule approves"),
+        (None, Known::Unknown, "nothing can be found out"),
+    ] {
+        let (describe, image, groups, metadata) = (
+            describes(vec![found("i-1", "ami-good")]),
+            images(&[]),
+            no_groups(),
+            metadata(name),
+        );
+        let clients = clients(&[&describe, &image, &groups, &metadata], &[]);
+        let facts = observed(&clients, NARROW, &one()).await.unwrap();
+        assert_eq!(facts.images["ami-good"].known, known);
+        let reason = verdict_of(&facts, NARROW);
+        assert!(reason.starts_with(expected), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_fails_is_never_a_no() {
+    // The AMIs can't be read: nothing at all is decided.
+    for (status, code) in [(403, "UnauthorizedOperation"), (500, "InternalError")] {
+        let image =
+            mock!(Client::describe_images).then_http_response(move || refused(status, code));
+        let (describe, groups) = (describes(vec![found("i-1", "ami-1")]), no_groups());
+        let clients = clients(&[&describe, &image, &groups], &[]);
+        let error = observed(&clients, NARROW, &one()).await.unwrap_err();
+        assert_eq!(error.code, code);
+    }
+    // The metadata can't be read: it can't be told.
+    let metadata = mock!(Client::describe_instance_image_metadata)
+        .then_http_response(|| refused(403, "UnauthorizedOperation"));
+    let (describe, image, groups) = (
+        describes(vec![found("i-1", "ami-1")]),
+        images(&[]),
+        no_groups(),
+    );
+    let clients = clients(&[&describe, &image, &groups, &metadata], &[]);
+    let facts = observed(&clients, NARROW, &one()).await.unwrap();
+    assert!(verdict_of(&facts, NARROW).starts_with("it can't be told"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_of_a_parameter_is_read_only_when_its_value_doesnt_approve() {
+    let rules = "{approve: [{ssm-parameter: /golden}]}";
+    for (value, expected, histories) in [
+        ("ami-1", "approved", 0),
+        ("{\"image_id\": \"ami-1\"}", "approved", 0),
+        ("ami-2", "approved", 1),
+    ] {
+        let (describe, image, groups) = (
+            describes(vec![found("i-1", "ami-1")]),
+            images(&[("ami-1", "web-1", "111122223333")]),
+            no_groups(),
+        );
+        let parameter = move || {
+            aws_sdk_ssm::types::Parameter::builder()
+                .name("/golden")
+                .value(value)
+                .last_modified_date(DateTime::from_secs(now().as_second() - 30))
+                .build()
+        };
+        let get = mock!(aws_sdk_ssm::Client::get_parameters).then_output(move || {
+            GetParametersOutput::builder()
+                .parameters(parameter())
+                .build()
+        });
+        let history = mock!(aws_sdk_ssm::Client::get_parameter_history).then_output(|| {
+            let version = |number, value: &str, ago| {
+                aws_sdk_ssm::types::ParameterHistory::builder()
+                    .name("/golden")
+                    .version(number)
+                    .value(value)
+                    .last_modified_date(DateTime::from_secs(now().as_second() - ago))
+                    .build()
+            };
+            GetParameterHistoryOutput::builder()
+                .parameters(version(1, "ami-1", 9_000))
+                .parameters(version(2, "ami-2", 30))
+                .build()
+        });
+        let clients = clients(&[&describe, &image, &groups], &[&get, &history]);
+        let facts = observed(&clients, rules, &one()).await.unwrap();
+        assert!(verdict_of(&facts, rules).starts_with(expected), "{value}");
+        assert_eq!(history.num_calls(), histories, "{value}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ancestry_of_own_amis_is_read_where_a_rule_asks_for_it() {
+    let rules = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}, {derived: true}]}";
+    let ancestry = mock!(Client::get_image_ancestry)
+        .match_requests(|request| request.image_id() == Some("ami-1"))
+        .then_output(|| {
+            let entry = |id: &str, source: Option<&str>| {
+                ec2::ImageAncestryEntry::builder()
+                    .image_id(id)
+                    .set_source_image_id(source.map(str::to_owned))
+                    .build()
+            };
+            GetImageAncestryOutput::builder()
+                .image_ancestry_entries(entry("ami-1", Some("ami-good")))
+                .image_ancestry_entries(entry("ami-good", None))
+                .build()
+        });
+    let (describe, image, groups) = (
+        describes(vec![found("i-1", "ami-1")]),
+        images(&[
+            ("ami-1", "web-1", "111122223333"),
+            ("ami-good", GOOD, "137112412989"),
+        ]),
+        no_groups(),
+    );
+    let clients = clients(&[&describe, &image, &groups, &ancestry], &[]);
+    let facts = observed(&clients, rules, &one()).await.unwrap();
+    assert!(verdict_of(&facts, rules).starts_with("approved"));
+    assert_eq!(ancestry.num_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_makes_no_call_per_instance() {
+    let describe = mock!(Client::describe_instances).then_compute_output(|request| {
+        assert!(request.filters().is_empty());
+        let ids = |range: std::ops::Range<usize>| {
+            range
+                .map(|n| found(&format!("i-{n}"), &format!("ami-{}", n % 300)))
+                .collect()
+        };
+        match request.next_token() {
+            None => page(ids(0..1_000), Some("more")),
+            Some(_) => page(ids(1_000..1_500), None),
+        }
+    });
+    let image = mock!(Client::describe_images).then_compute_output(|request| {
+        let images = request.filters()[0].values().iter().map(|id| {
+            ec2::Image::builder()
+                .image_id(id)
+                .name(GOOD)
+                .owner_id("137112412989")
+                .image_owner_alias("amazon")
+                .build()
+        });
+        DescribeImagesOutput::builder()
+            .set_images(Some(images.collect()))
+            .build()
+    });
+    let groups = no_groups();
+    let told = mock!(aws_sdk_ssm::Client::list_tags_for_resource)
+        .then_output(|| ListTagsForResourceOutput::builder().build());
+    let clients = clients(&[&describe, &image, &groups], &[&told]);
+    let facts = observed(&clients, NARROW, &Request::sweep()).await.unwrap();
+    assert_eq!(facts.instances.len(), 1_500);
+    assert!(facts.complete);
+    let calls = [&describe, &image, &groups, &told].map(Rule::num_calls);
+    assert_eq!(calls, [2, 2, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_is_approved_no_ami_is_read() {
+    let describe = describes(vec![found("i-1", "ami-1")]);
+    let clients = clients(&[&describe], &[]);
+    let facts = observed(&clients, "{}", &one()).await.unwrap();
+    assert!(facts.images.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_launched_nothing_makes_no_call() {
+    let clients = clients(&[], &[]);
+    let nothing = Request::of(Scope::Some(Vec::new()));
+    let facts = observed(&clients, NARROW, &nothing).await.unwrap();
+    assert!(facts.instances.is_empty() && !facts.complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_our_own_bare_group_isolates() {
+    let groups = mock!(Client::describe_security_groups).then_output(|| {
+        let group = |id: &str, vpc: &str, name: &str, open: bool| {
+            let rule = ec2::IpPermission::builder().ip_protocol("-1").build();
+            ec2::SecurityGroup::builder()
+                .group_id(id)
+                .vpc_id(vpc)
+                .group_name(name)
+                .set_ip_permissions_egress(open.then(|| vec![rule]))
+                .build()
+        };
+        DescribeSecurityGroupsOutput::builder()
+            .security_groups(group("sg-1", "vpc-1", crate::ISOLATION_GROUP, false))
+            .security_groups(group("sg-2", "vpc-2", crate::ISOLATION_GROUP, true))
+            .security_groups(group("sg-3", "vpc-3", "another", false))
+            .build()
+    });
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&groups]);
+    let found = isolation(&ec2, None).await.unwrap();
+    let bare: Vec<(&str, bool)> = found
+        .values()
+        .map(|group| (group.id.as_str(), group.bare))
+        .collect();
+    assert_eq!(bare, [("sg-1", true), ("sg-2", false)]);
+}
