@@ -59,8 +59,11 @@ impl LocalAws {
     /// properly.
     pub(crate) async fn check_calls(&self) {
         let allowed = self.allowed_actions().await;
-        let denied = self.denied.lock().expect("no test thread panics here");
-        let denied = denied.clone();
+        let denied = self
+            .denied
+            .lock()
+            .expect("no test thread panics here")
+            .clone();
         for call in self.calls().await {
             assert!(
                 allowed.contains(&action(&call)) || denied.contains(action(&call).as_str()),
