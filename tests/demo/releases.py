@@ -112,8 +112,11 @@ class Releases:
     def _bad_release(self) -> None:
         before, told = self._count(), len(self.aws.notices())
         bad, refresh = self._release("release 43", healthy=False)
-        event("pipeline", f"pushes release 43, which can't start ({bad[:DIGEST_SHOWN]}…), and is content after ten seconds.")
-        seconds = self._pass(3600, until="Cancelled")
+        waited = self._pass(60, until="InProgress") + self._pass(10)
+        seen = self._status(refresh)
+        holds(seen == "InProgress", f"ten seconds later the refresh is InProgress, not {seen}")
+        event("pipeline", f"pushes release 43, which can't start ({bad[:DIGEST_SHOWN]}…), reads `{seen}`, and is content.")
+        seconds = waited + self._pass(3600, until="Cancelled")
         status = self._status(refresh)
         holds(status == "Cancelled", f"the refresh is stopped, not {status}")
         spent = self._count()["launched"] - before["launched"]

@@ -82,6 +82,10 @@ pub struct Call {
     pub parameters: Value,
     /// The error code of the answer.
     pub error: Option<String>,
+    /// Whether it got as far as to be carried out.
+    pub executed: bool,
+    /// The fault that acted on it.
+    pub fault: Option<String>,
 }
 
 impl Call {
@@ -426,7 +430,9 @@ impl LocalAws {
     /// How many of the function's calls of an operation AWS has carried out.
     pub async fn carried_out(&self, operation: &str) -> usize {
         let calls = self.calls_of(operation).await;
-        calls.iter().filter(|call| call.error.is_none()).count()
+        // Of a fault after the call the answer tells nothing.
+        let done = |call: &&Call| call.executed && (call.error.is_none() || call.fault.is_some());
+        calls.iter().filter(done).count()
     }
 
     /// Fails unless two more sweeps find nothing to do and nothing to tell, beside so many notices.

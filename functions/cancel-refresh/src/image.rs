@@ -6,7 +6,7 @@
 
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, ErrorKind};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::facts::{Case, Image, Read, Refresh, Repair};
@@ -82,6 +82,11 @@ pub fn plan(case: &Case, settings: &Settings, refresh: &Refresh) -> Standing {
     }
     let image = match read {
         Ok(image) => image,
+        Err(error) if error.kind == ErrorKind::Denied => {
+            return Standing::Refused(format!(
+                "{repository} couldn't be read: {error}. Name the repository's ARN in the stack's parameter ImageRepositoryArns: without it the function may do nothing there. Until then put the image that you trust under {repository}:{tag} yourself"
+            ));
+        }
         Err(error) => return Standing::Refused(format!("{repository} couldn't be read: {error}")),
     };
     let refused = |why: &str| {
@@ -203,7 +208,7 @@ async fn manifests(ecr: &Client, repository: &str, tags: &[&str]) -> Read<Vec<(S
                 .map_or("NoFailureCode", |code| code.as_str())
                 .to_owned(),
             message: failure.failure_reason().unwrap_or("no reason").to_owned(),
-            kind: guardrails::aws::ErrorKind::Refused,
+            kind: ErrorKind::Refused,
         });
     }
     Ok(answer
