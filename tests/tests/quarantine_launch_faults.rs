@@ -1,0 +1,514 @@
+//! What goes wrong around a quarantine: it is finished by the next run, it never acts on what it
+//! couldn't read, and it doesn't fight people or AWS's own services.
+
+#![expect(
+    clippy::panic,
+    reason = "helpers outside the tests' own functions fail the test by panicking"
+)]
+
+use e2e::{
+    ATTACH_SSM_ROLE, Fault, LocalAws, Notice, QUARANTINE_LAUNCH, Report, SNAPSHOT_VOLUMES,
+    deployed, deployed_with, suspended,
+};
+use serde_json::json;
+
+const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
+const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
+const APPROVE: &str = "{ owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }";
+const DRIFT: &str = "ec2-guardrails:quarantine-drift";
+
+async fn approve(aws: &LocalAws, mode: &str, rules: &[&str], more: &str) {
+    let rules: String = rules.iter().map(|r| format!("    - {r}\n")).collect();
+    let document = format!("quarantine-launch:\n  mode: {mode}\n  approve:\n{rules}{more}");
+    aws.put_policy(&document).await;
+}
+
+async fn mode(aws: &LocalAws, mode: &str) {
+    approve(aws, mode, &[APPROVE], "").await;
+}
+
+fn done(report: &Report, action: &str) -> usize {
+    report.of(action).filter(|e| e.outcome == "done").count()
+}
+
+/// The notices that tell of a quarantine of this instance.
+async fn told_of(aws: &LocalAws, instance: &str) -> Vec<Notice> {
+    let mut notices = aws.notices().await;
+    notices.retain(|n| n.message.contains(&format!("* {instance}: launched from")));
+    notices
+}
+
+/// Only the schedule starts it, and Lambda doesn't try a killed run again by itself.
+async fn only_sweeps(aws: &LocalAws) {
+    aws.deaf().await;
+    aws.set(json!({ "async_retry_scale": 1000.0 })).await;
+    mode(aws, "enforce").await;
+}
+
+// --- killed between any two steps ---------------------------------------------------------------
+
+/// A sweep that is killed at the fault, then one that isn't; a release restores everything.
+async fn killed_and_resumed(aws: &LocalAws, image: &str, fault: Fault, what: &str) {
+    let id = aws.launch(image, |run| run).await;
+    let before = aws.picture(&id).await;
+    aws.clear_faults().await;
+    aws.inject(fault).await;
+    let request = aws.fire().await;
+    aws.wait_until_idle().await;
+    let run = aws.last_attempt(&request).await;
+    assert_eq!(aws.fault_hits().await, [1], "{what}: {}", run.told());
+    assert_eq!(run.outcome, "crash", "{what}: {}", run.told());
+    aws.clear_faults().await;
+    if aws.stage(&id).await.as_deref() == Some("started") {
+        // Longer than a run that is under way is left in peace.
+        aws.age_quarantine(&id, 60).await;
+    }
+    aws.sweep().await.succeeded();
+    assert!(aws.is_isolated(&id).await, "{what}");
+    assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"), "{what}");
+    assert!(aws.is_protected(&id).await, "{what}");
+    assert_eq!(aws.evidence(&id).await.len(), 1, "{what}");
+    let told = told_of(aws, &id).await;
+    assert!(!told.is_empty(), "{what}: it is told");
+    let report = aws.command("release", &[("instance-id", &id)]).await;
+    assert_eq!(done(&report, "release"), 1, "{what}: {report:?}");
+    assert_eq!(aws.picture(&id).await, before, "{what}");
+    let end = aws.ec2.terminate_instances().instance_ids(&id);
+    end.send().await.expect("it can be terminated");
+}
+
+fn kill(service: &str, operation: &str, nth: u32) -> Fault {
+    Fault::on(service, operation)
+        .nth(nth)
+        .times(1)
+        .carried_out_and_killed()
+}
+
+#[tokio::test]
+async fn killed_while_isolating_the_next_run_finishes_it() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        for (operation, nth) in [
+            ("CreateSecurityGroup", 1),
+            ("RevokeSecurityGroupEgress", 1),
+            ("CreateTags", 1),
+            ("ModifyNetworkInterfaceAttribute", 1),
+        ] {
+            if operation.ends_with("Egress") {
+                // As if this VPC had none yet.
+                remove_isolation(aws).await;
+            }
+            let what = format!("{operation} {nth}");
+            killed_and_resumed(aws, &image, kill("ec2", operation, nth), &what).await;
+        }
+    })
+    .await;
+}
+
+/// Deletes the isolation group, which nothing uses.
+async fn remove_isolation(aws: &LocalAws) {
+    let groups = aws.ec2.describe_security_groups().send().await;
+    for group in groups.expect("security groups").security_groups() {
+        if group.group_name() == Some("ec2-guardrails-quarantine") {
+            let gone = aws.ec2.delete_security_group();
+            let gone = gone.set_group_id(group.group_id.clone()).send().await;
+            gone.expect("nothing uses it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_while_protecting_or_telling_the_next_run_finishes_it() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        // Termination protection and deletion in either order; the tags of protection and of the
+        // end; what is told.
+        for (service, operation, nth) in [
+            ("ec2", "ModifyInstanceAttribute", 1),
+            ("ec2", "ModifyInstanceAttribute", 2),
+            ("ec2", "CreateSnapshots", 1),
+            ("ec2", "CreateTags", 2),
+            ("sns", "Publish", 1),
+        ] {
+            let what = format!("{operation} {nth}");
+            killed_and_resumed(aws, &image, kill(service, operation, nth), &what).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_while_a_groups_loop_is_broken_the_next_run_finishes_it() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        aws.deaf().await;
+        aws.set(json!({ "async_retry_scale": 1000.0 })).await;
+        for (name, operation, nth) in [
+            ("tags", "CreateOrUpdateTags", 1),
+            ("suspend", "SuspendProcesses", 1),
+            ("standby", "EnterStandby", 1),
+        ] {
+            mode(aws, "observe").await;
+            let image = aws
+                .image_of("amazon", &format!("{BAD}-{name}"), json!({}))
+                .await;
+            let group = aws.group(name, 2, &image, |group| group).await;
+            let ids: Vec<String> = group.in_service().await.into_iter().map(|m| m.0).collect();
+            let before = [aws.picture(&ids[0]).await, aws.picture(&ids[1]).await];
+            mode(aws, "enforce").await;
+            aws.clear_faults().await;
+            aws.inject(kill("autoscaling", operation, nth)).await;
+            aws.fire().await;
+            aws.wait_until_idle().await;
+            assert_eq!(aws.fault_hits().await, [1], "{operation}");
+            aws.clear_faults().await;
+            for id in &ids {
+                if aws.stage(id).await.as_deref() == Some("started") {
+                    aws.age_quarantine(id, 60).await;
+                }
+            }
+            aws.sweep().await.succeeded();
+            aws.pass_seconds(30).await;
+            let now = group.described().await;
+            assert_eq!(suspended(&now).len(), 2, "{operation}: {now:#?}");
+            assert_eq!(now.desired_capacity(), Some(0), "{operation}: {now:#?}");
+            for id in &ids {
+                assert!(aws.is_isolated(id).await, "{operation}");
+                assert_eq!(aws.stage(id).await.as_deref(), Some("complete"));
+                let report = aws.command("release", &[("instance-id", id)]).await;
+                assert_eq!(done(&report, "release"), 1, "{operation}: {report:?}");
+            }
+            aws.pass_seconds(60).await;
+            let now = group.described().await;
+            assert!(suspended(&now).is_empty(), "{operation}: {now:#?}");
+            assert_eq!(group.in_service().await.len(), 2, "{operation}");
+            let after = [aws.picture(&ids[0]).await, aws.picture(&ids[1]).await];
+            assert_eq!(after, before, "{operation}");
+            aws.take_down(name).await;
+        }
+    })
+    .await;
+}
+
+// --- what can't be read, what is refused --------------------------------------------------------
+
+#[tokio::test]
+async fn what_cannot_be_read_is_never_a_reason_to_quarantine() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        aws.retry_soon().await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let id = aws.launch(&image, |run| run).await;
+        let before = aws.picture(&id).await;
+        for read in ["DescribeInstances", "DescribeImages"] {
+            aws.clear_faults().await;
+            aws.inject(Fault::on("ec2", read).refused("UnauthorizedOperation"))
+                .await;
+            let request = aws.fire().await;
+            aws.wait_for_retries().await;
+            let run = aws.last_attempt(&request).await;
+            let (_, message) = run.failed();
+            assert!(message.contains(&format!("ec2:{read}")), "{message}");
+        }
+        // A rule that depends on a parameter that can't be read: perhaps it approves.
+        aws.clear_faults().await;
+        let rule = "{ ssm-parameter: /aws/service/ami-amazon-linux-latest/nothing }";
+        approve(aws, "enforce", &[APPROVE, rule], "").await;
+        for _ in 0..2 {
+            let report = aws.sweep().await.succeeded();
+            assert_eq!(report.of("cannot-tell").count(), 1, "{report:?}");
+            assert_eq!(report.metrics["LaunchesUndecided"], 1);
+            let told = aws.notices().await;
+            let [told] = told.as_slice() else {
+                panic!("told once: {told:#?}");
+            };
+            told.says(&[&id, "amazon-linux-latest/nothing"]);
+        }
+        assert_eq!(aws.picture(&id).await, before);
+        let changes = aws.changes().await;
+        assert!(
+            changes.iter().all(|c| c.operation == "CreateTags"),
+            "{changes:#?}"
+        );
+        assert_eq!(aws.stage(&id).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn throttling_at_every_call_is_waited_out() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let id = aws.launch(&image, |run| run).await;
+        let calls = [
+            ("ssm", "GetParameter", "ThrottlingException"),
+            ("ec2", "DescribeInstances", "RequestLimitExceeded"),
+            ("ec2", "DescribeImages", "RequestLimitExceeded"),
+            ("ec2", "DescribeSecurityGroups", "RequestLimitExceeded"),
+            ("ec2", "CreateSecurityGroup", "RequestLimitExceeded"),
+            ("ec2", "RevokeSecurityGroupEgress", "RequestLimitExceeded"),
+            ("ec2", "CreateTags", "RequestLimitExceeded"),
+            (
+                "ec2",
+                "ModifyNetworkInterfaceAttribute",
+                "RequestLimitExceeded",
+            ),
+            ("ec2", "DescribeInstanceAttribute", "RequestLimitExceeded"),
+            ("ec2", "ModifyInstanceAttribute", "RequestLimitExceeded"),
+            ("ec2", "DescribeSnapshots", "RequestLimitExceeded"),
+            ("ec2", "CreateSnapshots", "RequestLimitExceeded"),
+            ("cloudtrail", "LookupEvents", "ThrottlingException"),
+            ("sns", "Publish", "Throttling"),
+            ("events", "PutEvents", "ThrottlingException"),
+        ];
+        for (service, operation, code) in calls {
+            aws.inject(Fault::on(service, operation).refused(code).times(2))
+                .await;
+        }
+        let report = aws.sweep().await.succeeded();
+        let hits = aws.fault_hits().await;
+        let missed: Vec<_> = calls.iter().zip(&hits).filter(|(_, h)| **h != 2).collect();
+        assert!(missed.is_empty(), "each was throttled twice: {missed:?}");
+        assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
+        assert!(aws.is_isolated(&id).await);
+        assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
+        assert_eq!(aws.evidence(&id).await.len(), 1);
+        assert_eq!(told_of(aws, &id).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named_and_the_next_sweep_goes_on() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        aws.retry_soon().await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let id = aws.launch(&image, |run| run).await;
+        let before = aws.picture(&id).await;
+        let operation = "ModifyNetworkInterfaceAttribute";
+        aws.inject(Fault::on("ec2", operation).refused("UnauthorizedOperation"))
+            .await;
+        let request = aws.fire().await;
+        aws.wait_for_retries().await;
+        let first = aws.attempts(&request).await.remove(0);
+        let (kind, message) = first.failed();
+        assert_eq!(kind, "ActionsFailed");
+        for part in [operation, "UnauthorizedOperation", &id] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!(aws.stage(&id).await.as_deref(), Some("started"));
+        aws.clear_faults().await;
+        aws.age_quarantine(&id, 60).await;
+        aws.sweep().await.succeeded();
+        assert!(aws.is_isolated(&id).await);
+        assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
+        aws.command("release", &[("instance-id", &id)]).await;
+        assert_eq!(aws.picture(&id).await, before);
+    })
+    .await;
+}
+
+// --- people and services ------------------------------------------------------------------------
+
+#[tokio::test]
+async fn groups_changed_by_hand_are_put_right_once_and_then_only_told() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let id = aws.launch(&image, |run| run).await;
+        let groups = aws.groups_of(&id).await;
+        let (interface, open) = groups.first_key_value().expect("an interface");
+        aws.sweep().await.succeeded();
+        assert!(aws.is_isolated(&id).await);
+        let reopen = async || {
+            let modify = aws.ec2.modify_network_interface_attribute();
+            let modify = modify.network_interface_id(interface);
+            let modify = modify.set_groups(Some(open.clone())).send().await;
+            modify.expect("a person may change it");
+        };
+        reopen().await;
+        aws.age_quarantine(&id, 300).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "isolate-again"), 1, "{report:?}");
+        assert!(aws.is_isolated(&id).await);
+        let told = aws.notices().await;
+        assert_eq!(told.len(), 2, "{told:#?}");
+        told[1].says(&[&id, "changed by hand", "isolated again"]);
+
+        reopen().await;
+        aws.age_tag(&id, DRIFT, 300).await;
+        aws.age_quarantine(&id, 300).await;
+        let changes = aws.calls_of("ModifyNetworkInterfaceAttribute").await.len();
+        for _ in 0..2 {
+            let report = aws.sweep().await.succeeded();
+            assert_eq!(report.outcomes.done, 0, "{report:?}");
+            assert_eq!(report.metrics["InstancesDrifted"], 1);
+            assert_eq!(aws.groups_of(&id).await, groups, "it doesn't fight");
+            let told = aws.notices().await;
+            assert_eq!(told.len(), 3, "{told:#?}");
+            told[2].says(&[&id, "NOT isolated"]);
+        }
+        let now = aws.calls_of("ModifyNetworkInterfaceAttribute").await.len();
+        assert_eq!(now, changes);
+    })
+    .await;
+}
+
+/// AMI-5, AMI-8: what AWS's own services manage can't be changed, and that is said.
+#[tokio::test]
+async fn partial_isolation_is_reported_as_partial() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let mixed = aws.launch(&image, |run| run).await;
+        let managed = aws.managed_interface(&mixed).await;
+        let node = aws.launch(&image, |run| run).await;
+        aws.operate(&node, "eks.amazonaws.com").await;
+        let before = aws.picture(&node).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(aws.stage(&mixed).await.as_deref(), Some("partial"));
+        assert!(!aws.is_isolated(&mixed).await);
+        let vpc = aws.described(&mixed).await.vpc_id.unwrap_or_default();
+        let isolation = aws.isolation_of(&vpc).await.and_then(|g| g.group_id);
+        for (interface, groups) in aws.groups_of(&mixed).await {
+            let isolated = Some(&groups[0]) == isolation.as_ref() && groups.len() == 1;
+            assert_eq!(isolated, interface != managed, "{interface}: {groups:?}");
+        }
+        assert_eq!(report.metrics["InstancesPartlyIsolated"], 2, "{report:?}");
+        let told = aws.notices().await;
+        let all: String = told.iter().map(|n| n.message.as_str()).collect();
+        for part in [mixed.as_str(), &managed, &node, "eks.amazonaws.com"] {
+            assert!(all.contains(part), "{part}: {told:#?}");
+        }
+        assert_eq!(aws.picture(&node).await, before, "left alone");
+        assert_eq!(aws.stage(&node).await, None);
+        let told = told.len();
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.notices().await.len(), told, "told once");
+    })
+    .await;
+}
+
+/// The other guardrails see the quarantine: no profile is given, and no evidence is pruned.
+#[tokio::test]
+async fn evidence_is_never_pruned_and_no_profile_is_attached() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let more = "snapshot-volumes:\n  mode: enforce\n  plans:\n    - { name: daily, select: { all: true }, schedule: \"0 * * * *\", keep: { last: 1 } }\nattach-ssm-role:\n  mode: enforce\n";
+        approve(aws, "enforce", &[APPROVE], more).await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let id = aws.launch(&image, |run| run).await;
+        aws.sweep().await.succeeded();
+        let evidence = aws.evidence(&id).await;
+        assert_eq!(evidence.len(), 1);
+        aws.complete_snapshots().await;
+        let volume = evidence[0].volume_id.clone();
+        for _ in 0..3 {
+            // Months.
+            aws.age_snapshots(40 * 24 * 3600).await;
+            aws.sweep_of(SNAPSHOT_VOLUMES).await.succeeded();
+            aws.complete_snapshots().await;
+        }
+        let kept = aws.evidence(&id).await;
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(kept[0].snapshot_id, evidence[0].snapshot_id);
+        let others = aws.snapshots().await;
+        let others = others.iter().filter(|s| s.volume_id == volume);
+        assert!(others.count() > 1, "snapshot-volumes goes on with it");
+        aws.sweep_of(ATTACH_SSM_ROLE).await.succeeded();
+        assert_eq!(aws.profile_of(&id).await, None);
+    })
+    .await;
+}
+
+// --- which AMIs ---------------------------------------------------------------------------------
+
+/// AMI-2: gone from DescribeImages is no proof of anything.
+#[tokio::test]
+async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let rules = ["{ owner: self, name: \"golden-*\" }", "{ derived: true }"];
+        approve(aws, "enforce", &rules, "").await;
+        let own = |name: &'static str, with| aws.image_of("self", name, with);
+        let golden = own("golden-1", json!({})).await;
+        let gone = own("golden-2", json!({})).await;
+        let copy = own("web-1", json!({ "source_image_id": golden })).await;
+        let stranger = aws
+            .image_of("999988887777", "golden-3", json!({ "public": true }))
+            .await;
+        let stolen = own("web-2", json!({ "source_image_id": stranger })).await;
+        let mut launched = Vec::new();
+        for image in [&golden, &gone, &copy, &stranger, &stolen] {
+            launched.push(aws.launch(image, |run| run).await);
+        }
+        aws.deregister(&gone).await;
+        aws.make_private(&stranger).await;
+        aws.sweep().await.succeeded();
+        for id in &launched[..3] {
+            assert_eq!(aws.stage(id).await, None, "approved");
+        }
+        for id in &launched[3..] {
+            assert!(aws.is_isolated(id).await, "unapproved");
+        }
+        // Its name and owner are told though nobody can describe it any more.
+        let told = told_of(aws, &launched[3]).await;
+        assert_eq!(told.len(), 1, "{told:#?}");
+        told[0].says(&["golden-3", "999988887777", "no longer visible"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deny_wins_exempt_is_left_alone_and_broad_rules_are_warned_of() {
+    let own = [(
+        "ImageParameterArns",
+        "arn:aws:ssm:eu-central-1:123456789012:parameter/golden/ami",
+    )];
+    deployed_with(QUARANTINE_LAUNCH, &own, async |aws| {
+        only_sweeps(aws).await;
+        let good = aws.image_of("amazon", GOOD, json!({})).await;
+        let ecs = aws.image_of("amazon", BAD, json!({})).await;
+        let broad = "{ owner: amazon, name: \"al2023-ami-*-x86_64\" }";
+        approve(aws, "enforce", &[broad], "").await;
+        let let_in = aws.launch(&ecs, |run| run).await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.stage(&let_in).await, None, "as incident 3's pattern");
+        let told = aws.notices().await;
+        let [told] = told.as_slice() else {
+            panic!("the warning: {told:#?}");
+        };
+        told.says(&["al2023-ami-*-x86_64", "ecs", "neuron", "minimal"]);
+
+        let deny = "  deny:\n    - { name: \"*-ecs-*\" }\n  exempt: { tag: Lab }\n";
+        approve(aws, "enforce", &[broad], deny).await;
+        let fine = aws.launch(&good, |run| run).await;
+        let lab = LocalAws::instance_tags("Lab", "yes");
+        let exempt = aws.launch(&ecs, |run| run.tag_specifications(lab)).await;
+        aws.sweep().await.succeeded();
+        assert!(aws.is_isolated(&let_in).await, "deny wins");
+        let told = told_of(aws, &let_in).await;
+        told[0].says(&["the deny rule", "*-ecs-*"]);
+        for id in [&fine, &exempt] {
+            assert_eq!(aws.stage(id).await, None);
+        }
+
+        // What an SSM parameter names, and what it named before, for the grace period.
+        let own = "/golden/ami";
+        aws.parameter(own, &ecs).await;
+        let rules = ["{ ssm-parameter: /golden/ami, grace: 7d }"];
+        approve(aws, "enforce", &rules, "").await;
+        let report = aws.command("check", &[("image-id", &ecs)]).await;
+        assert_eq!(report.detail["verdict"], "approved", "{report:?}");
+        aws.parameter(own, &good).await;
+        for image in [&ecs, &good] {
+            let report = aws.command("check", &[("image-id", image)]).await;
+            assert_eq!(report.detail["verdict"], "approved", "{report:?}");
+        }
+    })
+    .await;
+}
