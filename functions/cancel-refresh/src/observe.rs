@@ -61,17 +61,6 @@ pub(crate) async fn observe(
                 Which::Named(vec![group.to_owned()])
             }
         }
-        Scope::Some(groups) => Which::Named(
-            groups
-                .iter()
-                .map(|group| {
-                    group
-                        .strip_prefix(AUTO_SCALING_GROUP)
-                        .unwrap_or(group)
-                        .to_owned()
-                })
-                .collect(),
-        ),
     };
     let groups = groups(clients, which).await?;
     let cases: Vec<Case> = stream::iter(groups)
