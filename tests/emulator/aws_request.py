@@ -81,7 +81,9 @@ def read(environ: dict[str, Any], body: bytes) -> AwsRequest:
     try:
         model = get_service_model(service)
         # The request object reads its input stream; a copy leaves moto's own untouched.
-        request = Request(environ | {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
+        request = Request(
+            environ | _full_target(model, environ) | {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        )
         result.service_model = model
         result.protocol = determine_request_protocol(model, request.content_type)
         operation, uri_parameters = get_service_router(service).match(request)
@@ -104,6 +106,13 @@ def read(environ: dict[str, Any], body: bytes) -> AwsRequest:
     if result.operation == "Unknown":
         result.operation = _operation_name(environ, body) or result.operation
     return result
+
+
+def _full_target(model: ServiceModel, environ: dict[str, Any]) -> dict[str, str]:
+    """AWS takes an operation by its service's short name too, as the SDK for Rust says it: CloudTrail_20131101.… ."""
+    target, prefix = environ.get("HTTP_X_AMZ_TARGET", ""), model.metadata.get("targetPrefix", "")
+    service, _, name = target.rpartition(".")
+    return {"HTTP_X_AMZ_TARGET": f"{prefix}.{name}"} if service and prefix.endswith(f".{service}") else {}
 
 
 def recorded(value: Any) -> Any:

@@ -25,6 +25,7 @@ mod control;
 mod estate;
 mod groups;
 mod images;
+mod launches;
 mod network;
 mod nodes;
 mod permissions;
@@ -44,6 +45,7 @@ pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slo
 pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
 pub use crate::groups::{Group, Refresh};
 pub use crate::images::Pushed;
+pub use crate::launches::suspended;
 pub use crate::network::{SERVICES, Vpc};
 pub use crate::nodes::{Agent, trust};
 pub use crate::run::{Entry, Outcomes, Report, Run};
@@ -60,10 +62,12 @@ pub const SNAPSHOT_VOLUMES: &str = "snapshot-volumes";
 pub const ATTACH_SSM_ROLE: &str = "attach-ssm-role";
 /// See [`SNAPSHOT_VOLUMES`].
 pub const CANCEL_REFRESH: &str = "cancel-refresh";
+/// See [`SNAPSHOT_VOLUMES`].
+pub const QUARANTINE_LAUNCH: &str = "quarantine-launch";
 /// Where the template lets the function look for its policy.
 pub const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
-/// Longest that a test may take, the deployment included.
-const TEST_LIMIT: Duration = Duration::from_secs(150);
+/// Longest that a test may take, the deployment included: many times what it takes on an idle machine.
+const TEST_LIMIT: Duration = Duration::from_mins(5);
 
 /// A local AWS with the template deployed. The whole stack is there; runs, calls, faults and metrics
 /// are those of the one guardrail that the test is about.

@@ -58,7 +58,7 @@ pub(crate) async fn observe(
                 if request.read_only {
                     facts.asked = Some(group.to_owned());
                 }
-                Which::Named(vec![group.to_owned()])
+                Which::Named(group.to_owned())
             }
         }
     };
@@ -78,7 +78,7 @@ pub(crate) async fn observe(
 /// Which groups are read.
 enum Which {
     All,
-    Named(Vec<String>),
+    Named(String),
     /// Those with a tag that names this alarm.
     Naming(String),
 }
@@ -90,9 +90,7 @@ async fn groups(clients: &Clients, which: Which) -> Result<Vec<Group>, ApiError>
         .max_records(PAGE);
     let describe = match &which {
         Which::All => describe,
-        // No name at all would mean every group.
-        Which::Named(names) if names.is_empty() => return Ok(Vec::new()),
-        Which::Named(names) => describe.set_auto_scaling_group_names(Some(names.clone())),
+        Which::Named(name) => describe.auto_scaling_group_names(name),
         Which::Naming(alarm) => {
             let tagged = asg::Filter::builder().name("tag-value").values(alarm);
             describe.filters(tagged.build())

@@ -1,0 +1,297 @@
+//! Launches that a quarantine is about: AMIs of all owners, who launches, and what an instance is
+//! like before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_autoscaling::types::AutoScalingGroup;
+use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_ec2::types::{Filter, InstanceAttributeName, SecurityGroup};
+use aws_sdk_lambda::primitives::Blob;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::estate::answered;
+use crate::{Call, LocalAws, REGION, Report, Run};
+
+/// What all tags of the guardrails begin with.
+const OURS: &str = "ec2-guardrails:";
+/// The tag that a released instance keeps: the AMI that it isn't quarantined for again.
+const RELEASED: &str = "ec2-guardrails:released-image";
+/// The tag of an instance in quarantine.
+pub(crate) const QUARANTINED: &str = "ec2-guardrails:quarantined";
+
+/// The text of a field of the control API's answer.
+fn text(answer: &Value, key: &str) -> String {
+    answer[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {key} in {answer}"))
+        .to_owned()
+}
+
+impl LocalAws {
+    /// An AMI of that owner (`self`, `amazon`, `aws-marketplace` or an account's id), `with` more
+    /// fields: see `POST images` of the emulator.
+    pub async fn image_of(&self, owner: &str, name: &str, with: Value) -> String {
+        let mut body = json!({ "owner": owner, "name": name });
+        for (key, value) in with.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        text(&self.post("images", body).await, "image_id")
+    }
+
+    /// An AMI's owner shares it no longer.
+    pub async fn make_private(&self, image: &str) {
+        let body = json!({ "image_id": image, "private": true });
+        self.post("images/access", body).await;
+    }
+
+    /// Writes an SSM parameter, also one that AWS publishes.
+    pub async fn parameter(&self, name: &str, value: &str) {
+        let body = json!({ "name": name, "value": value });
+        self.post("parameters", body).await;
+    }
+
+    /// EC2 as a user of that name calls it: CloudTrail tells who it was.
+    pub async fn as_user(&self, name: &str) -> aws_sdk_ec2::Client {
+        let answer = self.post("principals", json!({ "user": name })).await;
+        let credentials = Credentials::new(
+            text(&answer, "access_key_id"),
+            text(&answer, "secret_access_key"),
+            answer["session_token"].as_str().map(str::to_owned),
+            None,
+            "test",
+        );
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url(self.emulator.endpoint())
+            .credentials_provider(aws_sdk_ec2::config::SharedCredentialsProvider::new(
+                credentials,
+            ))
+            .build();
+        aws_sdk_ec2::Client::new(&config)
+    }
+
+    /// An EC2 Fleet launches one instance; `of` is the fleet that launched before. Returns the
+    /// instance and the fleet.
+    pub async fn fleet_launch(&self, image: &str, of: Option<&str>) -> (String, String) {
+        let mut body = json!({ "by": "fleet", "image_id": image });
+        if let Some(fleet) = of {
+            body["request_id"] = fleet.into();
+        }
+        let answer = self.post("launches", body).await;
+        self.wait_until_idle().await;
+        let id = answer["instance_ids"][0].as_str().expect("an instance");
+        (id.to_owned(), text(&answer, "request_id"))
+    }
+
+    /// A network interface that a service of AWS makes and manages (AMI-5).
+    pub async fn managed_interface(&self, instance: &str) -> String {
+        let body = json!({ "instance_id": instance });
+        let answer = self.post("interfaces", body).await;
+        text(&answer, "network_interface_id")
+    }
+
+    /// Makes it an instance that only this AWS service may change (AMI-8).
+    pub async fn operate(&self, instance: &str, service: &str) {
+        let body = json!({ "instance_ids": [instance], "principal": service });
+        self.post("instances/operator", body).await;
+    }
+
+    /// Turns this guardrail's rules off too: only the schedule starts it.
+    pub async fn deaf(&self) {
+        let rules = self.eventbridge.list_rules().send().await;
+        for rule in answered("ListRules", rules).rules() {
+            let off = self.eventbridge.disable_rule();
+            let off = off.name(rule.name().unwrap_or_default()).send().await;
+            answered("DisableRule", off);
+        }
+    }
+
+    /// Fires another guardrail's schedule and waits for it.
+    pub async fn sweep_of(&self, guardrail: &str) -> Run {
+        let schedules: Value = self.get("schedules").await;
+        let listed = schedules["schedules"].as_array();
+        let schedule = listed.into_iter().flatten().find(|schedule| {
+            let target = schedule["target"].as_str().unwrap_or_default();
+            target.ends_with(guardrail)
+        });
+        let name = schedule.expect("each guardrail has a schedule")["name"].clone();
+        let answer = self.post("schedules/fire", json!({ "name": name })).await;
+        self.wait_until_idle().await;
+        self.last_attempt(&text(&answer, "request_id")).await
+    }
+
+    /// A command, as a person gives it.
+    pub async fn command(&self, command: &str, arguments: &[(&str, &str)]) -> Report {
+        let mut payload = json!({ "trigger": "command", "command": command });
+        for (key, value) in arguments {
+            payload[*key] = (*value).into();
+        }
+        // Not as the latest run: what a release sets off may start the function at once.
+        let answer = self.lambda.invoke().function_name(self.function());
+        let answer = answer.payload(Blob::new(payload.to_string())).send().await;
+        let answer = answered("Invoke", answer);
+        let text = String::from_utf8_lossy(answer.payload().map_or(&[], Blob::as_ref)).into_owned();
+        assert_eq!(answer.function_error(), None, "{payload}: {text}");
+        self.wait_until_idle().await;
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("not a report: {error} in {text}"))
+    }
+
+    /// The calls of one run.
+    pub async fn calls_in(&self, run: &Run) -> Vec<Call> {
+        let path = format!("calls?request_id={}", run.request_id);
+        let answer: Value = self.get(&path).await;
+        serde_json::from_value(answer["calls"].clone()).expect("calls")
+    }
+
+    /// The security groups of each network interface of an instance.
+    pub async fn groups_of(&self, instance: &str) -> BTreeMap<String, Vec<String>> {
+        let described = self.described(instance).await;
+        let interfaces = described.network_interfaces().iter();
+        interfaces
+            .map(|interface| {
+                let groups = interface.groups().iter();
+                let ids = groups.filter_map(|group| Some(group.group_id()?.to_owned()));
+                let id = interface.network_interface_id().unwrap_or_default();
+                (id.to_owned(), ids.collect())
+            })
+            .collect()
+    }
+
+    /// The isolation group of a VPC.
+    pub async fn isolation_of(&self, vpc: &str) -> Option<SecurityGroup> {
+        let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
+        let found = self.ec2.describe_security_groups();
+        let found = found
+            .filters(filter("vpc-id", vpc))
+            .filters(filter("group-name", "ec2-guardrails-quarantine"));
+        let found = answered("DescribeSecurityGroups", found.send().await);
+        assert!(found.security_groups().len() < 2, "{found:?}");
+        found.security_groups().first().cloned()
+    }
+
+    /// Fails unless each interface of the instance has its VPC's isolation group and no other, and
+    /// that group has no rule at all.
+    pub async fn is_isolated(&self, instance: &str) -> bool {
+        let vpc = self.described(instance).await;
+        let vpc = vpc.vpc_id().expect("it is in a VPC").to_owned();
+        let Some(group) = self.isolation_of(&vpc).await else {
+            return false;
+        };
+        let bare = group.ip_permissions().is_empty() && group.ip_permissions_egress().is_empty();
+        let only = vec![group.group_id().expect("an id").to_owned()];
+        let groups = self.groups_of(instance).await;
+        bare && !groups.is_empty() && groups.values().all(|groups| *groups == only)
+    }
+
+    /// Whether termination protection is on.
+    pub async fn is_protected(&self, instance: &str) -> bool {
+        let answer = self.ec2.describe_instance_attribute().instance_id(instance);
+        let answer = answer
+            .attribute(InstanceAttributeName::DisableApiTermination)
+            .send()
+            .await;
+        answered("DescribeInstanceAttribute", answer)
+            .disable_api_termination()
+            .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
+            .unwrap_or_default()
+    }
+
+    /// All that EC2 tells of an instance, but for the guardrails' own tags: to compare before with
+    /// after, to the letter. Without its launch time, which moves back when time is let pass.
+    pub async fn picture(&self, instance: &str) -> String {
+        let mut described = self.described(instance).await;
+        described.launch_time = None;
+        let mut tags = described.tags.take().unwrap_or_default();
+        tags.retain(|tag| !tag.key().unwrap_or_default().starts_with(OURS));
+        tags.sort_by(|a, b| a.key().cmp(&b.key()));
+        described.tags = Some(tags);
+        let protected = self.is_protected(instance).await;
+        format!("{described:#?}\ntermination protection: {protected}")
+    }
+
+    /// The keys of the guardrails' tags on an instance.
+    pub async fn our_tags(&self, instance: &str) -> BTreeSet<String> {
+        let described = self.described(instance).await;
+        let keys = described.tags().iter().filter_map(|tag| tag.key());
+        keys.filter(|key| key.starts_with(OURS))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Whether nothing is left on a released instance but the AMI that it was released for.
+    pub async fn bears_no_trace(&self, instance: &str) -> bool {
+        let left = self.our_tags(instance).await;
+        left.iter().all(|key| key == RELEASED)
+    }
+
+    /// How far an instance's quarantine is: the first word of its tag.
+    pub async fn stage(&self, instance: &str) -> Option<String> {
+        let tag = self.instance_tag(instance, QUARANTINED).await?;
+        Some(tag.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// Lets seconds pass for a time that the guardrail has written into a tag of an instance: the
+    /// local AWS doesn't understand it.
+    pub async fn age_tag(&self, instance: &str, key: &str, seconds: i64) {
+        let value = self.instance_tag(instance, key).await;
+        let value = value.unwrap_or_else(|| panic!("{instance} has no tag {key}"));
+        let by = SignedDuration::from_secs(seconds);
+        let earlier: Vec<String> = value
+            .split(' ')
+            .map(|word| match word.parse::<Timestamp>() {
+                Ok(at) => format!("{:.0}", at - by),
+                Err(_) => word.to_owned(),
+            })
+            .collect();
+        self.tag(&[instance], &[(key, &earlier.join(" "))]).await;
+    }
+
+    /// The same for when its quarantine began.
+    pub async fn age_quarantine(&self, instance: &str, seconds: i64) {
+        self.age_tag(instance, QUARANTINED, seconds).await;
+    }
+
+    /// The evidence snapshots of an instance.
+    pub async fn evidence(&self, instance: &str) -> Vec<crate::Snapshot> {
+        let mut all = self.snapshots().await;
+        all.retain(|snapshot| snapshot.tag("ec2-guardrails:evidence") == instance);
+        all
+    }
+
+    /// How many instances a group has launched since it was made.
+    pub async fn launched_by(&self, group: &str) -> u64 {
+        let path = format!("autoscaling/history?group={group}");
+        let history: Value = self.get(&path).await;
+        let launched = history["groups"][0]["launched"].as_u64();
+        launched.unwrap_or_else(|| panic!("no launches in {history}"))
+    }
+
+    /// Lets a group have so many instances, which begins at once.
+    pub async fn resize(&self, group: &str, min: i32, desired: i32) {
+        let update = self.autoscaling.update_auto_scaling_group();
+        let update = update.auto_scaling_group_name(group).min_size(min);
+        let update = update.desired_capacity(desired).send().await;
+        answered("UpdateAutoScalingGroup", update);
+        self.wait_until_idle().await;
+    }
+
+    /// Takes a group down with its instances.
+    pub async fn take_down(&self, group: &str) {
+        let gone = self.autoscaling.delete_auto_scaling_group();
+        let gone = gone.auto_scaling_group_name(group).force_delete(true);
+        answered("DeleteAutoScalingGroup", gone.send().await);
+        self.pass_seconds(60).await;
+    }
+}
+
+/// The processes of a group that are suspended.
+#[must_use]
+pub fn suspended(group: &AutoScalingGroup) -> BTreeSet<String> {
+    let suspended = group.suspended_processes().iter();
+    suspended
+        .filter_map(|process| Some(process.process_name()?.to_owned()))
+        .collect()
+}
