@@ -4,11 +4,16 @@
     clippy::panic,
     reason = "helpers outside the tests' own functions fail the test by panicking"
 )]
+#![expect(
+    clippy::expect_used,
+    reason = "helpers outside the tests' own functions fail the test by panicking"
+)]
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::IamInstanceProfileSpecification;
-use aws_sdk_ec2::types::RequestLaunchTemplateData;
+use aws_sdk_ec2::types::{
+    IamInstanceProfileSpecification, InstanceState, RequestLaunchTemplateData,
+};
 use e2e::{ATTACH_SSM_ROLE, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed, deployed_with};
 use jiff::Timestamp;
 use serde_json::json;
@@ -811,7 +816,7 @@ async fn members(aws: &LocalAws) -> Vec<Option<String>> {
     all.reservations()
         .iter()
         .flat_map(aws_sdk_ec2::types::Reservation::instances)
-        .filter(|found| found.state().and_then(|state| state.code()) == Some(16))
+        .filter(|found| found.state().and_then(InstanceState::code) == Some(16))
         .map(|found| Some(found.iam_instance_profile()?.arn()?.to_owned()))
         .collect()
 }

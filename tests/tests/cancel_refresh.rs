@@ -1,11 +1,7 @@
 //! What cancel-refresh is for: a failing instance refresh is stopped within a few instances, a good
 //! one never.
 
-#![expect(
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers outside the tests' own functions fail the test by panicking; costs are printed"
-)]
+#![expect(clippy::print_stdout, reason = "costs are printed")]
 
 use aws_sdk_autoscaling::types::InstanceRefresh;
 use e2e::{CANCEL_REFRESH, Group, LocalAws, Notice, Report, deployed};
@@ -336,7 +332,7 @@ async fn a_group_says_by_tag_what_is_done_with_it() {
     .await;
 }
 
-/// ASG-9, and a CloudFormation update in the middle of which nobody else may move things.
+/// ASG-9, and a `CloudFormation` update in the middle of which nobody else may move things.
 #[tokio::test]
 async fn what_belongs_to_somebody_else_is_only_told() {
     deployed(CANCEL_REFRESH, async |aws| {

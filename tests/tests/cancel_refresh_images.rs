@@ -1,10 +1,6 @@
 //! The image tag's repair: incident 4 in full, and all that speaks against overwriting a tag.
 
-#![expect(
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers outside the tests' own functions fail the test by panicking; costs are printed"
-)]
+#![expect(clippy::print_stdout, reason = "costs are printed")]
 
 use e2e::{CANCEL_REFRESH, Group, LocalAws, Pushed, deployed, deployed_with};
 use serde_json::json;

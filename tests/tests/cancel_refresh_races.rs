@@ -1,11 +1,6 @@
 //! Several runs, several refreshes, faults of AWS: each refresh is stopped at most once, and never
 //! another one.
 
-#![expect(
-    clippy::panic,
-    reason = "helpers outside the tests' own functions fail the test by panicking"
-)]
-
 use std::time::Duration;
 
 use e2e::{CANCEL_REFRESH, Fault, Group, LocalAws, Run, deployed};

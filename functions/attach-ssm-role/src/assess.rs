@@ -171,12 +171,12 @@ fn judge(
         }
         Standing::Online => {
             told.extend(remembered(&UNMANAGED));
-            match unusable(instance, facts, lacks) {
-                // Not read, or not readable, in this run: what was told stands.
-                None => {}
-                Some(finding) => {
+            match usability(instance, facts, lacks) {
+                Usability::Unknown => {}
+                Usability::Usable => told.extend(remembered(&UNUSABLE)),
+                Usability::Unusable(finding) => {
                     told.extend(remembered(&UNUSABLE));
-                    findings.extend(finding);
+                    findings.push(finding);
                 }
             }
         }
@@ -194,8 +194,17 @@ fn judge(
     }
 }
 
-/// Why a node that is Online can't be used, if so; nothing where that couldn't be read.
-fn unusable(instance: &Instance, facts: &Facts, role_lacks: bool) -> Option<Option<Finding>> {
+/// Whether a node that is Online can be used.
+enum Usability {
+    /// Not read, or not readable, in this run: what was told stands.
+    Unknown,
+    /// Nothing stands against it.
+    Usable,
+    /// It can't, and why.
+    Unusable(Finding),
+}
+
+fn usability(instance: &Instance, facts: &Facts, role_lacks: bool) -> Usability {
     let finding = |state: String, why: String| Finding {
         resource: instance.id.clone(),
         kind: &UNUSABLE,
@@ -213,10 +222,10 @@ fn unusable(instance: &Instance, facts: &Facts, role_lacks: bool) -> Option<Opti
             channels.join(", ")
         );
         let state = format!("{} {}", role.name, channels.join(" "));
-        return Some(Some(finding(state, why)));
+        return Usability::Unusable(finding(state, why));
     }
     let network = match &facts.network {
-        Some(Err(_)) => return None,
+        Some(Err(_)) => return Usability::Unknown,
         Some(Ok(network)) => Some(network),
         None => None,
     };
@@ -226,12 +235,12 @@ fn unusable(instance: &Instance, facts: &Facts, role_lacks: bool) -> Option<Opti
             cause.problem, cause.fix
         );
         let state = format!("{} {}", cause.code, cause.resource);
-        return Some(Some(finding(state, why)));
+        return Usability::Unusable(finding(state, why));
     }
     // By a profile whose role couldn't be read it may still be so.
     match (instance.profile.is_some(), identity) {
-        (true, None | Some(Err(_))) => None,
-        _ => Some(None),
+        (true, None | Some(Err(_))) => Usability::Unknown,
+        _ => Usability::Usable,
     }
 }
 

@@ -985,6 +985,7 @@ fn only_the_message_itself_is_read() {
 
 /// Changes after which an Online node is cut off for certain, and those after which it may not be.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn an_online_node_is_cut_off_only_where_the_way_to_ssmmessages_is_certainly_closed() {
     type Case = (
         &'static str,

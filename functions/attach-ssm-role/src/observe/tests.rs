@@ -386,10 +386,7 @@ async fn groups_are_read_in_sweeps_and_what_was_told_of_them_with_it() {
     assert_eq!(refused.operation, "ec2:DescribeLaunchTemplateVersions");
 
     // An event's run leaves groups to the sweep.
-    let request = Request {
-        scope: Scope::One("i-1".to_owned()),
-        read_only: false,
-    };
+    let request = Request::of(Scope::One("i-1".to_owned()));
     let policy = default_policy();
     let facts = observe(&clients, OURS, &policy, &request, now()).await;
     assert!(facts.unwrap().groups.is_empty());

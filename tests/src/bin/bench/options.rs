@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn reads_each_option() {
         let Ok(Parsed::Run(options)) = parse(
-            "--volumes 5,7 --instances 9 --run slot,managed --latency-ms 3 --aws-rates --timeout-s 20",
+            "--volumes 5,7 --instances 9 --run slot,managed --latency-ms 3 --aws-rates --timeout-s 20 --build b",
         ) else {
             panic!("refused");
         };

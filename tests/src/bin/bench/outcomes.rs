@@ -54,13 +54,13 @@ impl Told {
     }
 
     /// Whether this is what was to be told, in whatever order.
-    pub(crate) fn expect(&self, expected: Self) -> Result<(), String> {
+    pub(crate) fn expect(&self, expected: &Self) -> Result<(), String> {
         let sorted = |told: &Self| {
             let mut findings = told.findings.clone();
             findings.sort_unstable();
             findings
         };
-        if self.notices == expected.notices && sorted(self) == sorted(&expected) {
+        if self.notices == expected.notices && sorted(self) == sorted(expected) {
             return Ok(());
         }
         Err(format!(

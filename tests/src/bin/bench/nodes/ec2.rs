@@ -33,12 +33,13 @@ fn instances(estate: &Instances, query: &Query) -> Answer {
     for (name, values) in query.filters()? {
         match name {
             "instance-id" => {
-                chosen.retain(|at| values.contains(&estate.instances[*at].id.as_str()))
+                chosen.retain(|at| values.contains(&estate.instances[*at].id.as_str()));
             }
             "instance-state-name" => chosen.retain(|at| {
-                values.contains(&match estate.instances[*at].running {
-                    true => "running",
-                    false => "stopped",
+                values.contains(&if estate.instances[*at].running {
+                    "running"
+                } else {
+                    "stopped"
                 })
             }),
             _ => return Err(Refusal::filter(name)),
@@ -91,15 +92,15 @@ fn statuses(estate: &Instances, query: &Query) -> Answer {
             format!("{} instance ids", ids.len()),
         ));
     }
-    let mut set = "<instanceStatusSet>".to_owned();
+    let ok = "<status>ok</status><details><item><name>reachability</name><status>passed</status></item></details>";
+    let mut items = Vec::with_capacity(ids.len());
     for id in ids {
         estate.find(id)?;
-        let ok = "<status>ok</status><details><item><name>reachability</name><status>passed</status></item></details>";
-        set.push_str(&format!(
+        items.push(format!(
             "<item><instanceId>{id}</instanceId><instanceState><code>16</code><name>running</name></instanceState><systemStatus>{ok}</systemStatus><instanceStatus>{ok}</instanceStatus></item>"
         ));
     }
-    set.push_str("</instanceStatusSet>");
+    let set = format!("<instanceStatusSet>{}</instanceStatusSet>", items.concat());
     Ok(answer("DescribeInstanceStatus", &set))
 }
 

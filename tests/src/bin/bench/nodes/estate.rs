@@ -112,6 +112,7 @@ struct Before {
 
 /// The estate.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "they are what EC2 calls them")]
 pub(crate) struct Instances {
     pub(super) instances: Vec<Instance>,
     pub(super) groups: Vec<Group>,
@@ -579,7 +580,7 @@ impl Estate for Instances {
         if let Some(group) = self.without_profile().find(|group| group.told.is_none()) {
             return Err(format!("{}: the tag {TOLD_GROUP} is missing", group.name));
         }
-        told.expect(Told::of(news.iter().cloned()))
+        told.expect(&Told::of(news.iter().cloned()))
     }
 }
 

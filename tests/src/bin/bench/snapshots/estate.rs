@@ -101,6 +101,7 @@ pub(crate) struct Wanted {
 
 /// The estate.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "they are what EC2 calls them")]
 pub(crate) struct Volumes {
     pub(crate) volumes: Vec<Volume>,
     pub(crate) instances: Vec<Instance>,
@@ -594,7 +595,7 @@ impl Estate for Volumes {
             ));
         }
         let failing = self.failing().map(|volume| self.volumes[volume].id.clone());
-        told.expect(Told::of(failing))?;
+        told.expect(&Told::of(failing))?;
         for (index, volume) in self.volumes.iter().enumerate() {
             let remembered = volume.tags.iter().any(|(key, _)| key == TOLD);
             if remembered != self.fails(self.volumes[index].instance) {
