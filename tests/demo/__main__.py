@@ -1,4 +1,4 @@
-"""python -m demo [--keep]: replays incidents 1, 2, 4 and 5 on a local AWS, without the guardrails and with them."""
+"""python -m demo [--keep]: replays incidents 1 to 5 on a local AWS, without the guardrails and with them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from demo.local_aws import (
     ATTACH_SSM_ROLE,
     CANCEL_REFRESH,
     CREDENTIALS,
+    QUARANTINE_LAUNCH,
     REGION,
     SNAPSHOT_VOLUMES,
     TESTS,
@@ -85,7 +86,7 @@ def _next_steps(aws: LocalAws, outputs: dict[str, str], kept: bool) -> None:
         lines += [
             f"aws logs filter-log-events --log-group-name /aws/lambda/{function_of(guardrail)} "
             "--query 'events[].message' --output text"
-            for guardrail in (SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE, CANCEL_REFRESH)
+            for guardrail in (SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE, CANCEL_REFRESH, QUARANTINE_LAUNCH)
         ]
         print("\n".join(f"  {line}" for line in lines))
     else:

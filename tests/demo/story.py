@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from demo.launches import Launches
 from demo.local_aws import ACCOUNT, ATTACH_SSM_ROLE, CANCEL_REFRESH, REGION, SNAPSHOT_VOLUMES, STACK, LocalAws, function_of, tags_of
 from demo.releases import REPOSITORY, Releases
 from demo.timeline import DoesNotHold, block, details, event, holds, text, title
@@ -40,6 +41,7 @@ class Story:
         self.shop_instance = ""
         self.orders, self.endpoints, self.endpoint_group = "", {}, ""  # incident 5
         self.releases = Releases(aws)  # incident 4
+        self.launches = Launches(aws)  # incident 3
 
     def tell(self) -> None:
         text(
@@ -50,6 +52,8 @@ class Story:
         self.without()
         title("Incident 5, as it was: a private instance that Session Manager can't see")
         self.without_session_manager()
+        title("Incident 3, as it was: the wrong latest image, launched for ever")
+        self.launches.without()
         title("Incident 4, as it was: a script that cancels good releases and misses bad ones")
         self.releases.without()
         title("Now with ec2-guardrails")
@@ -65,6 +69,8 @@ class Story:
         self.pruning()
         title("Incident 5, this time: the missing piece is named")
         self.missing_piece()
+        title("Incident 3, this time: isolated, named, and the loop broken")
+        self.launches.guarded(POLICY)
         title("Incident 4, this time: the good release is left alone, the bad one stopped")
         self.releases.guarded(self.outputs()["InstanceProfileArn"])
 
