@@ -203,6 +203,18 @@ def test_either_event_of_a_launch_may_come_first(emulator, client, ec2, function
     assert eventually(first) == kinds[0]
 
 
+def test_looking_up_by_the_services_short_name(emulator, client, ec2):
+    """As the SDK for Rust calls it."""
+    launch(ec2)
+    trail = emulator.client("cloudtrail")
+    full = trail.meta.service_model.metadata["targetPrefix"]
+    trail.meta.service_model.metadata["targetPrefix"] = full.rpartition(".")[2]
+    try:
+        assert len(trail.lookup_events()["Events"]) == 1
+    finally:
+        trail.meta.service_model.metadata["targetPrefix"] = full
+
+
 def test_looking_up(emulator, client, ec2):
     ids = [launch(ec2)[0] for _ in range(3)]
     names = [

@@ -88,7 +88,28 @@ pub(super) async fn quarantine(clients: &Clients, quarantine: &Quarantine, run: 
     }
     // Boxed: its many steps would make every run's future large.
     let later = Box::pin(further(clients, quarantine, &now, &mut held, &mut errors)).await;
+    // The steps may have taken long. Whoever wrote the mark since then (a run that had looked before
+    // this one wrote it, or a person's release) has the last word, and tells.
+    if quarantine.occasion != Occasion::Drift && is_overtaken(ec2, &now, &stamp).await {
+        return Acted::Skipped("isolated; another run carries the quarantine on".to_owned());
+    }
     finish(ec2, quarantine, run, held, errors, later).await
+}
+
+/// Whether the instance bears another mark than `stamp` by now, or was released.
+async fn is_overtaken(ec2: &aws_sdk_ec2::Client, before: &Instance, stamp: &str) -> bool {
+    // What can't be read isn't known to be overtaken.
+    let Ok(Some(now)) = look(ec2, &before.id).await else {
+        return false;
+    };
+    match now.tag(tags::QUARANTINED) {
+        Some(mark) => mark != stamp,
+        // Tags may take a moment to be seen; a release leaves one of its own.
+        None => {
+            now.tag(tags::RELEASED_IMAGE).is_some()
+                && now.tag(tags::RELEASED_IMAGE) != before.tag(tags::RELEASED_IMAGE)
+        }
+    }
 }
 
 /// Everything that stands now, in one call, before anything is changed.
