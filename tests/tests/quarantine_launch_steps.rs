@@ -1,11 +1,6 @@
 //! The steps of a quarantine one by one: how fast it isolates, those that the policy must ask for,
 //! what EC2 doesn't show yet, and a release that is interrupted.
 
-#![expect(
-    clippy::panic,
-    reason = "helpers outside the tests' own functions fail the test by panicking"
-)]
-
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceStateName};
