@@ -2,7 +2,7 @@
 //! that is done can be undone.
 
 #![expect(
-    clippy::panic,
+    clippy::expect_used,
     reason = "helpers outside the tests' own functions fail the test by panicking"
 )]
 

@@ -2,7 +2,7 @@
 //! couldn't read, and it doesn't fight people or AWS's own services.
 
 #![expect(
-    clippy::panic,
+    clippy::expect_used,
     reason = "helpers outside the tests' own functions fail the test by panicking"
 )]
 
@@ -17,9 +17,10 @@ const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 const APPROVE: &str = "{ owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }";
 const DRIFT: &str = "ec2-guardrails:quarantine-drift";
 
-async fn approve(aws: &LocalAws, mode: &str, rules: &[&str], more: &str) {
-    let rules: String = rules.iter().map(|r| format!("    - {r}\n")).collect();
-    let document = format!("quarantine-launch:\n  mode: {mode}\n  approve:\n{rules}{more}");
+async fn approve(aws: &LocalAws, mode: &str, rules: &[&str], rest: &str) {
+    let rules: Vec<String> = rules.iter().map(|r| format!("    - {r}\n")).collect();
+    let rules = rules.concat();
+    let document = format!("quarantine-launch:\n  mode: {mode}\n  approve:\n{rules}{rest}");
     aws.put_policy(&document).await;
 }
 
@@ -427,7 +428,7 @@ async fn evidence_is_never_pruned_and_no_profile_is_attached() {
 
 // --- which AMIs ---------------------------------------------------------------------------------
 
-/// AMI-2: gone from DescribeImages is no proof of anything.
+/// AMI-2: gone from `DescribeImages` is no proof of anything.
 #[tokio::test]
 async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
