@@ -282,4 +282,7 @@ def test_a_launch_configuration_launches_too(emulator: Any) -> None:
     )
     (group,) = web.asg.describe_auto_scaling_groups(AutoScalingGroupNames=["old"])["AutoScalingGroups"]
     assert group["LaunchConfigurationName"] == "old" and "LaunchTemplate" not in group
-    assert group["Instances"][0]["LaunchConfigurationName"] == "old"
+    (member,) = group["Instances"]
+    assert member["LaunchConfigurationName"] == "old"
+    (launched,) = web.ec2.describe_instances(InstanceIds=[member["InstanceId"]])["Reservations"][0]["Instances"]
+    assert "PublicIpAddress" in launched  # the default subnet's doing: nobody said otherwise
