@@ -2,6 +2,7 @@
 
 import pytest
 from ec2_help import ZONE, amazon_linux, eventually, launch, refused, specification
+from ssm_help import make_profile
 
 
 @pytest.fixture
@@ -161,6 +162,40 @@ def test_a_managed_instance_refuses_changes(ec2, emulator):
         with refused("UnauthorizedOperation", status=403):
             call(InstanceIds=[instance_id])
     assert instance(ec2, instance_id)["State"]["Name"] == "running"
+
+
+def test_a_managed_instance_keeps_its_profile(ec2, emulator, client):
+    arn = make_profile(client("iam"))
+    (without,), (with_one,) = launch(ec2), launch(ec2, IamInstanceProfile={"Arn": arn})
+    emulator.control("POST", "instances/operator", instance_ids=[without, with_one], principal="eks.amazonaws.com")
+    (present,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    association = present["AssociationId"]
+    with refused("UnauthorizedOperation", "AssociateIamInstanceProfile", without, status=403):
+        ec2.associate_iam_instance_profile(InstanceId=without, IamInstanceProfile={"Arn": arn})
+    with refused("UnauthorizedOperation", "ReplaceIamInstanceProfileAssociation", with_one, status=403):
+        ec2.replace_iam_instance_profile_association(AssociationId=association, IamInstanceProfile={"Arn": arn})
+    with refused("UnauthorizedOperation", "DisassociateIamInstanceProfile", with_one, status=403):
+        ec2.disassociate_iam_instance_profile(AssociationId=association)
+    assert "IamInstanceProfile" not in instance(ec2, without)
+    assert instance(ec2, with_one)["IamInstanceProfile"]["Arn"] == arn
+    # The service gives it up.
+    emulator.control("POST", "instances/operator", instance_ids=[with_one], principal=None)
+    ec2.disassociate_iam_instance_profile(AssociationId=association)
+    assert "IamInstanceProfile" not in instance(ec2, with_one)
+
+
+def test_the_subnet_decides_about_a_public_address(ec2):
+    default = default_subnet(ec2)["SubnetId"]
+
+    def has_address(**interface):
+        (instance_id,) = launch(ec2, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": default} | interface])
+        return "PublicIpAddress" in instance(ec2, instance_id)
+
+    assert has_address()
+    assert not has_address(AssociatePublicIpAddress=False)
+    ec2.modify_subnet_attribute(SubnetId=default, MapPublicIpOnLaunch={"Value": False})
+    assert not has_address()
+    assert has_address(AssociatePublicIpAddress=True)
 
 
 def test_attaching(ec2):
