@@ -231,7 +231,7 @@ def test_groups_by_tag_and_tags(emulator: Any) -> None:
 def test_in_real_time_the_scale_shortens_the_waits(emulator: Any) -> None:
     emulator.control("PATCH", "settings", autoscaling_time_scale=0.01)
     web = Web(emulator, 2)
-    eventually(lambda: all(m["LifecycleState"] == "InService" for m in web.members()), 5)
+    eventually(lambda: all(m["LifecycleState"] == "InService" for m in web.members()))
 
 
 def test_an_operator_is_shown(emulator: Any) -> None:

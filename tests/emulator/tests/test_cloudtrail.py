@@ -1,7 +1,6 @@
 """CloudTrail: whose call it was, on the bus and in the event history (AMI-1)."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -48,6 +47,10 @@ def as_principal(emulator, service, **who):
         aws_secret_access_key=credentials["secret_access_key"],
         aws_session_token=credentials.get("session_token"),
     )
+
+
+def launched(events):
+    return [i["instanceId"] for e in events for i in e["detail"]["responseElements"]["instancesSet"]["items"]]
 
 
 def look_up(client, key=None, value=None, **options):
@@ -166,17 +169,20 @@ def test_launches_by_fleets(emulator, ec2, heard):
 
 
 def test_events_and_history_come_late_or_not(emulator, client, ec2, heard):
-    emulator.control("PATCH", "settings", cloudtrail_event_delay_seconds=0.5, cloudtrail_lookup_delay_seconds=0.5)
-    (instance_id,) = launch(ec2)
-    assert heard() == []
-    assert look_up(client, "ResourceName", instance_id) == []
-    eventually(heard)
-    eventually(lambda: look_up(client, "ResourceName", instance_id))
-    emulator.control("PATCH", "settings", cloudtrail_events=False)
-    (other,) = launch(ec2)
-    eventually(lambda: look_up(client, "ResourceName", other))
-    time.sleep(0.7)
-    assert len(heard()) == 1
+    emulator.control("PATCH", "settings", cloudtrail_event_delay_seconds=3600, cloudtrail_lookup_delay_seconds=3600)
+    (never,) = launch(ec2)
+    assert look_up(client, "ResourceName", never) == []
+    emulator.control("PATCH", "settings", cloudtrail_event_delay_seconds=0.3, cloudtrail_lookup_delay_seconds=0.3)
+    (late,) = launch(ec2)
+    assert launched(eventually(heard)) == [late]
+    eventually(lambda: look_up(client, "ResourceName", late))
+    emulator.control("PATCH", "settings", cloudtrail_events=False, cloudtrail_event_delay_seconds=0)
+    (untold,) = launch(ec2)
+    eventually(lambda: look_up(client, "ResourceName", untold))
+    emulator.control("PATCH", "settings", cloudtrail_events=True)
+    (told,) = launch(ec2)
+    eventually(lambda: len(heard()) > 1)
+    assert launched(heard()) == [late, told]
 
 
 def test_either_event_of_a_launch_may_come_first(emulator, client, ec2, function):

@@ -271,22 +271,29 @@ def test_a_name_is_used_once_in_a_vpc(ec2):
 
 
 def test_what_is_new_is_not_known_everywhere_at_once(ec2, emulator):
-    delays = {"security_group_visibility_delay_seconds": 0.5, "instance_visibility_delay_seconds": 0.5}
+    def set_delays(seconds):
+        names = ("security_group_visibility_delay_seconds", "instance_visibility_delay_seconds")
+        emulator.control("PATCH", "settings", **dict.fromkeys(names, seconds))
+
     (old,) = launch(ec2)
     eni = instance(ec2, old)["NetworkInterfaces"][0]["NetworkInterfaceId"]
-    emulator.control("PATCH", "settings", **delays)
+    set_delays(3600)
     group = make_group(ec2, "quarantine")
     with refused("InvalidGroup.NotFound", group):
         ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
-    by_name = [{"Name": "group-name", "Values": ["quarantine"]}]
+    by_name = [{"Name": "group-name", "Values": ["quarantine", "late"]}]
     assert ec2.describe_security_groups(Filters=by_name)["SecurityGroups"] == []
     with refused("InvalidGroup.Duplicate"):
         make_group(ec2, "quarantine")
-    eventually(lambda: ec2.describe_security_groups(Filters=by_name)["SecurityGroups"])
-    ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
     (new,) = launch(ec2)
     with refused("InvalidInstanceID.NotFound", new):
         instance(ec2, new)
+    set_delays(0.3)
+    late = make_group(ec2, "late")
+    seen = eventually(lambda: ec2.describe_security_groups(Filters=by_name)["SecurityGroups"])
+    assert [g["GroupId"] for g in seen] == [late]
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[late])
+    (new,) = launch(ec2)
     eventually(lambda: len(ec2.describe_instances()["Reservations"]) == 2)
     assert instance(ec2, new)["State"]["Name"] == "running"
 

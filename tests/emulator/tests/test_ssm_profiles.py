@@ -40,12 +40,12 @@ def attached(ec2, instance_id, arn):
 
 def test_only_running_or_stopped(emulator, ec2, iam):
     arn = make_profile(iam)
-    emulator.control("PATCH", "settings", instance_transition_seconds=0.5)
     instance_id = launch(ec2)
-    with refused("IncorrectInstanceState", f"'{instance_id}' is not in the 'running' or 'stopped' states"):
-        attach(ec2, instance_id, arn)
-    eventually(lambda: instance(ec2, instance_id)["State"]["Name"] == "running")
     attach(ec2, instance_id, arn)
+    emulator.control("PATCH", "settings", instance_transition_seconds=3600)
+    pending = launch(ec2)
+    with refused("IncorrectInstanceState", f"'{pending}' is not in the 'running' or 'stopped' states"):
+        attach(ec2, pending, arn)
     ec2.terminate_instances(InstanceIds=[instance_id])
     with refused("IncorrectInstanceState"):
         attach(ec2, instance_id, arn)
