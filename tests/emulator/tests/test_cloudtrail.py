@@ -10,31 +10,10 @@ from ec2_help import amazon_linux, eventually, launch, refused, specification
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
-def heard(client, function, emulator):
-    """The calls that a rule sends to a function."""
-    arn = function("listener")
-    events = client("events")
+def heard(listener):
+    """The launches that a rule sends to a function."""
     pattern = {"source": ["aws.ec2"], "detail-type": ["AWS API Call via CloudTrail"]}
-    pattern |= {"detail": {"eventSource": ["ec2.amazonaws.com"], "eventName": ["RunInstances"]}}
-    rule = events.put_rule(Name="launches", EventPattern=json.dumps(pattern))["RuleArn"]
-    events.put_targets(Rule="launches", Targets=[{"Id": "f", "Arn": arn}])
-    client("lambda").add_permission(
-        FunctionName="listener",
-        StatementId="r",
-        Action="lambda:InvokeFunction",
-        Principal="events.amazonaws.com",
-        SourceArn=rule,
-    )
-
-    def of_listener():
-        return [i["event"] for i in emulator.control("GET", "invocations", function="listener")["invocations"]]
-
-    return of_listener
+    return listener(pattern | {"detail": {"eventSource": ["ec2.amazonaws.com"], "eventName": ["RunInstances"]}})
 
 
 def as_principal(emulator, service, **who):
@@ -185,28 +164,13 @@ def test_events_and_history_come_late_or_not(emulator, client, ec2, heard):
     assert launched(heard()) == [late, told]
 
 
-def test_either_event_of_a_launch_may_come_first(emulator, client, ec2, function):
-    arn = function("both")
-    events = client("events")
+def test_either_event_of_a_launch_may_come_first(emulator, ec2, listener):
     kinds = ["AWS API Call via CloudTrail", "EC2 Instance State-change Notification"]
-    pattern = {"source": ["aws.ec2"], "detail-type": kinds}
-    rule = events.put_rule(Name="both", EventPattern=json.dumps(pattern))["RuleArn"]
-    events.put_targets(Rule="both", Targets=[{"Id": "f", "Arn": arn}])
-    client("lambda").add_permission(
-        FunctionName="both",
-        StatementId="r",
-        Action="lambda:InvokeFunction",
-        Principal="events.amazonaws.com",
-        SourceArn=rule,
-    )
-
-    def first():
-        events = [i["event"] for i in emulator.control("GET", "invocations", function="both")["invocations"]]
-        return events[0]["detail-type"] if len(events) == 3 else None
-
+    both = listener({"source": ["aws.ec2"], "detail-type": kinds})
     emulator.control("PATCH", "settings", instance_event_delay_seconds=0.3)
     launch(ec2)
-    assert eventually(first) == kinds[0]
+    eventually(lambda: len(both()) == 3)
+    assert both()[0]["detail-type"] == kinds[0]
 
 
 def test_looking_up(emulator, client, ec2):

@@ -1,12 +1,6 @@
 """Instances: states that take time."""
 
-import pytest
 from ec2_help import ZONE, eventually, launch, refused
-
-
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
 
 
 def _state(ec2, instance_id):

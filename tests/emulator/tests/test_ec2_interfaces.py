@@ -1,13 +1,7 @@
 """Network interfaces, security groups and attributes of instances, as AWS lets one change them (AMI-5 to AMI-8)."""
 
-import pytest
 from ec2_help import ZONE, amazon_linux, eventually, launch, refused, specification
 from ssm_help import make_profile
-
-
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
 
 
 def instance(ec2, instance_id):

@@ -8,11 +8,6 @@ import pytest
 from ec2_help import launch, refused, specification, tag_list, tags_of, volumes_by_device
 
 
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
 def _pages(call, key, **parameters):
     pages, token = [], {}
     while True:

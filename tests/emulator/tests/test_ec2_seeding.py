@@ -7,11 +7,6 @@ from conftest import ControlFailure
 from ec2_help import ZONE, refused, snapshot, tags_of
 
 
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
 def test_a_history_of_a_volume_that_is_gone(emulator, ec2):
     (snapshot_id,) = emulator.control(
         "POST",

@@ -9,11 +9,6 @@ from ec2_help import (
 )  # fmt: skip
 
 
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
 def _volume(ec2, **parameters):
     return ec2.create_volume(AvailabilityZone=ZONE, **({"Size": 8} | parameters))["VolumeId"]
 

@@ -11,21 +11,6 @@ from ssm_help import CORE, Vpc, allow, attach, launch, make_profile, nodes, retr
 MANAGEMENT_ROLE = "/ssm/managed-instance/default-ec2-instance-management-role"
 
 
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
-def iam(client):
-    return client("iam")
-
-
-@pytest.fixture
-def ssm(client):
-    return client("ssm")
-
-
 def console(ec2, instance_id):
     return ec2.get_console_output(InstanceId=instance_id)["Output"]
 

@@ -4,23 +4,12 @@ import json
 import urllib.parse
 import urllib.request
 
-import pytest
 from botocore.exceptions import ClientError
 from conftest import ACCOUNT, REGION, invoke, trust
 from ec2_help import amazon_linux, eventually, refused, tags_of
 from ssm_help import CORE, allow, attach, launch, make_profile
 
 NEEDED = ["ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"]
-
-
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
-def iam(client):
-    return client("iam")
 
 
 def instance(ec2, instance_id):
