@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import boto3
@@ -22,6 +24,15 @@ from botocore.config import Config
 TESTS = Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
+
+
+def in_this_process(name: str) -> ModuleType:
+    """A module of the emulator that needs no server."""
+    sys.path.insert(0, str(TESTS))
+    try:
+        return importlib.import_module(f"emulator.{name}")
+    finally:
+        sys.path.remove(str(TESTS))
 
 
 class ControlFailure(Exception):
