@@ -67,6 +67,41 @@ def send(
         raise
 
 
+def send_dead_letter(
+    target: dict[str, Any],
+    payload: Any,
+    failed: DeliveryFailed,
+    *,
+    kind: str,
+    name: str,
+    service: str,
+    source_arn: str,
+    role_arn: str | None = None,
+) -> None:
+    """To the target's dead-letter queue, if it has one. `kind` of what couldn't reach it: rule or schedule."""
+    queue = (target.get("DeadLetterConfig") or {}).get("Arn")
+    if not queue:
+        return
+    attributes = {
+        f"{kind.upper()}_ARN": source_arn,
+        "TARGET_ARN": target["Arn"],
+        "ERROR_CODE": failed.code,
+        "ERROR_MESSAGE": failed.message,
+    }
+    try:
+        send(
+            queue,
+            payload,
+            sender=f"dead letters of {kind} {name}",
+            service=service,
+            source_arn=source_arn,
+            role_arn=role_arn,
+            attributes=attributes,
+        )
+    except DeliveryFailed:
+        pass  # noted by send
+
+
 def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str], group_id: str | None) -> str | None:
     _, _, service, region, account, name = target_arn.split(":", 5)
     text = payload if isinstance(payload, str) else json.dumps(payload)

@@ -73,32 +73,9 @@ def send_to_targets(rule: Rule, event: dict[str, Any]) -> None:
             )
         except delivery.DeliveryFailed as failed:
             # Neither cause gets better by itself, so EventBridge doesn't use the rule's retries for them.
-            _send_dead_letter(rule, target, event, failed)
-
-
-def _send_dead_letter(
-    rule: Rule, target: dict[str, Any], event: dict[str, Any], failed: delivery.DeliveryFailed
-) -> None:
-    queue = (target.get("DeadLetterConfig") or {}).get("Arn")
-    if not queue:
-        return
-    attributes = {
-        "RULE_ARN": rule.arn,
-        "TARGET_ARN": target["Arn"],
-        "ERROR_CODE": failed.code,
-        "ERROR_MESSAGE": failed.message,
-    }
-    try:
-        delivery.send(
-            queue,
-            event,
-            sender=f"dead letters of rule {rule.name}",
-            service="events.amazonaws.com",
-            source_arn=rule.arn,
-            attributes=attributes,
-        )
-    except delivery.DeliveryFailed:
-        pass  # noted by delivery
+            delivery.send_dead_letter(
+                target, event, failed, kind="rule", name=rule.name, service="events.amazonaws.com", source_arn=rule.arn
+            )
 
 
 def _input(target: dict[str, Any], event: dict[str, Any], rule: Rule) -> Any:

@@ -13,6 +13,7 @@ a method, or learns to do what we added, fails at start instead of silently bypa
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ def patched(target: Any, name: str | None = None) -> Callable:
         found = _lookup(target, attribute)
         if found is None:
             raise PatchError(f"{target!r} has no {attribute} to patch: moto changed, or use @added")
+        _check_keeps(replacement, found, f"{target!r}.{attribute}")
         if isinstance(found, property):
             new: Any = property(_bind(replacement, found.fget), found.fset, found.fdel)
         elif isinstance(found, classmethod):
@@ -64,9 +66,20 @@ def _lookup(target: Any, attribute: str) -> Any:
     return None
 
 
+def _check_keeps(replacement: Callable, found: Any, what: str) -> None:
+    """A replacement that doesn't call the original (it names it `_original`) must not undo another of our own."""
+    function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+    before = getattr(function, "replacement", None)
+    if before is not None and next(iter(inspect.signature(replacement).parameters)) == "_original":
+        raise PatchError(
+            f"{replacement.__module__} replaces {what}, which {before.__module__} has patched: it would be lost"
+        )
+
+
 def _bind(replacement: Callable, original: Callable) -> Callable:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         return replacement(original, *args, **kwargs)
 
+    call.replacement = replacement  # type: ignore[attr-defined]
     return call

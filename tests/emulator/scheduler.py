@@ -222,26 +222,16 @@ def fire(schedule: Schedule, when: datetime | None = None) -> str | None:
         )
     except delivery.DeliveryFailed as failed:
         # Scheduler would try again until the retry policy is used up; the cause here doesn't go away by itself.
-        queue = (target.get("DeadLetterConfig") or {}).get("Arn")
-        if queue:
-            attributes = {
-                "SCHEDULE_ARN": schedule.arn,
-                "TARGET_ARN": target["Arn"],
-                "ERROR_CODE": failed.code,
-                "ERROR_MESSAGE": failed.message,
-            }
-            try:
-                delivery.send(
-                    queue,
-                    payload,
-                    sender=f"dead letters of schedule {schedule.name}",
-                    service="scheduler.amazonaws.com",
-                    source_arn=schedule.arn,
-                    role_arn=target["RoleArn"],
-                    attributes=attributes,
-                )
-            except delivery.DeliveryFailed:
-                pass  # noted by delivery
+        delivery.send_dead_letter(
+            target,
+            payload,
+            failed,
+            kind="schedule",
+            name=schedule.name,
+            service="scheduler.amazonaws.com",
+            source_arn=schedule.arn,
+            role_arn=target["RoleArn"],
+        )
         return None
 
 

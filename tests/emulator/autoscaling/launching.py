@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.exceptions import ServiceException
 
 from emulator.autoscaling.model import Group, Source, backend, ec2, invalid
 from emulator.context import context
+from emulator.patching import patched
 from emulator.settings import settings
 
 observers: list[Callable[[Group, dict[str, Any], Any], None]] = []
@@ -107,6 +109,16 @@ def _from_configuration(name: str, arguments: dict[str, Any]) -> Any:
         associate_public_ip=found.associate_public_ip_address,
         **arguments,
     )
+
+
+@patched(AutoScalingResponse)
+def create_launch_configuration(original: Any, self: Any) -> Any:
+    """moto takes a public address that nobody spoke of for a refused one; AWS leaves it to the subnet."""
+    result = original(self)
+    if self._get_param("AssociatePublicIpAddress") is None and not self._get_param("InstanceId"):
+        name = self._get_param("LaunchConfigurationName")
+        backend().launch_configurations[name].associate_public_ip_address = None
+    return result
 
 
 def check(data: dict[str, Any], zone: str | None = None) -> None:

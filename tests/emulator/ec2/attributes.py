@@ -205,20 +205,6 @@ def terminate_instances(original: Any, self: Any) -> ActionResult:
     return original(self)
 
 
-@patched(EC2Response)
-def associate_iam_instance_profile(original: Any, self: Any) -> ActionResult:
-    operators.refuse("AssociateIamInstanceProfile", self.ec2_backend.get_instance(self._get_param("InstanceId")))
-    return original(self)
-
-
-@patched(EC2Response)
-def disassociate_iam_instance_profile(original: Any, self: Any) -> ActionResult:
-    for association in self.ec2_backend.iam_instance_profile_associations.values():
-        if association.id == self._get_param("AssociationId"):
-            operators.refuse("DisassociateIamInstanceProfile", association.instance)
-    return original(self)
-
-
 def _check_flag(value: Any, instance: Any, verb: str, attribute: str) -> None:
     """The flag is text where a person's tool sent it as text."""
     if str(value).lower() == "true":

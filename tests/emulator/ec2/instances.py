@@ -226,7 +226,11 @@ def run_instances(
 
 
 def _choose_subnet(backend: Any, template: dict[str, Any], launch: dict[str, Any]) -> None:
-    """moto puts an instance without a subnet into the default VPC with an address of no subnet there."""
+    """moto puts an instance without a subnet into the default VPC with an address of no subnet there.
+
+    Its own launches for groups and Spot requests never get a public address: the subnet decides where nobody does.
+    """
+    launch.setdefault("associate_public_ip", None)
     interfaces = launch.get("nics") or []
     if launch.get("subnet_id") or any("SubnetId" in n or "NetworkInterfaceId" in n for n in interfaces):
         return
@@ -238,7 +242,6 @@ def _choose_subnet(backend: Any, template: dict[str, Any], launch: dict[str, Any
     subnet = defaults.get(launch.get("placement") or f"{backend.region_name}a")
     if subnet is not None:
         launch["subnet_id"] = subnet.id
-        launch.setdefault("associate_public_ip", None)
 
 
 def _devices_at_launch(image: Any, given: list[dict[str, Any]]) -> list[dict[str, Any]]:

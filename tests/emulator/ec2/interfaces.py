@@ -65,6 +65,9 @@ def launch_with_interfaces(
     elif primary.get("SubnetId") and kwargs.get("subnet_id"):
         # Auto Scaling chooses the subnet; the template's own counts where nobody does.
         primary["SubnetId"] = kwargs["subnet_id"]
+    if len(wanted) == 1 and primary.get("SubnetId") and primary.get("AssociatePublicIpAddress") is None:
+        # Only a launch with a single interface gets a public address by itself.
+        primary["AssociatePublicIpAddress"] = self.get_subnet(primary["SubnetId"]).map_public_ip_on_launch is True
     kwargs["nics"] = wanted
     _check_launch_groups(self, wanted, kwargs, template)
     before = set(self.enis)

@@ -17,7 +17,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.utils import random_iam_instance_profile_association_id
 from moto.iam.models import InstanceProfile, iam_backends
 
-from emulator.ec2 import errors, instances
+from emulator.ec2 import errors, instances, operators
 from emulator.ec2.describing import Description, answer
 from emulator.patching import added, patched
 from emulator.settings import settings
@@ -95,6 +95,7 @@ def associate_by_request(_original: Any, self: Any) -> ActionResult:
     """SSM-2: one code has opposite meanings, and the order of the checks decides which one is told."""
     backend = self.ec2_backend
     instance = backend.get_instance(self._get_param("InstanceId"))
+    operators.refuse("AssociateIamInstanceProfile", instance)
     if instance.state not in ("running", "stopped"):
         raise EC2ClientError(
             "IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'running' or 'stopped' states."
@@ -110,6 +111,7 @@ def replace_iam_instance_profile_association(_original: Any, self: Any) -> Actio
     """moto keeps the id and leaves the instance as it was. A stopped instance has no active association."""
     backend, association_id = self.ec2_backend, self._get_param("AssociationId")
     present = _find_association(backend, association_id)
+    operators.refuse("ReplaceIamInstanceProfileAssociation", present.instance)
     if present.instance.state != "running":
         raise errors.incorrect_state(f"The association {association_id} is not the active association")
     new = _associate(backend, present.instance, find(backend, self._get_param("IamInstanceProfile")))
@@ -120,6 +122,7 @@ def replace_iam_instance_profile_association(_original: Any, self: Any) -> Actio
 def disassociate_iam_instance_profile(_original: Any, self: Any) -> ActionResult:
     backend = self.ec2_backend
     present = _find_association(backend, self._get_param("AssociationId"))
+    operators.refuse("DisassociateIamInstanceProfile", present.instance)
     del backend.iam_instance_profile_associations[present.instance_id]
     present.instance.iam_instance_profile = None
     return ActionResult({"IamInstanceProfileAssociation": _described(present, "disassociating")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import boto3
@@ -22,6 +24,15 @@ from botocore.config import Config
 TESTS = Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
+
+
+def in_this_process(name: str) -> ModuleType:
+    """A module of the emulator that needs no server."""
+    sys.path.insert(0, str(TESTS))
+    try:
+        return importlib.import_module(f"emulator.{name}")
+    finally:
+        sys.path.remove(str(TESTS))
 
 
 class ControlFailure(Exception):
@@ -43,17 +54,21 @@ class Emulator:
         line = self.process.stdout.readline()
         assert line.startswith("ready "), f"the emulator didn't start: {line!r}"
         self.endpoint = line.split()[1]
+        self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, service: str, **config: Any) -> Any:
-        """A boto3 client that doesn't retry, so that a test sees each answer."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-            aws_secret_access_key="secret",
-            config=Config(retries={"total_max_attempts": 1}, **config),
-        )
+        """A boto3 client that doesn't retry, so that a test sees each answer. Tests share it: it is slow to make."""
+        key = service, repr(sorted(config.items()))
+        if key not in self._clients:
+            self._clients[key] = boto3.client(
+                service,
+                endpoint_url=self.endpoint,
+                region_name=REGION,
+                aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+                aws_secret_access_key="secret",
+                config=Config(retries={"total_max_attempts": 1}, **config),
+            )
+        return self._clients[key]
 
     def control(self, method: str, path: str, **body: Any) -> Any:
         """Call the control API; for GET the arguments are the query."""
@@ -72,7 +87,11 @@ class Emulator:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=10)
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +111,21 @@ def emulator(session_emulator: Emulator) -> Emulator:
 def client(emulator: Emulator) -> Callable[[str], Any]:
     """client("ec2") is a boto3 client of the emulator."""
     return emulator.client
+
+
+@pytest.fixture
+def ec2(client: Callable[[str], Any]) -> Any:
+    return client("ec2")
+
+
+@pytest.fixture
+def iam(client: Callable[[str], Any]) -> Any:
+    return client("iam")
+
+
+@pytest.fixture
+def ssm(client: Callable[[str], Any]) -> Any:
+    return client("ssm")
 
 
 def function_archive() -> bytes:
@@ -126,6 +160,27 @@ def function(emulator: Emulator) -> Callable[..., str]:
             FunctionName=name, Code={"ZipFile": function_archive()}, **defaults | settings
         )
         return answer["FunctionArn"]
+
+    return create
+
+
+@pytest.fixture
+def listener(emulator: Emulator, function: Callable[..., str]) -> Callable[..., Callable[[], list[Any]]]:
+    """listener(pattern, name) sends events that match to a new function; what it returns gives those that came."""
+
+    def create(pattern: dict[str, Any], name: str = "listener") -> Callable[[], list[Any]]:
+        arn = function(name)
+        events = emulator.client("events")
+        rule = events.put_rule(Name=name, EventPattern=json.dumps(pattern))["RuleArn"]
+        events.put_targets(Rule=name, Targets=[{"Id": "f", "Arn": arn}])
+        emulator.client("lambda").add_permission(
+            FunctionName=name,
+            StatementId="r",
+            Action="lambda:InvokeFunction",
+            Principal="events.amazonaws.com",
+            SourceArn=rule,
+        )
+        return lambda: [i["event"] for i in emulator.control("GET", "invocations", function=name)["invocations"]]
 
     return create
 

@@ -25,8 +25,8 @@ def refused(code: str, *words: str, status: int = 400) -> Iterator[None]:
     assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
-    """The first true answer of `check`."""
+def eventually(check: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true answer of `check`. The time is for a machine with much else to do."""
     until = time.monotonic() + seconds
     while True:
         if answer := check():

@@ -1,6 +1,5 @@
 """CloudWatch alarms: states, transitions, events."""
 
-import json
 import time
 
 import pytest
@@ -37,21 +36,9 @@ def turn(cloudwatch, state, name="errors"):
 
 
 @pytest.fixture
-def heard(client, function, emulator):
+def heard(listener):
     """The events that a rule on alarms sends to a function."""
-    arn = function("worker")
-    events = client("events")
-    pattern = {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"]}
-    rule = events.put_rule(Name="alarms", EventPattern=json.dumps(pattern))["RuleArn"]
-    events.put_targets(Rule="alarms", Targets=[{"Id": "f", "Arn": arn}])
-    client("lambda").add_permission(
-        FunctionName="worker",
-        StatementId="r",
-        Action="lambda:InvokeFunction",
-        Principal="events.amazonaws.com",
-        SourceArn=rule,
-    )
-    return lambda: [i["event"] for i in emulator.control("GET", "invocations")["invocations"]]
+    return listener({"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"]}, "worker")
 
 
 def test_states_and_their_moments(cloudwatch):

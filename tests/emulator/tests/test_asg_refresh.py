@@ -49,9 +49,9 @@ def test_a_good_refresh_goes_from_pending_to_successful(emulator: Any) -> None:
 def test_in_real_time_a_good_refresh_of_four_takes_seconds(emulator: Any) -> None:
     emulator.control("PATCH", "settings", autoscaling_time_scale=0.02)
     web = Web(emulator, 4)
-    eventually(lambda: all(m["LifecycleState"] == "InService" for m in web.members()), 5)
+    eventually(lambda: all(m["LifecycleState"] == "InService" for m in web.members()))
     web.start(web.version())
-    eventually(lambda: web.refresh()["Status"] == "Successful", 6)
+    eventually(lambda: web.refresh()["Status"] == "Successful")
 
 
 def test_warming_is_said(emulator: Any) -> None:

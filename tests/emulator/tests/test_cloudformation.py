@@ -125,7 +125,7 @@ def deploy(client, name, template, capabilities=("CAPABILITY_IAM",), update=Fals
         Capabilities=list(capabilities),
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
     )
-    for _ in range(100):
+    for _ in range(600):
         status = stack_of(client, name)["StackStatus"]
         if not status.endswith("IN_PROGRESS"):
             return status
@@ -145,7 +145,7 @@ def sam(emulator, folder, *arguments):
         "HOME": str(folder),
     }
     command = [sys.executable, "-m", "samcli", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
 
 

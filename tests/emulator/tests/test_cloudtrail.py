@@ -1,7 +1,6 @@
 """CloudTrail: whose call it was, on the bus and in the event history (AMI-1)."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -11,31 +10,10 @@ from ec2_help import amazon_linux, eventually, launch, refused, specification
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
-def heard(client, function, emulator):
-    """The calls that a rule sends to a function."""
-    arn = function("listener")
-    events = client("events")
+def heard(listener):
+    """The launches that a rule sends to a function."""
     pattern = {"source": ["aws.ec2"], "detail-type": ["AWS API Call via CloudTrail"]}
-    pattern |= {"detail": {"eventSource": ["ec2.amazonaws.com"], "eventName": ["RunInstances"]}}
-    rule = events.put_rule(Name="launches", EventPattern=json.dumps(pattern))["RuleArn"]
-    events.put_targets(Rule="launches", Targets=[{"Id": "f", "Arn": arn}])
-    client("lambda").add_permission(
-        FunctionName="listener",
-        StatementId="r",
-        Action="lambda:InvokeFunction",
-        Principal="events.amazonaws.com",
-        SourceArn=rule,
-    )
-
-    def of_listener():
-        return [i["event"] for i in emulator.control("GET", "invocations", function="listener")["invocations"]]
-
-    return of_listener
+    return listener(pattern | {"detail": {"eventSource": ["ec2.amazonaws.com"], "eventName": ["RunInstances"]}})
 
 
 def as_principal(emulator, service, **who):
@@ -48,6 +26,10 @@ def as_principal(emulator, service, **who):
         aws_secret_access_key=credentials["secret_access_key"],
         aws_session_token=credentials.get("session_token"),
     )
+
+
+def launched(events):
+    return [i["instanceId"] for e in events for i in e["detail"]["responseElements"]["instancesSet"]["items"]]
 
 
 def look_up(client, key=None, value=None, **options):
@@ -166,41 +148,29 @@ def test_launches_by_fleets(emulator, ec2, heard):
 
 
 def test_events_and_history_come_late_or_not(emulator, client, ec2, heard):
-    emulator.control("PATCH", "settings", cloudtrail_event_delay_seconds=0.5, cloudtrail_lookup_delay_seconds=0.5)
-    (instance_id,) = launch(ec2)
-    assert heard() == []
-    assert look_up(client, "ResourceName", instance_id) == []
-    eventually(heard)
-    eventually(lambda: look_up(client, "ResourceName", instance_id))
-    emulator.control("PATCH", "settings", cloudtrail_events=False)
-    (other,) = launch(ec2)
-    eventually(lambda: look_up(client, "ResourceName", other))
-    time.sleep(0.7)
-    assert len(heard()) == 1
+    emulator.control("PATCH", "settings", cloudtrail_event_delay_seconds=3600, cloudtrail_lookup_delay_seconds=3600)
+    (never,) = launch(ec2)
+    assert look_up(client, "ResourceName", never) == []
+    emulator.control("PATCH", "settings", cloudtrail_event_delay_seconds=0.3, cloudtrail_lookup_delay_seconds=0.3)
+    (late,) = launch(ec2)
+    assert launched(eventually(heard)) == [late]
+    eventually(lambda: look_up(client, "ResourceName", late))
+    emulator.control("PATCH", "settings", cloudtrail_events=False, cloudtrail_event_delay_seconds=0)
+    (untold,) = launch(ec2)
+    eventually(lambda: look_up(client, "ResourceName", untold))
+    emulator.control("PATCH", "settings", cloudtrail_events=True)
+    (told,) = launch(ec2)
+    eventually(lambda: len(heard()) > 1)
+    assert launched(heard()) == [late, told]
 
 
-def test_either_event_of_a_launch_may_come_first(emulator, client, ec2, function):
-    arn = function("both")
-    events = client("events")
+def test_either_event_of_a_launch_may_come_first(emulator, ec2, listener):
     kinds = ["AWS API Call via CloudTrail", "EC2 Instance State-change Notification"]
-    pattern = {"source": ["aws.ec2"], "detail-type": kinds}
-    rule = events.put_rule(Name="both", EventPattern=json.dumps(pattern))["RuleArn"]
-    events.put_targets(Rule="both", Targets=[{"Id": "f", "Arn": arn}])
-    client("lambda").add_permission(
-        FunctionName="both",
-        StatementId="r",
-        Action="lambda:InvokeFunction",
-        Principal="events.amazonaws.com",
-        SourceArn=rule,
-    )
-
-    def first():
-        events = [i["event"] for i in emulator.control("GET", "invocations", function="both")["invocations"]]
-        return events[0]["detail-type"] if len(events) == 3 else None
-
+    both = listener({"source": ["aws.ec2"], "detail-type": kinds})
     emulator.control("PATCH", "settings", instance_event_delay_seconds=0.3)
     launch(ec2)
-    assert eventually(first) == kinds[0]
+    eventually(lambda: len(both()) == 3)
+    assert both()[0]["detail-type"] == kinds[0]
 
 
 def test_looking_up_by_the_services_short_name(emulator, client, ec2):

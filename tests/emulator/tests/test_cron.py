@@ -1,21 +1,15 @@
 """Schedule expressions as AWS means them. These need no server, only the module in this process."""
 
-import sys
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import TESTS
+from conftest import in_this_process
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    sys.path.insert(0, str(TESTS))
-    try:
-        from emulator import scheduler
-    finally:
-        sys.path.remove(str(TESTS))
-    return scheduler
+    return in_this_process("scheduler")
 
 
 def fires(scheduler, expression, start, hours, zone="UTC"):

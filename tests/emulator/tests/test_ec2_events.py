@@ -7,11 +7,6 @@ from ec2_help import ZONE, add_volume, eventually, launch, volumes_by_device
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
 def events(client):
     """events(n) waits for n events with source aws.ec2; CloudTrail's have that source too."""
     sqs, bus = client("sqs"), client("events")

@@ -4,11 +4,6 @@ import pytest
 from ec2_help import amazon_linux, launch, refused, specification, tags_of
 
 
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
 def seed(emulator, name, **more):
     return emulator.control("POST", "images", name=name, **more)["image_id"]
 

@@ -7,11 +7,6 @@ from ec2_help import amazon_linux, launch, refused, specification, tags_of
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
 def own_image(emulator, ec2):
     (snapshot_id,) = emulator.control("POST", "snapshots", snapshots=[{"volume_size": 12}])["snapshot_ids"]
     mapping = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot_id}}

@@ -1,38 +1,44 @@
 """Instances: states that take time."""
 
-import pytest
 from ec2_help import ZONE, eventually, launch, refused
-
-
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
 
 
 def _state(ec2, instance_id):
     return ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]["State"]
 
 
-def test_states_take_the_set_time(emulator, ec2):
-    emulator.control("PATCH", "settings", instance_transition_seconds=0.5)
-    (instance_id,) = launch(ec2)
-    assert _state(ec2, instance_id) == {"Code": 0, "Name": "pending"}
+# A time that never comes is for what holds during a transition, a short one for what comes after it: a slow machine
+# changes neither.
+
+
+def test_during_a_transition(emulator, ec2):
+    (stopping,), (ending,) = launch(ec2), launch(ec2)
     volume_id = ec2.create_volume(AvailabilityZone=ZONE, Size=1)["VolumeId"]
+    emulator.control("PATCH", "settings", instance_transition_seconds=3600)
+    (starting,) = launch(ec2)
+    assert _state(ec2, starting) == {"Code": 0, "Name": "pending"}
     with refused("IncorrectState", "is not 'running'"):
-        ec2.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device="/dev/sdf")
+        ec2.attach_volume(VolumeId=volume_id, InstanceId=starting, Device="/dev/sdf")
     with refused("IncorrectInstanceState", "is not in a state from which it can be stopped"):
-        ec2.stop_instances(InstanceIds=[instance_id])
-    eventually(lambda: _state(ec2, instance_id) == {"Code": 16, "Name": "running"})
-    (change,) = ec2.stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+        ec2.stop_instances(InstanceIds=[starting])
+    (change,) = ec2.stop_instances(InstanceIds=[stopping])["StoppingInstances"]
     assert (change["PreviousState"]["Name"], change["CurrentState"]["Name"]) == ("running", "stopping")
-    assert _state(ec2, instance_id) == {"Code": 64, "Name": "stopping"}
+    assert _state(ec2, stopping) == {"Code": 64, "Name": "stopping"}
     with refused("IncorrectInstanceState", "is not in a state from which it can be started"):
-        ec2.start_instances(InstanceIds=[instance_id])
+        ec2.start_instances(InstanceIds=[stopping])
+    ec2.terminate_instances(InstanceIds=[ending])
+    assert _state(ec2, ending) == {"Code": 32, "Name": "shutting-down"}
+
+
+def test_states_come_after_the_set_time(emulator, ec2):
+    emulator.control("PATCH", "settings", instance_transition_seconds=0.2)
+    (instance_id,) = launch(ec2)
+    eventually(lambda: _state(ec2, instance_id) == {"Code": 16, "Name": "running"})
+    ec2.stop_instances(InstanceIds=[instance_id])
     eventually(lambda: _state(ec2, instance_id) == {"Code": 80, "Name": "stopped"})
     ec2.start_instances(InstanceIds=[instance_id])
     eventually(lambda: _state(ec2, instance_id)["Name"] == "running")
     ec2.terminate_instances(InstanceIds=[instance_id])
-    assert _state(ec2, instance_id) == {"Code": 32, "Name": "shutting-down"}
     eventually(lambda: _state(ec2, instance_id) == {"Code": 48, "Name": "terminated"})
 
 

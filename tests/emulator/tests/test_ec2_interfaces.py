@@ -1,12 +1,7 @@
 """Network interfaces, security groups and attributes of instances, as AWS lets one change them (AMI-5 to AMI-8)."""
 
-import pytest
 from ec2_help import ZONE, amazon_linux, eventually, launch, refused, specification
-
-
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
+from ssm_help import make_profile
 
 
 def instance(ec2, instance_id):
@@ -163,6 +158,40 @@ def test_a_managed_instance_refuses_changes(ec2, emulator):
     assert instance(ec2, instance_id)["State"]["Name"] == "running"
 
 
+def test_a_managed_instance_keeps_its_profile(ec2, emulator, client):
+    arn = make_profile(client("iam"))
+    (without,), (with_one,) = launch(ec2), launch(ec2, IamInstanceProfile={"Arn": arn})
+    emulator.control("POST", "instances/operator", instance_ids=[without, with_one], principal="eks.amazonaws.com")
+    (present,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    association = present["AssociationId"]
+    with refused("UnauthorizedOperation", "AssociateIamInstanceProfile", without, status=403):
+        ec2.associate_iam_instance_profile(InstanceId=without, IamInstanceProfile={"Arn": arn})
+    with refused("UnauthorizedOperation", "ReplaceIamInstanceProfileAssociation", with_one, status=403):
+        ec2.replace_iam_instance_profile_association(AssociationId=association, IamInstanceProfile={"Arn": arn})
+    with refused("UnauthorizedOperation", "DisassociateIamInstanceProfile", with_one, status=403):
+        ec2.disassociate_iam_instance_profile(AssociationId=association)
+    assert "IamInstanceProfile" not in instance(ec2, without)
+    assert instance(ec2, with_one)["IamInstanceProfile"]["Arn"] == arn
+    # The service gives it up.
+    emulator.control("POST", "instances/operator", instance_ids=[with_one], principal=None)
+    ec2.disassociate_iam_instance_profile(AssociationId=association)
+    assert "IamInstanceProfile" not in instance(ec2, with_one)
+
+
+def test_the_subnet_decides_about_a_public_address(ec2):
+    default = default_subnet(ec2)["SubnetId"]
+
+    def has_address(**interface):
+        (instance_id,) = launch(ec2, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": default} | interface])
+        return "PublicIpAddress" in instance(ec2, instance_id)
+
+    assert has_address()
+    assert not has_address(AssociatePublicIpAddress=False)
+    ec2.modify_subnet_attribute(SubnetId=default, MapPublicIpOnLaunch={"Value": False})
+    assert not has_address()
+    assert has_address(AssociatePublicIpAddress=True)
+
+
 def test_attaching(ec2):
     (instance_id,) = launch(ec2)
     eni = attach(ec2, instance_id)
@@ -236,22 +265,29 @@ def test_a_name_is_used_once_in_a_vpc(ec2):
 
 
 def test_what_is_new_is_not_known_everywhere_at_once(ec2, emulator):
-    delays = {"security_group_visibility_delay_seconds": 0.5, "instance_visibility_delay_seconds": 0.5}
+    def set_delays(seconds):
+        names = ("security_group_visibility_delay_seconds", "instance_visibility_delay_seconds")
+        emulator.control("PATCH", "settings", **dict.fromkeys(names, seconds))
+
     (old,) = launch(ec2)
     eni = instance(ec2, old)["NetworkInterfaces"][0]["NetworkInterfaceId"]
-    emulator.control("PATCH", "settings", **delays)
+    set_delays(3600)
     group = make_group(ec2, "quarantine")
     with refused("InvalidGroup.NotFound", group):
         ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
-    by_name = [{"Name": "group-name", "Values": ["quarantine"]}]
+    by_name = [{"Name": "group-name", "Values": ["quarantine", "late"]}]
     assert ec2.describe_security_groups(Filters=by_name)["SecurityGroups"] == []
     with refused("InvalidGroup.Duplicate"):
         make_group(ec2, "quarantine")
-    eventually(lambda: ec2.describe_security_groups(Filters=by_name)["SecurityGroups"])
-    ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
     (new,) = launch(ec2)
     with refused("InvalidInstanceID.NotFound", new):
         instance(ec2, new)
+    set_delays(0.3)
+    late = make_group(ec2, "late")
+    seen = eventually(lambda: ec2.describe_security_groups(Filters=by_name)["SecurityGroups"])
+    assert [g["GroupId"] for g in seen] == [late]
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[late])
+    (new,) = launch(ec2)
     eventually(lambda: len(ec2.describe_instances()["Reservations"]) == 2)
     assert instance(ec2, new)["State"]["Name"] == "running"
 

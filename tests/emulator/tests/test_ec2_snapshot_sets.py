@@ -7,11 +7,6 @@ from ec2_help import (
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
 def instance(ec2):
     """An instance with a root volume and two data volumes."""
     (instance_id,) = launch(ec2)

@@ -1,17 +1,12 @@
 """Single snapshots: life, limits, visibility, deletion, copies."""
 
-import time
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from ec2_help import (
     ZONE, add_volume, eventually, launch, refused, snapshot, specification, tags_of, volumes_by_device, wait_for_state,
 )  # fmt: skip
-
-
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
 
 
 def _volume(ec2, **parameters):
@@ -101,14 +96,21 @@ def test_pending_and_failed_snapshots_of_a_volume_are_limited(emulator, ec2, vol
 
 
 def test_a_snapshot_deleted_while_pending_counts_until_it_is_done(emulator, ec2):
-    emulator.control("PATCH", "settings", snapshot_pending_seconds=0.7)
+    emulator.control("PATCH", "settings", snapshot_pending_seconds=1.5)
     volume_id = _volume(ec2, VolumeType="st1", Size=125)
     ec2.delete_snapshot(SnapshotId=ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"])
     emulator.control("POST", "snapshots/age", seconds=15)
     with refused("ConcurrentSnapshotLimitExceeded"):
         ec2.create_snapshot(VolumeId=volume_id)
-    time.sleep(0.8)
-    ec2.create_snapshot(VolumeId=volume_id)
+
+    def is_possible_again():
+        try:
+            return ec2.create_snapshot(VolumeId=volume_id)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ConcurrentSnapshotLimitExceeded", error
+            return None
+
+    eventually(is_possible_again)
 
 
 def test_a_description_has_at_most_255_characters(ec2):
@@ -119,7 +121,7 @@ def test_a_description_has_at_most_255_characters(ec2):
 
 
 def test_a_new_snapshot_is_seen_late_when_told(emulator, ec2):
-    emulator.control("PATCH", "settings", snapshot_visibility_delay_seconds=0.7)
+    emulator.control("PATCH", "settings", snapshot_visibility_delay_seconds=3600)
     volume_id = _volume(ec2)
     snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
@@ -127,7 +129,10 @@ def test_a_new_snapshot_is_seen_late_when_told(emulator, ec2):
         snapshot(ec2, snapshot_id)
     with refused("SnapshotCreationPerVolumeRateExceeded"):  # the limits know it at once
         ec2.create_snapshot(VolumeId=volume_id)
-    eventually(lambda: ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
+    emulator.control("PATCH", "settings", snapshot_visibility_delay_seconds=0.3)
+    late = ec2.create_snapshot(VolumeId=_volume(ec2))["SnapshotId"]
+    seen = eventually(lambda: ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
+    assert [s["SnapshotId"] for s in seen] == [late]
 
 
 def test_owner_ids_and_who_sees_what(emulator, ec2):

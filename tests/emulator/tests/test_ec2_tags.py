@@ -5,11 +5,6 @@ from ec2_help import ZONE, launch, refused, specification, tag_list, tags_of
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
 def volume_id(ec2):
     return ec2.create_volume(AvailabilityZone=ZONE, Size=1)["VolumeId"]
 

@@ -72,7 +72,7 @@ def test_an_answer_that_is_late(emulator, client):
     emulator.control("POST", "faults", service="ec2", operation="DescribeVolumes", latency=0.3)
     begun = time.monotonic()
     volumes(client)
-    assert 0.3 <= time.monotonic() - begun < 3
+    assert 0.3 <= time.monotonic() - begun < 30
 
 
 def test_the_nth_call_and_matching_parameters(emulator, client):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ACCOUNT, REGION, invoke
+from ec2_help import eventually
 
 
 def invocations(emulator, **filters):
@@ -92,12 +93,7 @@ def test_a_timeout_kills_the_process(emulator, function):
     assert "Task timed out after 1.00 seconds" in answer["Payload"]["errorMessage"]
     (record,) = invocations(emulator)
     assert record["outcome"] == "timeout"
-    for _ in range(50):
-        if not os.path.exists(f"/proc/{record['pid']}"):
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the process still runs")
+    eventually(lambda: not os.path.exists(f"/proc/{record['pid']}"))
 
 
 @pytest.mark.parametrize(("how", "kind"), [("report", "MissingWiring"), ("exit", "Runtime.ExitError")])
@@ -140,9 +136,10 @@ def test_nothing_of_before_a_reset_appears_after_it(emulator, function):
     function("worker")
     invoke(emulator, "worker", {"sleep": 60}, InvocationType="Event")
     invoke(emulator, "worker", {"fail": "later"}, InvocationType="Event")
-    time.sleep(0.5)
+    # One runs, the other waits for its second attempt.
+    eventually(lambda: sorted(r["outcome"] for r in invocations(emulator) if r["pid"]) == ["error", "running"])
     emulator.control("POST", "reset")
-    assert emulator.control("POST", "wait-idle", timeout=10)["idle"]
+    assert emulator.control("POST", "wait-idle", timeout=50)["idle"]
     time.sleep(0.3)
     assert emulator.control("GET", "metrics")["metrics"] == []
     assert emulator.client("logs").describe_log_groups()["logGroups"] == []
@@ -222,7 +219,7 @@ def test_an_asynchronous_failure_is_tried_again_then_sent_to_the_destination(emu
     answer = invoke(emulator, "worker", {"fail": "broken"}, InvocationType="Event")
     assert answer["StatusCode"] == 202
     request_id = answer["ResponseMetadata"]["RequestId"]
-    assert emulator.control("POST", "wait-idle", timeout=10, retries=True)["idle"]
+    assert emulator.control("POST", "wait-idle", timeout=60, retries=True)["idle"]
     records = invocations(emulator, request_id=request_id)
     assert [(r["attempt"], r["outcome"]) for r in records] == [(1, "error"), (2, "error")]
     (message,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
@@ -249,7 +246,7 @@ def test_an_event_that_would_be_too_old_is_given_up(emulator, function, client):
     )
     emulator.control("PATCH", "settings", async_retry_scale=0.001)
     invoke(emulator, "worker", {"fail": "broken"}, InvocationType="Event")
-    assert emulator.control("POST", "wait-idle", timeout=10, retries=True)["idle"]
+    assert emulator.control("POST", "wait-idle", timeout=60, retries=True)["idle"]
     (message,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
     assert json.loads(message["Body"])["requestContext"]["condition"] == "EventAgeExceeded"
     assert len(invocations(emulator)) == 1
@@ -270,9 +267,9 @@ def test_a_throttled_event_waits_and_runs_later(emulator, function, client):
     emulator.control("PATCH", "settings", async_retry_scale=0.05)
     client("lambda").put_function_concurrency(FunctionName="worker", ReservedConcurrentExecutions=0)
     invoke(emulator, "worker", {}, InvocationType="Event")
-    emulator.control("POST", "wait-idle", timeout=5)
+    emulator.control("POST", "wait-idle", timeout=30)
     client("lambda").delete_function_concurrency(FunctionName="worker")
-    assert emulator.control("POST", "wait-idle", timeout=10, retries=True)["idle"]
+    assert emulator.control("POST", "wait-idle", timeout=60, retries=True)["idle"]
     outcomes = [r["outcome"] for r in invocations(emulator)]
     assert outcomes[0] == "throttled" and outcomes[-1] == "success"
 

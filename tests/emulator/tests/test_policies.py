@@ -1,19 +1,12 @@
 """Evaluation of policies, in this process."""
 
-import sys
-
 import pytest
-from conftest import TESTS
+from conftest import in_this_process
 
 
 @pytest.fixture(scope="module")
 def policies():
-    sys.path.insert(0, str(TESTS))
-    try:
-        from emulator import policies
-    finally:
-        sys.path.remove(str(TESTS))
-    return policies
+    return in_this_process("policies")
 
 
 def statement(condition=None, **changes):

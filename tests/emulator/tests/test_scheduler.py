@@ -33,7 +33,7 @@ def invocations(emulator):
     return emulator.control("GET", "invocations")["invocations"]
 
 
-def wait_for(count, emulator, seconds=5):
+def wait_for(count, emulator, seconds=60):
     for _ in range(seconds * 10):
         if len(found := invocations(emulator)) >= count:
             return found
@@ -65,7 +65,7 @@ def test_neither_a_disabled_one_nor_any_when_the_setting_says_so(emulator, sched
 
 
 def test_a_single_time_in_its_time_zone(emulator, schedule):
-    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 9 * 3600 + 1))
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 9 * 3600 + 2))
     schedule(f"at({soon})", ScheduleExpressionTimezone="Asia/Seoul")
     wait_for(1, emulator)
     time.sleep(0.6)

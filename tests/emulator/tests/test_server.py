@@ -39,7 +39,7 @@ def running(pid):
         return False
 
 
-def gone(pid, seconds=5):
+def gone(pid, seconds=60):
     for _ in range(seconds * 20):
         if not running(pid):
             return True
@@ -59,7 +59,7 @@ def busy_function(emulator):
         Timeout=60,
     )
     emulator.client("lambda").invoke(FunctionName="f", InvocationType="Event", Payload=b'{"sleep": 60}')
-    for _ in range(100):
+    for _ in range(1200):
         records = emulator.control("GET", "invocations")["invocations"]
         if records and records[0]["pid"]:
             return records[0]["pid"]
@@ -73,7 +73,7 @@ def test_no_function_outlives_the_emulator(number):
     pid = busy_function(emulator)
     assert running(pid)
     emulator.process.send_signal(number)
-    emulator.process.wait(timeout=10)
+    emulator.process.wait(timeout=60)
     assert gone(pid)
     folders = glob.glob(os.path.join(tempfile.gettempdir(), f"emulator-code-{emulator.process.pid}-*"))
     if number == signal.SIGKILL:
@@ -136,7 +136,7 @@ def test_a_reset_empties_the_account_and_ends_functions(emulator):
     assert gone(pid)
     assert emulator.client("lambda").list_functions()["Functions"] == []
     assert emulator.control("GET", "invocations")["invocations"] == []
-    assert emulator.control("POST", "wait-idle", timeout=5)["idle"]
+    assert emulator.control("POST", "wait-idle", timeout=30)["idle"]
 
 
 def test_an_unknown_control_route_names_the_known_ones(emulator):

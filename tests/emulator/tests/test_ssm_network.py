@@ -7,11 +7,6 @@ from ssm_help import SERVICES, Vpc, allow, attach, https, launch, make_profile, 
 
 
 @pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
 def profile(client):
     return make_profile(client("iam"))
 

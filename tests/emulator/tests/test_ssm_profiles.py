@@ -1,11 +1,10 @@
 """Instance profiles: SSM-2's errors, SSM-3's conditions, Auto Scaling groups, status and simulation."""
 
 import json
-import time
 import urllib.parse
 import urllib.request
 
-import pytest
+from botocore.exceptions import ClientError
 from conftest import ACCOUNT, REGION, invoke, trust
 from ec2_help import amazon_linux, eventually, refused, tags_of
 from ssm_help import CORE, allow, attach, launch, make_profile
@@ -13,18 +12,16 @@ from ssm_help import CORE, allow, attach, launch, make_profile
 NEEDED = ["ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"]
 
 
-@pytest.fixture
-def ec2(client):
-    return client("ec2")
-
-
-@pytest.fixture
-def iam(client):
-    return client("iam")
-
-
 def instance(ec2, instance_id):
     return ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+
+def attached(ec2, instance_id, arn):
+    try:
+        return attach(ec2, instance_id, arn)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidParameterValue", error
+        return None
 
 
 # SSM-2
@@ -32,12 +29,12 @@ def instance(ec2, instance_id):
 
 def test_only_running_or_stopped(emulator, ec2, iam):
     arn = make_profile(iam)
-    emulator.control("PATCH", "settings", instance_transition_seconds=0.5)
     instance_id = launch(ec2)
-    with refused("IncorrectInstanceState", f"'{instance_id}' is not in the 'running' or 'stopped' states"):
-        attach(ec2, instance_id, arn)
-    eventually(lambda: instance(ec2, instance_id)["State"]["Name"] == "running")
     attach(ec2, instance_id, arn)
+    emulator.control("PATCH", "settings", instance_transition_seconds=3600)
+    pending = launch(ec2)
+    with refused("IncorrectInstanceState", f"'{pending}' is not in the 'running' or 'stopped' states"):
+        attach(ec2, pending, arn)
     ec2.terminate_instances(InstanceIds=[instance_id])
     with refused("IncorrectInstanceState"):
         attach(ec2, instance_id, arn)
@@ -66,7 +63,7 @@ def test_one_association_per_instance(ec2, iam):
 
 
 def test_a_profile_that_ec2_does_not_know_yet(emulator, ec2, iam):
-    emulator.control("PATCH", "settings", instance_profile_visibility_delay_seconds=1)
+    emulator.control("PATCH", "settings", instance_profile_visibility_delay_seconds=3600)
     instance_id = launch(ec2)
     arn = make_profile(iam)
     with refused("InvalidParameterValue", "Invalid IAM Instance Profile ARN"):
@@ -74,8 +71,8 @@ def test_a_profile_that_ec2_does_not_know_yet(emulator, ec2, iam):
     with refused("InvalidParameterValue", "Invalid IAM Instance Profile name"):
         launch(ec2, IamInstanceProfile={"Name": "managed"})
     assert iam.get_instance_profile(InstanceProfileName="managed")  # IAM itself knows it
-    time.sleep(1.1)
-    attach(ec2, instance_id, arn)
+    emulator.control("PATCH", "settings", instance_profile_visibility_delay_seconds=0.5)
+    eventually(lambda: attached(ec2, instance_id, arn))
 
 
 def test_what_does_not_exist(ec2, iam):
@@ -144,7 +141,8 @@ def test_members_of_a_group_without_a_profile(emulator, client, ec2, iam):
     arn = make_profile(iam)
     assert len(members) == 2 and all(tags_of(m)["aws:autoscaling:groupName"] == "web" for m in members)
     for member in members:
-        assert "IamInstanceProfile" not in member
+        # The default subnet gives a public address, so that the profile is all that they lack.
+        assert "PublicIpAddress" in member and "IamInstanceProfile" not in member
         attach(ec2, member["InstanceId"], arn)
     ids = [m["InstanceId"] for m in members]
     assert all(n["online"] for n in emulator.control("POST", "nodes/retry", instance_ids=ids)["nodes"])

@@ -48,12 +48,8 @@ class Topic(Handler):
         client("sns").delete_topic(TopicArn=physical_id)
 
 
-@handles
-class TopicPolicy(Handler):
-    type = "AWS::SNS::TopicPolicy"
-    properties = frozenset({"PolicyDocument", "Topics"})
-    required = properties
-    replaced_by = frozenset({"Topics"})
+class _Policy(Handler):
+    """What puts one policy on several topics or queues."""
 
     def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         self._put(properties)
@@ -61,6 +57,17 @@ class TopicPolicy(Handler):
 
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         self._put(new)
+
+    def _put(self, properties: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+@handles
+class TopicPolicy(_Policy):
+    type = "AWS::SNS::TopicPolicy"
+    properties = frozenset({"PolicyDocument", "Topics"})
+    required = properties
+    replaced_by = frozenset({"Topics"})
 
     def _put(self, properties: dict[str, Any]) -> None:
         for topic in properties["Topics"]:
@@ -164,18 +171,11 @@ class Queue(Handler):
 
 
 @handles
-class QueuePolicy(Handler):
+class QueuePolicy(_Policy):
     type = "AWS::SQS::QueuePolicy"
     properties = frozenset({"PolicyDocument", "Queues"})
     required = properties
     replaced_by = frozenset({"Queues"})
-
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        self._put(properties)
-        return ctx.physical_name(), {}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        self._put(new)
 
     def _put(self, properties: dict[str, Any]) -> None:
         for queue in properties["Queues"]:
