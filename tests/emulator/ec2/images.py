@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -55,6 +56,27 @@ def usable(backend: Any, image_id: str) -> Any:
     if image.state != "available":
         raise UnvailableAMIIdError(image_id)
     return image
+
+
+@patched(AmiBackend)
+def _load_amis(original: Any, self: Any) -> None:
+    """moto's list of Amazon's images lacks their dates: all would be as new as this server, and the newest of any."""
+    start = utcnow()
+    original(self)
+    for image in self.amis.values():
+        if image.creation_date >= start:
+            image.creation_date = _date_in(image.name or "", start - timedelta(days=1))
+
+
+def _date_in(name: str, latest: datetime) -> datetime:
+    """Amazon names its images after the day of their release; one that names none is a year old."""
+    named = re.search(r"(?<!\d)(20\d{2})[.-]?(0[1-9]|1[0-2])[.-]?(0[1-9]|[12]\d|3[01])(?!\d)", name)
+    if named is None:
+        return latest - timedelta(days=365)
+    try:
+        return min(datetime(*map(int, named.groups())), latest)
+    except ValueError:
+        return latest - timedelta(days=365)
 
 
 # Block device mappings: moto gives each image one made-up snapshot of 15 GiB.

@@ -49,6 +49,15 @@ def test_a_registered_image_says_what_it_consists_of(ec2, own_image):
     assert tags_of(image) == {"a": "1"}
 
 
+def test_images_that_are_just_there_are_older_than_any_made_here(emulator, ec2):
+    images = ec2.describe_images(Owners=["amazon"])["Images"]
+    made = emulator.control("POST", "images", name="al2023-ami-new-x86_64", owner="amazon", public=True)["image_id"]
+    (new,) = ec2.describe_images(ImageIds=[made])["Images"]
+    assert images and max(image["CreationDate"] for image in images) < new["CreationDate"]
+    dates = {image["Name"]: image["CreationDate"] for image in images}
+    assert dates["al2023-ami-minimal-2023.12.20260930.0-kernel-6.1-x86_64"].startswith("2026-09-30T")
+
+
 def test_deprecated_images_are_shown_to_their_owner_or_on_request(emulator, ec2, own_image):
     yesterday = datetime.now(timezone.utc) - timedelta(days=1)
     ec2.enable_image_deprecation(ImageId=own_image, DeprecateAt=yesterday)
