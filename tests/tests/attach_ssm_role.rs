@@ -246,6 +246,8 @@ async fn what_has_a_profile_is_online_already_or_is_excluded_stays_as_it_is() {
 #[tokio::test]
 async fn runs_at_once_and_a_profile_that_ec2_does_not_see_yet_are_no_failures() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
+        // By the condition that no instance profile is replaced (SSM-3).
+        aws.may_be_denied("ec2:AssociateIamInstanceProfile").await;
         aws.put_policy(OBSERVE).await;
         let image = aws.amazon_linux().await;
         let mut instances = Vec::new();
@@ -288,6 +290,8 @@ async fn runs_at_once_and_a_profile_that_ec2_does_not_see_yet_are_no_failures() 
 #[tokio::test]
 async fn a_profile_that_somebody_attaches_meanwhile_cannot_be_overwritten() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
+        // By the condition that no instance profile is replaced (SSM-3).
+        aws.may_be_denied("ec2:AssociateIamInstanceProfile").await;
         aws.put_policy(OBSERVE).await;
         let image = aws.amazon_linux().await;
         let instance = aws.launch(&image, |run| run).await;

@@ -277,7 +277,7 @@ async fn in_an_immutable_repository_the_tag_stays() {
 #[tokio::test]
 async fn without_the_permission_the_refresh_is_stopped_and_the_parameter_named() {
     deployed(CANCEL_REFRESH, async |aws| {
-        aws.may_be_denied("ecr:BatchGetImage");
+        aws.may_be_denied("ecr:BatchGetImage").await;
         let shop = Shop::open(aws, 4).await;
         let (bad, id) = shop.release("release 2, which fails", &[]).await;
         shop.group.seconds_until("Cancelled", 3600).await;
