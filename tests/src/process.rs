@@ -35,7 +35,11 @@ impl Emulator {
             .args(["-m", "emulator", "--port", "0", "--die-with-parent"])
             .args(["--set", "schedules_fire=false"])
             .args(["--set", "snapshot_pending_seconds=3600"])
-            .args(record.iter().flat_map(|folder| [OsStr::new("--record-usage"), folder]))
+            .args(
+                record
+                    .iter()
+                    .flat_map(|folder| [OsStr::new("--record-usage"), folder]),
+            )
             .args(
                 parameters
                     .iter()

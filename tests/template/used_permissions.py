@@ -90,8 +90,8 @@ def used(record) -> set[Permission]:
 
 
 def test_no_permission_is_unused(used):
-    unused = sorted(allowed() - used - NOT_PLAYED.keys())
-    assert not unused, "take it out of the role, or test end to end what needs it"
+    unused = sorted(" ".join(permission) for permission in allowed() - used - NOT_PLAYED.keys())
+    assert not unused, "take it out of the role, or test end to end what needs it:\n" + "\n".join(unused)
 
 
 def test_what_is_not_played_is_not(used):
