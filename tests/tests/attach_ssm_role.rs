@@ -620,11 +620,11 @@ async fn an_endpoint_that_lets_the_instance_in_by_a_prefix_list_is_no_finding() 
         vpc.endpoints_but("").await;
         vpc.open_endpoints_to_a_list().await;
         let instance = private_instance(aws, &vpc).await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && agent.usable, "{agent:?}");
         let detail = diagnosis(aws, &instance).await.detail;
         assert_eq!(detail["complete"], true, "{detail}");
         assert_eq!(detail["primary"], json!(null), "{detail}");
-        let agent = aws.try_agent(&instance).await;
-        assert!(agent.online && agent.usable, "{agent:?}");
     })
     .await;
 }

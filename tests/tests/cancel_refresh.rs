@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 const OBSERVE: &str = "cancel-refresh:\n  mode: observe\n";
 const MARK: &str = "ec2-guardrails:refresh";
+const TOLD_SETTINGS: &str = "ec2-guardrails:told-refresh-settings";
 const CANCEL: &str = "CancelInstanceRefresh";
 const ROLLBACK: &str = "RollbackInstanceRefresh";
 /// As long as AWS itself takes: an hour without progress (ASG-4).
@@ -329,6 +330,33 @@ async fn a_group_says_by_tag_what_is_done_with_it() {
         };
         let (refresh, _) = stopped_by(aws, asks).await;
         assert_eq!(status(&refresh), "Cancelled");
+    })
+    .await;
+}
+
+/// A misspelt wish must not be taken for none: it is told, and nothing is done until it is corrected.
+#[tokio::test]
+async fn a_tag_that_cannot_be_understood_is_told_and_holds_the_guardrail_off() {
+    deployed(CANCEL_REFRESH, async |aws| {
+        let bad = aws.image("web-2").await;
+        let (group, version) = web(aws, 4, &bad).await;
+        group
+            .tag_group(&[("ec2-guardrails:on-failure", "cancle")])
+            .await;
+        let id = group.start_refresh(Some(&version), |p| p).await;
+        aws.deregister(&bad).await;
+        aws.pass_with_sweeps(15).await;
+        assert_eq!(group.status(&id).await, "InProgress");
+        let told = aws.notices().await;
+        let all: String = told.iter().map(|n| n.message.as_str()).collect();
+        assert!(all.contains("cancle"), "{told:#?}");
+
+        group
+            .tag_group(&[("ec2-guardrails:on-failure", "cancel")])
+            .await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.carried_out(CANCEL).await, 1);
+        assert!(group.group_tag(TOLD_SETTINGS).await.is_none());
     })
     .await;
 }
