@@ -16,9 +16,10 @@ use crate::PARAMETER;
 use crate::approval::{self, Launch, Verdict, verdict, verdict_on};
 use crate::breadth;
 use crate::decide::{Action, Held, Occasion, Quarantine, drifted, image_label};
-use crate::facts::{Asked, Facts, Image, Instance, Known, Stage, State};
+use crate::facts::{Asked, Facts, Image, Instance, Known, Stage};
 use crate::launches::{Source, is_broken, loops};
 use crate::policy::Policy;
+use guardrails::ec2::State;
 
 /// An instance in quarantine.
 pub static QUARANTINED: Kind = Kind {

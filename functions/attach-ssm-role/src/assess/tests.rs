@@ -5,8 +5,9 @@ use crate::decide::tests::{
 use crate::diagnosis::identity::CHANNELS;
 use crate::diagnosis::network::Network;
 use crate::diagnosis::tests::only_ssm_endpoint;
-use crate::facts::{Evidence, Group, State};
+use crate::facts::{Evidence, Group};
 use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::ec2::State;
 use guardrails::finding::{News, news};
 
 fn sum_up(facts: &Facts) -> Assessment {
