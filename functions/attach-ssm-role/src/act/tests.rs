@@ -45,6 +45,7 @@ fn associations(profile: Option<&'static str>) -> Rule {
     mock!(Client::describe_iam_instance_profile_associations).then_output(move || {
         let association = profile.map(|arn| {
             IamInstanceProfileAssociation::builder()
+                .association_id("iip-assoc-1")
                 .instance_id("i-1")
                 .iam_instance_profile(IamInstanceProfile::builder().arn(arn).build())
                 .build()
