@@ -50,6 +50,22 @@ pub(crate) static ATTACH_SSM_ROLE: Program = Program {
     environment: &[("INSTANCE_PROFILE_ARN", OUR_PROFILE)],
 };
 
+/// cancel-refresh.
+pub(crate) static CANCEL_REFRESH: Program = Program {
+    name: "cancel-refresh",
+    logical_id: "CancelRefreshFunction",
+    memory_mib: 256,
+    environment: &[],
+};
+
+/// quarantine-launch.
+pub(crate) static QUARANTINE_LAUNCH: Program = Program {
+    name: "quarantine-launch",
+    logical_id: "QuarantineLaunchFunction",
+    memory_mib: 256,
+    environment: &[],
+};
+
 /// Lambda gives a start ten seconds.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -69,7 +85,7 @@ enum Said {
 struct Event {
     id: String,
     deadline_ms: u128,
-    payload: &'static str,
+    payload: String,
 }
 
 /// An invocation's answer.
@@ -164,7 +180,7 @@ impl Function {
     /// Runs one event to its end.
     pub(crate) async fn invoke(
         &mut self,
-        payload: &'static str,
+        payload: String,
         limit: Duration,
     ) -> Result<Answer, Failure> {
         self.invocations += 1;

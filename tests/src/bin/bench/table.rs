@@ -30,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) least: Least,
     pub(crate) calls: Calls,
     pub(crate) outcomes: Outcomes,
+    /// Calls that followed one another from the event to what it is about, where that is told.
+    pub(crate) rounds: Option<usize>,
 }
 
 /// Lambda gives a whole processor to a function with so much memory, and a share of it to one
@@ -86,6 +88,16 @@ fn render_section(text: &mut String, section: &Section) {
             by_name(row)
         );
     }
+    for row in rows {
+        if let Some(rounds) = row.rounds {
+            let _ = writeln!(
+                text,
+                "\n{} {}: {rounds} rounds of calls from the event to the last isolated interface.",
+                grouped(row.size),
+                row.run
+            );
+        }
+    }
     if let (Some(first), Some(last)) = (starts.first(), starts.last()) {
         let _ = writeln!(
             text,
@@ -111,13 +123,19 @@ fn render_section(text: &mut String, section: &Section) {
 fn cells(row: &Row) -> [String; 8] {
     let Outcomes {
         done,
+        would_do,
         skipped,
         failed,
         left,
         ..
     } = row.outcomes;
     let mut outcomes = format!("{} done", grouped(done));
-    for (count, name) in [(skipped, "skipped"), (failed, "failed"), (left, "left")] {
+    for (count, name) in [
+        (would_do, "would be done"),
+        (skipped, "skipped"),
+        (failed, "failed"),
+        (left, "left"),
+    ] {
         if count > 0 {
             let _ = write!(outcomes, ", {} {name}", grouped(count));
         }
