@@ -45,7 +45,7 @@ async fn sweep<G: Guardrail>(run: Run, size: usize) -> Vec<Calls> {
     let server = Server::start(Account::new(run.estate(size), &options()))
         .await
         .unwrap();
-    let runner = runner::<G>(&server.url());
+    let runner = runner::<G>(&server.endpoint().url);
     let mut calls = Vec::new();
     for suffix in run.sweeps() {
         server.account().begin();
