@@ -319,6 +319,8 @@ mod tests {
             .await
             .unwrap()
             .unwrap_err();
+        // The connection goes back into the pool in a task of its own.
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let parameters = aws_sdk_ssm::Client::new(&config);
         let policy = parameters.describe_parameters().send();
         timeout(Duration::from_secs(10), policy)

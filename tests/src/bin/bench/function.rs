@@ -278,7 +278,10 @@ impl Function {
         for task in fs::read_dir(&tasks)? {
             let file = task?.path().join("schedstat");
             let text = fs::read_to_string(&file).map_err(|error| {
-                format!("{}: {error} (the kernel needs CONFIG_SCHED_INFO)", file.display())
+                format!(
+                    "{}: {error} (the kernel needs CONFIG_SCHED_INFO)",
+                    file.display()
+                )
             })?;
             let first = text.split_whitespace().next().map(str::parse::<u64>);
             let Some(Ok(nanoseconds)) = first else {

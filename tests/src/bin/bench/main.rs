@@ -27,7 +27,6 @@ mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::function::{
     ATTACH_SSM_ROLE, CANCEL_REFRESH, Function, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES, Usage,

@@ -69,9 +69,7 @@ pub(crate) fn render(options: &Options, sections: &[Section]) -> String {
 }
 
 fn render_section(text: &mut String, section: &Section) {
-    let Section {
-        program, rows
-    } = section;
+    let Section { program, rows } = section;
     let _ = writeln!(text, "\n## {}\n", program.name);
     let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
     text.push_str(&aligned(&HEAD.map(str::to_owned), &cells));

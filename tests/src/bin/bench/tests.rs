@@ -1,6 +1,8 @@
 //! Sweeps of small estates by the guardrails themselves, in this process: the quick form of the
 //! benchmark, with the same checks.
 
+use std::time::Duration;
+
 use attach_ssm_role::AttachSsmRole;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use cancel_refresh::CancelRefresh;
