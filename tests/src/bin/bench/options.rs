@@ -18,6 +18,7 @@ Measures sweeps of the guardrails against a synthetic AWS.
                         attach-ssm-role: managed, unmanaged;
                         cancel-refresh: quiet, rolling, failing;
                         quarantine-launch: approved, observed, enforced, event (default all)
+  --cost                what the stack costs a month, from sweeps of 10, 100 and 1,000 instances
   --latency-ms N        how long each AWS call takes (default 50)
   --aws-rates           throttle as AWS does by default: see rates.rs
   --build FOLDER        where the functions were built (default .aws-sam/local)
@@ -38,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) launches: Vec<usize>,
     /// What to run in each.
     pub(crate) runs: Vec<Run>,
+    /// Whether the stack's cost is asked for, and nothing else.
+    pub(crate) cost: bool,
     /// How long each call takes.
     pub(crate) latency: Duration,
     /// Whether AWS's default request rates hold.
@@ -57,6 +60,7 @@ impl Default for Options {
             groups: vec![10, 100, 500],
             launches: vec![10, 100, 1_000, 5_000],
             runs: Run::ALL.to_vec(),
+            cost: false,
             latency: Duration::from_millis(50),
             aws_rates: false,
             build: PathBuf::from(".aws-sam/local"),
@@ -97,6 +101,7 @@ impl Options {
                 "--latency-ms" => options.latency = Duration::from_millis(one(&name, &value()?)?),
                 "--build" => options.build = PathBuf::from(value()?),
                 "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
+                "--cost" => options.cost = true,
                 "--aws-rates" => options.aws_rates = true,
                 "--help" | "-h" => return Ok(Parsed::Help),
                 _ => return Err(format!("{name}: no such option")),
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn reads_each_option() {
         let Ok(Parsed::Run(options)) = parse(
-            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --timeout-s 20 --build b",
+            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --cost --timeout-s 20 --build b",
         ) else {
             panic!("refused");
         };
@@ -167,7 +172,7 @@ mod tests {
         assert_eq!(options.sizes(options.runs[2]), [3]);
         assert_eq!(options.sizes(options.runs[3]), [4]);
         assert_eq!(options.latency, Duration::from_millis(3));
-        assert!(options.may_leave());
+        assert!(options.may_leave() && options.cost);
         assert_eq!(options.build, PathBuf::from("b"));
         assert_eq!(parse(""), Ok(Parsed::Run(Options::default())));
         assert_eq!(parse("--help"), Ok(Parsed::Help));
