@@ -24,7 +24,7 @@ use crate::aws::{self, ApiError, ErrorKind};
 use crate::finding::{News, news};
 use crate::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
 use crate::metrics::{self, Metric};
-use crate::notify::{Place, Teller, is_ec2};
+use crate::notify::{Origin, Place, Teller, is_ec2};
 use crate::policy::{Effective, Loader, Mode, PolicyError, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
 use crate::trigger::{self, Request, Trigger, TriggerError};
@@ -146,7 +146,10 @@ impl Invocation {
             id: context.request_id.clone(),
             now,
             deadline: Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
-            place: Place::of_function(&context.invoked_function_arn),
+            place: Place {
+                log_group: context.env_config.log_group.clone(),
+                ..Place::of_function(&context.invoked_function_arn)
+            },
         }
     }
 
@@ -379,9 +382,13 @@ impl<G: Guardrail> Runner<G> {
 impl<G: Guardrail> Runner<G> {
     /// Tells, and then remembers: EC2 resources by their tags, others as the guardrail does it.
     async fn tell_news(&self, news: &[News<'_>], invocation: &Invocation) -> Result<(), ApiError> {
-        self.teller
-            .tell(G::NAME, &invocation.place, invocation.now, news)
-            .await?;
+        let origin = Origin {
+            guardrail: G::NAME,
+            place: &invocation.place,
+            request: &invocation.id,
+            now: invocation.now,
+        };
+        self.teller.tell(&origin, news).await?;
         for item in news.iter().filter(|item| !is_ec2(item.resource())) {
             self.guardrail
                 .remember(item.resource(), &item.kind().tag(), item.value().as_deref())

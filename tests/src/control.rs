@@ -103,8 +103,10 @@ impl Call {
 pub struct Notice {
     /// Its subject.
     pub subject: String,
-    /// Its body.
+    /// Its body, as a mail has it.
     pub message: String,
+    /// The same as a chat channel shows it; null if it would drop it.
+    pub chat: Value,
 }
 
 impl Notice {
