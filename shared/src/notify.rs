@@ -17,7 +17,7 @@ use crate::aws::{ApiError, ErrorKind};
 use crate::finding::News;
 
 pub use crate::finding::{AUTO_SCALING_GROUP, PARAMETER};
-pub use notice::{Notice, Origin, compose};
+pub use notice::{Notice, Origin, compose, examples};
 pub use place::Place;
 
 /// `source` of the findings on the event bus.

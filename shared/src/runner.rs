@@ -101,10 +101,11 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let (payload, context) = event.into_parts();
         let invocation = Invocation::of(&context);
+        let is_sweep = trigger::is_sweep(&payload);
         runner.run(payload, &invocation).await.inspect_err(|error| {
             tracing::error!(error_type = error.name(), "{error}");
             if matches!(error, RunError::Policy(PolicyError::Invalid { .. })) {
-                count_invalid_policy(G::NAME, invocation.now);
+                count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
             }
         })
     }))
@@ -112,13 +113,25 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
 }
 
 /// Counts a run that found a mistake in the policy, for the alarm on it: until it is corrected,
-/// nothing is done at all.
-fn count_invalid_policy(guardrail: &str, now: Timestamp) {
-    let invalid = [Metric {
+/// nothing is done at all. A sweep came all the same, so the alarm on missing ones stays silent:
+/// one cause is told once.
+fn count_invalid_policy(
+    output: &mut impl io::Write,
+    guardrail: &str,
+    now: Timestamp,
+    is_sweep: bool,
+) {
+    let mut counts = vec![Metric {
         name: "PolicyInvalid",
         value: 1,
     }];
-    if let Err(error) = metrics::emit(&mut io::stdout(), guardrail, now.into(), &invalid) {
+    if is_sweep {
+        counts.push(Metric {
+            name: "Considered",
+            value: 0,
+        });
+    }
+    if let Err(error) = metrics::emit(output, guardrail, now.into(), &counts) {
         tracing::error!("metrics could not be written: {error}");
     }
 }

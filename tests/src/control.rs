@@ -392,8 +392,12 @@ impl LocalAws {
 
     /// Makes something go wrong from now on.
     pub async fn inject(&self, fault: Fault) {
-        let fault = fault.with("caller", self.function());
-        self.post("faults", fault.0).await;
+        self.fault(fault.with("caller", self.function()).0).await;
+    }
+
+    /// Makes something go wrong with anybody's calls.
+    pub async fn fault(&self, fault: Value) {
+        self.post("faults", fault).await;
     }
 
     /// How many calls each fault has acted on.

@@ -75,6 +75,25 @@ pub fn compose(origin: &Origin<'_>, news: &[News<'_>]) -> Option<Notice> {
     })
 }
 
+/// Notices as the stack `ec2-guardrails` sends them, each of its own news: what tests show to those
+/// who review the texts, and documents cite.
+#[must_use]
+pub fn examples(guardrail: &str, now: Timestamp, each: &[Vec<News<'_>>]) -> String {
+    let function = format!("ec2-guardrails-{guardrail}");
+    let arn = format!("arn:aws:lambda:eu-central-1:123456789012:function:{function}");
+    let place = Place::of_function(&arn);
+    let origin = Origin {
+        guardrail,
+        place: &place,
+        request: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+        now,
+    };
+    let told = each.iter().filter_map(|news| compose(&origin, news));
+    told.map(|notice| format!("Subject: {}\n\n{}", notice.subject, notice.text))
+        .collect::<Vec<_>>()
+        .join("\n==========\n\n")
+}
+
 /// All that is new of a kind.
 pub(super) struct Topic<'a> {
     pub(super) kind: &'static Kind,
