@@ -110,17 +110,22 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Fails unless subject or body has each of `parts`, and the subject fits into SNS's 100
-    /// characters.
+    /// Fails unless subject or body has each of `parts`, the subject fits into SNS's 100 characters,
+    /// and a chat channel shows the notice.
     pub fn says(&self, parts: &[&str]) {
-        let Self { subject, message } = self;
+        let Self {
+            subject,
+            message,
+            chat,
+        } = self;
         for part in parts {
             assert!(
                 subject.contains(part) || message.contains(part),
                 "{part} is not in:\n{subject}\n{message}"
             );
         }
-        assert!(subject.chars().count() <= 100, "{subject}");
+        assert!(subject.chars().count() < 100, "{subject}");
+        assert!(chat.is_object(), "a chat would drop it: {message}");
     }
 }
 

@@ -17,7 +17,7 @@ struct Invocations {
 }
 
 impl LocalAws {
-    async fn dead_letter_queue(&self) -> String {
+    pub(crate) async fn dead_letter_queue(&self) -> String {
         let queues = self.sqs.list_queues().send().await.expect("queues");
         let urls = queues.queue_urls();
         let ours = urls.iter().find(|url| url.contains("DeadLetterQueue"));
@@ -44,6 +44,7 @@ impl LocalAws {
 
     /// From now on no rule may invoke the function of `guardrail`.
     pub async fn forbid_rules(&self, guardrail: &str) {
+        self.may_be_denied("lambda:InvokeFunction");
         let function = format!("ec2-guardrails-{guardrail}");
         let policy = self.lambda.get_policy().function_name(&function).send().await;
         let policy = policy.expect("rules may invoke it");
@@ -62,6 +63,7 @@ impl LocalAws {
 
     /// From now on the schedules' role may put letters into the queue and nothing else.
     pub async fn forbid_schedules(&self) {
+        self.may_be_denied("lambda:InvokeFunction");
         let roles = self.iam.list_roles().send().await.expect("roles");
         let role = roles.roles().iter().map(aws_sdk_iam::types::Role::role_name);
         let role = role.into_iter().find(|name| name.contains("SweepScheduleRole"));

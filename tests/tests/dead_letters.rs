@@ -72,7 +72,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         let said = aws.replay(&[]);
         aws.wait_for_retries().await;
         assert!(
-            said.ends_with("5 replayed, 1 more that ask for the same, 2 stay in the queue\n"),
+            said.ends_with("6 replayed, 1 more that ask for the same, 2 stay in the queue\n"),
             "{said}"
         );
         for part in [
@@ -92,7 +92,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         let mut replayed = runs[before..].to_vec();
         for (guardrail, events) in [
             (ATTACH_SSM_ROLE, vec!["running"]),
-            (QUARANTINE_LAUNCH, vec!["RunInstances", "pending"]),
+            (QUARANTINE_LAUNCH, vec!["RunInstances", "pending", "running"]),
             (CANCEL_REFRESH, vec!["sweep"]),
         ] {
             let runs = aws.runs_in_background(guardrail).await;

@@ -633,7 +633,15 @@ impl View<'_> {
                 health.unhealthy.join(", ")
             );
         }
-        if let Some(message) = launches.messages.first() {
+        let told = |message: &str| match &self.judgement.verdict {
+            Verdict::Failing(because) | Verdict::Troubled(because) => {
+                because.iter().any(|why| why.contains(message))
+            }
+            Verdict::Fine | Verdict::NotJudged(_) => false,
+        };
+        if let Some(message) = launches.messages.first()
+            && !told(&message.message)
+        {
             text = format!("{text}. AWS said: \"{}\"", message.message);
         }
         text

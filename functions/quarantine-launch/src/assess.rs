@@ -49,11 +49,7 @@ pub static PARTLY_ISOLATED: Kind = Kind {
     cured: "is isolated now, or nobody asks for it any more",
     next: "AWS lets only the service that manages the instance or the network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), or close the security groups that it has.",
     urgency: Urgency::Now,
-    commands: &[Command {
-        to: "to see the verdict of each rule",
-        on: On::Instance,
-        run: Run::Invoke("check"),
-    }],
+    commands: &[],
 };
 
 /// A source that launches unapproved AMIs again and again.

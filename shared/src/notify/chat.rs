@@ -145,18 +145,17 @@ fn line(origin: &Origin<'_>, cause: &Cause<'_>) -> String {
 }
 
 fn next_steps(origin: &Origin<'_>, standing: &[Topic<'_>]) -> Vec<String> {
-    let mut steps: Vec<String> = standing
-        .iter()
-        .flat_map(|topic| {
-            let commands = topic.commands(origin.place).into_iter();
-            let commands = commands.map(|(to, line)| {
-                let (to, line) = (escaped(&capitalized(&to)), escaped(&line));
-                format!("{to}: `{line}`")
-            });
-            std::iter::once(escaped(topic.kind.next)).chain(commands)
-        })
-        .take(STEPS_MAX)
-        .collect();
+    let mut steps: Vec<String> = Vec::new();
+    for topic in standing {
+        steps.push(escaped(topic.kind.next));
+        for (to, line) in topic.commands(origin.place) {
+            let step = format!("{}: `{}`", escaped(&capitalized(&to)), escaped(&line));
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+    }
+    steps.truncate(STEPS_MAX);
     steps.push(format!("Log of this run: <{}>", origin.log_page()));
     steps
 }

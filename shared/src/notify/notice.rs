@@ -120,6 +120,13 @@ impl<'a> Topic<'a> {
         topics
     }
 
+    /// Whether it is of what is resolved.
+    pub(super) fn is_cured(&self) -> bool {
+        self.items
+            .iter()
+            .all(|item| matches!(item, News::Cured(_)))
+    }
+
     /// `failed snapshot (vol-1)`, `3 failed snapshots`.
     pub(super) fn heading(&self) -> String {
         match self.items.as_slice() {
@@ -173,12 +180,15 @@ impl<'a> Topic<'a> {
             let region = &place.region;
             let line = match command.run {
                 Run::Invoke(what) => {
-                    let payload =
-                        json!({ "trigger": "command", "command": what, (command.on.key()): name });
+                    let payload = format!(
+                        r#"{{"trigger": "command", "command": "{what}", "{}": {}}}"#,
+                        command.on.key(),
+                        Value::from(name)
+                    );
                     format!(
                         "aws lambda invoke --region {region} --function-name {} --cli-read-timeout 920 --cli-binary-format raw-in-base64-out --payload {} /dev/stdout",
                         place.function,
-                        quoted(&payload.to_string())
+                        quoted(&payload)
                     )
                 }
                 Run::Aws(words) => format!("aws {words} {} --region {region}", quoted(name)),

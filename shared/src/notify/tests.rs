@@ -216,7 +216,7 @@ fn subjects_fit_without_cutting_a_word() {
         .collect();
     assert_eq!(
         notice(&many).subject,
-        "[snapshot-volumes] 50 volumes without a fresh snapshot, 1 resolved"
+        "[snapshot-volumes] 50 volumes without a fresh snapshot, resolved: volume without a fresh snapshot"
     );
 }
 
@@ -238,7 +238,7 @@ fn a_command_is_ready_to_be_copied_whatever_the_resource_is_called() {
         ..STALE
     };
     let group = of(&LOOP, "auto-scaling-group/it's \"$(web)\"");
-    let invoke = r#"--payload '{"command":"release","group":"it'\''s \"$(web)\"","trigger":"command"}' /dev/stdout"#;
+    let invoke = r#"--payload '{"trigger": "command", "command": "release", "group": "it'\''s \"$(web)\""}' /dev/stdout"#;
     let cancel = r#"
 To stop it:
   aws autoscaling cancel-instance-refresh --auto-scaling-group-name 'it'\''s "$(web)"' --region eu-central-1
@@ -353,7 +353,7 @@ proptest! {
         let known: Vec<String> = news.iter().flat_map(|item| {
             let kind = item.kind();
             [format!("({})", name_of(item.resource())), kind.one.to_owned(), kind.many.to_owned()]
-        }).chain(["[quarantine-launch] resolved: and more findings".to_owned()])
+        }).chain(["[quarantine-launch] resolved: resolved and more findings".to_owned()])
             .flat_map(|text| text.split(' ').map(str::to_lowercase).collect::<Vec<_>>())
             .collect();
         for word in subject.split(' ') {

@@ -1,5 +1,6 @@
 //! The notice as a mail has it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::notice::{Origin, Topic, capitalized, short};
@@ -25,12 +26,16 @@ pub(super) fn text(origin: &Origin<'_>, standing: &[Topic<'_>], cured: &[Topic<'
         place.region,
         origin.now.strftime("%Y-%m-%d %H:%M UTC")
     );
+    let mut printed = BTreeSet::new();
     for topic in standing {
         heading(&mut text, &topic.heading());
         list(&mut text, origin, topic);
         let _ = write!(text, "\nWhat to do: {}\n", topic.kind.next);
         for (to, line) in topic.commands(place) {
-            let _ = write!(text, "\n{}:\n  {line}\n", capitalized(&to));
+            // Findings of several kinds may be about one resource.
+            if printed.insert(line.clone()) {
+                let _ = write!(text, "\n{}:\n  {line}\n", capitalized(&to));
+            }
         }
     }
     for topic in cured {
@@ -69,9 +74,10 @@ fn list(text: &mut String, origin: &Origin<'_>, topic: &Topic<'_>) {
             }
         } else {
             let count = cause.of.len();
+            let each = if topic.is_cured() { "each " } else { "" };
             let _ = match causes.len() {
-                1 => writeln!(text, "* All {count}: {why}"),
-                _ => writeln!(text, "* {count} of them: {why}"),
+                1 => writeln!(text, "* All {count}: {each}{why}"),
+                _ => writeln!(text, "* {count} of them: {each}{why}"),
             };
             let most = match causes.len() {
                 1 => LISTED_MAX,

@@ -50,6 +50,8 @@ static KIND: Kind = Kind {
     many: "many",
     cured: "is well",
     next: "next",
+    urgency: crate::finding::Urgency::Soon,
+    commands: &[],
 };
 
 fn failed(kind: ErrorKind) -> ApiError {
