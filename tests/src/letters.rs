@@ -32,7 +32,9 @@ impl LocalAws {
         let attributes = attributes.attribute_names(visible.clone()).send().await;
         let attributes = attributes.expect("the queue is there");
         let count = attributes.attributes().and_then(|all| all.get(&visible));
-        count.and_then(|count| count.parse().ok()).expect("a number")
+        count
+            .and_then(|count| count.parse().ok())
+            .expect("a number")
     }
 
     /// Puts something into the queue that no guardrail sent.
@@ -46,7 +48,12 @@ impl LocalAws {
     pub async fn forbid_rules(&self, guardrail: &str) {
         self.may_be_denied("lambda:InvokeFunction");
         let function = format!("ec2-guardrails-{guardrail}");
-        let policy = self.lambda.get_policy().function_name(&function).send().await;
+        let policy = self
+            .lambda
+            .get_policy()
+            .function_name(&function)
+            .send()
+            .await;
         let policy = policy.expect("rules may invoke it");
         let policy: Value =
             serde_json::from_str(policy.policy().unwrap_or_default()).expect("a policy is JSON");
@@ -65,8 +72,13 @@ impl LocalAws {
     pub async fn forbid_schedules(&self) {
         self.may_be_denied("lambda:InvokeFunction");
         let roles = self.iam.list_roles().send().await.expect("roles");
-        let role = roles.roles().iter().map(aws_sdk_iam::types::Role::role_name);
-        let role = role.into_iter().find(|name| name.contains("SweepScheduleRole"));
+        let role = roles
+            .roles()
+            .iter()
+            .map(aws_sdk_iam::types::Role::role_name);
+        let role = role
+            .into_iter()
+            .find(|name| name.contains("SweepScheduleRole"));
         let role = role.expect("the stack has a role of the schedules");
         let policies = self.iam.list_role_policies().role_name(role).send().await;
         let document = json!({

@@ -85,7 +85,10 @@ impl LocalAws {
         let failures: Value = self.get("delivery-failures").await;
         for failure in listed(&failures["failures"]) {
             let refused = failure["code"] == "NO_PERMISSIONS";
-            assert!(refused && denied.contains("lambda:InvokeFunction"), "{failure}");
+            assert!(
+                refused && denied.contains("lambda:InvokeFunction"),
+                "{failure}"
+            );
         }
     }
 }

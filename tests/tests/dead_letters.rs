@@ -1,6 +1,8 @@
 //! Dead letters: what lands in the queue, and its replay by docs/replay.py.
 
-use e2e::{ATTACH_SSM_ROLE, CANCEL_REFRESH, Fault, QUARANTINE_LAUNCH, Run, SNAPSHOT_VOLUMES, deployed};
+use e2e::{
+    ATTACH_SSM_ROLE, CANCEL_REFRESH, Fault, QUARANTINE_LAUNCH, Run, SNAPSHOT_VOLUMES, deployed,
+};
 use serde_json::{Value, json};
 
 const POLICY: &str = "

@@ -56,7 +56,7 @@ pub(super) fn chat(
         "id": origin.request,
         "content": {
             "textType": "client-markdown",
-            "title": format!("{sign} {subject}"),
+            "title": short(&format!("{sign} {subject}"), TITLE_MAX),
             "description": description(origin, standing, cured),
             "nextSteps": next_steps(origin, standing),
             "keywords": [origin.guardrail, place.account, place.region],

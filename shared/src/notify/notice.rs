@@ -122,9 +122,7 @@ impl<'a> Topic<'a> {
 
     /// Whether it is of what is resolved.
     pub(super) fn is_cured(&self) -> bool {
-        self.items
-            .iter()
-            .all(|item| matches!(item, News::Cured(_)))
+        self.items.iter().all(|item| matches!(item, News::Cured(_)))
     }
 
     /// `failed snapshot (vol-1)`, `3 failed snapshots`.

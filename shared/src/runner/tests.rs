@@ -479,8 +479,13 @@ fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
         let mut line = Vec::new();
         count_invalid_policy(&mut line, "f", Timestamp::UNIX_EPOCH, is_sweep);
         let line: Value = serde_json::from_slice(&line).unwrap();
-        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
-        let named: Vec<&str> = metrics.iter().filter_map(|metric| metric["Name"].as_str()).collect();
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+            .as_array()
+            .unwrap();
+        let named: Vec<&str> = metrics
+            .iter()
+            .filter_map(|metric| metric["Name"].as_str())
+            .collect();
         assert_eq!(named, names);
     }
     assert!(trigger::is_sweep(&json!({"trigger": "sweep"})));

@@ -358,7 +358,9 @@ fn the_notices_as_people_get_them() {
         }
     }
     let stopping = stop(Some(Stopped {
-        image: Some(image::Outcome::Refused("the repository's tags are immutable".to_owned())),
+        image: Some(image::Outcome::Refused(
+            "the repository's tags are immutable".to_owned(),
+        )),
         mismatch: Some("f3b5f0a1-0000-4000-8000-000000000000".to_owned()),
         ..stopped()
     }));

@@ -352,13 +352,21 @@ fn the_notices_as_people_get_them() {
     );
     let partly = assess(&partly, &policy(), now(), &[settle(&action, Outcome::Done)]);
 
-    let mut looping = facts([member("i-0b1c2d3e4f5a69701", "web"), member("i-0b1c2d3e4f5a69702", "web")]);
+    let mut looping = facts([
+        member("i-0b1c2d3e4f5a69701", "web"),
+        member("i-0b1c2d3e4f5a69702", "web"),
+    ]);
     looping.groups.insert("web".to_owned(), group("web"));
     let broken = Action::BreakLoop(Box::new(BreakLoop {
         group: group("web"),
         at: now(),
     }));
-    let looping = assess(&looping, &policy(), now(), &[settle(&broken, Outcome::Done)]);
+    let looping = assess(
+        &looping,
+        &policy(),
+        now(),
+        &[settle(&broken, Outcome::Done)],
+    );
 
     let quiet = ("ec2-guardrails:told-quarantined", "ami-bad");
     let mut open = in_quarantine(&[quiet, (tags::QUARANTINE_DRIFT, "2026-11-21T11:30:00Z")]);
@@ -372,7 +380,9 @@ fn the_notices_as_people_get_them() {
         message: "not allowed".to_owned(),
         kind: ErrorKind::Denied,
     };
-    undecided.parameters.insert("/golden".to_owned(), Err(denied));
+    undecided
+        .parameters
+        .insert("/golden".to_owned(), Err(denied));
     let golden = parse("{mode: enforce, approve: [{ssm-parameter: /golden}]}").unwrap();
     let undecided = assess(&undecided, &golden, now(), &[]);
 
@@ -405,7 +415,11 @@ fn the_notices_as_people_get_them() {
         .collect();
     let kinds: BTreeSet<_> = each.iter().flatten().map(|item| item.kind().name).collect();
     for one in &told {
-        assert!(kinds.contains(one.kind.name), "{} is missing", one.kind.name);
+        assert!(
+            kinds.contains(one.kind.name),
+            "{} is missing",
+            one.kind.name
+        );
     }
     each.push(told.iter().map(News::Cured).collect());
     insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, now(), &each));

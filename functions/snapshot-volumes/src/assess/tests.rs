@@ -242,17 +242,38 @@ fn the_notices_as_people_get_them() {
         one.tags.push(("Name".to_owned(), name.to_owned()));
         one
     };
-    let reason = "Client error occurred: the KMS key is disabled (Client.InvalidKMSKey.InvalidState)";
+    let reason =
+        "Client error occurred: the KMS key is disabled (Client.InvalidKMSKey.InvalidState)";
     let db = "vol-0d1f2e3c4b5a69788";
-    let failed = snapshot("snap-0f1e2d3c4b5a69788", db, TODAY, State::Error(reason.to_owned()));
-    let failed = assessed(&facts(vec![named(db, "db data")], vec![failed]), "2026-11-21T03:20:00Z");
+    let failed = snapshot(
+        "snap-0f1e2d3c4b5a69788",
+        db,
+        TODAY,
+        State::Error(reason.to_owned()),
+    );
+    let failed = assessed(
+        &facts(vec![named(db, "db data")], vec![failed]),
+        "2026-11-21T03:20:00Z",
+    );
     let refused = "ec2:CreateSnapshot failed with SnapshotLimitExceeded: too many snapshots";
     let one = facts(vec![named(db, "db data")], vec![]);
     let one = after(&one, NOW, Outcome::Failed, Some(refused));
-    let mut fifty: Vec<Volume> = (0..49).map(|n| volume(&format!("vol-0a{n:015x}"))).collect();
+    let mut fifty: Vec<Volume> = (0..49)
+        .map(|n| volume(&format!("vol-0a{n:015x}")))
+        .collect();
     fifty.push(named(db, "db data"));
-    let old = snapshot("snap-0f1e2d3c4b5a69788", db, "2026-11-18T03:00:00Z", State::Completed);
-    let fifty = after(&facts(fifty, vec![old]), NOW, Outcome::Failed, Some(refused));
+    let old = snapshot(
+        "snap-0f1e2d3c4b5a69788",
+        db,
+        "2026-11-18T03:00:00Z",
+        State::Completed,
+    );
+    let fifty = after(
+        &facts(fifty, vec![old]),
+        NOW,
+        Outcome::Failed,
+        Some(refused),
+    );
     let snapshots: Vec<Snapshot> = (0..40)
         .map(|day| {
             let slot = at(TODAY) - SignedDuration::from_hours(24 * day);
