@@ -47,7 +47,7 @@ class Letter:
 
 
 def read(message: dict[str, Any], functions: set[str]) -> Letter:
-    """Attributes a message of the queue to a function. The three senders each have a form of their own."""
+    """Attributes a message of the queue to a function. The three senders each have a form of their own (DLQ-1)."""
     attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
     try:
         body = json.loads(message["Body"])

@@ -1,5 +1,5 @@
 //! The notice as a chat channel has it: the custom notification of Amazon Q Developer in chat
-//! applications (AWS Chatbot before), which shows nothing that isn't in its schema.
+//! applications (AWS Chatbot before), which shows nothing that isn't in its schema (SNS-2).
 //!
 //! Slack and Teams write links and emphasis differently, and one form goes to both: so there is
 //! plain text, with links as `<https://…>`. There is no `threadId`, because an answer in a thread

@@ -42,7 +42,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// What is published, with `MessageStructure` `json`.
+    /// What is published, with `MessageStructure` `json` (SNS-1).
     ///
     /// A chat channel is subscribed by `https`. All other protocols get the text, as `default`: mail
     /// for people, queues and functions for those who forward it themselves; who wants data takes the
