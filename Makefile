@@ -119,6 +119,10 @@ bench: build ## Measure start, size and sweeps against a synthetic AWS (BENCH=--
 	@cargo build --locked --workspace --bin bench --test policy_documents
 	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/debug/bench" --bare "$$target/lambda/bare-function/bootstrap" $(BENCH)
 
+.PHONY: replay
+replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
+	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
+
 .PHONY: policy-schema
 policy-schema: ## Write docs/policy.schema.json from the types (after a change of the policy)
 	UPDATE_SCHEMA=1 cargo test --locked --workspace --test policy_documents

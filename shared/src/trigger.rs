@@ -227,6 +227,12 @@ impl TriggerError {
     }
 }
 
+/// Whether `payload` is the sweep.
+#[must_use]
+pub fn is_sweep(payload: &Value) -> bool {
+    payload["trigger"] == "sweep"
+}
+
 /// Tells the three shapes apart.
 pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
     let shape = |problem: String| TriggerError::Shape { problem };

@@ -13,11 +13,11 @@ use aws_sdk_ssm::types::ResourceTypeForTagging;
 use guardrails::autoscaling;
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::guardrail::Acted;
-use guardrails::notify::AUTO_SCALING_GROUP;
+use guardrails::notify::{AUTO_SCALING_GROUP, PARAMETER};
 use guardrails::tags;
 
+use crate::Clients;
 use crate::decide::Action;
-use crate::{Clients, PARAMETER};
 
 /// Carries out `action`.
 pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted {

@@ -34,8 +34,6 @@ use crate::policy::Policy;
 pub const NAME: &str = "quarantine-launch";
 /// The name of the security group that isolates, one in each VPC.
 pub const ISOLATION_GROUP: &str = "ec2-guardrails-quarantine";
-/// How a finding names the SSM parameter that holds the policy, before the parameter's name.
-pub const PARAMETER: &str = "parameter/";
 
 /// The guardrail.
 #[derive(Debug)]

@@ -50,6 +50,8 @@ static KIND: Kind = Kind {
     many: "many",
     cured: "is well",
     next: "next",
+    urgency: crate::finding::Urgency::Soon,
+    commands: &[],
 };
 
 fn failed(kind: ErrorKind) -> ApiError {
@@ -465,4 +467,27 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         (report.decisions.len(), report.decisions_not_listed),
         (1_000, 501)
     );
+}
+
+/// A sweep that finds a mistake in the policy isn't told as a missing sweep too.
+#[test]
+fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
+    for (is_sweep, names) in [
+        (true, vec!["PolicyInvalid", "Considered"]),
+        (false, vec!["PolicyInvalid"]),
+    ] {
+        let mut line = Vec::new();
+        count_invalid_policy(&mut line, "f", Timestamp::UNIX_EPOCH, is_sweep);
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+            .as_array()
+            .unwrap();
+        let named: Vec<&str> = metrics
+            .iter()
+            .filter_map(|metric| metric["Name"].as_str())
+            .collect();
+        assert_eq!(named, names);
+    }
+    assert!(trigger::is_sweep(&json!({"trigger": "sweep"})));
+    assert!(!trigger::is_sweep(&json!({"detail-type": "sweep"})));
 }
