@@ -136,7 +136,7 @@ policy-schema: ## Write docs/policy.schema.json from the types (after a change o
 	@schema=$$($(POLICY_CHECK) --schema); printf '%s\n' "$$schema" > docs/policy.schema.json
 
 # As the benchmark, with the features that the tests have.
-compile-policy-check = cargo build --quiet --locked --workspace --bin policy-check --test policy_documents
+compile-policy-check = cargo build --locked --workspace --bin policy-check --test policy_documents
 
 .PHONY: clean
 clean: ## Remove all that was built or set up here

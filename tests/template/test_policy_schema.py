@@ -68,6 +68,11 @@ def test_it_refuses_what_is_wrong_but_for_what_only_the_parser_knows(case):
     assert bool(found) == {"refuses": True, "accepts": False}[case["schema"]], found
 
 
+def test_it_wants_quotes_where_an_editors_yaml_reads_something_else_than_a_text():
+    assert len(complaints("attach-ssm-role: { exclude: { tag: a, values: [true, 1.0] } }")) == 2
+    assert complaints('attach-ssm-role: { exclude: { tag: a, values: ["true", "1.0"] } }') == []
+
+
 def described(schema, path="$"):
     """Each property with its description, also behind a reference."""
     for name, definition in [("", schema), *schema.get("definitions", {}).items()]:

@@ -211,6 +211,14 @@ fn each_wrong_document_is_refused_with_its_place() {
     }
 }
 
+/// Where the schema is stricter, which docs/policy.md says.
+#[test]
+fn a_text_that_looks_like_something_else_is_read_as_the_text() {
+    let unquoted = "attach-ssm-role: { exclude: { tag: 7, values: [true, 1.0, on] } }";
+    let quoted = r#"attach-ssm-role: { exclude: { tag: "7", values: ["true", "1.0", "on"] } }"#;
+    assert_eq!(valid(unquoted).effective, valid(quoted).effective);
+}
+
 #[test]
 fn what_the_stack_must_allow_are_parameters_that_it_has() {
     let document = read(EVERY_KEY)
