@@ -522,7 +522,7 @@ mod tests {
                 "snapshot-volumes:\n  mode: observe\n  mode: enforce\n",
                 "snapshot-volumes (line 3): mode stands here for the second time",
             ),
-            ("{}\n---\n{}\n", "(line 2): a second YAML document begins"),
+            ("{}\n---\n{}\n", "(line 3): a second YAML document begins"),
             ("- a\n- b\n", "(line 1): "),
             ("snapshot-volumes: [\n", "(line "),
             (
