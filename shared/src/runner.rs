@@ -25,7 +25,7 @@ use crate::finding::{News, news};
 use crate::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
 use crate::metrics::{self, Metric};
 use crate::notify::{Origin, Place, Teller, is_ec2};
-use crate::policy::{Effective, Loader, Mode, PolicyError, Section as _};
+use crate::policy::{self, Effective, Loader, Mode, PolicyError, Remark, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
 use crate::trigger::{self, Request, Trigger, TriggerError};
 use crate::wiring::{Environment, Wiring, WiringError};
@@ -245,7 +245,10 @@ impl<G: Guardrail> Runner<G> {
         if mode == Mode::Enforce {
             entries.extend(self.tell(&assessment, invocation).await);
         }
-        finish::<G>(mode, origin, assessment, entries, &request, invocation)
+        let warnings = policy::warnings(&policy, G::NAME);
+        finish::<G>(
+            mode, origin, warnings, assessment, entries, &request, invocation,
+        )
     }
 
     /// Carries out `actions` in waves until all are settled or `last_start` has come.
@@ -473,6 +476,7 @@ fn log(entry: &Entry) {
 fn finish<G: Guardrail>(
     mode: Mode,
     origin: String,
+    warnings: Vec<Remark>,
     assessment: Assessment,
     entries: Vec<Entry>,
     request: &Request,
@@ -489,6 +493,9 @@ fn finish<G: Guardrail>(
         });
         measured.extend(outcomes.metrics());
         measured.extend(&assessment.metrics);
+        for warning in &warnings {
+            tracing::warn!(path = warning.path, policy = origin, "{}", warning.text);
+        }
     } else {
         let counters = assessment.metrics.iter();
         measured.extend(counters.filter(|metric| G::COUNTERS.contains(&metric.name)));
@@ -504,6 +511,7 @@ fn finish<G: Guardrail>(
         guardrail: G::NAME,
         mode,
         policy: origin,
+        warnings,
         considered: assessment.considered,
         outcomes,
         metrics: assessment

@@ -57,7 +57,7 @@ class Launches:
     def guarded(self, policy: str) -> None:
         self._put_policy(policy, "observe", PATTERN)
         run = self._sweep()
-        warnings = run["response"]["detail"]["warnings"]
+        warnings = run["response"]["warnings"]
         broad = [warning for warning in warnings if "neuron" in warning]
         holds(broad, f"a warning names the variant: {warnings}")
         event("owner", f"approves images of amazon named {PATTERN}, in observe mode first.")

@@ -79,7 +79,7 @@ pub fn standing(instance: &Instance, facts: &Facts, policy: &Policy, now: Timest
     if instance.tag(tags::QUARANTINED).is_some() {
         return Standing::Quarantined;
     }
-    if let Some(tag) = policy.exclude.tag_of(instance) {
+    if let Some(tag) = policy.exclude.tag_of(|key| instance.tag(key)) {
         return Standing::Excluded(tag.to_owned());
     }
     let running = instance.state == State::Running;

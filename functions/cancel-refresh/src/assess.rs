@@ -220,7 +220,7 @@ pub fn assess(
 ) -> Assessment {
     let mut sum = Sum::default();
     for case in facts.cases.values() {
-        if policy.exclude.tag_of(&case.group).is_some() {
+        if policy.exclude.tag_of(|key| case.group.tag(key)).is_some() {
             continue;
         }
         let settings = Settings::of(policy, &case.group);

@@ -120,7 +120,7 @@ async fn case(
     now: Timestamp,
 ) -> Case {
     let mut case = Case::of(group, now);
-    if policy.exclude.tag_of(&case.group).is_some() && !explain {
+    if policy.exclude.tag_of(|key| case.group.tag(key)).is_some() && !explain {
         return case;
     }
     match newest_refresh(&clients.autoscaling, &case.group.name).await {

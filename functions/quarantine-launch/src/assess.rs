@@ -594,7 +594,10 @@ fn breadth(facts: &Facts, policy: &Policy, sums: &mut Sums) {
             gone: false,
         });
     }
-    let warnings = breadth::warnings(policy);
+    let warnings: Vec<String> = breadth::warnings(policy)
+        .into_iter()
+        .map(|warning| warning.text)
+        .collect();
     if warnings.is_empty() {
         return;
     }
@@ -615,7 +618,7 @@ fn fingerprint(text: &str) -> u64 {
     })
 }
 
-/// What `check` answers; and the policy's warnings for a run that looked at everything.
+/// What `check` answers.
 fn detail(facts: &Facts, policy: &Policy, now: Timestamp) -> Value {
     let (launch, verdict) = match &facts.asked {
         Asked::CheckInstance(id) => {
@@ -636,7 +639,6 @@ fn detail(facts: &Facts, policy: &Policy, now: Timestamp) -> Value {
                     "image": instance.image,
                     "verdict": word(&verdict),
                     "reason": verdict.reason(),
-                    "warnings": breadth::warnings(policy),
                 });
             };
             let launch = Launch {
@@ -656,14 +658,6 @@ fn detail(facts: &Facts, policy: &Policy, now: Timestamp) -> Value {
                 at: now,
             };
             (launch, verdict_on(launch, facts, policy))
-        }
-        _ if facts.complete => {
-            let warnings = breadth::warnings(policy);
-            return if warnings.is_empty() {
-                Value::Null
-            } else {
-                json!({ "warnings": warnings })
-            };
         }
         _ => return Value::Null,
     };
@@ -685,7 +679,6 @@ fn detail(facts: &Facts, policy: &Policy, now: Timestamp) -> Value {
         "verdict": word(&verdict),
         "reason": verdict.reason(),
         "rules": approval::lines(launch, facts, policy),
-        "warnings": breadth::warnings(policy),
     })
 }
 

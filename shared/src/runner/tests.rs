@@ -36,11 +36,18 @@ struct Scripted {
 struct Policy {
     #[serde(default)]
     mode: Mode,
+    #[serde(default)]
+    hasty: bool,
 }
 
 impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
+    }
+
+    fn warnings(&self) -> Vec<Remark> {
+        let hasty = self.hasty.then(|| Remark::new("hasty", "is hardly meant"));
+        hasty.into_iter().collect()
     }
 }
 
@@ -236,6 +243,26 @@ async fn enforcing_acts_and_reports() {
     assert_eq!(report.considered, 7);
     assert_eq!(report.policy, "version 1 of /p");
     assert_eq!(log_of(&runner).len(), 3, "a fresh look isn't repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_carries_the_policys_warnings() {
+    for payload in [
+        json!({"trigger": "sweep"}),
+        json!({"trigger": "command", "command": "explain"}),
+    ] {
+        let runner = runner(scripted(0, &[]), "snapshot-volumes: {hasty: true}");
+        let report = runner.run(payload, &invocation(900)).await.unwrap();
+        assert_eq!(
+            serde_json::to_value(report).unwrap()["warnings"],
+            json!(["snapshot-volumes.hasty: is hardly meant"])
+        );
+    }
+    let report = sweep(&runner(scripted(0, &[]), ENFORCE), 900)
+        .await
+        .unwrap();
+    let report = serde_json::to_value(report).unwrap();
+    assert_eq!(report.get("warnings"), None, "none is said about nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -453,6 +480,7 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         guardrail: "g",
         mode: Mode::Enforce,
         policy: String::new(),
+        warnings: vec![],
         considered: 0,
         outcomes: Counts::of(&entries),
         metrics: serde_json::Map::new(),

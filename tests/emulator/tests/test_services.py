@@ -100,6 +100,8 @@ def test_parameters(client):
     ssm.put_parameter(Name="/p", Type="String", Value="x" * 8192, Tier="Advanced", Overwrite=True)
     with pytest.raises(ssm.exceptions.ClientError, match="maximum parameter value of 8192"):
         ssm.put_parameter(Name="/q", Type="String", Value="x" * 8193, Tier="Intelligent-Tiering")
+    with pytest.raises(ssm.exceptions.ClientError, match="can't nest another parameter"):
+        ssm.put_parameter(Name="/q", Type="String", Value="a: 1 # {{ssm:/p}}")
     assert (
         ssm.put_parameter(Name="/q", Type="String", Value="x" * 5000, Tier="Intelligent-Tiering")["Tier"] == "Advanced"
     )
