@@ -1,7 +1,6 @@
 """What CloudWatch does each minute, done when it is asked for: queues are measured, metric alarms evaluated.
 
-POST alarms/evaluate  {"scale"?: 1} → {"alarms": {name: state}}; `scale` is a factor on the alarms' periods, for runs
-                      in which all waits are shortened
+POST alarms/evaluate  {} → {"alarms": {name: state}}
 
 An alarm looks at its last EvaluationPeriods periods, which end now, and no farther back. Composite alarms' rules are
 not evaluated, and alarms run no actions.
@@ -31,18 +30,15 @@ _COMPARISONS = {
 
 @route("POST", "alarms/evaluate")
 def evaluate(body: dict[str, Any]) -> Any:
-    if unknown := body.keys() - {"scale"}:
-        raise ControlError(f"unknown: {', '.join(sorted(unknown))}; expected scale")
-    scale = float(body.get("scale", 1.0))
-    if scale <= 0:
-        raise ControlError("scale must be above 0")
+    if body:
+        raise ControlError(f"unknown: {', '.join(sorted(body))}")
     now = time.time()
     _measure_queues(now)
     backend = cloudwatch_backends[context.account_id][context.region]
     data = [(_seconds(datum), datum) for datum in backend.get_all_metrics()]
     chosen = [alarm for alarm in backend.alarms.values() if alarm.rule is None]
     for alarm in chosen:
-        state, reason = _judge(alarm, data, now, scale)
+        state, reason = _judge(alarm, data, now)
         if state != alarm.state_value:
             alarm.update_state(reason, None, state)
     return {"alarms": {alarm.name: alarm.state_value for alarm in chosen}}
@@ -58,18 +54,17 @@ def _measure_queues(now: float) -> None:
 
 
 def _seconds(datum: Any) -> float:
-    at = datum.timestamp
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return datum.timestamp.replace(tzinfo=UTC).timestamp()
 
 
-def _judge(alarm: Alarm, data: list[tuple[float, Any]], now: float, scale: float) -> tuple[str, str]:
+def _judge(alarm: Alarm, data: list[tuple[float, Any]], now: float) -> tuple[str, str]:
     """The alarm's state by its last periods, and why."""
     count = alarm.evaluation_periods
     needed = alarm.datapoints_to_alarm or count
     if alarm.comparison_operator not in _COMPARISONS or alarm.extended_statistic:
         raise ControlError(f"{alarm.name}: alarms on percentiles or bands aren't evaluated here")
     compare, words = _COMPARISONS[alarm.comparison_operator]
-    values = _values(alarm, data, now, scale)
+    values = _values(alarm, data, now)
     breaching = sum(1 for value in values if value is not None and compare(value, alarm.threshold))
     missing = sum(1 for value in values if value is None)
     treatment = alarm.treat_missing_data or "missing"
@@ -87,21 +82,20 @@ def _judge(alarm: Alarm, data: list[tuple[float, Any]], now: float, scale: float
     return alarm.state_value, alarm.state_reason
 
 
-def _values(alarm: Alarm, data: list[tuple[float, Any]], now: float, scale: float) -> list[float | None]:
+def _values(alarm: Alarm, data: list[tuple[float, Any]], now: float) -> list[float | None]:
     """The value of each period, the latest last; None where there is no data."""
     if not alarm.metric_data_queries:
         dimensions = {d.name: d.value for d in alarm.dimensions}
         one = _statistic(
-            alarm.namespace, alarm.metric_name, dimensions, alarm.statistic, float(alarm.period) * scale, alarm, data, now
+            alarm.namespace, alarm.metric_name, dimensions, alarm.statistic, float(alarm.period), alarm, data, now
         )
         return [one.get(index) for index in range(alarm.evaluation_periods)]
     series: dict[str, metric_math.Series] = {}
     for query in alarm.metric_data_queries:
         if stat := query.metric_stat:
             dimensions = {d.name: d.value for d in stat.metric.dimensions or []}
-            period = float(stat.period) * scale
             series[query.id] = _statistic(
-                stat.metric.namespace, stat.metric.metric_name, dimensions, stat.stat, period, alarm, data, now
+                stat.metric.namespace, stat.metric.metric_name, dimensions, stat.stat, float(stat.period), alarm, data, now
             )
     (returned,) = [query for query in alarm.metric_data_queries if query.return_data is not False]
     result = metric_math.evaluate(returned.expression, series) if returned.expression else series[returned.id]

@@ -22,8 +22,8 @@ def put(cloudwatch, value, *, age=5, name="Errors", service="web", namespace="Ap
     cloudwatch.put_metric_data(Namespace=namespace, MetricData=[datum])
 
 
-def evaluate(emulator, name="errors", **arguments):
-    return emulator.control("POST", "alarms/evaluate", **arguments)["alarms"][name]
+def evaluate(emulator, name="errors"):
+    return emulator.control("POST", "alarms/evaluate")["alarms"][name]
 
 
 def test_a_threshold_is_crossed_and_no_longer(emulator, cloudwatch):
@@ -34,7 +34,8 @@ def test_a_threshold_is_crossed_and_no_longer(emulator, cloudwatch):
     assert evaluate(emulator) == "ALARM", "their sum is"
     (found,) = describe(cloudwatch, "errors")
     assert "[2], 1 were greater than the threshold (1)" in found["StateReason"]
-    assert evaluate(emulator, scale=0.05) == "INSUFFICIENT_DATA", "nothing in the last three seconds"
+    emulator.control("POST", "autoscaling/pass", seconds=60, step=60)
+    assert evaluate(emulator) == "INSUFFICIENT_DATA", "a minute later"
 
 
 @pytest.mark.parametrize(
@@ -99,10 +100,10 @@ def test_an_alarm_on_metric_math(emulator, cloudwatch):
     assert evaluate(emulator) == "ALARM"
 
 
-def data(cloudwatch, expression):
+def data(cloudwatch, expression, *more):
     now = datetime.now(UTC).replace(microsecond=0)
     answer = cloudwatch.get_metric_data(
-        MetricDataQueries=[query("web", "web"), {"Id": "made", "Expression": expression}],
+        MetricDataQueries=[query("web", "web"), *more, {"Id": "made", "Expression": expression}],
         StartTime=now - timedelta(seconds=180),
         EndTime=now + timedelta(seconds=60),
         ScanBy="TimestampAscending",
@@ -136,3 +137,15 @@ def test_a_queue_is_measured(emulator, client, cloudwatch):
     assert evaluate(emulator) == "OK"
     client("sqs").send_message(QueueUrl=url, MessageBody="{}")
     assert evaluate(emulator) == "ALARM"
+    metric = {"Namespace": "AWS/SQS", "MetricName": "ApproximateNumberOfMessagesVisible"}
+    metric["Dimensions"] = [{"Name": "QueueName", "Value": "dead"}]
+    queue = {"Id": "queue", "ReturnData": False, "MetricStat": {"Metric": metric, "Period": 60, "Stat": "SampleCount"}}
+    assert data(cloudwatch, "queue", queue) == [2], "and its data can be got as any other"
+
+
+def test_what_was_measured_grows_older_with_the_groups(emulator, cloudwatch):
+    put(cloudwatch, 4, age=10)
+    emulator.control("POST", "autoscaling/pass", seconds=120, step=30)
+    assert data(cloudwatch, "web") == [4]
+    emulator.control("POST", "autoscaling/pass", seconds=120, step=30)
+    assert data(cloudwatch, "web") == [], "more than three minutes ago"
