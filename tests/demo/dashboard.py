@@ -215,7 +215,6 @@ def states(cloudwatch: Any, widget: Widget) -> list[tuple[str, str]]:
 UNIT = (0.43, 0.44)
 """Inches of the grid's unit: small enough that the letters can be read at the width of a page."""
 GAP = 0.045
-FONTS = ["DejaVu Sans", "Verdana", "sans-serif"]
 PAGE, CARD, FRAME, INK, FAINT = "#f2f3f3", "#ffffff", "#d5dbdb", "#16191f", "#687078"
 STATES = {"ALARM": ("#d13212", "#fdf3f1", "In alarm"), "OK": ("#1d8102", "#f2f8f0", "OK")}
 STATES["INSUFFICIENT_DATA"] = ("#687078", "#f4f4f4", "Insufficient data")
@@ -229,7 +228,7 @@ def draw(cloudwatch: Any, name: str, start: datetime, end: datetime, caption: st
     from matplotlib import pyplot
 
     # In an SVG, text stays text: smaller, and it can be read aloud and searched.
-    matplotlib.rcParams |= {"font.size": 7.5, "font.family": FONTS, "svg.fonttype": "none", "svg.hashsalt": name}
+    matplotlib.rcParams |= {"font.size": 7.5, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": name}
     matplotlib.rcParams["text.color"] = INK
     widgets = read(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"])
     rows = max(y + height for _, y, _, height in (widget.box for widget in widgets))
