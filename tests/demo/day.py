@@ -24,6 +24,7 @@ from demo.local_aws import (
     STACK,
     LocalAws,
     function_of,
+    seeded_snapshot,
     tags_of,
 )
 from demo.timeline import event, holds
@@ -133,9 +134,7 @@ class Day:
 
     def estate(self) -> None:
         self._put_policy("observe")
-        self.image = self.ec2.register_image(
-            Name="web-2026-11", Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/xvda"
-        )["ImageId"]
+        self.image = self._image("web-2026-11")
         self.wrong = self.aws.control("POST", "images", name=WRONG, owner="amazon", public=True)["image_id"]
         for name in ("web-1", "web-2", "web-3", "api-1", "api-2", "queue", "database"):
             self._run(name, "/dev/sdf", backup="true")
@@ -144,7 +143,8 @@ class Day:
         self.ledger = self._volume("ledger", Backup="true")
         self._volume("scratch")
         self._seed()
-        self.aws.control("PATCH", "settings", snapshot_errors=[{"volume_id": self.ledger, "message": KEY_DISABLED, "count": 99}])
+        failing = {"volume_id": self.ledger, "message": KEY_DISABLED, "count": 99}
+        self.aws.control("PATCH", "settings", snapshot_errors=[failing])
         self._private_subnet()
         self.ec2.create_launch_template(
             LaunchTemplateName="shop", LaunchTemplateData={"ImageId": self.image, "InstanceType": "t3.micro"}
@@ -160,9 +160,7 @@ class Day:
         for volume in volumes:
             for days in range(2 if volume == self.ledger else 0, 5):
                 slot = self.slot - timedelta(days=days)
-                tags = {"guardrail": "snapshot-volumes", "plan": "daily", "slot": slot.isoformat(), "attempt": "1", "volumes": volume}
-                tags = {f"ec2-guardrails:{key}": value for key, value in tags.items()}
-                snapshots.append({"volume_id": volume, "start_time": slot.isoformat(), "tags": tags})
+                snapshots.append(seeded_snapshot(volume, slot))
         self.aws.control("POST", "snapshots", snapshots=snapshots)
 
     def _private_subnet(self) -> None:
@@ -187,7 +185,8 @@ class Day:
     def denied_snapshot(self) -> None:
         """A new volume, and EC2 refuses its first snapshot."""
         self._volume("invoices", Backup="true")
-        self.aws.control("POST", "faults", service="ec2", operation="CreateSnapshot", caller=function_of(SNAPSHOT_VOLUMES), count=1, error="UnauthorizedOperation")
+        refused = {"service": "ec2", "operation": "CreateSnapshot", "error": "UnauthorizedOperation", "count": 1}
+        self.aws.control("POST", "faults", caller=function_of(SNAPSHOT_VOLUMES), **refused)
 
     def bad_release(self) -> None:
         self._release(healthy=False)
@@ -196,9 +195,7 @@ class Day:
         self._release(healthy=True)
 
     def _release(self, *, healthy: bool) -> None:
-        image = self.ec2.register_image(
-            Name=f"web-{'good' if healthy else 'bad'}", Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/xvda"
-        )["ImageId"]
+        image = self._image(f"web-{'good' if healthy else 'bad'}")
         self.aws.control("POST", "autoscaling/images", image_id=image, healthy=healthy, check="ec2")
         version = self.ec2.create_launch_template_version(
             LaunchTemplateName="shop", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.micro"}
@@ -255,6 +252,11 @@ class Day:
         self.aws.client("ssm").put_parameter(
             Name="/ec2-guardrails/policy", Type="String", Value=document, Overwrite=True
         )
+
+    def _image(self, name: str) -> str:
+        return self.ec2.register_image(
+            Name=name, Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/xvda"
+        )["ImageId"]
 
     def _run(self, name: str, *data: str, image: str = "", subnet: str = "", backup: str = "", **tags: str) -> str:
         request: dict[str, Any] = {"SubnetId": subnet} if subnet else {}

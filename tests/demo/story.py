@@ -14,7 +14,17 @@ from typing import Any
 
 from demo import dashboard, timeline
 from demo.launches import Launches
-from demo.local_aws import ACCOUNT, ATTACH_SSM_ROLE, CANCEL_REFRESH, REGION, SNAPSHOT_VOLUMES, STACK, LocalAws, function_of, tags_of
+from demo.local_aws import (
+    ACCOUNT,
+    ATTACH_SSM_ROLE,
+    REGION,
+    SNAPSHOT_VOLUMES,
+    STACK,
+    LocalAws,
+    function_of,
+    seeded_snapshot,
+    tags_of,
+)
 from demo.releases import REPOSITORY, Releases
 from demo.timeline import DoesNotHold, block, details, event, holds, outcome, text, title
 
@@ -416,7 +426,7 @@ class Story:
         newest = self.aws.snapshots(plan="daily")[0]
         slot = datetime.fromisoformat(tags_of(newest)["ec2-guardrails:slot"])
         days = [slot - timedelta(days=n) for n in range(1, 70)]
-        seeds = [_seed(volume, day) for volume in (root, database) for day in days]
+        seeds = [seeded_snapshot(volume, day) for volume in (root, database) for day in days]
         self.aws.control("POST", "snapshots", snapshots=seeds)
         by_hand = self.aws.control(
             "POST",
@@ -575,21 +585,6 @@ def _run_of(run: dict[str, Any]) -> str:
     start = "a new process" if run["cold_start"] else "a warm process"
     memory = (run["peak_memory_kb"] or 0) / 1024
     return f"{run['function']} runs in {start} ({run['pid']}): {milliseconds:.0f} ms, {memory:.0f} MB at its peak"
-
-
-def _seed(volume: str, slot: datetime) -> dict[str, Any]:
-    tags = {
-        "guardrail": "snapshot-volumes",
-        "plan": "daily",
-        "slot": slot.isoformat(),
-        "attempt": "1",
-        "volumes": volume,
-    }
-    return {
-        "volume_id": volume,
-        "start_time": slot.astimezone(timezone.utc).isoformat(),
-        "tags": {f"ec2-guardrails:{key}": value for key, value in tags.items()},
-    }
 
 
 def _days(days: list[datetime]) -> str:
