@@ -82,6 +82,12 @@ package: .venv/.stamp ## Check the template and build what `sam deploy` puts int
 demo: build ## Deploy to a local AWS and replay the incidents (KEEP=1 leaves it running until Ctrl-C)
 	@cd tests && ../.venv/bin/python -m demo $(if $(KEEP),--keep)
 
+# matplotlib is needed for nothing else, so it isn't among what every set-up installs.
+.PHONY: dashboard
+dashboard: build ## Draw docs/dashboard.svg: the stack's dashboard after some hours in the local AWS
+	@python -m pip install --disable-pip-version-check -q -r tests/demo/requirements-dashboard.txt
+	@cd tests && ../.venv/bin/python -m demo --dashboard ../docs/dashboard.svg
+
 # Runs $(2), shows its output and keeps it as .local/test/$(1).log for the summary.
 define step
 @mkdir -p .local/test; printf '\n=== %s\n' "$(1)"; { $(2); } 2>&1 | tee ".local/test/$(1).log"
@@ -108,6 +114,7 @@ ifeq ($(HAS_NEXTEST),yes)
 else
 	$(call step,6-end-to-end,cargo test --locked --workspace --test '*')
 endif
+	$(call step,7-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'
 

@@ -472,6 +472,34 @@ fn log(entry: &Entry) {
     }
 }
 
+/// What a run writes as metrics. A look at one resource says nothing about the account: of its
+/// numbers only those hold that count what was done, and they are written where there is something.
+fn measured<G: Guardrail>(
+    scope: &trigger::Scope,
+    outcomes: Counts,
+    assessment: &Assessment,
+) -> Vec<Metric> {
+    if *scope == trigger::Scope::All {
+        let considered = Metric {
+            name: "Considered",
+            value: assessment.considered,
+        };
+        let mut measured = vec![considered];
+        measured.extend(outcomes.metrics());
+        measured.extend(&assessment.metrics);
+        return measured;
+    }
+    let counts = |metric: &Metric| {
+        ["Done", "Failed"].contains(&metric.name) || G::COUNTERS.contains(&metric.name)
+    };
+    outcomes
+        .metrics()
+        .into_iter()
+        .chain(assessment.metrics.iter().copied())
+        .filter(|metric| counts(metric) && metric.value > 0)
+        .collect()
+}
+
 /// Sums up: metrics, report, and the error that Lambda is told when something failed.
 fn finish<G: Guardrail>(
     mode: Mode,
@@ -483,23 +511,12 @@ fn finish<G: Guardrail>(
     invocation: &Invocation,
 ) -> Result<Report, RunError> {
     let outcomes = Counts::of(&entries);
-    // A look at one resource says nothing about the account: of its numbers only those hold that
-    // count what was done.
-    let mut measured = Vec::new();
     if request.scope == trigger::Scope::All {
-        measured.push(Metric {
-            name: "Considered",
-            value: assessment.considered,
-        });
-        measured.extend(outcomes.metrics());
-        measured.extend(&assessment.metrics);
         for warning in &warnings {
             tracing::warn!(path = warning.path, policy = origin, "{}", warning.text);
         }
-    } else {
-        let counters = assessment.metrics.iter();
-        measured.extend(counters.filter(|metric| G::COUNTERS.contains(&metric.name)));
     }
+    let measured = measured::<G>(&request.scope, outcomes, &assessment);
     if !measured.is_empty()
         && let Err(error) =
             metrics::emit(&mut io::stdout(), G::NAME, invocation.now.into(), &measured)

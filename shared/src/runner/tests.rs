@@ -72,6 +72,7 @@ fn failed(kind: ErrorKind) -> ApiError {
 
 impl Guardrail for Scripted {
     const NAME: &'static str = "snapshot-volumes";
+    const COUNTERS: &'static [&'static str] = &["Stopped"];
     type Policy = Policy;
     /// How many actions, and whether there's a finding.
     type Facts = (usize, bool);
@@ -518,4 +519,45 @@ fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
     }
     assert!(trigger::is_sweep(&json!({"trigger": "sweep"})));
     assert!(!trigger::is_sweep(&json!({"detail-type": "sweep"})));
+}
+
+#[test]
+fn a_look_at_one_resource_counts_only_what_it_did() {
+    let metric = |name, value| Metric { name, value };
+    let assessment = Assessment {
+        considered: 7,
+        metrics: vec![metric("Standing", 4), metric("Stopped", 1)],
+        ..Assessment::default()
+    };
+    let outcomes = Counts {
+        done: 2,
+        would_do: 5,
+        skipped: 3,
+        failed: 0,
+        left: 1,
+    };
+    let one = Scope::One("r".to_owned());
+    assert_eq!(
+        measured::<Scripted>(&one, outcomes, &assessment),
+        [metric("Done", 2), metric("Stopped", 1)]
+    );
+    let names: Vec<_> = measured::<Scripted>(&Scope::All, outcomes, &assessment)
+        .iter()
+        .map(|metric| metric.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "Considered",
+            "Done",
+            "WouldDo",
+            "Skipped",
+            "Failed",
+            "Left",
+            "Standing",
+            "Stopped"
+        ]
+    );
+    let nothing = measured::<Scripted>(&one, Counts::default(), &Assessment::default());
+    assert!(nothing.is_empty());
 }
