@@ -93,6 +93,9 @@ define step
 @mkdir -p .local/test; printf '\n=== %s\n' "$(1)"; { $(2); } 2>&1 | tee ".local/test/$(1).log"
 endef
 
+# Where the end-to-end tests write down what the template's roles were used for.
+RECORDED := ROLE_USAGE=$(CURDIR)/.local/test/role-usage
+
 # Always the whole workspace, filtered: a choice of packages would give the AWS SDK other features
 # and compile it once more.
 .PHONY: test
@@ -110,13 +113,20 @@ endif
 	@printf '\n=== build\n'
 	@$(MAKE) --no-print-directory build
 ifeq ($(HAS_NEXTEST),yes)
-	$(call step,6-end-to-end,cargo nextest run --locked --workspace -E 'package(e2e)')
+	$(call step,6-end-to-end,$(RECORDED) cargo nextest run --locked --workspace -E 'package(e2e)')
 else
-	$(call step,6-end-to-end,cargo test --locked --workspace --test '*')
+	$(call step,6-end-to-end,$(RECORDED) cargo test --locked --workspace --test '*')
 endif
-	$(call step,7-demo,python -m pytest -q -p no:cacheprovider tests/demo)
+	$(call step,7-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
+	$(call step,8-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'
+
+# Advisories come from the network, and tests need none; so this isn't one of them.
+.PHONY: audit
+audit: ## Check licences, origins and known vulnerabilities of what the functions are built from (CHECKS=licenses ...)
+	@cargo deny --version >/dev/null 2>&1 || { echo "error: cargo-deny isn't installed; run: cargo install --locked cargo-deny" >&2; exit 1; }
+	@cargo deny --workspace check $(CHECKS)
 
 # Together with a test, so that the AWS SDK has the features that the tests compile it with. The bare
 # function is what the start of the others is held against: built as they are, deployed nowhere.

@@ -142,6 +142,13 @@ def get_failures(_: dict[str, Any]) -> Any:
     return {"failures": list(_failures)}
 
 
+@control.route("DELETE", "delivery-failures")
+def take_failures(_: dict[str, Any]) -> Any:
+    taken = get_failures({})
+    clear()
+    return taken
+
+
 @control.on_reset
 def clear() -> None:
     _failures.clear()

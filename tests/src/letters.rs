@@ -46,7 +46,7 @@ impl LocalAws {
 
     /// From now on no rule may invoke the function of `guardrail`.
     pub async fn forbid_rules(&self, guardrail: &str) {
-        self.may_be_denied("lambda:InvokeFunction");
+        self.may_be_denied("lambda:InvokeFunction").await;
         let function = format!("ec2-guardrails-{guardrail}");
         let policy = self
             .lambda
@@ -70,7 +70,7 @@ impl LocalAws {
 
     /// From now on the schedules' role may put letters into the queue and nothing else.
     pub async fn forbid_schedules(&self) {
-        self.may_be_denied("lambda:InvokeFunction");
+        self.may_be_denied("lambda:InvokeFunction").await;
         let roles = self.iam.list_roles().send().await.expect("roles");
         let role = roles
             .roles()

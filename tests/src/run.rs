@@ -141,8 +141,13 @@ impl LocalAws {
 
     /// Fires the schedule; returns the request's id at once.
     pub async fn fire(&self) -> String {
-        let request = self.fire_of(self.guardrail).await;
+        let request = self.try_to_fire().await;
         request.unwrap_or_else(|| panic!("the schedule doesn't reach {}", self.function()))
+    }
+
+    /// The same; none where the schedule can't start the function.
+    pub async fn try_to_fire(&self) -> Option<String> {
+        self.fire_of(self.guardrail).await
     }
 
     /// Fires the schedule of `guardrail`; the request's id, if it reaches the function.

@@ -61,6 +61,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         // The schedule: its role may not invoke a function.
         aws.forbid_schedules().await;
         assert_eq!(aws.fire_of(CANCEL_REFRESH).await, None);
+        refused(&aws).await;
 
         // And something that isn't from here.
         aws.send_dead_letter("{\"who\": \"knows\"}").await;
@@ -129,6 +130,7 @@ async fn a_letter_that_lambda_refuses_stays() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.forbid_schedules().await;
         assert_eq!(aws.fire_of(SNAPSHOT_VOLUMES).await, None);
+        refused(&aws).await;
         let client = json!({ "service": "lambda", "operation": "Invoke", "caller": "client", "error": "ServiceException" });
         aws.fault(client).await;
         let said = aws.replay(&[]);
@@ -149,4 +151,15 @@ async fn a_letter_that_lambda_refuses_stays() {
         assert_eq!(run, json!({ "trigger": "sweep" }));
     })
     .await;
+}
+
+/// What couldn't be delivered was refused, as the test asked for.
+async fn refused(aws: &e2e::LocalAws) {
+    let failures = aws.take_delivery_failures().await;
+    let codes: Vec<_> = failures.iter().map(|failure| &failure["code"]).collect();
+    assert!(!codes.is_empty(), "nothing was refused");
+    assert!(
+        codes.iter().all(|code| *code == "NO_PERMISSIONS"),
+        "{failures:#?}"
+    );
 }
