@@ -87,7 +87,10 @@ def send_dead_letter(
         "TARGET_ARN": target["Arn"],
         "ERROR_CODE": failed.code,
         "ERROR_MESSAGE": failed.message,
+        "RETRY_ATTEMPTS": "0",
     }
+    if kind == "schedule":
+        attributes["IS_PAYLOAD_TRUNCATED"] = "false"
     try:
         send(
             queue,

@@ -26,6 +26,7 @@ mod estate;
 mod groups;
 mod images;
 mod launches;
+mod letters;
 mod network;
 mod nodes;
 mod permissions;
@@ -210,13 +211,8 @@ impl LocalAws {
 
     /// The bodies in the dead-letter queue; they stay there.
     pub async fn dead_letters(&self) -> Vec<serde_json::Value> {
-        let queues = self.sqs.list_queues().send().await.expect("queues");
-        let url = queues
-            .queue_urls()
-            .iter()
-            .find(|url| url.contains("DeadLetterQueue"))
-            .expect("the stack has a dead-letter queue");
-        self.messages(url).await
+        let queue = self.dead_letter_queue().await;
+        self.messages(&queue).await
     }
 
     /// Makes Lambda try a failed event again after so small a part of its usual minute.

@@ -13,6 +13,8 @@ use crate::LocalAws;
 pub struct Run {
     /// Grows from run to run.
     pub number: u64,
+    /// The function's name.
+    pub function: String,
     /// The same for all attempts at an event.
     pub request_id: String,
     /// Who started it: `client`, `schedule NAME`, `rule NAME`.
@@ -145,7 +147,12 @@ impl LocalAws {
 
     /// The same; none where the schedule can't start the function.
     pub async fn try_to_fire(&self) -> Option<String> {
-        let function = self.function();
+        self.fire_of(self.guardrail).await
+    }
+
+    /// Fires the schedule of `guardrail`; the request's id, if it reaches the function.
+    pub async fn fire_of(&self, guardrail: &str) -> Option<String> {
+        let function = format!("ec2-guardrails-{guardrail}");
         let schedules: Value = self.get("schedules").await;
         let listed = schedules["schedules"].as_array();
         let schedule = listed.into_iter().flatten().find(|schedule| {
