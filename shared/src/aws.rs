@@ -78,13 +78,23 @@ fn http_client(config: &SdkConfig) -> SharedHttpClient {
 #[must_use]
 pub fn once() -> aws_sdk_ec2::config::Builder {
     aws_sdk_ec2::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .operation_timeout(CREATION_TIMEOUT)
-                .build(),
-        )
+        .retry_config(never_again())
+        .timeout_config(creation_timeouts())
+}
+
+/// No retry by the SDK: for what must be sent exactly once. See [`once`].
+#[must_use]
+pub fn never_again() -> RetryConfig {
+    RetryConfig::disabled()
+}
+
+/// How long what is sent exactly once may take: [`CREATION_TIMEOUT`].
+#[must_use]
+pub fn creation_timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(CREATION_TIMEOUT)
+        .build()
 }
 
 /// A filter of EC2's Describe calls; at most 200 values (EBS-7).

@@ -1,6 +1,7 @@
 //! The function as Lambda runs it: the release binary as a process of its own that asks the
 //! Runtime API for events.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request};
+use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -297,6 +299,11 @@ impl Function {
         Ok(fs::metadata(&self.log)?.len())
     }
 
+    /// How many metrics of our own its log holds, in the embedded metric format.
+    pub(crate) fn metrics(&self) -> Result<usize, Failure> {
+        Ok(metrics_in(&fs::read_to_string(&self.log)?))
+    }
+
     /// An error with the end of the log.
     pub(crate) fn explain(&self, what: &str) -> Failure {
         format!("{what}; the function's log ends in\n{}", tail(&self.log)).into()
@@ -343,6 +350,19 @@ fn log_file() -> PathBuf {
     static STARTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = STARTED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     std::env::temp_dir().join(format!("bench-{}-{number}.log", std::process::id()))
+}
+
+fn metrics_in(log: &str) -> usize {
+    let documents = log.lines().flat_map(serde_json::from_str::<Value>);
+    let names: BTreeSet<String> = documents
+        .flat_map(|document| {
+            let metrics = document.pointer("/_aws/CloudWatchMetrics/0/Metrics");
+            metrics.and_then(Value::as_array).cloned()
+        })
+        .flatten()
+        .filter_map(|metric| metric["Name"].as_str().map(str::to_owned))
+        .collect();
+    names.len()
 }
 
 fn tail(log: &Path) -> String {
@@ -446,5 +466,20 @@ impl Event {
             }
         }
         reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_counted_once_and_only_in_lines_that_are_metrics() {
+        let line = |names: &str| {
+            format!("{{\"_aws\":{{\"CloudWatchMetrics\":[{{\"Metrics\":[{names}]}}]}}}}\n")
+        };
+        let (a, b) = (r#"{"Name":"Done"}"#, r#"{"Name":"Left"}"#);
+        let log = line(a) + "{\"Metrics\":[]}\nno JSON\n" + &line(&format!("{a},{b}"));
+        assert_eq!(metrics_in(&log), 2);
     }
 }

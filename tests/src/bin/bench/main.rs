@@ -7,6 +7,7 @@
 //! the wrong thing, or reads more often than it must, ends the benchmark with an error.
 
 mod auto_scaling;
+mod cost;
 mod estate;
 mod function;
 mod launches;
@@ -63,6 +64,10 @@ async fn main() -> ExitCode {
 }
 
 async fn bench(options: &Options) -> Result<(), Failure> {
+    if options.cost {
+        print!("{}", cost::cost(options).await?);
+        return Ok(());
+    }
     let mut sections = Vec::new();
     for program in [
         &SNAPSHOT_VOLUMES,
@@ -122,6 +127,11 @@ async fn measure(options: &Options, measured: Run, size: usize) -> Result<Vec<Ro
         let now = function.usage()?;
         let outcomes = check(&server, &answer.payload, options)
             .map_err(|why| function.explain(&format!("{size}, {run}: {why}")))?;
+        let rounds = if measured.is_event() {
+            server.account().rounds_until(launches::ISOLATES)
+        } else {
+            None
+        };
         rows.push(Row {
             size,
             run,
@@ -131,13 +141,11 @@ async fn measure(options: &Options, measured: Run, size: usize) -> Result<Vec<Ro
                 peak_mib: now.peak_mib,
             },
             log_bytes: function.log_bytes()? - logged,
+            metrics: function.metrics()?,
             least,
             calls: server.account().calls().clone(),
             outcomes,
-            rounds: measured
-                .is_event()
-                .then(|| server.account().rounds_until(launches::ISOLATES))
-                .flatten(),
+            rounds,
         });
     }
     Ok(rows)

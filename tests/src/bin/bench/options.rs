@@ -19,6 +19,7 @@ Measures sweeps of the guardrails against a synthetic AWS, and their start.
                         cancel-refresh: quiet, rolling, failing;
                         quarantine-launch: approved, observed, enforced, event (default all)
   --start               only the start: all functions, beside a program without the SDK
+  --cost                what the stack costs a month, from sweeps of 10, 100 and 1,000 instances
   --latency-ms N        how long each AWS call takes (default 50)
   --aws-rates           throttle as AWS does by default: see rates.rs
   --build FOLDER        where the functions were built (default .aws-sam/local)
@@ -42,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) runs: Vec<Run>,
     /// Whether the start is measured: by default, and when nothing else is.
     pub(crate) start: bool,
+    /// Whether the stack's cost is asked for, and nothing else.
+    pub(crate) cost: bool,
     /// How long each call takes.
     pub(crate) latency: Duration,
     /// Whether AWS's default request rates hold.
@@ -64,6 +67,7 @@ impl Default for Options {
             launches: vec![10, 100, 1_000, 5_000],
             runs: Run::ALL.to_vec(),
             start: true,
+            cost: false,
             latency: Duration::from_millis(50),
             aws_rates: false,
             build: PathBuf::from(".aws-sam/local"),
@@ -113,6 +117,7 @@ impl Options {
                 "--build" => options.build = PathBuf::from(value()?),
                 "--bare" => options.bare = PathBuf::from(value()?),
                 "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
+                "--cost" => options.cost = true,
                 "--aws-rates" => options.aws_rates = true,
                 "--help" | "-h" => return Ok(Parsed::Help),
                 _ => return Err(format!("{name}: no such option")),
@@ -171,7 +176,7 @@ mod tests {
     #[test]
     fn reads_each_option() {
         let Ok(Parsed::Run(options)) = parse(
-            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --timeout-s 20 --build b --bare c",
+            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --cost --timeout-s 20 --build b --bare c",
         ) else {
             panic!("refused");
         };
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(options.sizes(options.runs[2]), [3]);
         assert_eq!(options.sizes(options.runs[3]), [4]);
         assert_eq!(options.latency, Duration::from_millis(3));
-        assert!(options.may_leave());
+        assert!(options.may_leave() && options.cost);
         assert_eq!(options.build, PathBuf::from("b"));
         assert_eq!(options.bare, PathBuf::from("c"));
         assert!(!options.start);

@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) wall: Duration,
     pub(crate) usage: Usage,
     pub(crate) log_bytes: u64,
+    /// How many metrics the log holds.
+    pub(crate) metrics: usize,
     pub(crate) least: Least,
     pub(crate) calls: Calls,
     pub(crate) outcomes: Outcomes,
@@ -35,7 +37,7 @@ pub(crate) struct Row {
 
 /// Lambda gives a whole processor to a function with so much memory, and a share of it to one
 /// with less ("Configure Lambda function memory" in the Lambda developer guide).
-const MIB_PER_PROCESSOR: f64 = 1_769.0;
+pub(crate) const MIB_PER_PROCESSOR: f64 = 1_769.0;
 
 const HEAD: [&str; 8] = [
     "size",
@@ -213,7 +215,7 @@ fn by_name(row: &Row) -> String {
 }
 
 /// `10,000`
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {

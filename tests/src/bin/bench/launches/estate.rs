@@ -21,7 +21,7 @@ pub(super) const IMAGES: [usize; 3] = [24, 12, 4];
 /// VPCs, each with an isolation group from an earlier quarantine.
 pub(super) const VPCS: usize = 3;
 /// One in so many was launched long ago from an AMI that isn't approved.
-const OLD_EVERY: usize = 50;
+const OLD_EVERY: usize = 250;
 /// One in so many was launched just now from an AMI that isn't approved; one at least.
 const UNAPPROVED_EVERY: usize = 250;
 

@@ -64,7 +64,7 @@ fn an_estate_has_all_that_a_run_may_meet() {
         .instances
         .iter()
         .filter(|found| found.image >= IMAGES[0] + IMAGES[1] && found.standing == Standing::Fine);
-    assert_eq!(old.count(), 20);
+    assert_eq!(old.count(), 4);
     assert_eq!(estate.ids.len(), 1_000, "no id twice");
     assert_eq!(
         Launches::new(10, Scenario::Enforced).unapproved().count(),
