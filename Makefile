@@ -133,7 +133,7 @@ audit: ## Check licences, origins and known vulnerabilities of what the function
 .PHONY: bench
 bench: build ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, BENCH=--start)
 	@cd tests/bare-function && cargo lambda build --release --locked $(if $(filter arm64,$(HOST_ARCHITECTURE)),--arm64)
-	@cargo build --locked --workspace --bin bench --test stack
+	@cargo build --locked --workspace --bin bench --test policy_documents
 	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/debug/bench" --bare "$$target/lambda/bare-function/bootstrap" $(BENCH)
 
 .PHONY: replay
@@ -159,7 +159,7 @@ policy-schema: ## Write docs/policy.schema.json from the types (after a change o
 	@schema=$$($(POLICY_CHECK) --schema); printf '%s\n' "$$schema" > docs/policy.schema.json
 
 # As the benchmark, with the features that the tests have.
-compile-policy-check = cargo build --locked --workspace --bin policy-check --test stack
+compile-policy-check = cargo build --locked --workspace --bin policy-check --test policy_documents
 
 .PHONY: clean
 clean: ## Remove all that was built or set up here
