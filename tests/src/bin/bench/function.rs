@@ -68,7 +68,7 @@ pub(crate) static QUARANTINE_LAUNCH: Program = Program {
     environment: &[],
 };
 
-/// What the guardrails are measured against: lambda_runtime and nothing else.
+/// What the guardrails are measured against: `lambda_runtime` and nothing else.
 pub(crate) static BARE: Program = Program {
     name: "bare-function",
     logical_id: "",

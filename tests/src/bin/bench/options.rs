@@ -84,7 +84,7 @@ const DEPLOYED_TIMEOUT: Duration = Duration::from_mins(15);
 #[derive(Debug, PartialEq)]
 pub(crate) enum Parsed {
     /// To measure.
-    Run(Options),
+    Run(Box<Options>),
     /// To say how.
     Help,
 }
@@ -136,7 +136,7 @@ impl Options {
         if options.timeout.is_zero() || options.timeout > DEPLOYED_TIMEOUT {
             return Err("--timeout-s: expected 1 to 900, as Lambda allows".to_owned());
         }
-        Ok(Parsed::Run(options))
+        Ok(Parsed::Run(Box::new(options)))
     }
 
     /// The sizes of `run`'s estate.
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(options.build, PathBuf::from("b"));
         assert_eq!(options.bare, PathBuf::from("c"));
         assert!(!options.start);
-        assert_eq!(parse(""), Ok(Parsed::Run(Options::default())));
+        assert_eq!(parse(""), Ok(Parsed::Run(Box::default())));
         assert_eq!(parse("--help"), Ok(Parsed::Help));
     }
 
