@@ -113,7 +113,7 @@ endif
 
 # Together with a test, so that the AWS SDK has the features that the tests compile it with.
 .PHONY: bench
-bench: build ## Measure sweeps of up to 10,000 volumes and 5,000 instances against a synthetic AWS (BENCH=--help)
+bench: build ## Measure sweeps of up to 10,000 volumes, 5,000 instances and 500 groups against a synthetic AWS, or the stack's cost (BENCH=--help)
 	@cargo build --locked --workspace --bin bench --test policy_documents
 	@"$${CARGO_TARGET_DIR:-target}/debug/bench" $(BENCH)
 
