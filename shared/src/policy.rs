@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::aws::ApiError;
 
-pub use values::{Age, TagMatch, positive_span};
+pub use values::{Age, Exempt, SPAN_PATTERN, TagMatch, positive_span};
 
 /// The sections that a document may have: the guardrails of this version.
 pub const SECTIONS: &[&str] = &[
@@ -53,6 +53,70 @@ pub enum Mode {
 pub trait Section: DeserializeOwned + Send + Sync {
     /// The section's mode.
     fn mode(&self) -> Mode;
+
+    /// What the parser takes and hardly anybody means: only what is certain from the section
+    /// alone. Paths begin below the section; [`warnings`] adds its name.
+    fn warnings(&self) -> Vec<Remark> {
+        Vec::new()
+    }
+
+    /// Parameters of the stack without which what the section asks for can't be done. Whether they
+    /// are set can't be told from the section, so this is for whoever writes it and no warning.
+    fn requirements(&self) -> Vec<Remark> {
+        Vec::new()
+    }
+}
+
+/// Something worth saying about a place of the document. In JSON it is one text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct Remark {
+    /// Where, from the top: `snapshot-volumes.plans[1]`.
+    pub path: String,
+    /// What, and what to do about it.
+    pub text: String,
+}
+
+impl Remark {
+    /// A remark about `path`.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            text: text.into(),
+        }
+    }
+
+    fn below(self, section: &str) -> Self {
+        Self {
+            path: format!("{section}.{}", self.path),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.text)
+    }
+}
+
+impl From<Remark> for String {
+    fn from(remark: Remark) -> Self {
+        remark.to_string()
+    }
+}
+
+/// What is hardly meant in `section`: for the report of each run, and for whoever checks a
+/// document before it is put.
+pub fn warnings(policy: &impl Section, section: &str) -> Vec<Remark> {
+    let remarks = policy.warnings().into_iter();
+    remarks.map(|remark| remark.below(section)).collect()
+}
+
+/// What `section` takes of the stack.
+pub fn requirements(policy: &impl Section, section: &str) -> Vec<Remark> {
+    let remarks = policy.requirements().into_iter();
+    remarks.map(|remark| remark.below(section)).collect()
 }
 
 /// A section as it holds now, and where it came from.
@@ -136,21 +200,59 @@ fn parse_section<P: Section>(document: &str, section: &'static str) -> Result<Op
     });
     parsed.map_err(|error| {
         let path = track.path().to_string();
+        // A key that can't be read has no name in the path.
+        let path = path.trim_end_matches('?').trim_end_matches('.');
+        Mistake::of(path, &error)
+    })
+}
+
+impl Mistake {
+    /// What the YAML parser says about `path`.
+    #[must_use]
+    pub fn of(path: &str, error: &serde_saphyr::Error) -> Self {
         let error = error.without_snippet();
         let line = error
             .location()
             .map(|at| at.line())
             .filter(|line| *line > 0);
-        Mistake {
-            path: if path == "." { String::new() } else { path },
+        Self {
+            path: path.to_owned(),
             line,
             problem: problem(error),
         }
-    })
+    }
 }
 
-/// The parser's message without the position, which the path and line tell better.
+/// The parser's message without the position, which the path and line tell better, and without the
+/// names of its own types and settings.
 fn problem(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error {
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
+            return "expected a whole number, 0 or more".to_owned();
+        }
+        Error::InvalidScalar { ty: "boolean", .. } => return "expected true or false".to_owned(),
+        Error::Unexpected { expected, .. } => {
+            let expected = match *expected {
+                "mapping start" => "a map of keys and values",
+                "sequence start" => "a list",
+                "string scalar" => "a text",
+                other => other,
+            };
+            return format!("expected {expected}");
+        }
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
+            return "expected one word".to_owned();
+        }
+        Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_deref().unwrap_or("a key");
+            return format!("{key} stands here for the second time");
+        }
+        Error::MultipleDocuments { .. } => {
+            return "a second YAML document begins here, and a policy is one".to_owned();
+        }
+        _ => {}
+    }
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
     let without = match first.find(" at line ") {
@@ -160,6 +262,22 @@ fn problem(error: &serde_saphyr::Error) -> String {
     match without.split_once(": ") {
         Some((position, rest)) if position.starts_with("line ") => rest.to_owned(),
         _ => without.to_owned(),
+    }
+}
+
+/// A section that has something in it. An empty one is a section whose keys were all taken out:
+/// was the built-in one meant to hold then, or the defaults of the keys? They differ.
+struct Given<P>(P);
+
+impl<'de, P: Section> Deserialize<'de> for Given<P> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<P>::deserialize(deserializer)?
+            .map(Self)
+            .ok_or_else(|| {
+                D::Error::custom(
+                    "has nothing in it; leave the section out to keep the built-in one, or write {} for the defaults of its keys",
+                )
+            })
     }
 }
 
@@ -193,7 +311,7 @@ impl<'de, P: Section> serde::de::Visitor<'de> for Document<P> {
         let mut policy = None;
         while let Some(key) = map.next_key::<String>()? {
             if key == self.section {
-                policy = Some(map.next_value::<P>()?);
+                policy = Some(map.next_value::<Given<P>>()?.0);
             } else if SECTIONS.contains(&key.as_str()) {
                 map.next_value::<IgnoredAny>()?;
             } else {
@@ -376,6 +494,35 @@ mod tests {
                 "snapshot-volume: {}\n",
                 "(line 1): unknown field `snapshot-volume`",
             ),
+            (
+                "snapshot-volumes:\n  plans:\n    - {name: a, daily: -1}\n",
+                "daily (line 3): expected a whole number, 0 or more",
+            ),
+            (
+                "snapshot-volumes:\n  plans: {}\n",
+                "snapshot-volumes.plans (line 2): expected a list",
+            ),
+            (
+                "snapshot-volumes: yes\n",
+                "snapshot-volumes (line 1): expected a map of keys and values",
+            ),
+            (
+                "snapshot-volumes:\n  mode: [observe]\n",
+                "snapshot-volumes.mode (line 2): expected one word",
+            ),
+            (
+                "snapshot-volumes: {plans: [{name: [], daily: 1}]}",
+                "name (line 1): expected a text",
+            ),
+            (
+                "snapshot-volumes:\n  # mode: observe\n",
+                "snapshot-volumes (line 1): has nothing in it; leave the section out",
+            ),
+            (
+                "snapshot-volumes:\n  mode: observe\n  mode: enforce\n",
+                "snapshot-volumes (line 3): mode stands here for the second time",
+            ),
+            ("{}\n---\n{}\n", "(line 3): a second YAML document begins"),
             ("- a\n- b\n", "(line 1): "),
             ("snapshot-volumes: [\n", "(line "),
             (

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::aws::ApiError;
 use crate::finding::Finding;
 use crate::metrics::Metric;
-use crate::policy::Mode;
+use crate::policy::{Mode, Remark};
 
 /// Most decisions that an answer lists, failed ones first. Lambda answers hold 6 MB; the log has
 /// every decision.
@@ -113,6 +113,9 @@ pub struct Report {
     pub mode: Mode,
     /// Which policy it followed.
     pub policy: String,
+    /// What the policy says and hardly means.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Remark>,
     /// How many resources it looked at.
     pub considered: u64,
     /// How many decisions came out how.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ MAX_NAMES = 10
 
 @patched(SimpleSystemManagerBackend)
 def put_parameter(original: Any, *arguments: Any, **keywords: Any) -> Parameter:
-    """moto takes a value of any size, and calls Intelligent-Tiering a tier of the stored parameter."""
+    """moto takes any value, of any size, and calls Intelligent-Tiering a tier of the stored parameter."""
     call = inspect.signature(original).bind(*arguments, **keywords)
     parameters = call.arguments
     size = len((parameters["value"] or "").encode())
@@ -39,6 +40,11 @@ def put_parameter(original: Any, *arguments: Any, **keywords: Any) -> Parameter:
         raise AwsError(
             "ValidationException",
             f"{tier} tier parameters support a maximum parameter value of {limit} characters.{advice}",
+        )
+    if re.search(r"\{\{.*\}\}", parameters["value"]):
+        raise AwsError(
+            "ValidationException",
+            'Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.',
         )
     parameters["tier"] = tier
     return original(**parameters)

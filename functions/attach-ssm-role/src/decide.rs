@@ -9,8 +9,9 @@ use guardrails::tags;
 use jiff::Timestamp;
 
 use crate::diagnosis::identity::Permissions;
-use crate::facts::{Facts, Instance, Mark, Node, State};
+use crate::facts::{Facts, Instance, Mark, Node};
 use crate::policy::Policy;
+use guardrails::ec2::State;
 
 /// What can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub fn standing(instance: &Instance, facts: &Facts, policy: &Policy, now: Timest
     if instance.tag(tags::QUARANTINED).is_some() {
         return Standing::Quarantined;
     }
-    if let Some(tag) = policy.exclude.tag_of(instance) {
+    if let Some(tag) = policy.exclude.tag_of(|key| instance.tag(key)) {
         return Standing::Excluded(tag.to_owned());
     }
     let running = instance.state == State::Running;

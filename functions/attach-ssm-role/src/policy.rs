@@ -1,27 +1,24 @@
 //! The section `attach-ssm-role` of the policy document.
 
-use guardrails::policy::{Age, Mode, Section, TagMatch};
+use guardrails::policy::{Age, Exempt, Mode, Remark, Section};
 use schemars::JsonSchema;
-use serde::Deserialize;
-
-use crate::facts::Instance;
+use serde::{Deserialize, Serialize};
 
 /// Which instances get the profile, and when a node that isn't Online is a fault.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "AttachSsmRole")]
 pub struct Policy {
     /// enforce (the default): do it; observe: change nothing, report what would be done.
     #[serde(default)]
     pub mode: Mode,
-    /// Instances to leave alone.
+    /// Instances to leave alone: those with a tag. Left out: none.
     #[serde(default)]
-    #[schemars(with = "RawExclude")]
-    pub exclude: Exclude,
+    pub exclude: Exempt,
     /// How long after its start, or after it got its profile, an instance may take to come Online
     /// before it is told, e.g. `35m` (the default). Less gives false alarms: an agent that found
     /// no credentials sleeps for 25 to 30 minutes.
     #[serde(default = "default_online_within")]
-    #[schemars(with = "String")]
     pub online_within: Age,
     /// Attach `AmazonSSMManagedInstanceCore` to a role that lacks what the agent needs. Default
     /// false: it is only reported. Takes the stack's parameter `RepairRoles` as well.
@@ -34,44 +31,36 @@ fn default_online_within() -> Age {
     Age::from_mins(35)
 }
 
+/// The longest that an agent sleeps which found no credentials (SSM-1).
+const AGENT_SLEEPS: Age = Age::from_mins(30);
+
 impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
     }
-}
 
-/// Which instances are left alone.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(try_from = "RawExclude")]
-pub struct Exclude(Option<TagMatch>);
-
-impl Exclude {
-    /// The tag by which `instance` is left out, if it is.
-    #[must_use]
-    pub fn tag_of(&self, instance: &Instance) -> Option<&str> {
-        self.0
-            .as_ref()
-            .filter(|matching| matching.matches(instance.tag(&matching.tag)))
-            .map(|matching| matching.tag.as_str())
+    fn warnings(&self) -> Vec<Remark> {
+        let hasty = (self.online_within < AGENT_SLEEPS).then(|| {
+            Remark::new(
+                "online-within",
+                format!(
+                    "{} gives false alarms: an agent that found no credentials sleeps for up to {AGENT_SLEEPS} before it tries again; the default is {}",
+                    self.online_within,
+                    default_online_within()
+                ),
+            )
+        });
+        hasty.into_iter().collect()
     }
-}
 
-/// Which instances not.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(rename = "ExcludeInstances")]
-struct RawExclude {
-    /// The key of the tag that excludes.
-    tag: Option<String>,
-    /// The values that exclude; left out: any.
-    values: Option<Vec<String>>,
-}
-
-impl TryFrom<RawExclude> for Exclude {
-    type Error = String;
-
-    fn try_from(raw: RawExclude) -> Result<Self, String> {
-        TagMatch::checked("exclude", raw.tag, raw.values).map(Self)
+    fn requirements(&self) -> Vec<Remark> {
+        let repair = (self.repair_roles && self.mode == Mode::Enforce).then(|| {
+            Remark::new(
+                "repair-roles",
+                "takes the stack's parameter RepairRoles=true as well: without it the function may change no role",
+            )
+        });
+        repair.into_iter().collect()
     }
 }
 
@@ -106,5 +95,34 @@ mod tests {
             let mistake = parse(section).expect_err(section).to_string();
             assert!(mistake.contains(expected), "{section}: {mistake}");
         }
+    }
+
+    #[test]
+    fn a_time_shorter_than_the_agents_sleep_is_told() {
+        let told = |within: &str| {
+            parse(&format!("{{online-within: {within}}}"))
+                .unwrap()
+                .warnings()
+        };
+        let remarks = told("10m");
+        assert_eq!(remarks[0].path, "online-within");
+        assert!(
+            remarks[0].text.contains("sleeps for up to 30m"),
+            "{remarks:?}"
+        );
+        assert_eq!(told("30m"), []);
+        assert_eq!(parse("{}").unwrap().warnings(), []);
+    }
+
+    #[test]
+    fn repairing_roles_takes_a_parameter_where_it_is_enforced() {
+        let told = |section: &str| parse(section).unwrap().requirements();
+        assert!(
+            told("{repair-roles: true}")[0]
+                .text
+                .contains("RepairRoles=true")
+        );
+        assert_eq!(told("{repair-roles: true, mode: observe}"), []);
+        assert_eq!(told("{}"), []);
     }
 }

@@ -156,7 +156,7 @@ pub fn how(case: &Case, refresh: &Refresh, asked: OnFailure) -> (How, Option<Str
 #[must_use]
 pub fn hands_off(case: &Case, settings: &Settings, policy: &Policy) -> Option<String> {
     let group = &case.group;
-    if let Some(tag) = policy.exclude.tag_of(group) {
+    if let Some(tag) = policy.exclude.tag_of(|key| group.tag(key)) {
         return Some(format!("the group's tag {tag} excludes it"));
     }
     if let Some(operator) = &group.operator {
@@ -264,7 +264,7 @@ fn decide_one(
         let said = (!facts.complete).then(|| leave(action, reason));
         said.into_iter().collect::<Vec<_>>()
     };
-    if let Some(tag) = policy.exclude.tag_of(&case.group) {
+    if let Some(tag) = policy.exclude.tag_of(|key| case.group.tag(key)) {
         return quiet("leave-alone", format!("the group's tag {tag} excludes it"));
     }
     if let Some(error) = case.unread.first() {

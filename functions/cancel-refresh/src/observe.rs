@@ -12,6 +12,7 @@ use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 use futures::StreamExt as _;
 use futures::stream;
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::FILTER_VALUES;
 use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::trigger::{Request, Scope};
 use jiff::{SignedDuration, Timestamp};
@@ -33,8 +34,6 @@ const AGAIN: Duration = Duration::from_mins(1);
 const PAGE: i32 = 100;
 /// Only the newest refresh is looked at: no older one can be active.
 const REFRESHES: i32 = 1;
-/// Most values of one EC2 filter (EBS-7).
-const FILTER_VALUES: usize = 200;
 /// Most names of one `DescribeAlarms`.
 const ALARM_NAMES: usize = 100;
 /// AWS's own delay at a checkpoint where the refresh names none.
@@ -135,7 +134,7 @@ async fn case(
     now: Timestamp,
 ) -> Case {
     let mut case = Case::of(group, now);
-    if policy.exclude.tag_of(&case.group).is_some() && !explain {
+    if policy.exclude.tag_of(|key| case.group.tag(key)).is_some() && !explain {
         return case;
     }
     match newest_refresh(&clients.autoscaling, &case.group.name).await {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use guardrails::policy::{Age, Mode, Section, TagMatch};
+use guardrails::policy::{Age, Exempt, Mode, Remark, Section};
 use guardrails::tags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Group;
 
 /// When an instance refresh counts as failing, and what is done with it then.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "CancelRefresh")]
 pub struct Policy {
     /// enforce (the default): do it; observe: change nothing, report what would be done.
     #[serde(default)]
@@ -21,14 +22,12 @@ pub struct Policy {
     /// `ec2-guardrails:on-failure` overrides it.
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// Groups to leave alone.
+    /// Groups to leave alone: those with a tag. Left out: none.
     #[serde(default)]
-    #[schemars(with = "RawExclude")]
-    pub exclude: Exclude,
+    pub exclude: Exempt,
     /// How many launches may fail in a row. A group's tag `ec2-guardrails:launch-failures`
     /// overrides it with a number.
     #[serde(default)]
-    #[schemars(with = "RawLaunchFailures")]
     pub launch_failures: LaunchFailures,
     /// How many launches in a row may fail for a reason that doesn't pass by itself, such as an
     /// AMI that doesn't exist. Default 2.
@@ -43,7 +42,6 @@ pub struct Policy {
     /// How long a refresh may go on without anything happening before its targets' health is
     /// looked at, e.g. `20m` (the default). Alone this stops nothing.
     #[serde(default = "default_stalled_for")]
-    #[schemars(with = "String")]
     pub stalled_for: Age,
 }
 
@@ -70,7 +68,7 @@ pub enum OnFailure {
 
 /// How many launches may fail in a row: a share of the group's desired capacity, within bounds.
 /// The defaults are those of the deployment circuit breaker of Amazon ECS (ASG-7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "RawLaunchFailures")]
 pub struct LaunchFailures {
     /// The share, in percent of the desired capacity. Default 50.
@@ -94,13 +92,15 @@ impl Default for LaunchFailures {
 /// How many launches may fail in a row: a share of the group's desired capacity, within bounds.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "LaunchFailures")]
 struct RawLaunchFailures {
     /// The share, in percent of the desired capacity. Default 50.
+    #[schemars(range(min = 1, max = 100))]
     percent: Option<u32>,
     /// At least so many. Default 3.
+    #[schemars(range(min = 1))]
     min: Option<u32>,
     /// At most so many. Default 200.
+    #[schemars(range(min = 1))]
     max: Option<u32>,
 }
 
@@ -144,40 +144,23 @@ impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
     }
-}
 
-/// Which groups are left alone.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(try_from = "RawExclude")]
-pub struct Exclude(Option<TagMatch>);
-
-impl Exclude {
-    /// The tag by which `group` is left out, if it is.
-    #[must_use]
-    pub fn tag_of(&self, group: &Group) -> Option<&str> {
-        self.0
-            .as_ref()
-            .filter(|matching| matching.matches(group.tag(&matching.tag)))
-            .map(|matching| matching.tag.as_str())
-    }
-}
-
-/// Which groups not.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(rename = "ExcludeGroups")]
-struct RawExclude {
-    /// The key of the tag that excludes.
-    tag: Option<String>,
-    /// The values that exclude; left out: any.
-    values: Option<Vec<String>>,
-}
-
-impl TryFrom<RawExclude> for Exclude {
-    type Error = String;
-
-    fn try_from(raw: RawExclude) -> Result<Self, String> {
-        TagMatch::checked("exclude", raw.tag, raw.values).map(Self)
+    fn warnings(&self) -> Vec<Remark> {
+        let (permanent, max) = (
+            self.permanent_launch_failures.get(),
+            self.launch_failures.max,
+        );
+        // Each permanent one counts among all failures too.
+        let idle = (permanent > max).then(|| {
+            Remark::new(
+                "permanent-launch-failures",
+                format!(
+                    "{permanent} is never reached before `launch-failures`, which is {max} at most; write a smaller number (the default is {})",
+                    two()
+                ),
+            )
+        });
+        idle.into_iter().collect()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Incident 3: `amazon` and `al2023-ami-*-x86_64` also approve
 //! `al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64` (AMI-4).
 
+use guardrails::policy::Remark;
 use wildmatch::WildMatch;
 
 use crate::policy::{Approve, Policy, Which};
@@ -92,8 +93,14 @@ struct Family {
 
 /// What is too broad about the policy's approve rules: one text per rule and cause.
 #[must_use]
-pub fn warnings(policy: &Policy) -> Vec<String> {
-    policy.approve.iter().flat_map(of_rule).collect()
+pub fn warnings(policy: &Policy) -> Vec<Remark> {
+    let rules = policy.approve.iter().enumerate();
+    rules
+        .flat_map(|(index, rule)| {
+            let texts = of_rule(rule).into_iter();
+            texts.map(move |text| Remark::new(format!("approve[{index}]"), text))
+        })
+        .collect()
 }
 
 fn of_rule(rule: &Approve) -> Vec<String> {
@@ -208,7 +215,8 @@ mod tests {
     use crate::policy::tests::parse;
 
     fn of(section: &str) -> Vec<String> {
-        warnings(&parse(section).unwrap())
+        let remarks = warnings(&parse(section).unwrap()).into_iter();
+        remarks.map(|remark| remark.text).collect()
     }
 
     #[test]

@@ -1,32 +1,31 @@
 //! The section `quarantine-launch` of the policy document.
 
-use guardrails::policy::{Age, Mode, Section, TagMatch};
+mod warnings;
+
+use guardrails::policy::{Age, Exempt, Mode, Remark, Section, TagMatch};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which AMIs are approved, and what happens to an instance that was launched from another.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "QuarantineLaunch")]
 pub struct Policy {
     /// observe (the default): change nothing, report what would be done; enforce: do it.
     #[serde(default = "observe")]
     pub mode: Mode,
     /// Rules that approve an AMI: any one does. While there is none, nothing is quarantined.
     #[serde(default)]
-    #[schemars(with = "Vec<RawApprove>")]
     pub approve: Vec<Approve>,
     /// Rules that refuse an AMI, whatever approves it.
     #[serde(default)]
-    #[schemars(with = "Vec<RawDeny>")]
     pub deny: Vec<Deny>,
-    /// Instances to leave alone. Left out: none.
+    /// Instances to leave alone: those with a tag. Left out: none.
     #[serde(default)]
-    #[schemars(with = "RawExempt")]
     pub exempt: Exempt,
     /// How long after its launch an instance may be quarantined, e.g. `1d` (the default). An older
     /// one from an AMI that isn't approved is only counted: it is no launch any more.
     #[serde(default = "default_launched_within")]
-    #[schemars(with = "String")]
     pub launched_within: Age,
     /// When launches from one source count as a loop.
     #[serde(default, rename = "loop")]
@@ -49,11 +48,19 @@ impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
     }
+
+    fn warnings(&self) -> Vec<Remark> {
+        warnings::warnings(self)
+    }
+
+    fn requirements(&self) -> Vec<Remark> {
+        warnings::requirements(self)
+    }
 }
 
 /// When launches of AMIs that aren't approved, from one source (an Auto Scaling group, a Fleet, a
 /// Spot request, a principal), count as a loop.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Loop {
     /// So many launches (default 2) …
@@ -61,7 +68,6 @@ pub struct Loop {
     #[serde(deserialize_with = "at_least_one")]
     pub launches: u32,
     /// … within this time (default `1h`).
-    #[schemars(with = "String")]
     pub within: Age,
 }
 
@@ -84,7 +90,7 @@ fn at_least_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32
 }
 
 /// What a quarantine does besides isolating every network interface.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -121,7 +127,7 @@ impl Default for Steps {
 }
 
 /// How an instance leaves its group's service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FromGroup {
     /// Into standby (the default): a member still, but no traffic, no health checks.
@@ -133,25 +139,42 @@ pub enum FromGroup {
 }
 
 /// Conditions of a rule on the instance that was launched. All that are given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(extend("dependencies" = {"values": ["tag"]}))]
 pub struct Scope {
     /// In one of these VPCs.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     pub vpc: OneOrMany,
     /// In one of these subnets.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     pub subnet: OneOrMany,
     /// With this tag …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub tag: Option<String>,
     /// … and one of these values; left out: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub values: Option<Vec<String>>,
     /// With one of these IAM roles (names; `*` and `?` are wildcards).
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     pub role: OneOrMany,
     /// In one of these Auto Scaling groups (names; `*` and `?` are wildcards).
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     pub group: OneOrMany,
 }
 
+impl Scope {
+    /// Whether it narrows nothing.
+    fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A text, or a list of them.
-#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(into = "TextOrList")]
 #[schemars(with = "TextOrList")]
 pub struct OneOrMany(Vec<String>);
 
@@ -162,19 +185,34 @@ impl OneOrMany {
         &self.0
     }
 
+    fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The same, where there is any.
     fn some(self) -> Option<Vec<String>> {
         (!self.0.is_empty()).then_some(self.0)
     }
 }
 
-/// How it is written; for the schema only.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
+/// How it is written.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
 enum TextOrList {
     One(String),
-    Many(Vec<String>),
+    Many(#[schemars(length(min = 1))] Vec<String>),
+}
+
+impl From<OneOrMany> for TextOrList {
+    fn from(OneOrMany(mut texts): OneOrMany) -> Self {
+        match texts.pop() {
+            Some(one) if texts.is_empty() => Self::One(one),
+            last => {
+                texts.extend(last);
+                Self::Many(texts)
+            }
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for OneOrMany {
@@ -212,8 +250,9 @@ impl<'de> serde::de::Visitor<'de> for OneOrManyVisitor {
 }
 
 /// A rule that approves AMIs.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "RawApprove")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawApprove", into = "RawApprove")]
+#[schemars(rename = "ApproveRule")]
 pub struct Approve {
     /// What it approves.
     pub which: Which,
@@ -259,8 +298,9 @@ pub struct Selector {
 }
 
 /// A rule that refuses AMIs.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "RawDeny")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawDeny", into = "RawDeny")]
+#[schemars(rename = "DenyRule")]
 pub struct Deny {
     /// What it refuses.
     pub which: Selector,
@@ -274,59 +314,108 @@ pub struct Deny {
 
 /// A rule that approves AMIs: by `ids`, `owner`, `name` or `tag` (all that are given must hold), by
 /// `ssm-parameter`, or by `derived`. The other keys narrow it.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(rename = "ApproveRule")]
+#[schemars(extend(
+    "anyOf" = [
+        {"required": ["ids"]},
+        {"required": ["owner"]},
+        {"required": ["name"]},
+        {"required": ["tag"]},
+        {"required": ["ssm-parameter"]},
+        {"required": ["derived"]},
+    ],
+    "dependencies" = {"values": ["tag"], "grace": ["ssm-parameter"]}
+))]
 struct RawApprove {
     /// Ids of AMIs.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     ids: OneOrMany,
     /// Owner: an account's id, `self`, `amazon`, `aws-marketplace`. Several: any of them.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     owner: OneOrMany,
     /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     name: OneOrMany,
     /// The key of a tag that the AMI has. Only the tags of the account's own AMIs can be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     tag: Option<String>,
     /// The tag's values that count; left out: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     values: Option<Vec<String>>,
     /// An SSM parameter that names the AMI: the account's own, or one of AWS's public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     ssm_parameter: Option<String>,
     /// How long an AMI stays approved after the parameter has come to name another (default `7d`).
-    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     grace: Option<Age>,
     /// `true`: AMIs of the account that were copied or built from an AMI that another rule
     /// approves.
+    #[serde(skip_serializing_if = "is_false")]
     derived: bool,
     /// The longest time between the AMI's creation and the launch, e.g. `180d`.
-    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<Age>,
     /// `true`: only AMIs that weren't deprecated at the launch.
+    #[serde(skip_serializing_if = "is_false")]
     not_deprecated: bool,
     /// Only AMIs of this architecture: `x86_64`, `arm64` …
+    #[serde(skip_serializing_if = "Option::is_none")]
     architecture: Option<String>,
     /// Only instances that are launched so.
+    #[serde(skip_serializing_if = "Scope::is_any")]
     scope: Scope,
 }
 
 /// A rule that refuses AMIs by `ids`, `owner`, `name`, `tag` or `architecture` (all that are given
 /// must hold).
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(rename = "DenyRule")]
+#[schemars(extend(
+    "anyOf" = [
+        {"required": ["ids"]},
+        {"required": ["owner"]},
+        {"required": ["name"]},
+        {"required": ["tag"]},
+        {"required": ["architecture"]},
+    ],
+    "dependencies" = {"values": ["tag"]}
+))]
 struct RawDeny {
     /// Ids of AMIs.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     ids: OneOrMany,
     /// Owner: an account's id, `self`, `amazon`, `aws-marketplace`. Several: any of them.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     owner: OneOrMany,
     /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
+    #[serde(skip_serializing_if = "OneOrMany::is_none")]
     name: OneOrMany,
     /// The key of a tag that the AMI has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     tag: Option<String>,
     /// The tag's values that count; left out: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     values: Option<Vec<String>>,
     /// Only AMIs of this architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
     architecture: Option<String>,
     /// Only instances that are launched so.
+    #[serde(skip_serializing_if = "Scope::is_any")]
     scope: Scope,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn selector(
@@ -357,12 +446,13 @@ fn selector(
         ids: ids.some(),
         owner: owner.some(),
         name: name.some(),
-        tag: TagMatch::checked("tag", tag, values)?,
+        tag: TagMatch::checked(tag, values)?,
     })
 }
 
 fn checked(scope: Scope) -> Result<Scope, String> {
-    TagMatch::checked("scope", scope.tag.clone(), scope.values.clone())?;
+    TagMatch::checked(scope.tag.clone(), scope.values.clone())
+        .map_err(|problem| format!("scope: {problem}"))?;
     let starts = |what: &OneOrMany, key: &str, prefix: &str| match what
         .all()
         .iter()
@@ -450,6 +540,66 @@ impl TryFrom<RawDeny> for Deny {
     }
 }
 
+impl Selector {
+    /// As it is written: ids, owner, name, tag and its values.
+    fn written(
+        self,
+    ) -> (
+        OneOrMany,
+        OneOrMany,
+        OneOrMany,
+        Option<String>,
+        Option<Vec<String>>,
+    ) {
+        let list = |texts: Option<Vec<String>>| OneOrMany(texts.unwrap_or_default());
+        let (tag, values) = TagMatch::written(self.tag);
+        (
+            list(self.ids),
+            list(self.owner),
+            list(self.name),
+            tag,
+            values,
+        )
+    }
+}
+
+impl From<Approve> for RawApprove {
+    fn from(rule: Approve) -> Self {
+        let mut raw = Self {
+            max_age: rule.max_age,
+            not_deprecated: rule.not_deprecated,
+            architecture: rule.architecture,
+            scope: rule.scope,
+            ..Self::default()
+        };
+        match rule.which {
+            Which::Image(selector) => {
+                (raw.ids, raw.owner, raw.name, raw.tag, raw.values) = selector.written();
+            }
+            Which::Parameter { name, grace } => {
+                (raw.ssm_parameter, raw.grace) = (Some(name), Some(grace));
+            }
+            Which::Derived => raw.derived = true,
+        }
+        raw
+    }
+}
+
+impl From<Deny> for RawDeny {
+    fn from(rule: Deny) -> Self {
+        let (ids, owner, name, tag, values) = rule.which.written();
+        Self {
+            ids,
+            owner,
+            name,
+            tag,
+            values,
+            architecture: rule.architecture,
+            scope: rule.scope,
+        }
+    }
+}
+
 /// A rule in short, as its document writes it: `owner amazon, name al2023-*, max-age 180d`.
 fn describe(
     which: &Which,
@@ -510,41 +660,6 @@ fn tagged(tag: &str, values: Option<&[String]>) -> String {
     }
 }
 
-/// Which instances are left alone.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(try_from = "RawExempt")]
-pub struct Exempt(Option<TagMatch>);
-
-impl Exempt {
-    /// The tag by which an instance is left alone whose tags `tag` reads, if it is.
-    #[must_use]
-    pub fn tag_of<'a>(&self, tag: impl Fn(&str) -> Option<&'a str>) -> Option<&str> {
-        self.0
-            .as_ref()
-            .filter(|matching| matching.matches(tag(&matching.tag)))
-            .map(|matching| matching.tag.as_str())
-    }
-}
-
-/// Which instances are left alone.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(rename = "ExemptInstances")]
-struct RawExempt {
-    /// The key of the tag that exempts.
-    tag: Option<String>,
-    /// The values that exempt; left out: any.
-    values: Option<Vec<String>>,
-}
-
-impl TryFrom<RawExempt> for Exempt {
-    type Error = String;
-
-    fn try_from(raw: RawExempt) -> Result<Self, String> {
-        TagMatch::checked("exempt", raw.tag, raw.values).map(Self)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -571,7 +686,7 @@ pub(crate) mod tests {
         .unwrap();
         assert_eq!(
             policy.approve[0].text,
-            "owner amazon or 123456789012, name al2023-ami-2023.*, max-age 4320h, group ecs-*"
+            "owner amazon or 123456789012, name al2023-ami-2023.*, max-age 180d, group ecs-*"
         );
     }
 

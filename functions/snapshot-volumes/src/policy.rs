@@ -1,29 +1,31 @@
 //! The section `snapshot-volumes` of the policy document.
 
+mod warnings;
+
 use std::collections::BTreeSet;
 
-use guardrails::policy::{Age, Mode, Section, TagMatch, positive_span};
+use guardrails::policy::{Age, Mode, Remark, SPAN_PATTERN, Section, TagMatch, positive_span};
 use jiff::{Span, Timestamp, Zoned};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::facts::{Facts, Volume};
 use crate::slots::{Schedule, Zone};
 
 /// Which volumes are snapshotted when, and what is kept.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "SnapshotVolumes")]
 pub struct Policy {
     /// enforce (the default): do it; observe: change nothing, report what would be done.
     #[serde(default)]
     pub mode: Mode,
     /// The plans. A volume selected by several gets each plan's snapshots.
-    #[schemars(with = "Vec<RawPlan>", length(min = 1))]
+    #[schemars(length(min = 1))]
     pub plans: Plans,
     /// How long after its last snapshot the snapshots of a volume that no longer exists are kept,
     /// e.g. `365d`. Left out: for ever.
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphans_after: Option<Age>,
     /// When a run deletes nothing, because it would delete too much.
     #[serde(default)]
@@ -33,6 +35,14 @@ pub struct Policy {
 impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
+    }
+
+    fn warnings(&self) -> Vec<Remark> {
+        warnings::warnings(self)
+    }
+
+    fn requirements(&self) -> Vec<Remark> {
+        warnings::requirements(self)
     }
 }
 
@@ -51,8 +61,9 @@ impl Policy {
 }
 
 /// One or more plans with names of their own.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Plan>")]
+#[schemars(inline)]
 pub struct Plans(pub Vec<Plan>);
 
 impl TryFrom<Vec<Plan>> for Plans {
@@ -76,23 +87,60 @@ impl TryFrom<Vec<Plan>> for Plans {
 }
 
 /// A plan.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "RawPlan")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Plan {
-    /// Its name, as its snapshots carry it.
+    /// The plan's name: its snapshots carry it. Lower case letters, digits and dashes.
+    #[serde(deserialize_with = "plan_name")]
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9-]{0,39}$"))]
     pub name: String,
-    /// Which volumes it selects.
+    /// Which volumes: by a tag, or `all: true`.
     pub select: Select,
-    /// Which of these it leaves out.
+    /// Which of these not: by a tag, or `boot: true` for root volumes.
+    #[serde(default)]
     pub exclude: Exclude,
-    /// When its slots are.
+    /// When its slots are. Cron expression: minute, hour, day of month, month, day of week.
     pub schedule: Schedule,
-    /// The zone of the schedule and of the days, weeks and months in `keep`.
+    /// IANA time zone of the schedule and of `keep`. Default UTC.
+    #[serde(default = "utc")]
     pub timezone: Zone,
-    /// What is kept.
+    /// What is kept of each volume's snapshots.
+    #[serde(deserialize_with = "keep_something")]
     pub keep: Keep,
-    /// How long after its time a completed snapshot may be missing before it is told.
+    /// How long after its time a completed snapshot may be missing before you are told, e.g. `6h`
+    /// (the default) or `2d`.
+    #[serde(default = "default_grace")]
     pub grace: Age,
+}
+
+fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=40).contains(&name.len()) && !name.starts_with('-') && name.chars().all(allowed) {
+        return Ok(name);
+    }
+    Err(serde::de::Error::custom(format!(
+        "plan name \"{name}\": expected 1 to 40 lower case letters, digits and dashes"
+    )))
+}
+
+/// Without any rule all but the newest would be deleted, which nobody means.
+fn keep_something<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keep, D::Error> {
+    let keep = Keep::deserialize(deserializer)?;
+    if keep == Keep::default() {
+        return Err(serde::de::Error::custom(
+            "expected at least one of last, hourly, daily, weekly, monthly, yearly, within",
+        ));
+    }
+    Ok(keep)
+}
+
+fn default_grace() -> Age {
+    Age::from_hours(6)
+}
+
+fn utc() -> Zone {
+    Zone::UTC
 }
 
 impl Plan {
@@ -129,74 +177,9 @@ fn may_be_boot(volume: &Volume, facts: &Facts) -> bool {
     })
 }
 
-/// A plan as it is written.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "Plan")]
-pub struct RawPlan {
-    /// The plan's name: its snapshots carry it. Lower case letters, digits and dashes.
-    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9-]{0,39}$"))]
-    name: String,
-    /// Which volumes: by a tag, or `all: true`.
-    select: RawSelect,
-    /// Which of these not: by a tag, or `boot: true` for root volumes.
-    #[serde(default)]
-    exclude: RawExclude,
-    /// Cron expression: minute, hour, day of month, month, day of week.
-    #[schemars(with = "String")]
-    schedule: Schedule,
-    /// IANA time zone of the schedule and of `keep`. Default UTC.
-    #[serde(default = "utc")]
-    #[schemars(with = "String")]
-    timezone: Zone,
-    /// What is kept of each volume's snapshots.
-    keep: Keep,
-    /// How long after its time a completed snapshot may be missing before you are told, e.g. `6h`
-    /// (the default) or `2d`.
-    #[serde(default = "default_grace")]
-    #[schemars(with = "String")]
-    grace: Age,
-}
-
-fn default_grace() -> Age {
-    Age::from_hours(6)
-}
-
-fn utc() -> Zone {
-    Zone::UTC
-}
-
-impl TryFrom<RawPlan> for Plan {
-    type Error = String;
-
-    fn try_from(raw: RawPlan) -> Result<Self, String> {
-        let named = !raw.name.is_empty()
-            && raw.name.len() <= 40
-            && !raw.name.starts_with('-')
-            && raw
-                .name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if !named {
-            return Err(format!(
-                "plan name \"{}\": expected 1 to 40 lower case letters, digits and dashes",
-                raw.name
-            ));
-        }
-        Ok(Self {
-            select: Select::try_from(raw.select)?,
-            exclude: Exclude::try_from(raw.exclude)?,
-            name: raw.name,
-            schedule: raw.schedule,
-            timezone: raw.timezone,
-            keep: raw.keep.checked()?,
-            grace: raw.grace,
-        })
-    }
-}
-
 /// Which volumes a plan selects.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawSelect", into = "RawSelect")]
 pub enum Select {
     /// Every volume.
     All,
@@ -205,33 +188,60 @@ pub enum Select {
 }
 
 /// Which volumes: exactly one of `tag` and `all`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "Select")]
+#[schemars(extend(
+    "anyOf" = [{"required": ["tag"]}, {"required": ["all"]}],
+    "dependencies" = {"values": ["tag"]}
+))]
 struct RawSelect {
     /// The key of the tag that selects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     tag: Option<String>,
     /// The values that select; left out: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     values: Option<Vec<String>>,
     /// Every volume.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     all: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl TryFrom<RawSelect> for Select {
     type Error = String;
 
     fn try_from(raw: RawSelect) -> Result<Self, String> {
-        match (TagMatch::checked("select", raw.tag, raw.values)?, raw.all) {
+        match (TagMatch::checked(raw.tag, raw.values)?, raw.all) {
             (Some(tag), false) => Ok(Self::Tag(tag)),
             (None, true) => Ok(Self::All),
-            _ => Err("select: expected either `tag` (and `values`) or `all: true`".to_owned()),
+            _ => Err("expected either `tag` (and `values`) or `all: true`".to_owned()),
         }
     }
 }
 
+impl From<Select> for RawSelect {
+    fn from(select: Select) -> Self {
+        let (all, matching) = match select {
+            Select::All => (true, None),
+            Select::Tag(matching) => (false, Some(matching)),
+        };
+        let (tag, values) = TagMatch::written(matching);
+        Self { tag, values, all }
+    }
+}
+
 /// Which selected volumes a plan leaves out.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawExclude", into = "RawExclude")]
 pub struct Exclude {
     /// Those with a tag.
     pub tag: Option<TagMatch>,
@@ -240,13 +250,17 @@ pub struct Exclude {
 }
 
 /// Which volumes not.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(rename = "Exclude")]
+#[schemars(extend("dependencies" = {"values": ["tag"]}))]
 struct RawExclude {
     /// The key of the tag that excludes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     tag: Option<String>,
     /// The values that exclude; left out: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     values: Option<Vec<String>>,
     /// Root volumes of instances.
     boot: bool,
@@ -257,49 +271,64 @@ impl TryFrom<RawExclude> for Exclude {
 
     fn try_from(raw: RawExclude) -> Result<Self, String> {
         Ok(Self {
-            tag: TagMatch::checked("exclude", raw.tag, raw.values)?,
+            tag: TagMatch::checked(raw.tag, raw.values)?,
             boot: raw.boot,
         })
     }
 }
 
-/// What is kept, with restic's meanings. A snapshot stays when any rule keeps it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Keep {
-    /// The newest so many.
-    pub last: u32,
-    /// The newest of each of the latest so many hours that have one.
-    pub hourly: u32,
-    /// The same with days.
-    pub daily: u32,
-    /// The same with weeks (ISO, from Monday).
-    pub weekly: u32,
-    /// The same with months.
-    pub monthly: u32,
-    /// The same with years.
-    pub yearly: u32,
-    /// All that are less than this older than the newest, e.g. `14d`, `2w`, `1mo`, `1y`.
-    #[schemars(with = "Option<String>")]
-    pub within: Option<Within>,
-}
-
-impl Keep {
-    /// Without any rule all but the newest would be deleted, which nobody means.
-    fn checked(self) -> Result<Self, String> {
-        if self == Self::default() {
-            return Err(
-                "keep: expected at least one of last, hourly, daily, weekly, monthly, yearly, within"
-                    .to_owned(),
-            );
-        }
-        Ok(self)
+impl From<Exclude> for RawExclude {
+    fn from(exclude: Exclude) -> Self {
+        let (tag, values) = TagMatch::written(exclude.tag);
+        let boot = exclude.boot;
+        Self { tag, values, boot }
     }
 }
 
+/// What is kept, with restic's meanings. A snapshot stays when any rule keeps it. A rule that is
+/// left out, or 0, keeps nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(extend("minProperties" = 1))]
+pub struct Keep {
+    /// The newest so many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub last: u32,
+    /// The newest of each of the latest so many hours that have one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hourly: u32,
+    /// The same with days.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub daily: u32,
+    /// The same with weeks (ISO, from Monday).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub weekly: u32,
+    /// The same with months.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub monthly: u32,
+    /// The same with years.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub yearly: u32,
+    /// All that are less than this older than the newest, e.g. `14d`, `2w`, `1mo`, `1y`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Within>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// A calendar span back from the newest snapshot.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(
+    inline,
+    extend("examples" = ["14d", "2w", "1mo", "1y"], "pattern" = SPAN_PATTERN)
+)]
 pub struct Within(SpanText);
 
 /// A span with the text that it was written as; spans themselves don't compare.
@@ -335,9 +364,15 @@ impl TryFrom<String> for Within {
     }
 }
 
+impl From<Within> for String {
+    fn from(within: Within) -> Self {
+        within.0.text
+    }
+}
+
 /// A run that would delete more than `count` snapshots and more than `percent` of all that the
 /// guardrail owns deletes none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Brake {
     /// So many may always be deleted.
@@ -366,7 +401,7 @@ impl Brake {
     }
 }
 
-fn percent<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = u64::deserialize(deserializer)?;
     if number > 100 {
         return Err(serde::de::Error::custom(format!(
@@ -445,8 +480,14 @@ pub(crate) mod tests {
             ("schedule: \"0 25 * * *\"", "not a cron expression"),
             ("schedule: \"0 3 30 2 *\"", "never comes"),
             ("timezone: Europe/Bonn", "no IANA time zone"),
-            ("keep: {}", "keep: expected at least one of"),
-            ("keep: {daily: seven}", "plans[0].keep.daily (line 3): "),
+            (
+                "keep: {}",
+                "plans[0].keep (line 3): expected at least one of",
+            ),
+            (
+                "keep: {daily: seven}",
+                "plans[0].keep.daily (line 3): expected a whole",
+            ),
             ("keep: {daily: -1}", "plans[0].keep.daily (line 3): "),
             ("keep: {dayly: 1}", "unknown field `dayly`"),
             ("keep: {within: soon}", "is no length of time"),
@@ -458,7 +499,10 @@ pub(crate) mod tests {
             ("select: {values: [a]}", "`values` without `tag`"),
             ("select: {tag: a, values: []}", "`values` is empty"),
             ("select: {tag: \"\"}", "`tag` is empty"),
-            ("exclude: {values: [a]}", "exclude: `values` without `tag`"),
+            (
+                "exclude: {values: [a]}",
+                "plans[0].exclude (line 3): `values` without `tag`",
+            ),
             ("name: Täglich", "plan name \"Täglich\""),
             ("name: \"\"", "plan name \"\""),
         ] {

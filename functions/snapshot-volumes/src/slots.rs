@@ -8,11 +8,13 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A cron expression of five fields.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(inline, extend("examples" = ["0 3 * * *", "0 */6 * * *", "30 2 * * MON", "@daily"]))]
 pub struct Schedule {
     text: String,
     cron: Cron,
@@ -53,9 +55,16 @@ impl TryFrom<String> for Schedule {
     }
 }
 
+impl From<Schedule> for String {
+    fn from(schedule: Schedule) -> Self {
+        schedule.text
+    }
+}
+
 /// An IANA time zone.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(inline, extend("examples" = ["UTC", "Europe/Berlin", "Asia/Seoul"]))]
 pub struct Zone(TimeZone);
 
 impl Zone {
@@ -82,6 +91,12 @@ impl TryFrom<String> for Zone {
         TimeZone::get(&name).map(Self).map_err(|_| {
             format!("\"{name}\" is no IANA time zone; they look like Europe/Berlin or UTC")
         })
+    }
+}
+
+impl From<Zone> for String {
+    fn from(zone: Zone) -> Self {
+        zone.name().to_owned()
     }
 }
 

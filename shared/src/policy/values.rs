@@ -1,7 +1,8 @@
 //! Values that the sections of several guardrails have.
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Reads a positive length of time such as `6h`, `35m`, `14d` or `2w`.
 pub fn positive_span(text: &str) -> Result<Span, String> {
@@ -13,9 +14,19 @@ pub fn positive_span(text: &str) -> Result<Span, String> {
     }
 }
 
+/// What every length of time that [`positive_span`] reads has: a number with a unit (or a colon).
+/// For the schema, which can't say more without refusing what the parser takes.
+pub const SPAN_PATTERN: &str = "[0-9] *[A-Za-zµμ:]";
+
 /// A length of time; a day is 24 hours, a week seven of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(
+    inline,
+    extend("examples" = ["35m", "6h", "14d", "2w"], "pattern" = SPAN_PATTERN)
+)]
 pub struct Age(SignedDuration);
 
 impl Age {
@@ -31,6 +42,12 @@ impl Age {
         Self(SignedDuration::from_hours(hours))
     }
 
+    /// Between two instants, however they are ordered.
+    #[must_use]
+    pub fn between(one: Timestamp, other: Timestamp) -> Self {
+        Self(one.duration_since(other).abs())
+    }
+
     /// So long after `instant`; never, where that is out of range.
     #[must_use]
     pub fn after(self, instant: Timestamp) -> Timestamp {
@@ -38,9 +55,24 @@ impl Age {
     }
 }
 
+/// As a document writes it: in the longest unit that divides it, such as `6h`, `90m` or `180d`.
 impl std::fmt::Display for Age {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.0)
+        const UNITS: [(i64, char); 4] = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+        let seconds = self.0.as_secs();
+        let unit = UNITS.iter().find(|(unit, _)| seconds % unit == 0);
+        match unit {
+            Some((unit, name)) if self.0.subsec_nanos() == 0 => {
+                write!(f, "{}{name}", seconds / unit)
+            }
+            _ => write!(f, "{:#}", self.0),
+        }
+    }
+}
+
+impl From<Age> for String {
+    fn from(age: Age) -> Self {
+        age.to_string()
     }
 }
 
@@ -79,20 +111,120 @@ impl TagMatch {
         })
     }
 
-    /// Reads `tag` and `values` as they are written under `key`.
+    /// Reads `tag` and `values` as a document writes them.
     pub fn checked(
-        key: &str,
         tag: Option<String>,
         values: Option<Vec<String>>,
     ) -> Result<Option<Self>, String> {
         match (tag, values) {
             (None, None) => Ok(None),
-            (None, Some(_)) => Err(format!("{key}: `values` without `tag`")),
-            (Some(tag), _) if tag.is_empty() => Err(format!("{key}: `tag` is empty")),
-            (Some(_), Some(values)) if values.is_empty() => Err(format!(
-                "{key}: `values` is empty; leave it out to match any value"
-            )),
+            (None, Some(_)) => Err("`values` without `tag`".to_owned()),
+            (Some(tag), _) if tag.is_empty() => Err("`tag` is empty".to_owned()),
+            (Some(_), Some(values)) if values.is_empty() => {
+                Err("`values` is empty; leave it out to match any value".to_owned())
+            }
             (Some(tag), values) => Ok(Some(Self { tag, values })),
+        }
+    }
+
+    /// `tag` and `values` as a document writes them.
+    #[must_use]
+    pub fn written(this: Option<Self>) -> (Option<String>, Option<Vec<String>>) {
+        this.map_or((None, None), |this| (Some(this.tag), this.values))
+    }
+}
+
+/// Resources that a guardrail leaves alone, by a tag: `{ tag: NoSsm }`, or `{}` for none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawExempt", into = "RawExempt")]
+pub struct Exempt(Option<TagMatch>);
+
+impl Exempt {
+    /// The tag by which a resource is left alone whose tags `value` reads, if it is.
+    #[must_use]
+    pub fn tag_of<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Option<&str> {
+        self.0
+            .as_ref()
+            .filter(|matching| matching.matches(value(&matching.tag)))
+            .map(|matching| matching.tag.as_str())
+    }
+}
+
+/// Resources to leave alone: those with a tag. `{}`: none.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(extend("dependencies" = {"values": ["tag"]}))]
+struct RawExempt {
+    /// The tag's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    tag: Option<String>,
+    /// The tag's values that count; left out: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    values: Option<Vec<String>>,
+}
+
+impl TryFrom<RawExempt> for Exempt {
+    type Error = String;
+
+    fn try_from(raw: RawExempt) -> Result<Self, String> {
+        TagMatch::checked(raw.tag, raw.values).map(Self)
+    }
+}
+
+impl From<Exempt> for RawExempt {
+    fn from(exempt: Exempt) -> Self {
+        let (tag, values) = TagMatch::written(exempt.0);
+        Self { tag, values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_written_as_a_person_would() {
+        for (text, written) in [
+            ("35m", "35m"),
+            ("90m", "90m"),
+            ("1h 30m", "90m"),
+            ("24h", "1d"),
+            ("25h", "25h"),
+            ("180d", "180d"),
+            ("2w", "14d"),
+            ("61s", "61s"),
+            ("PT6H", "6h"),
+        ] {
+            let age = Age::try_from(text.to_owned()).unwrap();
+            assert_eq!(age.to_string(), written, "{text}");
+            assert_eq!(Age::try_from(written.to_owned()), Ok(age), "{text}");
+        }
+        let odd = Age::try_from("1500ms".to_owned()).unwrap();
+        assert_eq!(Age::try_from(odd.to_string()), Ok(odd), "{odd}");
+    }
+
+    #[test]
+    fn a_resource_is_exempt_by_its_tag() {
+        let read = |text: &str| serde_json::from_str::<Exempt>(text);
+        let any = read(r#"{"tag": "NoSsm"}"#).unwrap();
+        assert_eq!(
+            any.tag_of(|key| (key == "NoSsm").then_some("")),
+            Some("NoSsm")
+        );
+        assert_eq!(any.tag_of(|_| None), None);
+        let one = read(r#"{"tag": "Env", "values": ["test", "dev"]}"#).unwrap();
+        assert_eq!(one.tag_of(|_| Some("dev")), Some("Env"));
+        assert_eq!(one.tag_of(|_| Some("live")), None);
+        assert_eq!(Exempt::default().tag_of(|_| Some("dev")), None);
+        for wrong in [
+            r#"{"values": ["a"]}"#,
+            r#"{"tag": ""}"#,
+            r#"{"tag": "a", "values": []}"#,
+            r#"{"all": true}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

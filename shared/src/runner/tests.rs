@@ -36,11 +36,18 @@ struct Scripted {
 struct Policy {
     #[serde(default)]
     mode: Mode,
+    #[serde(default)]
+    hasty: bool,
 }
 
 impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
+    }
+
+    fn warnings(&self) -> Vec<Remark> {
+        let hasty = self.hasty.then(|| Remark::new("hasty", "is hardly meant"));
+        hasty.into_iter().collect()
     }
 }
 
@@ -50,6 +57,8 @@ static KIND: Kind = Kind {
     many: "many",
     cured: "is well",
     next: "next",
+    urgency: crate::finding::Urgency::Soon,
+    commands: &[],
 };
 
 fn failed(kind: ErrorKind) -> ApiError {
@@ -63,6 +72,7 @@ fn failed(kind: ErrorKind) -> ApiError {
 
 impl Guardrail for Scripted {
     const NAME: &'static str = "snapshot-volumes";
+    const COUNTERS: &'static [&'static str] = &["Stopped"];
     type Policy = Policy;
     /// How many actions, and whether there's a finding.
     type Facts = (usize, bool);
@@ -234,6 +244,26 @@ async fn enforcing_acts_and_reports() {
     assert_eq!(report.considered, 7);
     assert_eq!(report.policy, "version 1 of /p");
     assert_eq!(log_of(&runner).len(), 3, "a fresh look isn't repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_carries_the_policys_warnings() {
+    for payload in [
+        json!({"trigger": "sweep"}),
+        json!({"trigger": "command", "command": "explain"}),
+    ] {
+        let runner = runner(scripted(0, &[]), "snapshot-volumes: {hasty: true}");
+        let report = runner.run(payload, &invocation(900)).await.unwrap();
+        assert_eq!(
+            serde_json::to_value(report).unwrap()["warnings"],
+            json!(["snapshot-volumes.hasty: is hardly meant"])
+        );
+    }
+    let report = sweep(&runner(scripted(0, &[]), ENFORCE), 900)
+        .await
+        .unwrap();
+    let report = serde_json::to_value(report).unwrap();
+    assert_eq!(report.get("warnings"), None, "none is said about nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -451,6 +481,7 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         guardrail: "g",
         mode: Mode::Enforce,
         policy: String::new(),
+        warnings: vec![],
         considered: 0,
         outcomes: Counts::of(&entries),
         metrics: serde_json::Map::new(),
@@ -465,4 +496,68 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         (report.decisions.len(), report.decisions_not_listed),
         (1_000, 501)
     );
+}
+
+/// A sweep that finds a mistake in the policy isn't told as a missing sweep too.
+#[test]
+fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
+    for (is_sweep, names) in [
+        (true, vec!["PolicyInvalid", "Considered"]),
+        (false, vec!["PolicyInvalid"]),
+    ] {
+        let mut line = Vec::new();
+        count_invalid_policy(&mut line, "f", Timestamp::UNIX_EPOCH, is_sweep);
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+            .as_array()
+            .unwrap();
+        let named: Vec<&str> = metrics
+            .iter()
+            .filter_map(|metric| metric["Name"].as_str())
+            .collect();
+        assert_eq!(named, names);
+    }
+    assert!(trigger::is_sweep(&json!({"trigger": "sweep"})));
+    assert!(!trigger::is_sweep(&json!({"detail-type": "sweep"})));
+}
+
+#[test]
+fn a_look_at_one_resource_counts_only_what_it_did() {
+    let metric = |name, value| Metric { name, value };
+    let assessment = Assessment {
+        considered: 7,
+        metrics: vec![metric("Standing", 4), metric("Stopped", 1)],
+        ..Assessment::default()
+    };
+    let outcomes = Counts {
+        done: 2,
+        would_do: 5,
+        skipped: 3,
+        failed: 0,
+        left: 1,
+    };
+    let one = Scope::One("r".to_owned());
+    assert_eq!(
+        measured::<Scripted>(&one, outcomes, &assessment),
+        [metric("Done", 2), metric("Stopped", 1)]
+    );
+    let names: Vec<_> = measured::<Scripted>(&Scope::All, outcomes, &assessment)
+        .iter()
+        .map(|metric| metric.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "Considered",
+            "Done",
+            "WouldDo",
+            "Skipped",
+            "Failed",
+            "Left",
+            "Standing",
+            "Stopped"
+        ]
+    );
+    let nothing = measured::<Scripted>(&one, Counts::default(), &Assessment::default());
+    assert!(nothing.is_empty());
 }

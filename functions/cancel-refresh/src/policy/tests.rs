@@ -63,6 +63,19 @@ fn each_mistake_is_named() {
     }
 }
 
+#[test]
+fn a_limit_that_another_always_comes_before_is_told() {
+    let told = |section: &str| parse(section).unwrap().warnings();
+    let remarks = told("{permanent-launch-failures: 6, launch-failures: {max: 5}}");
+    assert_eq!(remarks[0].path, "permanent-launch-failures");
+    assert!(remarks[0].text.contains("5 at most"), "{remarks:?}");
+    assert_eq!(
+        told("{permanent-launch-failures: 5, launch-failures: {max: 5}}"),
+        []
+    );
+    assert_eq!(told("{}"), []);
+}
+
 /// The numbers of the deployment circuit breaker of Amazon ECS (ASG-7).
 #[test]
 fn the_threshold_is_that_of_the_circuit_breaker() {

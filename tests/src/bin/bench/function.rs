@@ -20,10 +20,10 @@ use tokio::time::{sleep, timeout};
 use crate::Failure;
 use crate::estate::{ACCOUNT, REGION};
 use crate::nodes::OUR_PROFILE;
-use crate::server::{Reply, reply, serve};
+use crate::server::{Endpoint, Reply, reply, serve};
 use crate::services::{POLICY_PARAMETER, TOPIC};
 
-/// A function as the template deploys it.
+/// A function as the template deploys it, or the bare one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program {
     /// The guardrail's name.
@@ -67,6 +67,21 @@ pub(crate) static QUARANTINE_LAUNCH: Program = Program {
     memory_mib: 256,
     environment: &[],
 };
+
+/// What the guardrails are measured against: lambda_runtime and nothing else.
+pub(crate) static BARE: Program = Program {
+    name: "bare-function",
+    logical_id: "",
+    memory_mib: 256,
+    environment: &[],
+};
+
+impl Program {
+    /// The release binary in the folder `build` of the checkout.
+    pub(crate) fn built(&self, build: &Path) -> Result<PathBuf, Failure> {
+        binary(&build.join(self.logical_id).join("bootstrap"))
+    }
+}
 
 /// Lambda gives a start ten seconds.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
@@ -121,13 +136,12 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts the binary in the folder `build`, with AWS at `endpoint`.
+    /// Starts `binary` as `program`, with AWS at `endpoint`.
     pub(crate) async fn start(
         program: &'static Program,
-        build: &Path,
-        endpoint: &str,
+        binary: &Path,
+        endpoint: &Endpoint,
     ) -> Result<Self, Failure> {
-        let binary = built(program, build)?;
         let (saying, mut said) = mpsc::unbounded_channel();
         let (events, coming) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
@@ -135,14 +149,14 @@ impl Function {
             saying,
             coming: tokio::sync::Mutex::new(coming),
         });
-        let (address, accepting) = serve(move |request| {
+        let handler = move |request| {
             let api = Arc::clone(&api);
             async move { api.respond(request).await }
-        })
-        .await?;
+        };
+        let (address, accepting) = serve(handler, None).await?;
         let log = log_file();
         let begun = Instant::now();
-        let mut child = command(program, &binary, endpoint, &address.to_string())
+        let mut child = command(program, binary, endpoint, &address.to_string())
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?)
@@ -250,6 +264,36 @@ impl Function {
         })
     }
 
+    /// Waits until the process asks for the next event: what it does after its answer is its own.
+    pub(crate) async fn idle(&mut self) -> Result<(), Failure> {
+        match timeout(INIT_LIMIT, self.said.recv()).await {
+            Ok(Some(Said::Next(_))) => Ok(()),
+            _ => Err(self.explain("the function doesn't ask for another event")),
+        }
+    }
+
+    /// Processor time so far of the threads that it has, to the nanosecond: a start takes less than
+    /// what [`Function::usage`] can tell.
+    pub(crate) fn exact_cpu(&self) -> Result<Duration, Failure> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let mut total = 0;
+        for task in fs::read_dir(&tasks)? {
+            let file = task?.path().join("schedstat");
+            let text = fs::read_to_string(&file).map_err(|error| {
+                format!(
+                    "{}: {error} (the kernel needs CONFIG_SCHED_INFO)",
+                    file.display()
+                )
+            })?;
+            let first = text.split_whitespace().next().map(str::parse::<u64>);
+            let Some(Ok(nanoseconds)) = first else {
+                return Err(format!("{} holds no time: {text}", file.display()).into());
+            };
+            total += nanoseconds;
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
     /// How much it has logged.
     pub(crate) fn log_bytes(&self) -> Result<u64, Failure> {
         Ok(fs::metadata(&self.log)?.len())
@@ -286,17 +330,16 @@ async fn ended(child: &mut Child) -> String {
     }
 }
 
-/// The release binary in the folder `build` of the checkout.
-fn built(program: &Program, build: &Path) -> Result<PathBuf, Failure> {
+/// A release binary, by its path in the checkout.
+pub(crate) fn binary(path: &Path) -> Result<PathBuf, Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let binary = build.join(program.logical_id).join("bootstrap");
-    let there = root.join(&binary);
+    let there = root.join(path);
     if there.is_file() {
         Ok(there)
     } else {
         Err(format!(
-            "{} isn't there: build the functions first, with `make build`",
-            binary.display()
+            "{} isn't there: build the functions first, with `make build`; `make bench` also builds the bare one",
+            path.display()
         )
         .into())
     }
@@ -329,7 +372,7 @@ fn tail(log: &Path) -> String {
 }
 
 /// The process with the environment that the template and Lambda give it.
-fn command(program: &Program, binary: &Path, endpoint: &str, runtime_api: &str) -> Command {
+fn command(program: &Program, binary: &Path, aws: &Endpoint, runtime_api: &str) -> Command {
     let mut command = Command::new(binary);
     let memory = program.memory_mib.to_string();
     let environment = program.environment.iter().copied();
@@ -356,8 +399,9 @@ fn command(program: &Program, binary: &Path, endpoint: &str, runtime_api: &str) 
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         ),
         ("AWS_SESSION_TOKEN", "example"),
-        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ENDPOINT_URL", &aws.url),
     ]);
+    command.envs(aws.roots.iter().map(|file| ("SSL_CERT_FILE", file)));
     command
 }
 

@@ -1,6 +1,8 @@
 //! Measures sweeps of the guardrails: the release binaries, run as Lambda runs them, against a
 //! synthetic AWS in this process that answers each call after a set latency.
 //!
+//! And their start, beside that of a bare program: see `start.rs`.
+//!
 //! Every run is checked before it is counted: a sweep that does or tells too much, too little or
 //! the wrong thing, or reads more often than it must, ends the benchmark with an error.
 
@@ -20,11 +22,12 @@ mod run;
 mod server;
 mod services;
 mod snapshots;
+mod start;
 mod table;
+mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::function::{
     ATTACH_SSM_ROLE, CANCEL_REFRESH, Function, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES, Usage,
@@ -37,9 +40,6 @@ use crate::table::{Row, Section};
 
 /// What stops the benchmark.
 type Failure = Box<dyn Error>;
-
-/// How many starts the cold start is measured over.
-const STARTS: usize = 9;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -87,13 +87,11 @@ async fn bench(options: &Options) -> Result<(), Failure> {
                 rows.extend(measure(options, *run, size).await?);
             }
         }
-        sections.push(Section {
-            program,
-            starts: cold_starts(options, *first).await?,
-            rows,
-        });
+        sections.push(Section { program, rows });
     }
-    print!("{}", table::render(options, &sections));
+    if !sections.is_empty() {
+        print!("{}", table::render(options, &sections));
+    }
     for Section { program, rows, .. } in &sections {
         let most = f64::from(program.memory_mib);
         if let Some(row) = rows.iter().find(|row| row.usage.peak_mib > most) {
@@ -104,25 +102,19 @@ async fn bench(options: &Options) -> Result<(), Failure> {
             .into());
         }
     }
-    Ok(())
-}
-
-/// From starting the process to its first request for an event, in order.
-async fn cold_starts(options: &Options, run: Run) -> Result<Vec<Duration>, Failure> {
-    let server = Server::start(Account::new(run.estate(1), options)).await?;
-    let mut starts = Vec::with_capacity(STARTS);
-    for _ in 0..STARTS {
-        let function = Function::start(run.program(), &options.build, &server.url()).await?;
-        starts.push(function.started_in);
+    if options.start {
+        let starts = start::measure(options).await?;
+        print!("{}", table::render_starts(&starts));
     }
-    starts.sort();
-    Ok(starts)
+    Ok(())
 }
 
 /// Runs one after the other what `measured` has, in an estate of its own.
 async fn measure(options: &Options, measured: Run, size: usize) -> Result<Vec<Row>, Failure> {
     let server = Server::start(Account::new(measured.estate(size), options)).await?;
-    let mut function = Function::start(measured.program(), &options.build, &server.url()).await?;
+    let program = measured.program();
+    let binary = program.built(&options.build)?;
+    let mut function = Function::start(program, &binary, server.endpoint()).await?;
     let mut rows = Vec::new();
     for (at, suffix) in measured.sweeps().iter().enumerate() {
         let run = format!("{}{suffix}", measured.name());

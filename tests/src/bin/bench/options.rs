@@ -8,7 +8,7 @@ use crate::run::Run;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Measures sweeps of the guardrails against a synthetic AWS.
+Measures sweeps of the guardrails against a synthetic AWS, and their start.
 
   --volumes N[,N…]      sizes of snapshot-volumes' estate (default 100,1000,10000)
   --instances N[,N…]    sizes of attach-ssm-role's estate (default 500,5000)
@@ -18,10 +18,12 @@ Measures sweeps of the guardrails against a synthetic AWS.
                         attach-ssm-role: managed, unmanaged;
                         cancel-refresh: quiet, rolling, failing;
                         quarantine-launch: approved, observed, enforced, event (default all)
+  --start               only the start: all functions, beside a program without the SDK
   --cost                what the stack costs a month, from sweeps of 10, 100 and 1,000 instances
   --latency-ms N        how long each AWS call takes (default 50)
   --aws-rates           throttle as AWS does by default: see rates.rs
   --build FOLDER        where the functions were built (default .aws-sam/local)
+  --bare FILE           that program (default target/lambda/bare-function/bootstrap)
   --timeout-s N         the function's timeout in seconds (default 900, as deployed)
 
 Through make: make bench BENCH=\"--volumes 1000 --run slot\"";
@@ -39,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) launches: Vec<usize>,
     /// What to run in each.
     pub(crate) runs: Vec<Run>,
+    /// Whether the start is measured: by default, and when nothing else is.
+    pub(crate) start: bool,
     /// Whether the stack's cost is asked for, and nothing else.
     pub(crate) cost: bool,
     /// How long each call takes.
@@ -48,6 +52,8 @@ pub(crate) struct Options {
     /// Where each function was built, as `<id in the template>/bootstrap`; in the checkout, unless
     /// absolute.
     pub(crate) build: PathBuf,
+    /// The program without the SDK; in the checkout, unless absolute.
+    pub(crate) bare: PathBuf,
     /// The function's timeout, from which the deadline of an invocation comes.
     pub(crate) timeout: Duration,
 }
@@ -60,10 +66,12 @@ impl Default for Options {
             groups: vec![10, 100, 500],
             launches: vec![10, 100, 1_000, 5_000],
             runs: Run::ALL.to_vec(),
+            start: true,
             cost: false,
             latency: Duration::from_millis(50),
             aws_rates: false,
             build: PathBuf::from(".aws-sam/local"),
+            bare: PathBuf::from("target/lambda/bare-function/bootstrap"),
             timeout: DEPLOYED_TIMEOUT,
         }
     }
@@ -97,9 +105,17 @@ impl Options {
                 "--instances" => options.instances = list(&name, &value()?)?,
                 "--groups" => options.groups = list(&name, &value()?)?,
                 "--launches" => options.launches = list(&name, &value()?)?,
-                "--run" => options.runs = list(&name, &value()?)?,
+                "--run" => {
+                    options.runs = list(&name, &value()?)?;
+                    options.start = false;
+                }
+                "--start" => {
+                    options.runs = Vec::new();
+                    options.start = true;
+                }
                 "--latency-ms" => options.latency = Duration::from_millis(one(&name, &value()?)?),
                 "--build" => options.build = PathBuf::from(value()?),
+                "--bare" => options.bare = PathBuf::from(value()?),
                 "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
                 "--cost" => options.cost = true,
                 "--aws-rates" => options.aws_rates = true,
@@ -160,7 +176,7 @@ mod tests {
     #[test]
     fn reads_each_option() {
         let Ok(Parsed::Run(options)) = parse(
-            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --cost --timeout-s 20 --build b",
+            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --cost --timeout-s 20 --build b --bare c",
         ) else {
             panic!("refused");
         };
@@ -174,8 +190,18 @@ mod tests {
         assert_eq!(options.latency, Duration::from_millis(3));
         assert!(options.may_leave() && options.cost);
         assert_eq!(options.build, PathBuf::from("b"));
+        assert_eq!(options.bare, PathBuf::from("c"));
+        assert!(!options.start);
         assert_eq!(parse(""), Ok(Parsed::Run(Options::default())));
         assert_eq!(parse("--help"), Ok(Parsed::Help));
+    }
+
+    #[test]
+    fn the_start_can_be_measured_alone() {
+        let Ok(Parsed::Run(options)) = parse("--start") else {
+            panic!("refused");
+        };
+        assert!(options.start && options.runs.is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::estate::{Answer, Estate};
 use crate::options::Options;
@@ -24,12 +26,17 @@ use crate::outcomes::Told;
 use crate::query::{Query, Refusal};
 use crate::rates::Buckets;
 use crate::services;
+use crate::tls::Tls;
 
 /// What a handler answers.
 pub(crate) type Reply = Response<Full<Bytes>>;
 
-/// Serves `handler` on a free port of loopback until the returned task is aborted.
-pub(crate) async fn serve<H, F>(handler: H) -> io::Result<(SocketAddr, JoinHandle<()>)>
+/// Serves `handler` on a free port of loopback, over TLS where `tls` is given, until the returned
+/// task is aborted.
+pub(crate) async fn serve<H, F>(
+    handler: H,
+    tls: Option<TlsAcceptor>,
+) -> io::Result<(SocketAddr, JoinHandle<()>)>
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
@@ -40,16 +47,21 @@ where
         while let Ok((stream, _)) = listener.accept().await {
             // Answers are written in one go, and waiting for acknowledgements would be measured.
             let _ = stream.set_nodelay(true);
-            let handler = handler.clone();
+            let (handler, tls) = (handler.clone(), tls.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let reply = handler(request);
                     async move { Ok::<_, Infallible>(reply.await) }
                 });
                 // A connection that breaks is the function's end; nobody has to be told.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let http = http1::Builder::new();
+                if let Some(tls) = tls {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    }
+                } else {
+                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                }
             });
         }
     });
@@ -260,30 +272,51 @@ impl Account {
 #[derive(Debug)]
 pub(crate) struct Server {
     account: Arc<Mutex<Account>>,
-    address: SocketAddr,
+    endpoint: Endpoint,
     accepting: JoinHandle<()>,
+}
+
+/// Where a function finds AWS.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
+    /// The file of certificates that it is to trust, where it isn't the system's.
+    pub(crate) roots: Option<PathBuf>,
 }
 
 impl Server {
     /// Puts `account` behind a port.
     pub(crate) async fn start(account: Account) -> io::Result<Self> {
+        Self::serving(account, None).await
+    }
+
+    /// The same over TLS, as AWS itself.
+    pub(crate) async fn start_tls(account: Account, tls: &Tls) -> io::Result<Self> {
+        Self::serving(account, Some(tls)).await
+    }
+
+    async fn serving(account: Account, tls: Option<&Tls>) -> io::Result<Self> {
         let account = Arc::new(Mutex::new(account));
         let shared = Arc::clone(&account);
-        let (address, accepting) = serve(move |request| {
+        let handler = move |request| {
             let account = Arc::clone(&shared);
             answer(account, request)
-        })
-        .await?;
+        };
+        let (address, accepting) = serve(handler, tls.map(Tls::acceptor)).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self {
             account,
-            address,
+            endpoint: Endpoint {
+                url: format!("{scheme}://{address}"),
+                roots: tls.map(|tls| tls.roots().to_owned()),
+            },
             accepting,
         })
     }
 
     /// Where the SDK finds it.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The account as it is now.

@@ -8,13 +8,12 @@ use crate::least::Least;
 use crate::options::Options;
 use crate::outcomes::Outcomes;
 use crate::server::{Calls, LOOKING_AGAIN};
+use crate::start::{Sample, Started};
 
 /// One guardrail's runs.
 #[derive(Debug)]
 pub(crate) struct Section {
     pub(crate) program: &'static Program,
-    /// From exec to the first request for an event, in order.
-    pub(crate) starts: Vec<Duration>,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -72,11 +71,7 @@ pub(crate) fn render(options: &Options, sections: &[Section]) -> String {
 }
 
 fn render_section(text: &mut String, section: &Section) {
-    let Section {
-        program,
-        starts,
-        rows,
-    } = section;
+    let Section { program, rows } = section;
     let _ = writeln!(text, "\n## {}\n", program.name);
     let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
     text.push_str(&aligned(&HEAD.map(str::to_owned), &cells));
@@ -100,16 +95,6 @@ fn render_section(text: &mut String, section: &Section) {
             );
         }
     }
-    if let (Some(first), Some(last)) = (starts.first(), starts.last()) {
-        let _ = writeln!(
-            text,
-            "\nCold start, from exec to the first request for an event: {} ms (median of {}; {} to {} ms).",
-            millis(starts[starts.len() / 2]),
-            starts.len(),
-            millis(*first),
-            millis(*last),
-        );
-    }
     let memory = f64::from(program.memory_mib);
     let share = memory / MIB_PER_PROCESSOR;
     if let Some(most) = rows.iter().map(|row| row.usage.cpu).max() {
@@ -120,6 +105,58 @@ fn render_section(text: &mut String, section: &Section) {
             most.as_secs_f64() / share
         );
     }
+}
+
+/// What a cold function costs, beside the bare program.
+pub(crate) fn render_starts(starts: &[Started]) -> String {
+    let mut text = String::new();
+    let count = starts.iter().map(|start| start.samples.len()).max();
+    let _ = writeln!(
+        text,
+        "\n## Start\n\nMedian of {} starts (least to most), the programs by turns; AWS over TLS, answering at once.\n",
+        count.unwrap_or_default()
+    );
+    let head = [
+        "peak MiB",
+        "program",
+        "start ms",
+        "its CPU ms",
+        "first run ms",
+        "its CPU ms",
+        "binary MB",
+        "zip MB",
+        "the first run is",
+    ];
+    let rows: Vec<[String; 9]> = starts.iter().map(start_cells).collect();
+    text.push_str(&aligned(&head.map(str::to_owned), &rows));
+    text
+}
+
+fn start_cells(started: &Started) -> [String; 9] {
+    let over = |value: fn(&Sample) -> Duration| {
+        let [least, median, most] = started.spread(value).map(tenths);
+        format!("{median} ({least} to {most})")
+    };
+    let peak = started.samples.iter().map(|sample| sample.peak_mib);
+    [
+        format!("{:.0}", peak.fold(0.0, f64::max)),
+        started.program.name.to_owned(),
+        over(|sample| sample.start),
+        over(|sample| sample.start_cpu),
+        over(|sample| sample.first),
+        over(|sample| sample.first_cpu),
+        megabytes(started.binary_bytes),
+        megabytes(started.zip_bytes),
+        started.first.to_owned(),
+    ]
+}
+
+fn tenths(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1_000.0)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.2}", bytes as f64 / 1_000_000.0)
 }
 
 fn cells(row: &Row) -> [String; 8] {
@@ -175,10 +212,6 @@ fn by_name(row: &Row) -> String {
         })
         .collect();
     calls.join(", ")
-}
-
-fn millis(time: Duration) -> String {
-    format!("{:.0}", time.as_secs_f64() * 1_000.0)
 }
 
 /// `10,000`

@@ -1,6 +1,8 @@
 //! Sweeps of small estates by the guardrails themselves, in this process: the quick form of the
 //! benchmark, with the same checks.
 
+use std::time::Duration;
+
 use attach_ssm_role::AttachSsmRole;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use cancel_refresh::CancelRefresh;
@@ -45,7 +47,7 @@ async fn sweep<G: Guardrail>(run: Run, size: usize) -> Vec<Calls> {
     let server = Server::start(Account::new(run.estate(size), &options()))
         .await
         .unwrap();
-    let runner = runner::<G>(&server.url());
+    let runner = runner::<G>(&server.endpoint().url);
     let mut calls = Vec::new();
     for suffix in run.sweeps() {
         server.account().begin();
@@ -53,11 +55,10 @@ async fn sweep<G: Guardrail>(run: Run, size: usize) -> Vec<Calls> {
             id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
             now: Timestamp::now(),
             deadline: tokio::time::Instant::now() + Duration::from_mins(1),
-            place: Place {
-                partition: "aws".to_owned(),
-                region: REGION.to_owned(),
-                account: ACCOUNT.to_owned(),
-            },
+            place: Place::of_function(&format!(
+                "arn:aws:lambda:{REGION}:{ACCOUNT}:function:ec2-guardrails-{}",
+                G::NAME
+            )),
         };
         let event: Value = serde_json::from_str(&server.account().estate().event()).unwrap();
         let report = runner.run(event, &invocation).await.unwrap();

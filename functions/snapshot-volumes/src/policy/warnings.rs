@@ -1,0 +1,287 @@
+//! What in the section is hardly meant, and what it takes of the stack. Only what is certain from
+//! the section alone.
+
+use guardrails::policy::{Age, Remark, TagMatch};
+use jiff::Timestamp;
+
+use super::{Keep, Plan, Policy, Select};
+
+/// The stack's sweep interval is this at least …
+const SHORTEST_SWEEP: Age = Age::from_mins(5);
+/// … and this when nobody changed it.
+const DEFAULT_SWEEP: Age = Age::from_mins(15);
+/// How many of a plan's slots are looked at: with an hourly schedule more than two days, with one
+/// for working hours more than a week.
+const SLOTS: usize = 64;
+
+pub(super) fn warnings(policy: &Policy) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    let plans = &policy.plans.0;
+    for (index, plan) in plans.iter().enumerate() {
+        let mut warn = |key: &str, text: String| {
+            remarks.push(Remark::new(format!("plans[{index}]{key}"), text));
+        };
+        if let Some(twin) = plans[..index].iter().find(|twin| same_slots(twin, plan)) {
+            warn(
+                "",
+                format!(
+                    "plan \"{}\" snapshots the same volumes at the same times as \"{}\": each volume gets two snapshots at once; put both `keep` together into one plan",
+                    plan.name, twin.name
+                ),
+            );
+        }
+        if selects_nothing(plan) {
+            warn(
+                ".exclude",
+                format!(
+                    "leaves out every volume that plan \"{}\" selects, so it makes no snapshot; use another tag to leave volumes out",
+                    plan.name
+                ),
+            );
+        }
+        if holds_newest_only(&plan.keep) {
+            warn(
+                ".keep",
+                format!(
+                    "never holds more than the newest snapshot of a volume: what was deleted or broken before plan \"{}\" ran again can't be had back; keep more, such as {{ last: 2, daily: 7 }}",
+                    plan.name
+                ),
+            );
+        }
+        if let Some((shortest, longest)) = gaps(plan) {
+            if shortest < SHORTEST_SWEEP {
+                warn(
+                    ".schedule",
+                    format!(
+                        "has slots {shortest} apart, but sweeps come every {SHORTEST_SWEEP} at most (every {DEFAULT_SWEEP} by default): slots in between get no snapshot"
+                    ),
+                );
+            }
+            if let Some(after) = policy.orphans_after.filter(|after| *after < longest) {
+                remarks.push(Remark::new(
+                    "orphans-after",
+                    format!(
+                        "{after} is shorter than the {longest} between two slots of plan \"{}\": when a volume is deleted late in between, all its snapshots go with the next sweep; write more than {longest}",
+                        plan.name
+                    ),
+                ));
+            }
+        }
+    }
+    let brake = policy.brake;
+    if brake.percent == 100 {
+        remarks.push(Remark::new(
+            "brake.percent",
+            "100 takes the brake off: nothing stops a run that would delete nearly every snapshot, say after a mistake in `keep`; the default is 33",
+        ));
+    } else if brake.count == 0 && brake.percent == 0 {
+        remarks.push(Remark::new(
+            "brake",
+            "with `count: 0` and `percent: 0` every deletion is too much, so no snapshot is ever pruned; the defaults are 20 and 33",
+        ));
+    }
+    remarks
+}
+
+pub(super) fn requirements(policy: &Policy) -> Vec<Remark> {
+    let plans = policy.plans.0.iter().enumerate();
+    plans
+        .filter_map(|(index, plan)| {
+            let (shortest, _) = gaps(plan)?;
+            (SHORTEST_SWEEP..DEFAULT_SWEEP).contains(&shortest).then(|| {
+                Remark::new(
+                    format!("plans[{index}].schedule"),
+                    format!(
+                        "has slots {shortest} apart: takes the stack's parameter SweepSchedule at {shortest} or less (it is {DEFAULT_SWEEP} by default)"
+                    ),
+                )
+            })
+        })
+        .collect()
+}
+
+fn same_slots(one: &Plan, other: &Plan) -> bool {
+    one.select == other.select
+        && one.exclude == other.exclude
+        && one.schedule == other.schedule
+        && one.timezone == other.timezone
+}
+
+/// Whether each volume with the selecting tag is left out by the same tag.
+fn selects_nothing(plan: &Plan) -> bool {
+    let (Select::Tag(wanted), Some(unwanted)) = (&plan.select, &plan.exclude.tag) else {
+        return false;
+    };
+    let all = |of: &TagMatch, by: &TagMatch| match (&of.values, &by.values) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(of), Some(by)) => of.iter().all(|value| by.contains(value)),
+    };
+    wanted.tag == unwanted.tag && all(wanted, unwanted)
+}
+
+/// A rule that counts to one keeps the newest, and so does each other that does.
+fn holds_newest_only(keep: &Keep) -> bool {
+    let counts = [
+        keep.last,
+        keep.hourly,
+        keep.daily,
+        keep.weekly,
+        keep.monthly,
+        keep.yearly,
+    ];
+    keep.within.is_none() && counts.iter().all(|count| *count <= 1)
+}
+
+/// The shortest and the longest time between slots, among the first [`SLOTS`] of the epoch: the
+/// answer must not change with the day on which it is asked for.
+fn gaps(plan: &Plan) -> Option<(Age, Age)> {
+    let next = |slot: &Timestamp| {
+        let slot = plan.schedule.slot_after(&plan.timezone, *slot)?;
+        Some(slot.timestamp())
+    };
+    let slots: Vec<_> = std::iter::successors(next(&Timestamp::UNIX_EPOCH), next)
+        .take(SLOTS)
+        .collect();
+    let gaps = slots.windows(2).map(|pair| Age::between(pair[0], pair[1]));
+    Some((gaps.clone().min()?, gaps.max()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guardrails::policy::{self, Section as _};
+
+    /// A plan that nothing is to be said about, with one key changed.
+    fn plan(change: &str) -> String {
+        let mut keys = vec![
+            ("name", "p"),
+            ("select", "{tag: Backup, values: [a, b]}"),
+            ("schedule", "\"0 3 * * *\""),
+            ("keep", "{daily: 7}"),
+        ];
+        if let Some((key, value)) = change.split_once(": ") {
+            keys.retain(|(have, _)| *have != key);
+            keys.push((key, value));
+        }
+        let keys: Vec<_> = keys.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        format!("{{{}}}", keys.join(", "))
+    }
+
+    fn parse(section: &str) -> Policy {
+        policy::parse(&format!("snapshot-volumes: {{{section}}}"), crate::NAME).unwrap()
+    }
+
+    fn of(section: &str) -> Vec<String> {
+        let remarks = parse(section).warnings();
+        remarks.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_told_with_its_place() {
+        for (change, expected) in [
+            (
+                "exclude: {tag: Backup}",
+                "plans[0].exclude: leaves out every volume",
+            ),
+            ("exclude: {tag: Backup, values: [b, c, a]}", ".exclude: "),
+            ("keep: {last: 1}", "plans[0].keep: never holds more"),
+            ("keep: {last: 1, daily: 1, yearly: 1}", ".keep: "),
+            (
+                "schedule: \"* * * * *\"",
+                "plans[0].schedule: has slots 1m apart",
+            ),
+            ("schedule: \"0,4 3 * * *\"", "has slots 4m apart"),
+        ] {
+            let remarks = of(&format!("plans: [{}]", plan(change)));
+            let [remark] = remarks.as_slice() else {
+                panic!("{change}: {remarks:?}");
+            };
+            assert!(remark.contains(expected), "{change}: {remark}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_is_not_told() {
+        for change in [
+            "",
+            "select: {all: true}",
+            "exclude: {tag: NoBackup}",
+            "exclude: {tag: Backup, values: [b]}",
+            "exclude: {tag: Backup, values: [b], boot: true}",
+            "keep: {last: 1, within: 14d}",
+            "keep: {last: 1, daily: 2}",
+            "schedule: \"*/15 * * * *\"",
+            "schedule: \"0 0 29 2 *\"",
+            "schedule: \"*/5 * * * *\"",
+        ] {
+            assert_eq!(
+                of(&format!("plans: [{}]", plan(change))),
+                [""; 0],
+                "{change}"
+            );
+        }
+    }
+
+    #[test]
+    fn twins_are_told_and_sisters_are_not() {
+        let twins = of(&format!("plans: [{}, {}]", plan(""), plan("name: q")));
+        assert!(
+            matches!(twins.as_slice(), [one] if one.starts_with("plans[1]: plan \"q\"") && one.contains("as \"p\"")),
+            "{twins:?}"
+        );
+        for change in [
+            "timezone: Asia/Seoul",
+            "schedule: \"0 4 * * *\"",
+            "select: {tag: Backup}",
+            "exclude: {boot: true}",
+        ] {
+            let sister = plan(change).replace("name: p", "name: q");
+            let told = of(&format!("plans: [{}, {sister}]", plan("")));
+            assert_eq!(told, [""; 0], "{change}");
+        }
+    }
+
+    #[test]
+    fn the_brake_and_orphans_are_looked_at() {
+        for (section, expected) in [
+            ("brake: {percent: 100}", Some("brake.percent: 100 takes")),
+            ("brake: {count: 0, percent: 0}", Some("brake: with")),
+            ("brake: {count: 0, percent: 1}", None),
+            ("brake: {percent: 99}", None),
+            (
+                "orphans-after: 23h",
+                Some("orphans-after: 23h is shorter than the 1d"),
+            ),
+            ("orphans-after: 1d", None),
+        ] {
+            let told = of(&format!("plans: [{}], {section}", plan("")));
+            match expected {
+                None => assert_eq!(told, [""; 0], "{section}"),
+                Some(expected) => assert!(
+                    matches!(told.as_slice(), [one] if one.starts_with(expected)),
+                    "{section}: {told:?}"
+                ),
+            }
+        }
+        // Over the weekend.
+        let office = plan("schedule: \"0 9-17 * * MON-FRI\"");
+        let told = of(&format!("plans: [{office}], orphans-after: 2d"));
+        assert!(told[0].contains("the 64h between two slots"), "{told:?}");
+    }
+
+    #[test]
+    fn slots_closer_than_the_default_sweep_take_a_parameter() {
+        let told = |schedule: &str| {
+            let plan = plan(&format!("schedule: \"{schedule}\""));
+            parse(&format!("plans: [{plan}]")).requirements()
+        };
+        let remarks = told("*/10 * * * *");
+        assert!(
+            matches!(remarks.as_slice(), [one] if one.text.contains("SweepSchedule at 10m")),
+            "{remarks:?}"
+        );
+        assert_eq!(told("*/15 * * * *"), []);
+        assert_eq!(told("* * * * *"), []);
+    }
+}
