@@ -82,10 +82,19 @@ package: .venv/.stamp ## Check the template and build what `sam deploy` puts int
 demo: build ## Deploy to a local AWS and replay the incidents (KEEP=1 leaves it running until Ctrl-C)
 	@cd tests && ../.venv/bin/python -m demo $(if $(KEEP),--keep)
 
+# matplotlib is needed for nothing else, so it isn't among what every set-up installs.
+.PHONY: dashboard
+dashboard: build ## Draw docs/dashboard.svg: the stack's dashboard after some hours in the local AWS
+	@python -m pip install --disable-pip-version-check -q -r tests/demo/requirements-dashboard.txt
+	@cd tests && ../.venv/bin/python -m demo --dashboard ../docs/dashboard.svg
+
 # Runs $(2), shows its output and keeps it as .local/test/$(1).log for the summary.
 define step
 @mkdir -p .local/test; printf '\n=== %s\n' "$(1)"; { $(2); } 2>&1 | tee ".local/test/$(1).log"
 endef
+
+# Where the end-to-end tests write down what the template's roles were used for.
+RECORDED := ROLE_USAGE=$(CURDIR)/.local/test/role-usage
 
 # Always the whole workspace, filtered: a choice of packages would give the AWS SDK other features
 # and compile it once more.
@@ -104,18 +113,32 @@ endif
 	@printf '\n=== build\n'
 	@$(MAKE) --no-print-directory build
 ifeq ($(HAS_NEXTEST),yes)
-	$(call step,6-end-to-end,cargo nextest run --locked --workspace -E 'package(e2e)')
+	$(call step,6-end-to-end,$(RECORDED) cargo nextest run --locked --workspace -E 'package(e2e)')
 else
-	$(call step,6-end-to-end,cargo test --locked --workspace --test '*')
+	$(call step,6-end-to-end,$(RECORDED) cargo test --locked --workspace --test '*')
 endif
+	$(call step,7-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
+	$(call step,8-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'
 
-# Together with a test, so that the AWS SDK has the features that the tests compile it with.
+# Advisories come from the network, and tests need none; so this isn't one of them.
+.PHONY: audit
+audit: ## Check licences, origins and known vulnerabilities of what the functions are built from (CHECKS=licenses ...)
+	@cargo deny --version >/dev/null 2>&1 || { echo "error: cargo-deny isn't installed; run: cargo install --locked cargo-deny" >&2; exit 1; }
+	@cargo deny --workspace check $(CHECKS)
+
+# Together with a test, so that the AWS SDK has the features that the tests compile it with. The bare
+# function is what the start of the others is held against: built as they are, deployed nowhere.
 .PHONY: bench
-bench: build ## Measure sweeps of up to 10,000 volumes and 5,000 instances against a synthetic AWS (BENCH=--help)
+bench: build ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, BENCH=--start)
+	@cd tests/bare-function && cargo lambda build --release --locked $(if $(filter arm64,$(HOST_ARCHITECTURE)),--arm64)
 	@cargo build --locked --workspace --bin bench --test policy_documents
-	@"$${CARGO_TARGET_DIR:-target}/debug/bench" $(BENCH)
+	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/debug/bench" --bare "$$target/lambda/bare-function/bootstrap" $(BENCH)
+
+.PHONY: replay
+replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
+	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
 
 # --- policy -------------------------------------------------------------------------------------
 

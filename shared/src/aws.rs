@@ -5,8 +5,17 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 pub use aws_config::SdkConfig;
+use aws_config::environment::{
+    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
+};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::display::DisplayErrorContext;
@@ -15,18 +24,50 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 /// Longest a creation may take before its outcome counts as unknown.
 pub const CREATION_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Longest until a connection stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Configuration for reads and idempotent writes: the SDK's standard retry.
+///
+/// Region and credentials come from the environment alone, where Lambda puts them. The SDK's own
+/// chain would set up files, containers and the metadata service as well, and ask them for seconds
+/// before it says that something is missing. Endpoints, FIPS, dual-stack and proxies by environment
+/// variable work as in any SDK.
 pub async fn config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(EnvironmentVariableRegionProvider::new())
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .retry_config(RetryConfig::standard().with_max_attempts(6))
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(3))
+                .connect_timeout(CONNECT_TIMEOUT)
                 .operation_attempt_timeout(Duration::from_mins(1))
                 .build(),
         )
         .load()
-        .await
+        .await;
+    let client = http_client(&config);
+    config.into_builder().http_client(client).build()
+}
+
+/// The HTTPS client of all services: one set of root certificates, one pool of connections.
+///
+/// It is what the SDK makes by default, but once. By default each service's client reads the
+/// certificates into a TLS configuration of its own, twice. And it is made now, not with the first
+/// call: at init Lambda gives a whole processor, later the share that goes with the memory.
+fn http_client(config: &SdkConfig) -> SharedHttpClient {
+    let mut connector: ConnectorBuilder<_> = Connector::builder()
+        // All our timeouts agree in this one (see `once`), so one connector serves every call.
+        .connector_settings(
+            HttpConnectorSettings::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .build(),
+        )
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    connector.set_sleep_impl(config.sleep_impl());
+    let connector = SharedHttpConnector::new(connector.build());
+    http_client_fn(move |_, _| connector.clone())
 }
 
 /// What a creation without a client token is sent with: exactly once.
@@ -37,13 +78,23 @@ pub async fn config() -> SdkConfig {
 #[must_use]
 pub fn once() -> aws_sdk_ec2::config::Builder {
     aws_sdk_ec2::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(3))
-                .operation_timeout(CREATION_TIMEOUT)
-                .build(),
-        )
+        .retry_config(never_again())
+        .timeout_config(creation_timeouts())
+}
+
+/// No retry by the SDK: for what must be sent exactly once. See [`once`].
+#[must_use]
+pub fn never_again() -> RetryConfig {
+    RetryConfig::disabled()
+}
+
+/// How long what is sent exactly once may take: [`CREATION_TIMEOUT`].
+#[must_use]
+pub fn creation_timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(CREATION_TIMEOUT)
+        .build()
 }
 
 /// A filter of EC2's Describe calls; at most 200 values (EBS-7).
@@ -183,11 +234,15 @@ impl ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
     use aws_sdk_ec2::Client;
     use aws_smithy_mocks::{MockResponseInterceptor, RuleMode, mock, mock_client};
     use aws_smithy_runtime_api::http::StatusCode;
     use aws_smithy_types::body::SdkBody;
+    use tokio::time::timeout;
 
     fn answer(status: u16, code: &str) -> HttpResponse {
         HttpResponse::new(
@@ -231,6 +286,60 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    /// By default each service's client makes connections of its own, with a TLS handshake for each.
+    #[tokio::test]
+    async fn all_services_share_their_connections() {
+        let aws = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", aws.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let (mut connection, _) = aws.accept().unwrap();
+            let limit = Some(Duration::from_secs(10));
+            connection.set_read_timeout(limit).unwrap();
+            // Both calls have to come over this one connection; nobody accepts a second.
+            let mut hosts = Vec::new();
+            for _ in 0..2 {
+                let mut request = Vec::new();
+                let mut part = [0; 4_096];
+                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let read = connection.read(&mut part).unwrap();
+                    assert!(read > 0, "the connection was closed");
+                    request.extend_from_slice(&part[..read]);
+                }
+                hosts.push(String::from_utf8_lossy(&request).into_owned());
+                connection
+                    .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+                    .unwrap();
+            }
+            hosts
+        });
+        let config = config()
+            .await
+            .into_builder()
+            .endpoint_url(endpoint)
+            .region(aws_sdk_ec2::config::Region::from_static("eu-central-1"))
+            .credentials_provider(aws_sdk_ec2::config::SharedCredentialsProvider::new(
+                aws_sdk_ec2::config::Credentials::for_tests(),
+            ))
+            .build();
+        let topics = aws_sdk_sns::Client::new(&config);
+        let subscribed = topics.list_subscriptions().send();
+        timeout(Duration::from_secs(10), subscribed)
+            .await
+            .unwrap()
+            .unwrap_err();
+        // The connection goes back into the pool in a task of its own.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let parameters = aws_sdk_ssm::Client::new(&config);
+        let policy = parameters.describe_parameters().send();
+        timeout(Duration::from_secs(10), policy)
+            .await
+            .expect("a second connection was made")
+            .unwrap_err();
+        let requests = answering.join().unwrap();
+        assert!(requests[0].contains("/sns/"), "{}", requests[0]);
+        assert!(requests[1].contains("/ssm/"), "{}", requests[1]);
     }
 
     /// A creation is sent once whatever AWS answers, a read is tried again: the difference that

@@ -20,6 +20,88 @@ pub struct Kind {
     pub cured: &'static str,
     /// What a person does about it, and how to undo what was done.
     pub next: &'static str,
+    /// How pressing it is.
+    pub urgency: Urgency,
+    /// What a person may want to run, printed ready to be copied.
+    pub commands: &'static [Command],
+}
+
+/// How pressing a finding is: what needs a person first stands first in a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Harm goes on until a person acts.
+    Now,
+    /// A person has to decide or to repair something; meanwhile it doesn't get worse.
+    Soon,
+    /// Good to know.
+    Know,
+}
+
+/// A command for a person.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Command {
+    /// What it is for: `to put everything back as it was`.
+    pub to: &'static str,
+    /// What it is about; printed only with a finding on such a resource.
+    pub on: On,
+    /// What it runs.
+    pub run: Run,
+}
+
+/// What a command runs.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Run {
+    /// This command of the guardrail's own function.
+    Invoke(&'static str),
+    /// `aws` with these words, the resource's name after them.
+    Aws(&'static str),
+}
+
+/// The resources that a command is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum On {
+    /// A volume.
+    Volume,
+    /// An instance.
+    Instance,
+    /// An Auto Scaling group.
+    Group,
+}
+
+impl On {
+    /// The key that names the resource in a command's payload.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Volume => "volume-id",
+            Self::Instance => "instance-id",
+            Self::Group => "group",
+        }
+    }
+
+    /// Whether `resource` is such a resource.
+    #[must_use]
+    pub fn is(self, resource: &str) -> bool {
+        resource.starts_with(match self {
+            Self::Volume => "vol-",
+            Self::Instance => "i-",
+            Self::Group => AUTO_SCALING_GROUP,
+        })
+    }
+}
+
+/// How a finding names an Auto Scaling group, before the group's name.
+pub const AUTO_SCALING_GROUP: &str = "auto-scaling-group/";
+/// How a finding names an SSM parameter, before the parameter's name.
+pub const PARAMETER: &str = "parameter/";
+
+/// A resource's own name: its id, or what follows its type.
+#[must_use]
+pub fn name_of(resource: &str) -> &str {
+    [AUTO_SCALING_GROUP, PARAMETER]
+        .iter()
+        .find_map(|kind| resource.strip_prefix(kind))
+        .unwrap_or(resource)
 }
 
 impl Kind {
@@ -34,7 +116,7 @@ impl Kind {
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde asks for"
 )]
-fn name_of<S: serde::Serializer>(kind: &&'static Kind, serializer: S) -> Result<S::Ok, S::Error> {
+fn kind_name<S: serde::Serializer>(kind: &&'static Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kind.name)
 }
 
@@ -45,11 +127,12 @@ pub struct Finding {
     /// guardrail's `remember` knows.
     pub resource: String,
     /// Its kind.
-    #[serde(serialize_with = "name_of")]
+    #[serde(serialize_with = "kind_name")]
     pub kind: &'static Kind,
     /// What is told again when it changes: the tag's value, cut to a tag's length.
     pub state: String,
-    /// What a person reads: what it is, and why.
+    /// What a person reads: the resource, a colon, and why. A digest says once what several
+    /// findings say in the same words after the colon.
     pub text: String,
 }
 
@@ -108,7 +191,7 @@ impl News<'_> {
     pub fn text(&self) -> String {
         match self {
             Self::Stands(finding) => finding.text.clone(),
-            Self::Cured(told) => format!("{} {}", told.resource, told.kind.cured),
+            Self::Cured(told) => format!("{} {}", name_of(&told.resource), told.kind.cured),
         }
     }
 }
@@ -148,6 +231,12 @@ pub(crate) mod tests {
         many: "volumes without a fresh snapshot",
         cured: "has a fresh snapshot again",
         next: "Read the reason beside each volume.",
+        urgency: Urgency::Soon,
+        commands: &[Command {
+            to: "to see its plans, slots and snapshots",
+            on: On::Volume,
+            run: Run::Invoke("explain"),
+        }],
     };
 
     fn finding(resource: &str, state: &str) -> Finding {

@@ -5,7 +5,9 @@
 //! the report says what came of it. This crate owns everything around those four; it knows no
 //! guardrail by more than its name.
 
+pub mod autoscaling;
 pub mod aws;
+pub mod ec2;
 pub mod finding;
 pub mod guardrail;
 pub mod metrics;

@@ -24,7 +24,7 @@ use crate::aws::{self, ApiError, ErrorKind};
 use crate::finding::{News, news};
 use crate::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
 use crate::metrics::{self, Metric};
-use crate::notify::{Place, Teller, is_ec2};
+use crate::notify::{Origin, Place, Teller, is_ec2};
 use crate::policy::{self, Effective, Loader, Mode, PolicyError, Remark, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
 use crate::trigger::{self, Request, Trigger, TriggerError};
@@ -101,10 +101,11 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let (payload, context) = event.into_parts();
         let invocation = Invocation::of(&context);
+        let is_sweep = trigger::is_sweep(&payload);
         runner.run(payload, &invocation).await.inspect_err(|error| {
             tracing::error!(error_type = error.name(), "{error}");
             if matches!(error, RunError::Policy(PolicyError::Invalid { .. })) {
-                count_invalid_policy(G::NAME, invocation.now);
+                count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
             }
         })
     }))
@@ -112,13 +113,25 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
 }
 
 /// Counts a run that found a mistake in the policy, for the alarm on it: until it is corrected,
-/// nothing is done at all.
-fn count_invalid_policy(guardrail: &str, now: Timestamp) {
-    let invalid = [Metric {
+/// nothing is done at all. A sweep came all the same, so the alarm on missing ones stays silent:
+/// one cause is told once.
+fn count_invalid_policy(
+    output: &mut impl io::Write,
+    guardrail: &str,
+    now: Timestamp,
+    is_sweep: bool,
+) {
+    let mut counts = vec![Metric {
         name: "PolicyInvalid",
         value: 1,
     }];
-    if let Err(error) = metrics::emit(&mut io::stdout(), guardrail, now.into(), &invalid) {
+    if is_sweep {
+        counts.push(Metric {
+            name: "Considered",
+            value: 0,
+        });
+    }
+    if let Err(error) = metrics::emit(output, guardrail, now.into(), &counts) {
         tracing::error!("metrics could not be written: {error}");
     }
 }
@@ -146,7 +159,10 @@ impl Invocation {
             id: context.request_id.clone(),
             now,
             deadline: Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
-            place: Place::of_function(&context.invoked_function_arn),
+            place: Place {
+                log_group: context.env_config.log_group.clone(),
+                ..Place::of_function(&context.invoked_function_arn)
+            },
         }
     }
 
@@ -382,9 +398,13 @@ impl<G: Guardrail> Runner<G> {
 impl<G: Guardrail> Runner<G> {
     /// Tells, and then remembers: EC2 resources by their tags, others as the guardrail does it.
     async fn tell_news(&self, news: &[News<'_>], invocation: &Invocation) -> Result<(), ApiError> {
-        self.teller
-            .tell(G::NAME, &invocation.place, invocation.now, news)
-            .await?;
+        let origin = Origin {
+            guardrail: G::NAME,
+            place: &invocation.place,
+            request: &invocation.id,
+            now: invocation.now,
+        };
+        self.teller.tell(&origin, news).await?;
         for item in news.iter().filter(|item| !is_ec2(item.resource())) {
             self.guardrail
                 .remember(item.resource(), &item.kind().tag(), item.value().as_deref())
@@ -452,6 +472,34 @@ fn log(entry: &Entry) {
     }
 }
 
+/// What a run writes as metrics. A look at one resource says nothing about the account: of its
+/// numbers only those hold that count what was done, and they are written where there is something.
+fn measured<G: Guardrail>(
+    scope: &trigger::Scope,
+    outcomes: Counts,
+    assessment: &Assessment,
+) -> Vec<Metric> {
+    if *scope == trigger::Scope::All {
+        let considered = Metric {
+            name: "Considered",
+            value: assessment.considered,
+        };
+        let mut measured = vec![considered];
+        measured.extend(outcomes.metrics());
+        measured.extend(&assessment.metrics);
+        return measured;
+    }
+    let counts = |metric: &Metric| {
+        ["Done", "Failed"].contains(&metric.name) || G::COUNTERS.contains(&metric.name)
+    };
+    outcomes
+        .metrics()
+        .into_iter()
+        .chain(assessment.metrics.iter().copied())
+        .filter(|metric| counts(metric) && metric.value > 0)
+        .collect()
+}
+
 /// Sums up: metrics, report, and the error that Lambda is told when something failed.
 fn finish<G: Guardrail>(
     mode: Mode,
@@ -463,23 +511,12 @@ fn finish<G: Guardrail>(
     invocation: &Invocation,
 ) -> Result<Report, RunError> {
     let outcomes = Counts::of(&entries);
-    // A look at one resource says nothing about the account: of its numbers only those hold that
-    // count what was done.
-    let mut measured = Vec::new();
     if request.scope == trigger::Scope::All {
-        measured.push(Metric {
-            name: "Considered",
-            value: assessment.considered,
-        });
-        measured.extend(outcomes.metrics());
-        measured.extend(&assessment.metrics);
         for warning in &warnings {
             tracing::warn!(path = warning.path, policy = origin, "{}", warning.text);
         }
-    } else {
-        let counters = assessment.metrics.iter();
-        measured.extend(counters.filter(|metric| G::COUNTERS.contains(&metric.name)));
     }
+    let measured = measured::<G>(&request.scope, outcomes, &assessment);
     if !measured.is_empty()
         && let Err(error) =
             metrics::emit(&mut io::stdout(), G::NAME, invocation.now.into(), &measured)

@@ -35,6 +35,29 @@ impl Event {
     pub fn detail_str(&self, key: &str) -> Option<&str> {
         self.detail.get(key).and_then(Value::as_str)
     }
+
+    /// The instance that has come into one of `states`; none where the event is no state change of
+    /// an instance. Its state is read anew all the same.
+    #[must_use]
+    pub fn instance_in(&self, states: &[&str]) -> Option<Result<&str, TriggerError>> {
+        if (self.source.as_str(), self.detail_type.as_str())
+            != ("aws.ec2", "EC2 Instance State-change Notification")
+        {
+            return None;
+        }
+        let state = self.detail_str("state").unwrap_or_default();
+        if !states.contains(&state) {
+            let problem = format!("its `state` is not {}", states.join(" or "));
+            return Some(Err(TriggerError::event(self, &problem)));
+        }
+        let instance = self
+            .detail_str("instance-id")
+            .filter(|id| id.starts_with("i-"));
+        Some(
+            instance
+                .ok_or_else(|| TriggerError::event(self, "it names no instance as `instance-id`")),
+        )
+    }
 }
 
 /// A command with its arguments.
@@ -202,6 +225,12 @@ impl TriggerError {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// Whether `payload` is the sweep.
+#[must_use]
+pub fn is_sweep(payload: &Value) -> bool {
+    payload["trigger"] == "sweep"
 }
 
 /// Tells the three shapes apart.

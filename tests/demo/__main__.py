@@ -1,8 +1,9 @@
-"""python -m demo [--keep]: replays incidents 1 to 5 on a local AWS, without the guardrails and with them."""
+"""Replays incidents 1 to 5 on a local AWS, without the guardrails and with them; or draws the stack's dashboard."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
@@ -10,18 +11,9 @@ import time
 from pathlib import Path
 
 from demo import timeline
-from demo.local_aws import (
-    ATTACH_SSM_ROLE,
-    CANCEL_REFRESH,
-    CREDENTIALS,
-    QUARANTINE_LAUNCH,
-    REGION,
-    SNAPSHOT_VOLUMES,
-    TESTS,
-    LocalAws,
-    LocalAwsFailed,
-    function_of,
-)
+from demo.day import Day
+from demo.local_aws import CANCEL_REFRESH, CREDENTIALS, REGION, TESTS, LocalAws, LocalAwsFailed, function_of
+from demo.releases import GROUP as RELEASED_GROUP
 from demo.story import Story
 
 TEMPLATE = TESTS.parent / ".aws-sam" / "local" / "template.yaml"
@@ -30,9 +22,14 @@ TEMPLATE = TESTS.parent / ".aws-sam" / "local" / "template.yaml"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the local AWS running until Ctrl-C, to look around")
+    parser.add_argument(
+        "--dashboard", type=Path, metavar="FILE", help="draw the dashboard after some hours of an account instead (svg, png)"
+    )
     arguments = parser.parse_args()
     if not TEMPLATE.is_file():
         parser.error(f"{TEMPLATE} is missing: run `make build`, or `make demo`, which does")
+    if arguments.dashboard and not importlib.util.find_spec("matplotlib"):
+        parser.error("matplotlib is missing: run `make dashboard`, which installs tests/demo/requirements-dashboard.txt")
     # As Ctrl-C: nothing is left running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
@@ -44,15 +41,19 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     try:
+        if arguments.dashboard:
+            Day(aws, TEMPLATE).draw(arguments.dashboard)
+            return 0
         story = Story(aws, TEMPLATE)
         story.tell()
         seconds = time.monotonic() - began
         timeline.title("That was it")
         timeline.text(
             f"{timeline.statements} statements, each read back from the local AWS, in {seconds:.0f} seconds. The "
-            "template, the functions' binaries and their roles are those that a real account gets."
+            "template, the functions' binaries and their roles are those that a real account gets. All of it is on the "
+            "stack's dashboard, too; docs/operations.md has a picture."
         )
-        _next_steps(aws, story.outputs(), arguments.keep)
+        _next_steps(aws, story, arguments.keep)
         if arguments.keep:
             print(f"\nThe local AWS runs at {aws.endpoint} until Ctrl-C.", flush=True)
             while True:
@@ -73,21 +74,31 @@ def main() -> int:
         aws.stop()
 
 
-def _next_steps(aws: LocalAws, outputs: dict[str, str], kept: bool) -> None:
+def _next_steps(aws: LocalAws, story: Story, kept: bool) -> None:
     timeline.title("Look around")
     if kept:
+        outputs = story.outputs()
         # Not resolved: the virtual environment's interpreter is a link to another folder's.
         binaries = Path(os.path.abspath(sys.executable)).parent
-        lines = [f"export AWS_ENDPOINT_URL={aws.endpoint} AWS_REGION={REGION}"]
-        lines.append("export " + " ".join(f"{k}={v}" for k, v in CREDENTIALS.items()) + f" PATH={binaries}:$PATH")
-        lines += [outputs["SnapshotsCommand"], outputs["SweepNowCommand"], outputs["AttachSsmRoleSweepNowCommand"]]
-        lines += [outputs["DiagnoseCommand"], "aws ssm describe-instance-information --output table"]
-        # `aws logs tail`, which the stack's outputs name, is not in version 1 of the CLI.
-        lines += [
-            f"aws logs filter-log-events --log-group-name /aws/lambda/{function_of(guardrail)} "
-            "--query 'events[].message' --output text"
-            for guardrail in (SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE, CANCEL_REFRESH, QUARANTINE_LAUNCH)
+        lines = [
+            # Version 1 of the CLI doesn't know AWS_REGION.
+            f"export AWS_ENDPOINT_URL={aws.endpoint} AWS_DEFAULT_REGION={REGION}",
+            "export " + " ".join(f"{k}={v}" for k, v in CREDENTIALS.items()) + f" PATH={binaries}:$PATH",
+            outputs["SnapshotsCommand"],
+            outputs["SweepNowCommand"],
+            outputs["DiagnoseCommand"].replace("i-...", story.orders),
+            outputs["ExplainRefreshCommand"].replace('"..."', f'"{RELEASED_GROUP}"'),
+            outputs["CheckLaunchCommand"].replace("ami-...", story.launches.wrong),
+            "aws ssm describe-instance-information --output table",
+            f"aws cloudwatch get-dashboard --dashboard-name {outputs['DashboardName']} --query DashboardBody --output text",
+            # `aws logs tail`, which the stack's outputs name, isn't in version 1 of the CLI, which .venv has.
+            f"aws logs filter-log-events --log-group-name /aws/lambda/{function_of(CANCEL_REFRESH)} "
+            "--query 'events[].message' --output text",
+            # What SNS would have sent; AWS keeps no such list.
+            "curl -s $AWS_ENDPOINT_URL/_emulator/notices",
         ]
+        # Nor is this option: version 1 takes a payload as it is.
+        lines = [line.replace(" --cli-binary-format raw-in-base64-out", "") for line in lines]
         print("\n".join(f"  {line}" for line in lines))
     else:
         print("  make demo KEEP=1        leaves the local AWS running, and prints AWS CLI commands for it")

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 
 from demo.local_aws import QUARANTINE_LAUNCH, REGION, LocalAws, function_of, tags_of
-from demo.timeline import DoesNotHold, block, details, event, holds
+from demo.timeline import DoesNotHold, block, details, event, holds, notice, outcome
 
 GROUP = "cluster"
 PATTERN = "al2023-ami-*-x86_64"
@@ -51,6 +51,7 @@ class Launches:
         self.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP, ForceDelete=True)
         self.aws.control("POST", "autoscaling/pass", seconds=120)
         event("owner", "sees it on the bill.")
+        outcome(3, f"{self.launched_alone} launches in an hour, and no end", guarded=False)
 
     # ---- with ----
 
@@ -107,8 +108,13 @@ class Launches:
             holds(part in quarantine["message"], f"the notice names {part}")
         holds(any("in a loop" in n["message"] for n in notices), "the loop is told")
         event("SNS", f"the owner gets a notice of each; that of {self.kept}:")
-        block(f"Subject: {quarantine['subject']}\n\n{quarantine['message']}")
+        notice(quarantine)
         event("Auto Scaling", f"an hour later it is still {launched} launches, against {self.launched_alone} without.")
+        outcome(
+            3,
+            f"{launched} launches, each isolated with its state kept, the loop broken, admin-02 named; released on command",
+            guarded=True,
+        )
 
     def _release(self) -> None:
         version = self.ec2.create_launch_template_version(

@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +145,19 @@ class LocalAws:
 
 def tags_of(resource: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+
+
+def seeded_snapshot(volume: str, slot: datetime) -> dict[str, Any]:
+    """What `POST snapshots` takes for a snapshot that snapshot-volumes made in the past."""
+    tags = {
+        "guardrail": "snapshot-volumes",
+        "plan": "daily",
+        "slot": slot.isoformat(),
+        "attempt": "1",
+        "volumes": volume,
+    }
+    return {
+        "volume_id": volume,
+        "start_time": slot.astimezone(UTC).isoformat(),
+        "tags": {f"ec2-guardrails:{key}": value for key, value in tags.items()},
+    }

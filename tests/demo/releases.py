@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from demo.local_aws import CANCEL_REFRESH, LocalAws, function_of
-from demo.timeline import block, details, event, holds
+from demo.timeline import details, event, holds, notice, outcome
 
 GROUP, REPOSITORY, SIZE = "shop", "shop", 8
 WARM_UP = 120
@@ -71,6 +71,12 @@ class Releases:
             f"{refresh['StatusReason']}",
         )
         event("owner", "notices by chance. prod still points to the bad image: whatever is launched now boots it.")
+        outcome(
+            4,
+            f"the good release cancelled for being Pending; the bad one cost {self.spent_alone} instances in "
+            f"{seconds / 60:.0f} minutes",
+            guarded=False,
+        )
         self._close()
         self._tag("prod", stable)
 
@@ -144,7 +150,7 @@ class Releases:
         holds(len(notices) == 1, f"one notice was sent, not {len(notices)}")
         holds(refresh in notices[0]["message"] and kept in notices[0]["message"], "the notice names refresh and image")
         event("SNS", "the owner gets one notice:")
-        block(f"Subject: {notices[0]['subject']}\n\n{notices[0]['message']}")
+        notice(notices[0])
         self._pass(1800, step=15)
         self._sweep()
         pulled = self._pulled()
@@ -153,7 +159,13 @@ class Releases:
         holds(len(notices) == 2, f"how it ended was told, once: {len(notices)} notices")
         event("Auto Scaling", f"replaces what the release left behind: all {SIZE} instances run release 42 again.")
         event("SNS", "and the owner is told how it ended:")
-        block(f"Subject: {notices[1]['subject']}")
+        notice(notices[1])
+        outcome(
+            4,
+            f"the good release left alone; the bad one stopped after {seconds:.0f} seconds and {spent} instances, with the "
+            "good image back under its tag first",
+            guarded=True,
+        )
 
     # ---- the group ----
 

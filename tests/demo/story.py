@@ -1,4 +1,4 @@
-"""Incidents 1, 2 and 5, and those of modules of their own: first without the guardrails, then with them.
+"""Incidents 1, 2 and 5, and those of modules of their own: all first without the guardrails, then with them.
 
 Each scene does something, reads back what came of it, and says only what holds.
 """
@@ -12,10 +12,21 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from demo import dashboard, timeline
 from demo.launches import Launches
-from demo.local_aws import ACCOUNT, ATTACH_SSM_ROLE, CANCEL_REFRESH, REGION, SNAPSHOT_VOLUMES, STACK, LocalAws, function_of, tags_of
+from demo.local_aws import (
+    ACCOUNT,
+    ATTACH_SSM_ROLE,
+    REGION,
+    SNAPSHOT_VOLUMES,
+    STACK,
+    LocalAws,
+    function_of,
+    seeded_snapshot,
+    tags_of,
+)
 from demo.releases import REPOSITORY, Releases
-from demo.timeline import DoesNotHold, block, details, event, holds, text, title
+from demo.timeline import DoesNotHold, block, details, event, holds, outcome, text, title
 
 ZONE, OTHER_ZONE = "eu-central-1a", "eu-central-1b"
 LINUX_NAME = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64"
@@ -38,41 +49,45 @@ class Story:
         self.ec2 = aws.client("ec2")
         self.image = ""
         self.shop: dict[str, str] = {}  # device → volume
-        self.shop_instance = ""
+        self.shop_instance = self.archive = ""
         self.orders, self.endpoints, self.endpoint_group = "", {}, ""  # incident 5
         self.releases = Releases(aws)  # incident 4
         self.launches = Launches(aws)  # incident 3
 
     def tell(self) -> None:
         text(
-            "A local AWS, on this machine alone, plays the incidents that ec2-guardrails exists for. Its Lambda runs "
-            "the real binary, `sam deploy` deploys the real template; what is said to have happened was read back."
+            "Five incidents of real accounts, replayed on a local AWS on this machine: first as they went, then with "
+            "ec2-guardrails. `sam deploy` deploys the real template, Lambda runs the real binaries, and each thing "
+            "that is said to have happened is read back from the local AWS first."
         )
-        title("Incident 1, as it was: locked out, and nothing to go back to")
+        timeline.without(1, "locked out, and nothing to go back to")
         self.without()
-        title("Incident 5, as it was: a private instance that Session Manager can't see")
-        self.without_session_manager()
-        title("Incident 3, as it was: the wrong latest image, launched for ever")
+        timeline.without(2, "backups that somebody has to remember")
+        self.without_backups()
+        timeline.without(3, 'the wrong "latest" image, launched for ever')
         self.launches.without()
-        title("Incident 4, as it was: a script that cancels good releases and misses bad ones")
+        timeline.without(4, "a script that cancels good releases and misses bad ones")
         self.releases.without()
+        timeline.without(5, "a private instance that Session Manager can't see")
+        self.without_session_manager()
         title("Now with ec2-guardrails")
         self.deploy()
-        title("The schedule fires: snapshots of the right volumes")
-        self.first_sweep()
-        title("Incident 1, this time: a second door, and a way back")
+        timeline.guarded(1)
+        self.run_shop()
         self.second_door()
+        self.first_sweep()
         self.restore()
-        title("A snapshot fails, and nobody has to notice")
+        timeline.guarded(2)
         self.failed_snapshot()
-        title("Incident 2: backups that nobody has to remember, and that don't pile up")
         self.pruning()
-        title("Incident 5, this time: the missing piece is named")
-        self.missing_piece()
-        title("Incident 3, this time: isolated, named, and the loop broken")
+        timeline.guarded(3)
         self.launches.guarded(POLICY)
-        title("Incident 4, this time: the good release is left alone, the bad one stopped")
+        timeline.guarded(4)
         self.releases.guarded(self.outputs()["InstanceProfileArn"])
+        timeline.guarded(5)
+        self.missing_piece()
+        self.dashboard()
+        timeline.summary()
 
     # ---- incident 1 without ----
 
@@ -96,6 +111,7 @@ class Story:
         left = self.ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume]}])["Volumes"]
         holds(not left, f"{volume} is gone with {instance}")
         event("owner", f"gives up and terminates it; {volume} is gone with it. Everything is rebuilt by hand.")
+        outcome(1, "no second door and no snapshot; the disk is gone, everything rebuilt by hand", guarded=False)
 
     def _launch(self, name: str, *data: str) -> tuple[str, dict[str, str]]:
         """An instance with a root volume and data volumes on the given devices; its volumes by device."""
@@ -112,110 +128,30 @@ class Story:
         attached = self.ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance]}])
         return instance, {v["Attachments"][0]["Device"]: v["VolumeId"] for v in attached["Volumes"]}
 
-    # ---- deployment ----
+    # ---- incident 2 without ----
 
-    def deploy(self) -> None:
-        event("owner", "sam deploy, with the repository of the releases as its parameter ImageRepositoryArns")
-        repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
-        self.aws.control("POST", "deploy", template=str(self.template), parameters={"ImageRepositoryArns": repository})
-        stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-        holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
-        resources = self._resources()
-        kinds = Counter(resource["ResourceType"].removeprefix("AWS::") for resource in resources)
-        events = self.aws.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
-        completed = max(e["Timestamp"] for e in events if e["PhysicalResourceId"] == stack["StackId"])
-        event("CloudFormation", f"stack {STACK} is {stack['StackStatus']}, with {len(resources)} resources:", completed)
-        details((str(count), kind) for kind, count in sorted(kinds.items()))
-        run = self._first_run(SNAPSHOT_VOLUMES)
-        holds(run["source"].startswith("schedule "), "the schedule has started the function by itself")
-        holds(run["outcome"] == "success", f"the first sweep ended in {run['outcome']}: {run['response']}")
-        event("Scheduler", "starts the first sweep by itself, as soon as the schedule is there.", run["queued"])
-        report = run["response"]
-        reason = report["decisions"][0]["reason"]
-        holds(report["outcomes"]["done"] == 0, "the first sweep has nothing to do")
-        holds("selects no volume" in reason, f"the first sweep says: {reason}")
-        event("Lambda", f"{_run_of(run)}. Nothing to do: the plan `daily` {reason}.", run["ended"])
-        run = self._first_run(ATTACH_SSM_ROLE)
-        holds(run["outcome"] == "success", f"the first sweep ended in {run['outcome']}: {run['response']}")
-        (attached,) = [d for d in run["response"]["decisions"] if d["action"] == "attach-profile"]
-        holds(attached["resource"] == self.orders and attached["outcome"] == "done", "the sweep attaches the profile")
-        profile = self.ec2.describe_instances(InstanceIds=[self.orders])["Reservations"][0]["Instances"][0]
-        profile = profile["IamInstanceProfile"]["Arn"]
-        holds(profile == self.outputs()["InstanceProfileArn"], "it is the stack's profile")
-        event(
-            "Lambda",
-            f"{_run_of(run)}. It finds {self.orders}, which existed before, without a profile, and attaches "
-            f"{profile.rsplit('/')[-1]}.",
-            run["ended"],
-        )
-
-    def _resources(self) -> list[dict[str, Any]]:
-        pages = self.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=STACK)
-        return [resource for page in pages for resource in page["StackResourceSummaries"]]
-
-    def _first_run(self, guardrail: str) -> dict[str, Any]:
-        until = time.monotonic() + 15
-        while time.monotonic() < until:
-            if runs := self.aws.runs(guardrail):
-                self.aws.wait_until_idle()
-                return self.aws.runs(guardrail, request_id=runs[0]["request_id"])[-1]
-            time.sleep(0.05)
-        raise DoesNotHold(f"the schedule has started {guardrail} by itself within 15 seconds")
-
-    def outputs(self) -> dict[str, str]:
-        stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-    # ---- the first snapshots ----
-
-    def first_sweep(self) -> None:
-        instance, self.shop = self._launch("shop", "/dev/sdf", "/dev/sdg")
-        self.shop_instance = instance
-        root, database, scratch = (self.shop[device] for device in ("/dev/sda1", "/dev/sdf", "/dev/sdg"))
-        self._tag([root, database], Backup="true")
-        self._tag([database], Name="database", Team="shop")
-        archive = self.ec2.create_volume(AvailabilityZone=ZONE, Size=100, VolumeType="gp3")["VolumeId"]
-        self._tag([archive], Backup="daily", Name="archive")
+    def without_backups(self) -> None:
+        volume = self.ec2.create_volume(AvailabilityZone=ZONE, Size=20, VolumeType="gp3")["VolumeId"]
+        self._tag([volume], Name="application-data")
+        by_hand = [
+            {"volume_id": volume, "age_seconds": days * 86400, "description": "Daily backup of application data"}
+            for days in (75, 74, 73, 40, 19)
+        ]
+        self.aws.control("POST", "snapshots", snapshots=by_hand)
+        wanted = [{"Name": "volume-id", "Values": [volume]}]
+        found = self.ec2.describe_snapshots(OwnerIds=["self"], Filters=wanted)["Snapshots"]
+        ages = sorted((datetime.now(timezone.utc) - snapshot["StartTime"]).days for snapshot in found)
+        holds(len(ages) == len(by_hand), "the snapshots made by hand are there")
         event(
             "owner",
-            f"runs the shop again, {instance}, and tags Backup=true on the root volume {root} and the database "
-            f"{database}, not on {scratch} (scratch). {archive} (archive), attached to nothing, gets Backup=daily.",
+            f"makes snapshots of {volume} by hand, `{found[0]['Description']}`: on the first three days, then when "
+            f"somebody thinks of it. {len(ages)} in 75 days.",
         )
-        run = self._sweep()
-        policy = run["response"]["policy"]
-        holds(policy == "built-in default", "no policy parameter: the built-in policy holds")
-        event("Lambda", f"{_run_of(run)}, under the {policy}.", run["ended"])
-
-        (together,) = self.aws.calls_of(run, "CreateSnapshots")
-        alone = self.aws.calls_of(run, "CreateSnapshot")
-        left_out = together["parameters"]["InstanceSpecification"]["ExcludeDataVolumeIds"]
-        made = {s["VolumeId"]: s for s in self.aws.snapshots(plan="daily")}
-        holds(made.keys() == {root, database, archive}, "exactly the tagged volumes have a snapshot")
-        holds(made[root]["StartTime"] == made[database]["StartTime"], "the set has one point in time")
-        holds(left_out == [scratch], "CreateSnapshots leaves out the scratch volume")
-        holds([call["parameters"]["VolumeId"] for call in alone] == [archive], "the archive goes alone")
-        moment = made[root]["StartTime"].strftime("%H:%M:%S.%f")[:-3]
-        event(
-            "EC2",
-            f"one CreateSnapshots takes {root} and {database} together, crash-consistent, at {moment} UTC, without "
-            f"{scratch}; one CreateSnapshot takes {archive}.",
-            together["time"],
-        )
-        event("EC2", f"{made[database]['SnapshotId']}, of the database, says where it comes from:")
-        tags = tags_of(made[database])
-        holds(tags["ec2-guardrails:instance"] == instance, "the snapshot names its instance")
-        holds(tags["Team"] == "shop" and tags["Name"] == "database", "it has the volume's own tags")
-        details(sorted(tags.items()))
-        event("EC2", f"and is described as `{made[database]['Description']}`. The slot is the plan's latest time that has come.")
-
-        self._wait_for({s["SnapshotId"] for s in made.values()}, "completed")
-        event("EC2", f"all {len(made)} snapshots are completed.")
-        again = self._sweep()
-        created = self.aws.calls_of(again, "CreateSnapshot", "CreateSnapshots")
-        reads = len(self.aws.calls_of(again))
-        holds(not created, "a second sweep creates nothing")
-        holds(again["response"]["outcomes"]["done"] == 0, "a second sweep does nothing")
-        event("Lambda", f"the next sweep makes {reads} calls, all of them reads: each slot has its snapshot.")
+        self.ec2.delete_volume(VolumeId=volume)
+        left = self.ec2.describe_volumes(Filters=wanted)["Volumes"]
+        holds(not left and ages[0] == 19, f"{volume} is gone, and its newest snapshot is 19 days old")
+        event("EC2", f"{volume} is deleted by mistake. Its newest snapshot is {ages[0]} days old.")
+        outcome(2, f"the newest snapshot was {ages[0]} days old when it was needed, and nobody had been told", guarded=False)
 
     # ---- incident 5 without ----
 
@@ -263,8 +199,130 @@ class Story:
             "an hour later it still shows no such node. EC2 says that all is well: the instance is running. Nobody says "
             "what is missing.",
         )
+        outcome(5, "an hour later it is no managed node, and nobody says why", guarded=False)
+
+    # ---- deployment ----
+
+    def deploy(self) -> None:
+        event("owner", "sam deploy; its parameter ImageRepositoryArns names the releases' image repository.")
+        repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
+        self.aws.control("POST", "deploy", template=str(self.template), parameters={"ImageRepositoryArns": repository})
+        stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
+        resources = self._resources()
+        kinds = Counter(resource["ResourceType"].removeprefix("AWS::") for resource in resources)
+        events = self.aws.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
+        completed = max(e["Timestamp"] for e in events if e["PhysicalResourceId"] == stack["StackId"])
+        shown = ", ".join(
+            f"{kinds[kind]} {words}"
+            for kind, words in {
+                "Lambda::Function": "functions",
+                "IAM::Role": "roles",
+                "Scheduler::Schedule": "schedules",
+                "Events::Rule": "event rules",
+                "CloudWatch::Alarm": "alarms",
+                "CloudWatch::Dashboard": "dashboard",
+            }.items()
+        )
+        event(
+            "CloudFormation",
+            f"stack {STACK} is {stack['StackStatus']}, with {len(resources)} resources, among them {shown}.",
+            completed,
+        )
+        run = self._first_run(SNAPSHOT_VOLUMES)
+        holds(run["source"].startswith("schedule "), "the schedule has started the function by itself")
+        holds(run["outcome"] == "success", f"the first sweep ended in {run['outcome']}: {run['response']}")
+        event("Scheduler", "starts the first sweep by itself, as soon as the schedule is there.", run["queued"])
+        report = run["response"]
+        reason = report["decisions"][0]["reason"]
+        holds(report["outcomes"]["done"] == 0, "the first sweep has nothing to do")
+        holds("selects no volume" in reason, f"the first sweep says: {reason}")
+        event("Lambda", f"{_run_of(run)}. Nothing to do: the plan `daily` {reason}.", run["ended"])
+        run = self._first_run(ATTACH_SSM_ROLE)
+        holds(run["outcome"] == "success", f"the first sweep ended in {run['outcome']}: {run['response']}")
+        (attached,) = [d for d in run["response"]["decisions"] if d["action"] == "attach-profile"]
+        holds(attached["resource"] == self.orders and attached["outcome"] == "done", "the sweep attaches the profile")
+        profile = self.ec2.describe_instances(InstanceIds=[self.orders])["Reservations"][0]["Instances"][0]
+        profile = profile["IamInstanceProfile"]["Arn"]
+        holds(profile == self.outputs()["InstanceProfileArn"], "it is the stack's profile")
+        event(
+            "Lambda",
+            f"{_run_of(run)}. It finds {self.orders}, which existed before, without a profile, and attaches "
+            f"{profile.rsplit('/')[-1]}.",
+            run["ended"],
+        )
+
+    def _resources(self) -> list[dict[str, Any]]:
+        pages = self.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=STACK)
+        return [resource for page in pages for resource in page["StackResourceSummaries"]]
+
+    def _first_run(self, guardrail: str) -> dict[str, Any]:
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            if runs := self.aws.runs(guardrail):
+                self.aws.wait_until_idle()
+                return self.aws.runs(guardrail, request_id=runs[0]["request_id"])[-1]
+            time.sleep(0.05)
+        raise DoesNotHold(f"the schedule has started {guardrail} by itself within 15 seconds")
+
+    def outputs(self) -> dict[str, str]:
+        stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     # ---- incident 1 with ----
+
+    def run_shop(self) -> None:
+        instance, self.shop = self._launch("shop", "/dev/sdf", "/dev/sdg")
+        self.shop_instance = instance
+        root, database, scratch = (self.shop[device] for device in ("/dev/sda1", "/dev/sdf", "/dev/sdg"))
+        self._tag([root, database], Backup="true")
+        self._tag([database], Name="database", Team="shop")
+        self.archive = self.ec2.create_volume(AvailabilityZone=ZONE, Size=100, VolumeType="gp3")["VolumeId"]
+        self._tag([self.archive], Backup="daily", Name="archive")
+        event(
+            "owner",
+            f"runs the shop again, {instance}, and tags Backup=true on the root volume {root} and the database "
+            f"{database}, not on {scratch} (scratch). {self.archive} (archive), attached to nothing, gets Backup=daily.",
+        )
+        self.aws.wait_until_idle()
+
+    def first_sweep(self) -> None:
+        instance, archive = self.shop_instance, self.archive
+        root, database, scratch = (self.shop[device] for device in ("/dev/sda1", "/dev/sdf", "/dev/sdg"))
+        run = self._sweep()
+        policy = run["response"]["policy"]
+        holds(policy == "built-in default", "no policy parameter: the built-in policy holds")
+        event("Lambda", f"{_run_of(run)}, under the {policy}.", run["ended"])
+
+        (together,) = self.aws.calls_of(run, "CreateSnapshots")
+        alone = self.aws.calls_of(run, "CreateSnapshot")
+        left_out = together["parameters"]["InstanceSpecification"]["ExcludeDataVolumeIds"]
+        made = {s["VolumeId"]: s for s in self.aws.snapshots(plan="daily")}
+        holds(made.keys() == {root, database, archive}, "exactly the tagged volumes have a snapshot")
+        holds(made[root]["StartTime"] == made[database]["StartTime"], "the set has one point in time")
+        holds(left_out == [scratch], "CreateSnapshots leaves out the scratch volume")
+        holds([call["parameters"]["VolumeId"] for call in alone] == [archive], "the archive goes alone")
+        moment = made[root]["StartTime"].strftime("%H:%M:%S.%f")[:-3]
+        event(
+            "EC2",
+            f"one CreateSnapshots takes {root} and {database} together, crash-consistent, at {moment} UTC, without "
+            f"{scratch}; one CreateSnapshot takes {archive}.",
+            together["time"],
+        )
+        event("EC2", f"{made[database]['SnapshotId']}, of the database, says where it comes from:")
+        tags = tags_of(made[database])
+        holds(tags["ec2-guardrails:instance"] == instance, "the snapshot names its instance")
+        holds(tags["Team"] == "shop" and tags["Name"] == "database", "it has the volume's own tags")
+        details((key, value) for key, value in sorted(tags.items()) if not key.endswith((":attempt", ":guardrail", ":set")))
+
+        self._wait_for({s["SnapshotId"] for s in made.values()}, "completed")
+        event("EC2", f"all {len(made)} snapshots are completed.")
+        again = self._sweep(told=False)
+        created = self.aws.calls_of(again, "CreateSnapshot", "CreateSnapshots")
+        reads = len(self.aws.calls_of(again))
+        holds(not created, "a second sweep creates nothing")
+        holds(again["response"]["outcomes"]["done"] == 0, "a second sweep does nothing")
+        event("Lambda", f"the next sweep makes {reads} calls, all of them reads: each slot has its snapshot.")
 
     def second_door(self) -> None:
         instance = self.shop_instance
@@ -285,7 +343,6 @@ class Story:
             f"the agent registers (here at once): {instance} is {node['PingStatus']}, and Session Manager is {status}. "
             "When a firewall rule blocks SSH again, the second door is open.",
         )
-
 
     def restore(self) -> None:
         root = self.shop["/dev/sda1"]
@@ -309,8 +366,14 @@ class Story:
         event(
             "EC2", f"a volume made from it, {made}, is {volume['State']} in {volume['AvailabilityZone']} (it was in {ZONE})."
         )
+        outcome(
+            1,
+            f"Session Manager is the second door, and a volume made from the root's snapshot is {volume['State']} in "
+            f"{volume['AvailabilityZone']}",
+            guarded=True,
+        )
 
-    # ---- a failed snapshot ----
+    # ---- incident 2 with ----
 
     def failed_snapshot(self) -> None:
         ledger = self.ec2.create_volume(AvailabilityZone=ZONE, Size=10, VolumeType="gp3")["VolumeId"]
@@ -344,29 +407,26 @@ class Story:
         (notice,) = self.aws.notices()
         holds(KEY_DISABLED in notice["message"], "the notice has AWS's reason")
         event("SNS", "the owner gets one notice:")
-        block(f"Subject: {notice['subject']}\n\n{notice['message']}")
+        timeline.notice(notice)
 
-        self._sweep()
+        self._sweep(told=False)
         holds(len(self.aws.notices()) == 1, "the next sweep doesn't tell it again")
-        event("Lambda", "the next sweep has nothing new to tell; it waits for the second attempt to end.")
         self.aws.control("PATCH", "settings", snapshot_pending_seconds=1)
         self.aws.control("POST", "snapshots/finish")
-        self._sweep()
+        self._sweep(told=False)
         left = self._of(ledger)
         notices = self.aws.notices()
         holds([s["State"] for s in left] == ["completed"], "only the completed snapshot is left")
         holds(len(notices) == 2, "that it is resolved was told, once")
         event("Lambda", f"{left[0]['SnapshotId']} is completed; the failed one is removed, and the owner told:")
-        block(f"Subject: {notices[1]['subject']}")
-
-    # ---- incident 2 ----
+        timeline.notice(notices[1])
 
     def pruning(self) -> None:
         root, database = self.shop["/dev/sda1"], self.shop["/dev/sdf"]
         newest = self.aws.snapshots(plan="daily")[0]
         slot = datetime.fromisoformat(tags_of(newest)["ec2-guardrails:slot"])
         days = [slot - timedelta(days=n) for n in range(1, 70)]
-        seeds = [_seed(volume, day) for volume in (root, database) for day in days]
+        seeds = [seeded_snapshot(volume, day) for volume in (root, database) for day in days]
         self.aws.control("POST", "snapshots", snapshots=seeds)
         by_hand = self.aws.control(
             "POST",
@@ -394,7 +454,7 @@ class Story:
         holds(len(self.aws.snapshots(guardrail="snapshot-volumes")) == owned, "all snapshots are still there")
         event("Lambda", f"{held[0]}. Too much at once may be a mistake in the policy.", run["ended"])
         event("SNS", "the owner is told:")
-        block(f"Subject: {self.aws.notices()[-1]['subject']}")
+        timeline.notice(self.aws.notices()[-1])
 
         self.aws.client("ssm").put_parameter(
             Name="/ec2-guardrails/policy", Type="String", Value=POLICY, Description="Policy of ec2-guardrails"
@@ -403,7 +463,7 @@ class Story:
         self.aws.client("lambda").update_function_configuration(FunctionName=function_of(SNAPSHOT_VOLUMES), MemorySize=257)
         event("owner", "confirms it in the policy, an SSM parameter; no deployment:")
         block(POLICY)
-        run = self._sweep()
+        run = self._sweep(told=False)
         policy = run["response"]["policy"]
         holds(policy == "version 1 of /ec2-guardrails/policy", f"the function follows the new policy, not {policy}")
         deleted = len(self.aws.calls_of(run, "DeleteSnapshot"))
@@ -424,6 +484,13 @@ class Story:
         hand_made = self.ec2.describe_snapshots(SnapshotIds=[by_hand])["Snapshots"][0]
         holds(hand_made["State"] == "completed", "the snapshot made by hand is untouched")
         event("EC2", f"{by_hand}, made by hand, is still there: only what carries the guardrail's tag is ever deleted.")
+        outcome(
+            2,
+            "each tagged volume has its snapshot of the day; a failed one was made again at once and told with AWS's "
+            f"reason; {len(left)} of {owned} are kept, by rule, and those made by hand never touched. (Copies to another "
+            "Region it doesn't make.)",
+            guarded=True,
+        )
 
     # ---- incident 5 with ----
 
@@ -443,7 +510,7 @@ class Story:
         endpoint = self.endpoints["ssm"]
         holds(endpoint in notices[0]["message"], "the notice names the endpoint")
         event("SNS", "now the owner gets one notice, with the piece that is missing:", run["ended"])
-        block(f"Subject: {notices[0]['subject']}\n\n{notices[0]['message']}")
+        timeline.notice(notices[0])
 
         command = {"trigger": "command", "command": "diagnose", "instance-id": self.orders}
         answer = self.aws.client("lambda").invoke(
@@ -451,33 +518,48 @@ class Story:
         )
         primary = json.load(answer["Payload"])["detail"]["primary"]
         holds(primary["code"] == "endpoint-closed" and primary["resource"] == endpoint, "the diagnosis says the same")
-        event("owner", "asks for the full diagnosis (the command `diagnose`, which changes nothing); its first cause:")
-        details(primary.items())
+        event("owner", f"asks again by the command `diagnose`, which changes nothing; the fix: {primary['fix']}")
         https = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
         self.ec2.authorize_security_group_ingress(GroupId=self.endpoint_group, IpPermissions=[https])
         agent = self.aws.try_agent(self.orders)
         holds(agent["online"] and agent["usable"], f"the agent registers, not: {agent['reason']}")
         event("owner", f"adds the rule to {self.endpoint_group}; the agent's next attempt (here at once) succeeds.")
-        self._sweep(ATTACH_SSM_ROLE)
-        self._sweep(ATTACH_SSM_ROLE)
+        self._sweep(ATTACH_SSM_ROLE, told=False)
+        self._sweep(ATTACH_SSM_ROLE, told=False)
         node = self.aws.node(self.orders)
         holds(node and node["PingStatus"] == "Online", f"{self.orders} is Online")
         notices = self.aws.notices()[before:]
         holds(len(notices) == 2, "that it is resolved was told, once")
         event("SNS", f"{self.orders} is {node['PingStatus']}, and the owner is told so, once:")
-        block(f"Subject: {notices[1]['subject']}")
+        timeline.notice(notices[1])
+        outcome(
+            5,
+            f"its profile came by itself, the notice named the security group of {endpoint}, and after the fix it is "
+            f"{node['PingStatus']}",
+            guarded=True,
+        )
+
+    # ---- the dashboard ----
+
+    def dashboard(self) -> None:
+        """Nothing on it stays empty."""
+        cloudwatch = self.aws.client("cloudwatch")
+        body = cloudwatch.get_dashboard(DashboardName=self.outputs()["DashboardName"])["DashboardBody"]
+        silent = dashboard.without_data(cloudwatch, dashboard.metrics_of(dashboard.read(body)))
+        holds(not silent, f"the functions have written each metric of the dashboard, but not {silent}")
 
     # ---- what several scenes need ----
 
     def _tag(self, resources: list[str], **tags: str) -> None:
         self.ec2.create_tags(Resources=resources, Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
 
-    def _sweep(self, guardrail: str = SNAPSHOT_VOLUMES) -> dict[str, Any]:
+    def _sweep(self, guardrail: str = SNAPSHOT_VOLUMES, *, told: bool = True) -> dict[str, Any]:
         """The schedule fires, now instead of in a quarter of an hour; the run that it starts."""
         schedules = self.aws.control("GET", "schedules")["schedules"]
         (schedule,) = [s for s in schedules if s["target"].endswith(function_of(guardrail))]
         request = self.aws.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
-        event("Scheduler", f"the schedule fires ({schedule['expression']}; here at once).")
+        if told:
+            event("Scheduler", f"the schedule fires ({schedule['expression']}; here at once).")
         self.aws.wait_until_idle()
         run = self.aws.runs(guardrail, request_id=request)[-1]
         holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
@@ -503,21 +585,6 @@ def _run_of(run: dict[str, Any]) -> str:
     start = "a new process" if run["cold_start"] else "a warm process"
     memory = (run["peak_memory_kb"] or 0) / 1024
     return f"{run['function']} runs in {start} ({run['pid']}): {milliseconds:.0f} ms, {memory:.0f} MB at its peak"
-
-
-def _seed(volume: str, slot: datetime) -> dict[str, Any]:
-    tags = {
-        "guardrail": "snapshot-volumes",
-        "plan": "daily",
-        "slot": slot.isoformat(),
-        "attempt": "1",
-        "volumes": volume,
-    }
-    return {
-        "volume_id": volume,
-        "start_time": slot.astimezone(timezone.utc).isoformat(),
-        "tags": {f"ec2-guardrails:{key}": value for key, value in tags.items()},
-    }
 
 
 def _days(days: list[datetime]) -> str:

@@ -17,6 +17,11 @@ statements = 0
 """How many statements were read back from the local AWS."""
 
 
+_incidents: dict[int, str] = {}
+_outcomes: dict[tuple[int, bool], str] = {}
+_shown_whole: set[str] = set()
+
+
 class DoesNotHold(Exception):
     """Something that the demo was about to say isn't so."""
 
@@ -31,6 +36,35 @@ def holds(fact: object, statement: str) -> None:
 
 def title(text: str) -> None:
     print(f"\n{_coloured('title', text)}\n{_coloured('title', '-' * len(text))}", flush=True)
+
+
+def without(number: int, name: str) -> None:
+    """The title of an incident as it went without the guardrails."""
+    _incidents[number] = name
+    title(f"Incident {number}, without: {name}")
+
+
+def guarded(number: int) -> None:
+    """The title of the same incident with them, and what came of it before."""
+    title(f"Incident {number}, with ec2-guardrails: {_incidents[number]}")
+    text(f"Without: {_outcomes[number, False]}.")
+
+
+def outcome(number: int, what: str, *, guarded: bool) -> None:
+    """What came of an incident, in words that have been found to hold; for the summary."""
+    _outcomes[number, guarded] = what
+
+
+def summary() -> None:
+    title("What came of each")
+    for number, name in sorted(_incidents.items()):
+        print(f"{number}. {name}")
+        for how, was in (("without", False), ("with", True)):
+            lines = _wrapped(_outcomes[number, was], WIDTH - 12)
+            print(f"   {_coloured('wrong' if not was else 'who', how.ljust(9))}{lines[0]}")
+            for line in lines[1:]:
+                print(" " * 12 + line)
+    sys.stdout.flush()
 
 
 def text(words: str) -> None:
@@ -74,6 +108,21 @@ def block(content: str) -> None:
         for part in [line] if fits else [indent + part for part in _wrapped(line, WIDTH - len(frame) - len(indent))]:
             print(frame + part)
     sys.stdout.flush()
+
+
+def notice(sent: dict[str, str]) -> None:
+    """The first notice as it was sent, the first of each other guardrail shortened, of further ones the subject."""
+    guardrail = sent["subject"].split("]")[0]
+    paragraphs = sent["message"].rstrip().split("\n\n")
+    if _shown_whole and guardrail in _shown_whole:
+        paragraphs = []
+    elif _shown_whole:
+        # Without when and where, the findings' titles (they are the subject), and the closing words.
+        findings = [p.split("\n")[2:] for p in paragraphs[1:-1] if not p.startswith("What to do")]
+        advice = next(p for p in paragraphs if p.startswith("What to do"))
+        paragraphs = ["\n".join(lines) for lines in findings] + [advice.split(". ")[0] + ". …"]
+    _shown_whole.add(guardrail)
+    block("\n\n".join([f"Subject: {sent['subject']}", *paragraphs]))
 
 
 def wrong(message: str) -> None:

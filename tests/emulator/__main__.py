@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the deployed template"
     )
+    parser.add_argument(
+        "--record-usage", type=Path, metavar="DIRECTORY", help="write down there what the roles were used for"
+    )
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
     parser.add_argument("--verbose", action="store_true", help="log each function's output and each emulator error")
     arguments = parser.parse_args()
@@ -52,9 +55,11 @@ def main() -> None:
     context.account_id, context.region = arguments.account, arguments.region
     _configure_moto()
 
-    from emulator import server
+    from emulator import server, usage
     from emulator.deploy import DeploymentFailed, deploy
 
+    if arguments.record_usage:
+        usage.write_to(arguments.record_usage)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -1,7 +1,7 @@
 """CloudWatch alarms: states with the moments of their transitions, and the events that tell of them.
 
-No metric and no composite alarm's rule is evaluated: a test or a person sets the state (SetAlarmState, as
-`aws cloudwatch set-alarm-state` does).
+A test or a person sets the state (SetAlarmState, as `aws cloudwatch set-alarm-state` does), or has it evaluated: see
+alarm_evaluation.py.
 """
 
 from __future__ import annotations

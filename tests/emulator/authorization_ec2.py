@@ -130,8 +130,15 @@ def _modify_instance(request: AwsRequest, action: str) -> Iterator[Check]:
     for group_id in given.get("Groups") or []:
         yield Check(action, _ec2_arn(group_id), _group_keys(group_id))
     for mapping in given.get("BlockDeviceMappings") or []:
-        if volume_id := (mapping.get("Ebs") or {}).get("VolumeId"):
+        # By the device, whether or not its volume is named (assumed).
+        volume_id = (mapping.get("Ebs") or {}).get("VolumeId") or _volume_on(instance_id, mapping.get("DeviceName"))
+        if volume_id is not None:
             yield Check(action, _ec2_arn(volume_id), _resource_tags(volume_id))
+
+
+def _volume_on(instance_id: str, device: str | None) -> str | None:
+    attachments = (a for volume in _backend().volumes.values() for a in volume.attachments)
+    return next((a.volume.id for a in attachments if a.instance.id == instance_id and a.device == device), None)
 
 
 @resources_of("ec2", "DescribeInstanceAttribute")

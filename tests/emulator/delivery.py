@@ -87,7 +87,10 @@ def send_dead_letter(
         "TARGET_ARN": target["Arn"],
         "ERROR_CODE": failed.code,
         "ERROR_MESSAGE": failed.message,
+        "RETRY_ATTEMPTS": "0",
     }
+    if kind == "schedule":
+        attributes["IS_PAYLOAD_TRUNCATED"] = "false"
     try:
         send(
             queue,
@@ -137,6 +140,13 @@ def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str]
 @control.route("GET", "delivery-failures")
 def get_failures(_: dict[str, Any]) -> Any:
     return {"failures": list(_failures)}
+
+
+@control.route("DELETE", "delivery-failures")
+def take_failures(_: dict[str, Any]) -> Any:
+    taken = get_failures({})
+    clear()
+    return taken
 
 
 @control.on_reset

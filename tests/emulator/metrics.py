@@ -9,7 +9,7 @@ import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
@@ -46,7 +46,8 @@ def put(
         "Value": value,
         "Unit": unit,
         "Dimensions": [{"Name": k, "Value": v} for k, v in dimensions.items()],
-        "Timestamp": datetime.fromtimestamp(at, UTC),
+        # As moto keeps those of PutMetricData.
+        "Timestamp": datetime.fromtimestamp(at, UTC).replace(tzinfo=None),
     }
     cloudwatch_backends[context.account_id][context.region].put_metric_data(namespace, [datum])
 
@@ -79,6 +80,14 @@ def _extract(document: dict[str, Any]) -> None:
                     put(
                         directive["Namespace"], metric["Name"], float(value), metric.get("Unit", "None"), dimensions, at
                     )
+
+
+def age(seconds: float) -> None:
+    """Simulated time passes: what was measured lies farther back. The caller holds the lock."""
+    for metric in _metrics:
+        metric.time -= seconds
+    for datum in cloudwatch_backends[context.account_id][context.region].metric_data:
+        datum.timestamp -= timedelta(seconds=seconds)
 
 
 @control.route("GET", "metrics")

@@ -11,7 +11,7 @@ from moto.iam.models import Role, iam_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from emulator import iam, policies
+from emulator import iam, policies, usage
 from emulator.context import context
 
 
@@ -58,6 +58,15 @@ def decide(role: Role, action: str, resource: str, keys: policies.Context) -> st
     return policies.evaluate(boundary, action, resource, keys)
 
 
+def may(role: Role, action: str, resource: str, keys: policies.Context) -> bool:
+    """Whether the role allows what a function or service is about to do with it. It goes into the record of usage."""
+    if decide(role, action, resource, keys) != policies.ALLOW:
+        usage.refused(role.name, action, resource)
+        return False
+    usage.allowed(role.name, policies.concerning(identity_policies(role), action, resource, keys), action, resource, keys)
+    return True
+
+
 def _text(document: str) -> str:
     # IAM's API hands documents out URL-encoded; moto keeps some of them so.
     return document if document.lstrip().startswith("{") else unquote(document)
@@ -72,7 +81,7 @@ def check_role_may_send(role_arn: str, service: str, target_arn: str) -> None:
         raise NotAllowed(f"{service} may not assume the role {role_arn}: add it to the role's trust policy")
     role = find_role(role_arn)
     action = _ACTIONS[target_arn.split(":")[2]]
-    if role is None or policies.evaluate(identity_policies(role), action, target_arn, {}) != policies.ALLOW:
+    if role is None or not may(role, action, target_arn, {}):
         raise NotAllowed(f"the role {role_arn} doesn't allow {action} on {target_arn}")
 
 

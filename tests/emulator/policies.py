@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 ALLOW, DENY, NO_MATCH = "allow", "deny", "no match"
@@ -24,25 +24,47 @@ def evaluate(
     principal: str | None = None,
 ) -> str:
     """ALLOW, DENY (explicitly) or NO_MATCH. `principal` is a service or ARN, for a resource's policy."""
-    result = NO_MATCH
-    keys = {"aws:securetransport": "true"} | {k.lower(): v for k, v in context.items()}
+    effects = {s["Effect"] for s in concerning(documents, action, resource, context, principal)}
+    if "Deny" in effects:
+        return DENY
+    return ALLOW if effects else NO_MATCH
+
+
+def concerning(
+    documents: Iterable[dict[str, Any]],
+    action: str,
+    resource: str,
+    context: Context,
+    principal: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The statements that hold for a request."""
+    keys = _lower(context)
     for document in documents:
         for statement in _listed(document["Statement"]):
-            if not _concerns(statement, action, resource, principal, keys):
-                continue
-            if statement["Effect"] == "Deny":
-                return DENY
-            result = ALLOW
-    return result
+            if _concerns(statement, action, resource, principal, keys):
+                yield statement
 
 
-def names_action(documents: Iterable[dict[str, Any]], action: str) -> bool:
-    """Whether any statement allows the action, on whatever resource and condition."""
-    return any(
-        statement["Effect"] == "Allow" and _element(statement, "Action", action.lower(), lower=True)
-        for document in documents
-        for statement in _listed(document["Statement"])
-    )
+def _lower(context: Context) -> Context:
+    return {"aws:securetransport": "true"} | {k.lower(): v for k, v in context.items()}
+
+
+def matched_resources(statement: dict[str, Any], resource: str) -> list[int]:
+    """Which of a statement's resources (by their place) a request was about."""
+    return [place for place, pattern in enumerate(_listed(statement.get("Resource", []))) if like(pattern, resource)]
+
+
+def matched_values(statement: dict[str, Any], context: Context) -> list[str]:
+    """What a request had of the values that a statement's conditions give a choice of, as `key=value`."""
+    keys = _lower(context)
+    return [
+        f"{key}={value}"
+        for operator, block in statement.get("Condition", {}).items()
+        for key, values in block.items()
+        if len(_listed(values)) > 1
+        for value in _listed(values)
+        if any(_compare(operator.rpartition(":")[2], str(v), [value]) for v in _listed(keys.get(key.lower(), [])))
+    ]
 
 
 def _concerns(statement: dict[str, Any], action: str, resource: str, principal: str | None, context: Context) -> bool:

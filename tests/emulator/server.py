@@ -12,6 +12,7 @@ from emulator.context import context
 
 # Imported for what they patch and register.
 _EXTENSIONS = (
+    "emulator.alarm_evaluation",
     "emulator.alarms",
     "emulator.authorization_ec2",
     "emulator.authorization_services",

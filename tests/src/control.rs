@@ -103,22 +103,29 @@ impl Call {
 pub struct Notice {
     /// Its subject.
     pub subject: String,
-    /// Its body.
+    /// Its body, as a mail has it.
     pub message: String,
+    /// The same as a chat channel shows it; null if it would drop it.
+    pub chat: Value,
 }
 
 impl Notice {
-    /// Fails unless subject or body has each of `parts`, and the subject fits into SNS's 100
-    /// characters.
+    /// Fails unless subject or body has each of `parts`, the subject fits into SNS's 100 characters,
+    /// and a chat channel shows the notice.
     pub fn says(&self, parts: &[&str]) {
-        let Self { subject, message } = self;
+        let Self {
+            subject,
+            message,
+            chat,
+        } = self;
         for part in parts {
             assert!(
                 subject.contains(part) || message.contains(part),
                 "{part} is not in:\n{subject}\n{message}"
             );
         }
-        assert!(subject.chars().count() <= 100, "{subject}");
+        assert!(subject.chars().count() < 100, "{subject}");
+        assert!(chat.is_object(), "a chat would drop it: {message}");
     }
 }
 
@@ -390,8 +397,12 @@ impl LocalAws {
 
     /// Makes something go wrong from now on.
     pub async fn inject(&self, fault: Fault) {
-        let fault = fault.with("caller", self.function());
-        self.post("faults", fault.0).await;
+        self.fault(fault.with("caller", self.function()).0).await;
+    }
+
+    /// Makes something go wrong with anybody's calls.
+    pub async fn fault(&self, fault: Value) {
+        self.post("faults", fault).await;
     }
 
     /// How many calls each fault has acted on.

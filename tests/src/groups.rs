@@ -11,6 +11,7 @@ use aws_sdk_autoscaling::types::{
 };
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic};
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
+use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ProtocolEnum};
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
@@ -75,6 +76,40 @@ impl LocalAws {
             self.pass_seconds(30).await;
         }
         panic!("{name}: not in service: {:#?}", group.activities().await);
+    }
+}
+
+impl LocalAws {
+    /// Makes a target group to which a load balancer sends traffic; returns its ARN.
+    pub async fn target_group(&self, name: &str) -> String {
+        let subnets = self.ec2.describe_subnets().send().await;
+        let subnets = answered("DescribeSubnets", subnets)
+            .subnets
+            .unwrap_or_default();
+        let group = self.load_balancing.create_target_group().name(name);
+        let group = group
+            .protocol(ProtocolEnum::Http)
+            .port(80)
+            .set_vpc_id(subnets[0].vpc_id.clone());
+        let group = answered("CreateTargetGroup", group.send().await);
+        let arn = group.target_groups()[0].target_group_arn();
+        let arn = arn.expect("a target group has an ARN").to_owned();
+        // One that no listener sends to has targets that are `unused`.
+        let balancer = self.load_balancing.create_load_balancer().name(name);
+        let two = subnets.into_iter().take(2).filter_map(|s| s.subnet_id);
+        let balancer = balancer.set_subnets(Some(two.collect())).send().await;
+        let balancer = answered("CreateLoadBalancer", balancer);
+        let forward = Action::builder()
+            .r#type(ActionTypeEnum::Forward)
+            .target_group_arn(&arn);
+        let listener = self.load_balancing.create_listener();
+        let listener = listener
+            .set_load_balancer_arn(balancer.load_balancers()[0].load_balancer_arn.clone())
+            .protocol(ProtocolEnum::Http)
+            .port(80)
+            .default_actions(forward.build());
+        answered("CreateListener", listener.send().await);
+        arn
     }
 }
 
@@ -300,6 +335,21 @@ impl Group<'_> {
     pub async fn operated_by(&self, service: &str) {
         let body = json!({ "group": self.name, "operator": service });
         self.aws.post("autoscaling/groups", body).await;
+    }
+
+    /// Tags the group as the stack `ec2-guardrails` would that had made it; no API lets us.
+    pub async fn made_by_our_stack(&self) {
+        let tags = json!({ "aws:cloudformation:stack-name": "ec2-guardrails" });
+        let body = json!({ "group": self.name, "tags": tags });
+        self.aws.post("autoscaling/groups", body).await;
+    }
+
+    /// Suspends one of its processes, as a person does.
+    pub async fn suspend(&self, process: &str) {
+        let suspend = self.aws.autoscaling.suspend_processes();
+        let suspend = suspend.auto_scaling_group_name(self.name);
+        let suspend = suspend.scaling_processes(process).send().await;
+        answered("SuspendProcesses", suspend);
     }
 
     /// The group as AWS describes it.

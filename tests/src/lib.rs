@@ -26,19 +26,18 @@ mod estate;
 mod groups;
 mod images;
 mod launches;
+mod letters;
 mod network;
 mod nodes;
 mod permissions;
 mod process;
 mod run;
 pub mod slots;
+mod stack;
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_ec2::error::DisplayErrorContext;
 use serde_json::json;
 
 pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slot};
@@ -87,7 +86,7 @@ pub struct LocalAws {
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     guardrail: &'static str,
     eventbridge: aws_sdk_eventbridge::Client,
-    denied: Mutex<BTreeSet<&'static str>>,
+    load_balancing: aws_sdk_elasticloadbalancingv2::Client,
     sqs: aws_sdk_sqs::Client,
     ssm: aws_sdk_ssm::Client,
     emulator: Emulator,
@@ -136,7 +135,7 @@ impl LocalAws {
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             guardrail,
             eventbridge: aws_sdk_eventbridge::Client::new(&config),
-            denied: Mutex::default(),
+            load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
             emulator,
@@ -212,26 +211,8 @@ impl LocalAws {
 
     /// The bodies in the dead-letter queue; they stay there.
     pub async fn dead_letters(&self) -> Vec<serde_json::Value> {
-        let queues = self.sqs.list_queues().send().await.expect("queues");
-        let url = queues
-            .queue_urls()
-            .iter()
-            .find(|url| url.contains("DeadLetterQueue"))
-            .expect("the stack has a dead-letter queue");
-        let received = self
-            .sqs
-            .receive_message()
-            .queue_url(url)
-            .max_number_of_messages(10)
-            .visibility_timeout(0)
-            .send()
-            .await
-            .unwrap_or_else(|error| panic!("dead letters: {}", DisplayErrorContext(error)));
-        received
-            .messages()
-            .iter()
-            .filter_map(|message| serde_json::from_str(message.body()?).ok())
-            .collect()
+        let queue = self.dead_letter_queue().await;
+        self.messages(&queue).await
     }
 
     /// Makes Lambda try a failed event again after so small a part of its usual minute.

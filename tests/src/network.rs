@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ec2::types::builders::IpPermissionBuilder;
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, DomainType, Filter, IpPermission, IpRange, Ipv6Range, VpcEndpointType,
+    AddPrefixListEntry, AttributeBooleanValue, DomainType, Filter, IpPermission, IpRange,
+    Ipv6Range, PrefixListId, VpcEndpointType,
 };
 
 use crate::estate::answered;
@@ -98,14 +100,41 @@ impl Vpc<'_> {
 
     /// Has the endpoints' security group let the whole VPC in on 443.
     pub async fn open_endpoints(&self) {
+        self.open(&self.endpoint_group).await;
+    }
+
+    /// The same by a prefix list.
+    pub async fn open_endpoints_to_a_list(&self) {
+        let made = self.aws.ec2.create_managed_prefix_list();
+        let made = made
+            .prefix_list_name("instances")
+            .address_family("IPv4")
+            .max_entries(1)
+            .entries(AddPrefixListEntry::builder().cidr(CIDR).build());
+        let made = answered("CreateManagedPrefixList", made.send().await).prefix_list;
+        let list = PrefixListId::builder().set_prefix_list_id(made.and_then(|l| l.prefix_list_id));
+        let list = list.build();
+        self.let_in(&self.endpoint_group, |https| https.prefix_list_ids(list))
+            .await;
+    }
+
+    /// Has a security group let the whole VPC in on 443, as a person does.
+    pub async fn open(&self, group: &str) {
+        let all = IpRange::builder().cidr_ip(CIDR).build();
+        self.let_in(group, |https| https.ip_ranges(all)).await;
+    }
+
+    async fn let_in(
+        &self,
+        group: &str,
+        who: impl FnOnce(IpPermissionBuilder) -> IpPermissionBuilder,
+    ) {
         let https = IpPermission::builder()
             .ip_protocol("tcp")
             .from_port(443)
-            .to_port(443)
-            .ip_ranges(IpRange::builder().cidr_ip(CIDR).build())
-            .build();
+            .to_port(443);
         let rule = self.aws.ec2.authorize_security_group_ingress();
-        let rule = rule.group_id(&self.endpoint_group).ip_permissions(https);
+        let rule = rule.group_id(group).ip_permissions(who(https).build());
         answered("AuthorizeSecurityGroupIngress", rule.send().await);
     }
 

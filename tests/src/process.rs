@@ -1,5 +1,6 @@
 //! The local AWS as a child process that ends with the test.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Longest that start and deployment may take; a few seconds on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
+/// Names the folder for what the roles were used for; `make test` compares it with the template.
+const USAGE: &str = "ROLE_USAGE";
 /// How long it may take to end on its own accord.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -27,10 +30,16 @@ impl Emulator {
             .expect("the package lies in the repository");
         let python = existing(root.join(".venv/bin/python"), "make .venv");
         let template = existing(root.join(".aws-sam/local/template.yaml"), "make build");
+        let record = std::env::var_os(USAGE);
         let mut child = Command::new(python)
             .args(["-m", "emulator", "--port", "0", "--die-with-parent"])
             .args(["--set", "schedules_fire=false"])
             .args(["--set", "snapshot_pending_seconds=3600"])
+            .args(
+                record
+                    .iter()
+                    .flat_map(|folder| [OsStr::new("--record-usage"), folder]),
+            )
             .args(
                 parameters
                     .iter()

@@ -13,6 +13,8 @@ use crate::LocalAws;
 pub struct Run {
     /// Grows from run to run.
     pub number: u64,
+    /// The function's name.
+    pub function: String,
     /// The same for all attempts at an event.
     pub request_id: String,
     /// Who started it: `client`, `schedule NAME`, `rule NAME`.
@@ -139,7 +141,18 @@ impl LocalAws {
 
     /// Fires the schedule; returns the request's id at once.
     pub async fn fire(&self) -> String {
-        let function = self.function();
+        let request = self.try_to_fire().await;
+        request.unwrap_or_else(|| panic!("the schedule doesn't reach {}", self.function()))
+    }
+
+    /// The same; none where the schedule can't start the function.
+    pub async fn try_to_fire(&self) -> Option<String> {
+        self.fire_of(self.guardrail).await
+    }
+
+    /// Fires the schedule of `guardrail`; the request's id, if it reaches the function.
+    pub async fn fire_of(&self, guardrail: &str) -> Option<String> {
+        let function = format!("ec2-guardrails-{guardrail}");
         let schedules: Value = self.get("schedules").await;
         let listed = schedules["schedules"].as_array();
         let schedule = listed.into_iter().flatten().find(|schedule| {
@@ -151,10 +164,7 @@ impl LocalAws {
             None => panic!("no schedule starts {function}: {schedules}"),
         };
         let answer = self.post("schedules/fire", json!({ "name": name })).await;
-        answer["request_id"]
-            .as_str()
-            .unwrap_or_else(|| panic!("the schedule doesn't reach {function}: {answer}"))
-            .to_owned()
+        answer["request_id"].as_str().map(str::to_owned)
     }
 
     /// The latest attempt at a request.

@@ -81,8 +81,8 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshots"}),
     ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale")),
     ("ec2:DeleteTags", VOLUME, keys("ec2-guardrails:told-stale", "ec2-guardrails:told-failed")),
-    ("ec2:CreateTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use")),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use")),
+    ("ec2:CreateTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-brake")),
+    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-brake")),
     ("ec2:DeleteSnapshot", SNAPSHOT, OURS),
 ]
 
@@ -98,7 +98,7 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CopySnapshot"}),
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "RunInstances"}),
     ("ec2:DeleteTags", SNAPSHOT, OURS | keys(OUR_TAG)),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-in-use", OUR_TAG)),
+    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-brake", OUR_TAG)),
     # DeleteTags without keys takes every tag off.
     ("ec2:DeleteTags", SNAPSHOT, OURS),
     ("ec2:DeleteTags", VOLUME, {}),
@@ -108,8 +108,8 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale", "Name")),
     ("ec2:DeleteTags", VOLUME, keys("Backup")),
     ("ec2:CreateTags", VOLUME, MARKED | {"ec2:CreateAction": "CreateVolume"}),
-    ("ec2:CreateTags", SNAPSHOT, keys("ec2-guardrails:told-in-use")),
-    ("ec2:CreateTags", SNAPSHOT, FOREIGN | keys("ec2-guardrails:told-in-use")),
+    ("ec2:CreateTags", SNAPSHOT, keys("ec2-guardrails:told-brake")),
+    ("ec2:CreateTags", SNAPSHOT, FOREIGN | keys("ec2-guardrails:told-brake")),
     ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:told-stale")),
     # A snapshot without our tag would never be pruned.
     ("ec2:CreateSnapshot", SNAPSHOT, {}),
@@ -300,7 +300,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:DescribeInstanceImageMetadata", "*", HERE),
     ("ec2:DescribeSecurityGroups", "*", HERE),
     ("ec2:DescribeSnapshots", "*", HERE),
-    ("ec2:DescribeInstanceAttribute", INSTANCE, {}),
+    ("ec2:DescribeInstanceAttribute", INSTANCE, QUARANTINED),
     ("ec2:GetImageAncestry", f"arn:aws:ec2:{REGION}::image/ami-0d1e2f3a4b5c60718", {}),
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
     ("cloudtrail:LookupEvents", "*", NOW_HERE),
@@ -318,7 +318,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, ISOLATION),
     ("ec2:ModifyInstanceAttribute", INSTANCE, QUARANTINED),
     ("ec2:ModifyInstanceAttribute", VOLUME, {}),
-    ("ec2:CreateSnapshots", INSTANCE, {}),
+    ("ec2:CreateSnapshots", INSTANCE, QUARANTINED),
     ("ec2:CreateSnapshots", VOLUME, {}),
     ("ec2:CreateSnapshots", SNAPSHOT, EVIDENCE),
     ("ec2:CreateTags", SNAPSHOT, EVIDENCE | {"ec2:CreateAction": "CreateSnapshots"}),
@@ -348,7 +348,8 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
     ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "RunInstances"}),
     ("ec2:CreateSecurityGroup", SECURITY_GROUP, {}),
     ("ec2:CreateSecurityGroup", SECURITY_GROUP, MARKED),
-    # An instance is changed only after it was marked.
+    # An instance is changed only after it was marked, and its user data isn't to be read before.
+    ("ec2:DescribeInstanceAttribute", INSTANCE, {}),
     ("ec2:ModifyInstanceAttribute", INSTANCE, {}),
     ("ec2:ModifyInstanceAttribute", INSTANCE, {"aws:ResourceTag/Name": "web"}),
     ("ec2:StopInstances", INSTANCE, {}),
@@ -364,6 +365,7 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
     ("iam:PassRole", f"{IAM}:role/web", {"iam:PassedToService": "lambda.amazonaws.com"}),
     ("iam:PassRole", f"{IAM}:role/web", {}),
     # Evidence is made, never deleted, and always with our tag.
+    ("ec2:CreateSnapshots", INSTANCE, {}),
     ("ec2:CreateSnapshots", SNAPSHOT, {}),
     ("ec2:CreateSnapshots", SNAPSHOT, MARKED),
     ("ec2:CreateTags", SNAPSHOT, EVIDENCE),

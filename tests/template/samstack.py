@@ -156,7 +156,8 @@ class Stack:
                 return values[name]
             return self.attribute(*name.split(".", 1)) if "." in name else self._reference(name)
 
-        return re.sub(r"\$\{([^!}][^}]*)\}", value, text)
+        # `${!NAME}` is what a text has when it means `${NAME}`.
+        return re.sub(r"\$\{([^!}][^}]*)\}", value, text).replace("${!", "${")
 
     def _reference(self, name: str):
         if name == "AWS::NoValue":

@@ -1,6 +1,7 @@
 """The dashboard shows every guardrail and every alarm, with metrics that exist."""
 
 import json
+import re
 
 import pytest
 import samstack
@@ -12,9 +13,13 @@ WIDGETS = json.loads(DASHBOARD["DashboardBody"])["widgets"]
 each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
+def lines() -> list[list]:
+    return [line for widget in WIDGETS for line in widget["properties"].get("metrics", [])]
+
+
 def shown() -> list[tuple[str, str, str, str]]:
-    """Namespace, name and dimension of each metric."""
-    return [tuple(metric[:4]) for widget in WIDGETS for metric in widget["properties"].get("metrics", [])]
+    """Namespace, name and dimension of each metric; what is computed of them is not another one."""
+    return [tuple(line[:4]) for line in lines() if "expression" not in line[0]]
 
 
 def test_it_costs_nothing():
@@ -43,6 +48,40 @@ def test_every_widget_shows_this_region_and_none_lies_on_another():
         if widget["type"] == "metric":
             assert widget["properties"]["region"] == samstack.REGION, "without one, a widget shows us-east-1"
             assert widget["properties"]["title"]
+
+
+def test_what_is_wrong_is_seen_first(stack):
+    """Who opens it at night sees the alarms without scrolling, those in ALARM before all others."""
+    (widget,) = (widget for widget in WIDGETS if widget["type"] == "alarm")
+    assert (widget["x"], widget["y"]) == (0, 0)
+    assert widget["properties"]["sortBy"] == "stateUpdatedTimestamp"
+
+
+def test_what_is_computed_names_metrics_of_its_own_widget():
+    for widget in WIDGETS:
+        own = widget["properties"].get("metrics", [])
+        ids = {line[-1]["id"] for line in own if "expression" not in line[0] and "id" in line[-1]}
+        for line in own:
+            if "expression" in line[0]:
+                assert set(re.findall(r"[a-z]\w*", line[0]["expression"])) <= ids, line
+
+
+def test_the_same_colour_means_the_same():
+    """Red is what somebody has to look at, so it is never what is as it should be."""
+    colours: dict[str, set[str]] = {}
+    for line in lines():
+        label = line[-1].get("label", "").split(":")[0]
+        colours.setdefault(line[-1].get("color", ""), set()).add(label)
+    good = {"protected", "managed nodes", "approved", "done"}
+    assert colours["#2ca02c"] == good
+    assert colours["#d62728"] & {"failed", "without a fresh snapshot", "stopped", "in quarantine"}
+
+
+def test_each_legend_has_the_latest_value():
+    for widget in WIDGETS:
+        if widget["properties"].get("view") == "timeSeries":
+            for line in widget["properties"]["metrics"]:
+                assert line[-1].get("visible") is False or line[-1]["label"].endswith(": ${LAST}"), line
 
 
 def test_every_alarm_is_on_it(stack):

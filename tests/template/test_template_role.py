@@ -184,6 +184,24 @@ def test_role_allows_what_the_code_calls_and_nothing_else(guardrail):
 
 
 @each_guardrail
+def test_role_may_remember_each_kind_of_finding_and_no_other(guardrail):
+    """No guardrail can make another forget what it has told."""
+    source = (guardrail.folder / "src/assess.rs").read_text()
+    constants = dict(re.findall(r'const (\w+): &str = "([\w-]+)";', source))
+    names = re.findall(r'static \w+: Kind = Kind \{\s*name: ("?)([\w-]+)', source)
+    assert names, "nothing found, so the search is broken"
+    kinds = {name if quote else constants[name] for quote, name in names}
+    keys = {
+        key
+        for statement in full_policy(guardrail)["Statement"]
+        for block in statement.get("Condition", {}).values()
+        for key in as_list(block.get("aws:TagKeys", []))
+    }
+    prefix = "ec2-guardrails:told-"
+    assert {key.removeprefix(prefix) for key in keys if key.startswith(prefix)} == kinds
+
+
+@each_guardrail
 def test_scan_agrees_with_the_actions_that_error_messages_name(guardrail):
     """Each call names its action for its error message: two ways to the same list."""
     scan = guardrail.scan()
@@ -323,7 +341,7 @@ def test_forwarding_role_puts_events_onto_one_bus_and_nothing_else():
     assert trust["Principal"] == {"Service": "events.amazonaws.com"}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
     (statement,) = role_policy(stack, "FindingsForwardRole")["Statement"]
-    assert statement == {"Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
+    assert statement == {"Sid": "ForwardFindings", "Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
 
 
 @pytest.mark.parametrize("parameters", [{}, {"FindingsBusArn": f"arn:aws:events:{REGION}:210987654321:event-bus/f"}])

@@ -246,6 +246,8 @@ async fn what_has_a_profile_is_online_already_or_is_excluded_stays_as_it_is() {
 #[tokio::test]
 async fn runs_at_once_and_a_profile_that_ec2_does_not_see_yet_are_no_failures() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
+        // By the condition that no instance profile is replaced (SSM-3).
+        aws.may_be_denied("ec2:AssociateIamInstanceProfile").await;
         aws.put_policy(OBSERVE).await;
         let image = aws.amazon_linux().await;
         let mut instances = Vec::new();
@@ -288,6 +290,8 @@ async fn runs_at_once_and_a_profile_that_ec2_does_not_see_yet_are_no_failures() 
 #[tokio::test]
 async fn a_profile_that_somebody_attaches_meanwhile_cannot_be_overwritten() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
+        // By the condition that no instance profile is replaced (SSM-3).
+        aws.may_be_denied("ec2:AssociateIamInstanceProfile").await;
         aws.put_policy(OBSERVE).await;
         let image = aws.amazon_linux().await;
         let instance = aws.launch(&image, |run| run).await;
@@ -608,6 +612,23 @@ async fn an_endpoint_that_does_not_let_the_instance_in_is_named() {
     .await;
 }
 
+/// A rule may name a list of networks instead of one.
+#[tokio::test]
+async fn an_endpoint_that_lets_the_instance_in_by_a_prefix_list_is_no_finding() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.endpoints_but("").await;
+        vpc.open_endpoints_to_a_list().await;
+        let instance = private_instance(aws, &vpc).await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && agent.usable, "{agent:?}");
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["complete"], true, "{detail}");
+        assert_eq!(detail["primary"], json!(null), "{detail}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_missing_route_is_named() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
@@ -838,6 +859,34 @@ async fn a_group_is_told_once_and_its_members_are_attached() {
         aws.sweep().await.succeeded();
         assert_eq!(aws.notices().await.len(), told.len(), "no second time");
         assert_eq!(members(aws).await, vec![profile; 5]);
+    })
+    .await;
+}
+
+/// The older kind of template, which nobody should need any more.
+#[tokio::test]
+async fn a_launch_configuration_without_a_profile_is_told_as_well() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let image = aws.amazon_linux().await;
+        let old = aws.autoscaling.create_launch_configuration();
+        let old = old.launch_configuration_name("old").image_id(image);
+        let old = old.instance_type("t3.micro").send().await;
+        old.expect("a launch configuration can be made");
+        let group = aws.autoscaling.create_auto_scaling_group();
+        let group = group
+            .auto_scaling_group_name("web")
+            .launch_configuration_name("old")
+            .availability_zones(ZONE)
+            .min_size(0)
+            .max_size(1)
+            .desired_capacity(1);
+        group.send().await.expect("a group can be made");
+        aws.wait_until_idle().await;
+        aws.sweep().await.succeeded();
+        let told = aws.notices().await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        told[0].says(&["web", "launch configuration old"]);
+        assert!(told_of_group(aws).await.is_some());
     })
     .await;
 }

@@ -3,12 +3,14 @@
 
 #![expect(clippy::print_stdout, reason = "costs are printed")]
 
+use aws_sdk_autoscaling::operation::create_auto_scaling_group::builders::CreateAutoScalingGroupFluentBuilder as CreateGroup;
 use aws_sdk_autoscaling::types::InstanceRefresh;
 use e2e::{CANCEL_REFRESH, Group, LocalAws, Notice, Report, deployed};
 use serde_json::{Value, json};
 
 const OBSERVE: &str = "cancel-refresh:\n  mode: observe\n";
 const MARK: &str = "ec2-guardrails:refresh";
+const TOLD_SETTINGS: &str = "ec2-guardrails:told-refresh-settings";
 const CANCEL: &str = "CancelInstanceRefresh";
 const ROLLBACK: &str = "RollbackInstanceRefresh";
 /// As long as AWS itself takes: an hour without progress (ASG-4).
@@ -332,6 +334,33 @@ async fn a_group_says_by_tag_what_is_done_with_it() {
     .await;
 }
 
+/// A misspelt wish must not be taken for none: it is told, and nothing is done until it is corrected.
+#[tokio::test]
+async fn a_tag_that_cannot_be_understood_is_told_and_holds_the_guardrail_off() {
+    deployed(CANCEL_REFRESH, async |aws| {
+        let bad = aws.image("web-2").await;
+        let (group, version) = web(aws, 4, &bad).await;
+        group
+            .tag_group(&[("ec2-guardrails:on-failure", "cancle")])
+            .await;
+        let id = group.start_refresh(Some(&version), |p| p).await;
+        aws.deregister(&bad).await;
+        aws.pass_with_sweeps(15).await;
+        assert_eq!(group.status(&id).await, "InProgress");
+        let told = aws.notices().await;
+        let all: String = told.iter().map(|n| n.message.as_str()).collect();
+        assert!(all.contains("cancle"), "{told:#?}");
+
+        group
+            .tag_group(&[("ec2-guardrails:on-failure", "cancel")])
+            .await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.carried_out(CANCEL).await, 1);
+        assert!(group.group_tag(TOLD_SETTINGS).await.is_none());
+    })
+    .await;
+}
+
 /// ASG-9, and a `CloudFormation` update in the middle of which nobody else may move things.
 #[tokio::test]
 async fn what_belongs_to_somebody_else_is_only_told() {
@@ -374,6 +403,64 @@ async fn what_belongs_to_somebody_else_is_only_told() {
         assert_eq!((told_of("operated"), told_of("asked")), (1, 1), "{told:#?}");
         let operated = told.iter().find(|n| n.message.contains("operated"));
         operated.expect("it was told").says(&["eks.amazonaws.com"]);
+    })
+    .await;
+}
+
+/// `CloudFormation` takes whatever stops a refresh of its own for a failure of its update.
+#[tokio::test]
+async fn while_a_stack_updates_its_group_a_failure_is_only_told() {
+    deployed(CANCEL_REFRESH, async |aws| {
+        let bad = aws.image("web-2").await;
+        let (group, version) = web(aws, 4, &bad).await;
+        group.made_by_our_stack().await;
+        aws.stack_is("UPDATE_IN_PROGRESS").await;
+        let id = group.start_refresh(Some(&version), |p| p).await;
+        aws.deregister(&bad).await;
+        aws.pass_with_sweeps(15).await;
+        for operation in [CANCEL, ROLLBACK] {
+            assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
+        }
+        let told = aws.notices().await;
+        assert_eq!(told.len(), 1, "{told:#?}");
+        told[0].says(&["web", &id, "UPDATE_IN_PROGRESS"]);
+
+        aws.stack_is("UPDATE_COMPLETE").await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.carried_out(ROLLBACK).await, 1);
+        group.pass_until(&id, "RollbackSuccessful", 60).await;
+    })
+    .await;
+}
+
+// --- stall --------------------------------------------------------------------------------------
+
+/// A person has suspended the replacement of unhealthy instances, so that none is terminated: only
+/// the load balancer tells that it is the new ones that fail.
+#[tokio::test]
+async fn a_stall_with_all_new_targets_unhealthy_and_all_old_ones_healthy_is_a_failure() {
+    deployed(CANCEL_REFRESH, async |aws| {
+        aws.alone().await;
+        let (good, bad) = (aws.image("web-1").await, aws.image("web-2").await);
+        let targets = aws.target_group("web").await;
+        let behind = |group: CreateGroup| group.target_group_arns(targets).health_check_type("ELB");
+        let group = aws.group("web", 4, &good, behind).await;
+        group.suspend("ReplaceUnhealthy").await;
+        aws.behaves(&bad, json!({ "healthy": false })).await;
+        let version = group.version(&bad).await;
+        let id = group
+            .start_refresh(Some(&version), |p| p.instance_warmup(60))
+            .await;
+        // Less than `stalled-for` says.
+        aws.pass_with_sweeps(15).await;
+        assert_eq!(group.status(&id).await, "InProgress");
+        assert!(aws.calls_of("DescribeTargetHealth").await.is_empty());
+        assert!(aws.notices().await.is_empty());
+
+        aws.pass_with_sweeps(15).await;
+        assert_eq!(aws.carried_out(ROLLBACK).await, 1);
+        let told = aws.notices().await.remove(0);
+        told.says(&["web", "new targets are unhealthy", "old ones are healthy"]);
     })
     .await;
 }

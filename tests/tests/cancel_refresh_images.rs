@@ -277,7 +277,7 @@ async fn in_an_immutable_repository_the_tag_stays() {
 #[tokio::test]
 async fn without_the_permission_the_refresh_is_stopped_and_the_parameter_named() {
     deployed(CANCEL_REFRESH, async |aws| {
-        aws.may_be_denied("ecr:BatchGetImage");
+        aws.may_be_denied("ecr:BatchGetImage").await;
         let shop = Shop::open(aws, 4).await;
         let (bad, id) = shop.release("release 2, which fails", &[]).await;
         shop.group.seconds_until("Cancelled", 3600).await;
@@ -286,6 +286,27 @@ async fn without_the_permission_the_refresh_is_stopped_and_the_parameter_named()
         let told = aws.notices().await;
         assert!(!told.is_empty());
         told[0].says(&["shop", &id, "ImageRepositoryArns"]);
+    })
+    .await;
+}
+
+/// AWS has declared the failure before the policy did: what is launched next must not boot the bad
+/// image either.
+#[tokio::test]
+async fn after_a_failure_that_aws_declares_itself_the_tag_is_put_back() {
+    deployed_with(CANCEL_REFRESH, PARAMETERS, async |aws| {
+        let shop = Shop::open(aws, 4).await;
+        // So many that AWS's hour without progress is over first.
+        let many = [("ec2-guardrails:unhealthy-terminations", "1000")];
+        shop.group.tag_group(&many).await;
+        let (bad, id) = shop.release("release 2, which fails", &[]).await;
+        shop.group.pass_until(&id, "Failed", 180).await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.carried_out(CANCEL).await, 0);
+        assert_eq!(shop.under("prod").await.as_ref(), Some(&shop.good.digest));
+        let failed = format!("prod-failed-{id}");
+        assert_eq!(shop.under(&failed).await.as_ref(), Some(&bad.digest));
+        shop.recovers().await;
     })
     .await;
 }

@@ -304,7 +304,7 @@ async fn what_cannot_be_read_is_not_judged_and_the_next_sweep_goes_on() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named_and_ends_in_the_dead_letter_queue() {
+async fn a_missing_permission_is_named_and_the_next_sweep_goes_on() {
     deployed(CANCEL_REFRESH, async |aws| {
         let (group, id) = failing(aws, "web", "rollback").await;
         aws.retry_soon().await;

@@ -402,10 +402,7 @@ async fn members_come_back_into_service_and_their_groups_processes_last() {
         let image = bad(aws).await;
         let group = aws.group("web", 2, &image, |group| group).await;
         // Suspended by a person: stays so.
-        let suspend = aws.autoscaling.suspend_processes();
-        let suspend = suspend.auto_scaling_group_name("web");
-        let suspend = suspend.scaling_processes("ReplaceUnhealthy").send().await;
-        suspend.expect("a process can be suspended");
+        group.suspend("ReplaceUnhealthy").await;
         let members: Vec<String> = group.in_service().await.into_iter().map(|m| m.0).collect();
         let before = [
             aws.picture(&members[0]).await,

@@ -6,6 +6,7 @@
     reason = "helpers outside the tests' own functions fail the test by panicking"
 )]
 
+use aws_sdk_ec2::types::IamInstanceProfileSpecification;
 use e2e::{
     ATTACH_SSM_ROLE, Fault, LocalAws, Notice, QUARANTINE_LAUNCH, Report, SNAPSHOT_VOLUMES,
     deployed, deployed_with, suspended,
@@ -358,6 +359,32 @@ async fn groups_changed_by_hand_are_put_right_once_and_then_only_told() {
     .await;
 }
 
+/// AMI-5: a new security group lets everything out, in a VPC with IPv6 by that too; and somebody may
+/// open one that was bare.
+#[tokio::test]
+async fn the_isolation_group_is_emptied_whatever_it_lets_through() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let vpc = aws.private_vpc().await;
+        vpc.ipv6_out().await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let launch = async || aws.launch(&image, |run| run.subnet_id(&vpc.subnet)).await;
+        let first = launch().await;
+        aws.sweep().await.succeeded();
+        assert!(aws.is_isolated(&first).await);
+        let group = aws.isolation_of(&vpc.id).await.and_then(|g| g.group_id);
+        vpc.open(&group.expect("an isolation group has an id"))
+            .await;
+        assert!(!aws.is_isolated(&first).await);
+
+        let second = launch().await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert!(aws.is_isolated(&first).await && aws.is_isolated(&second).await);
+    })
+    .await;
+}
+
 /// AMI-5, AMI-8: what AWS's own services manage can't be changed, and that is said.
 #[tokio::test]
 async fn partial_isolation_is_reported_as_partial() {
@@ -464,6 +491,28 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
     .await;
 }
 
+/// An AMI may be approved for those instances only that have a certain role.
+#[tokio::test]
+async fn a_rule_may_hold_for_a_role_only() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        only_sweeps(aws).await;
+        let rule = "{ owner: amazon, name: \"al2023-ami-ecs-*\", scope: { role: cluster } }";
+        approve(aws, "enforce", &[rule], "").await;
+        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let mut launched = Vec::new();
+        for name in ["cluster", "web"] {
+            let profile = IamInstanceProfileSpecification::builder();
+            let profile = profile.arn(aws.profile(name, &[]).await).build();
+            let launch = aws.launch(&image, |run| run.iam_instance_profile(profile));
+            launched.push(launch.await);
+        }
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.stage(&launched[0]).await, None, "approved");
+        assert!(aws.is_isolated(&launched[1]).await);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn deny_wins_exempt_is_left_alone_and_broad_rules_are_warned_of() {
     let own = [(
@@ -510,6 +559,11 @@ async fn deny_wins_exempt_is_left_alone_and_broad_rules_are_warned_of() {
             let report = aws.command("check", &[("image-id", image)]).await;
             assert_eq!(report.detail["verdict"], "approved", "{report:?}");
         }
+
+        // The rule that was too broad is gone.
+        aws.sweep().await.succeeded();
+        let told = aws.notices().await.pop().expect("it is told");
+        assert!(told.subject.contains("Resolved"), "{told:#?}");
     })
     .await;
 }

@@ -121,6 +121,44 @@ async fn the_profile_is_taken_and_the_instance_stopped_only_where_asked_and_both
     .await;
 }
 
+#[tokio::test]
+async fn a_member_that_was_detached_is_attached_again_at_its_release() {
+    deployed(QUARANTINE_LAUNCH, async |aws| {
+        aws.deaf().await;
+        policy(aws, "observe", "group: detach").await;
+        let image = bad(aws).await;
+        let group = aws.group("web", 1, &image, |group| group).await;
+        let id = group.in_service().await.remove(0).0;
+        let before = aws.picture(&id).await;
+
+        policy(aws, "enforce", "group: detach").await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        aws.pass_seconds(60).await;
+        assert!(aws.is_isolated(&id).await);
+        let now = group.described().await;
+        assert!(now.instances().is_empty(), "{now:#?}");
+        assert_eq!(now.desired_capacity(), Some(0));
+        assert_eq!(aws.launched_by("web").await, 1, "nothing took its place");
+
+        let report = aws.command("release", &[("instance-id", &id)]).await;
+        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        aws.pass_seconds(60).await;
+        let members = group.in_service().await;
+        assert_eq!(members.len(), 1, "{members:?}");
+        assert_eq!(members[0].0, id);
+        assert_eq!(group.described().await.desired_capacity(), Some(1));
+        assert_eq!(aws.picture(&id).await, before);
+        aws.sweep().await.succeeded();
+        assert!(
+            aws.bears_no_trace(&id).await,
+            "{:?}",
+            aws.our_tags(&id).await
+        );
+    })
+    .await;
+}
+
 /// EC2 is eventually consistent: an instance may be unknown when its event comes, and a security
 /// group when it was just made.
 #[tokio::test]

@@ -1,6 +1,4 @@
-//! What the function is asked, in which mode, under which policy and permissions.
-
-use std::collections::BTreeSet;
+//! What the function is asked, in which mode and under which policy.
 
 use e2e::{Call, Outcomes, SNAPSHOT_VOLUMES, Seed, deployed, slots};
 use serde_json::json;
@@ -165,38 +163,6 @@ async fn only_failed_creations_start_the_function() {
             (0, Outcomes::default())
         );
         assert!(aws.calls().await.iter().all(is_read));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_role_allows_all_that_is_used_and_no_more() {
-    deployed(SNAPSHOT_VOLUMES, async |aws| {
-        aws.put_policy(&policy("enforce")).await;
-        aws.backed_up_instances(1, 1).await;
-        let volumes = aws.volumes(2, &[("Backup", "true")]).await;
-        // To delete, to tell and to take back.
-        let old = [1, 2, 3, 4].map(slots::days_ago);
-        aws.seed(
-            old.iter()
-                .map(|slot| Seed::ours(&volumes[0], "daily", slot)),
-        )
-        .await;
-        aws.seed([Seed::ours(&volumes[0], "daily", &slots::latest()).failed("no key")])
-            .await;
-        aws.tag(&volumes[1..], &[("ec2-guardrails:told-stale", "x")])
-            .await;
-        aws.sweep().await.succeeded();
-
-        // Lambda itself writes the logs and the dead letters, with the function's role.
-        let of_lambda = [
-            "logs:CreateLogStream",
-            "logs:PutLogEvents",
-            "sqs:SendMessage",
-        ];
-        let mut used: BTreeSet<String> = aws.used_actions().await;
-        used.extend(of_lambda.map(str::to_owned));
-        assert_eq!(used, aws.allowed_actions().await);
     })
     .await;
 }

@@ -202,6 +202,7 @@ async fn snapshots_in_use_or_locked_stay_while_the_others_go_and_go_once_they_ma
 #[tokio::test]
 async fn two_runs_at_once_delete_each_snapshot_once_and_neither_fails() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
+        aws.may_be_denied("ec2:DeleteSnapshot").await;
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
         aws.seed(history(&volume, 0..20)).await;
@@ -252,6 +253,30 @@ async fn the_brake_holds_a_mass_deletion_back_and_says_so_once() {
         assert_eq!(aws.ours().await.len(), 6);
         aws.sweep().await.succeeded();
         assert_eq!(aws.notices().await.len(), 2, "resolved, told once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_brake_held_back_stays_once_the_policy_is_corrected() {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
+        aws.put_policy(&policy("{ last: 2 }", "")).await;
+        let volumes = aws.volumes(3, &[("Backup", "true")]).await;
+        for volume in &volumes {
+            aws.seed(history(volume, 0..20)).await;
+        }
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.notices().await.len(), 1);
+
+        aws.put_policy(&policy("{ last: 20 }", "")).await;
+        for _ in 0..2 {
+            aws.sweep().await.succeeded();
+            assert_eq!(aws.ours().await.len(), 60);
+            let notices = aws.notices().await;
+            assert_eq!(notices.len(), 2, "resolved, told once: {notices:?}");
+        }
+        let told = |s: &e2e::Snapshot| s.tags.contains_key("ec2-guardrails:told-brake");
+        assert!(!aws.ours().await.iter().any(told));
     })
     .await;
 }

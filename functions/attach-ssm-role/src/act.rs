@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceStateName, Tag};
 use guardrails::aws::{ApiError, ErrorKind, filter};
+use guardrails::ec2;
 use guardrails::guardrail::Acted;
-use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::tags;
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -150,23 +150,9 @@ async fn settle(
     profile: &str,
     error: ApiError,
 ) -> Acted {
-    let associations = ec2
-        .describe_iam_instance_profile_associations()
-        .filters(filter("instance-id", vec![instance.to_owned()]))
-        .filters(filter(
-            "state",
-            vec!["associating".to_owned(), "associated".to_owned()],
-        ))
-        .send()
-        .await;
-    let has = match associations {
-        Ok(found) => found
-            .iam_instance_profile_associations()
-            .iter()
-            .find_map(|association| association.iam_instance_profile()?.arn())
-            .map(str::to_owned),
+    let has = match ec2::profile_association(ec2, instance).await {
+        Ok(found) => found.map(|(_, profile)| profile),
         Err(unread) => {
-            let unread = ApiError::of("ec2:DescribeIamInstanceProfileAssociations", &unread);
             return match error.kind {
                 ErrorKind::Denied => Acted::Failed(error),
                 _ => Acted::Failed(unread),
@@ -233,39 +219,6 @@ async fn repair(iam: &aws_sdk_iam::Client, role: &str, policy: &str) -> Acted {
             }
             Acted::Failed(error)
         }
-    }
-}
-
-/// Remembers on an Auto Scaling group what was told of it. On the group and not on its members:
-/// those are replaced, and then it would be told again.
-pub(crate) async fn remember(
-    autoscaling: &aws_sdk_autoscaling::Client,
-    resource: &str,
-    key: &str,
-    value: Option<&str>,
-) -> Result<(), ApiError> {
-    let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) else {
-        return Ok(());
-    };
-    let tag = aws_sdk_autoscaling::types::Tag::builder()
-        .resource_id(group)
-        .resource_type("auto-scaling-group")
-        .key(key);
-    match value {
-        Some(value) => autoscaling
-            .create_or_update_tags()
-            .tags(tag.value(value).propagate_at_launch(false).build())
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| ApiError::of("autoscaling:CreateOrUpdateTags", &error)),
-        None => autoscaling
-            .delete_tags()
-            .tags(tag.build())
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use guardrails::finding::{Finding, Kind, Told};
+use guardrails::finding::{Command, Finding, Kind, On, Run, Told, Urgency};
 use guardrails::guardrail::{Assessment, Settled};
 use guardrails::metrics::Metric;
 use guardrails::notify::AUTO_SCALING_GROUP;
@@ -21,7 +21,13 @@ pub static UNMANAGED: Kind = Kind {
     one: "instance that isn't a managed node",
     many: "instances that aren't managed nodes",
     cured: "is a managed node now, or nobody asks for it any more",
-    next: "Remove the cause that stands first; after that the agent may take half an hour to try again (rebooting the instance makes it try at once). `aws lambda invoke` with {\"trigger\": \"command\", \"command\": \"diagnose\", \"instance-id\": \"i-…\"} gives the full diagnosis. An instance that needs no Session Manager: exclude it by the tag that the policy names.",
+    next: "Remove the cause that stands first. The agent may then take half an hour to try again; a reboot makes it try at once. An instance that needs no Session Manager: exclude it by the tag that the policy names.",
+    urgency: Urgency::Soon,
+    commands: &[Command {
+        to: "to see the full diagnosis",
+        on: On::Instance,
+        run: Run::Invoke("diagnose"),
+    }],
 };
 
 /// A node that is Online and yet can't be reached.
@@ -30,7 +36,13 @@ pub static UNUSABLE: Kind = Kind {
     one: "managed node that can't be used",
     many: "managed nodes that can't be used",
     cured: "can be used now, or is no managed node any more",
-    next: "The agent's heartbeat takes the service ssm only, so a node shows Online while Session Manager and Run Command fail for want of ssmmessages: its role doesn't allow the message channels (attach AmazonSSMManagedInstanceCore, or let the guardrail do it with repair-roles: true), or the network doesn't lead there (the fix stands beside the node).",
+    next: "The agent's heartbeat needs only the service ssm, so a node shows Online while Session Manager and Run Command fail for want of ssmmessages. Do the fix that stands beside the node. Where its role lacks the message channels: attach AmazonSSMManagedInstanceCore, or let the guardrail do it with repair-roles: true.",
+    urgency: Urgency::Soon,
+    commands: &[Command {
+        to: "to see the full diagnosis",
+        on: On::Instance,
+        run: Run::Invoke("diagnose"),
+    }],
 };
 
 /// A group whose new instances come without a profile.
@@ -39,7 +51,9 @@ pub static NO_PROFILE_IN_TEMPLATE: Kind = Kind {
     one: "Auto Scaling group that launches without instance profile",
     many: "Auto Scaling groups that launch without instance profile",
     cured: "launches with an instance profile now",
-    next: "Name the instance profile in what the group launches from. Each new member gets the profile after its start, so its agent may take half an hour longer to come Online than with the profile from the start.",
+    next: "Nothing is broken: each new member is given the profile after its start, so its agent may come Online half an hour later than it could. Name the instance profile in what the group launches from.",
+    urgency: Urgency::Know,
+    commands: &[],
 };
 
 /// Sums up.

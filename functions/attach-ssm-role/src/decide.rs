@@ -9,8 +9,9 @@ use guardrails::tags;
 use jiff::Timestamp;
 
 use crate::diagnosis::identity::Permissions;
-use crate::facts::{Facts, Instance, Mark, Node, State};
+use crate::facts::{Facts, Instance, Mark, Node};
 use crate::policy::Policy;
+use guardrails::ec2::State;
 
 /// What can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]

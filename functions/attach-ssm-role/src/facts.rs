@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use guardrails::aws::ApiError;
+use guardrails::ec2::{self, State};
 use guardrails::tags;
 use jiff::Timestamp;
 
@@ -43,21 +44,6 @@ pub struct Facts {
     pub groups: BTreeMap<String, Group>,
     /// What couldn't be read and is told nowhere else.
     pub unread: Vec<ApiError>,
-}
-
-/// An instance's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Starting.
-    Pending,
-    /// Running.
-    Running,
-    /// On its way to `stopped`.
-    Stopping,
-    /// Stopped.
-    Stopped,
-    /// `shutting-down` or `terminated`.
-    Terminal,
 }
 
 /// An EC2 instance.
@@ -124,10 +110,7 @@ impl Instance {
     /// A tag's value.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
-        self.tags
-            .iter()
-            .find(|(have, _)| have == key)
-            .map(|(_, value)| value.as_str())
+        ec2::tag(&self.tags, key)
     }
 
     /// What this guardrail noted on it.
@@ -151,10 +134,7 @@ impl Instance {
     /// Its id, and its name where it has one, for people.
     #[must_use]
     pub fn label(&self) -> String {
-        match self.tag("Name") {
-            Some(name) if !name.is_empty() => format!("{} ({name})", self.id),
-            _ => self.id.clone(),
-        }
+        ec2::label(&self.id, &self.tags)
     }
 }
 

@@ -124,7 +124,7 @@ impl Guardrail for AttachSsmRole {
         key: &str,
         value: Option<&str>,
     ) -> impl Future<Output = Result<(), ApiError>> + Send {
-        act::remember(&self.clients.autoscaling, resource, key, value)
+        guardrails::autoscaling::remember(&self.clients.autoscaling, resource, key, value)
     }
 
     fn assess(
@@ -139,19 +139,10 @@ impl Guardrail for AttachSsmRole {
 
 /// The instance that has come to run (SSM-9). Its state is read anew all the same.
 fn instance_of(event: &Event) -> Result<String, TriggerError> {
-    if (event.source.as_str(), event.detail_type.as_str())
-        != ("aws.ec2", "EC2 Instance State-change Notification")
-    {
-        return Err(TriggerError::event(event, "wrong source or detail type"));
+    match event.instance_in(&["running"]) {
+        Some(instance) => instance.map(str::to_owned),
+        None => Err(TriggerError::event(event, "wrong source or detail type")),
     }
-    if event.detail_str("state") != Some("running") {
-        return Err(TriggerError::event(event, "its `state` is not running"));
-    }
-    event
-        .detail_str("instance-id")
-        .filter(|id| id.starts_with("i-"))
-        .map(str::to_owned)
-        .ok_or_else(|| TriggerError::event(event, "it names no instance as `instance-id`"))
 }
 
 #[cfg(test)]

@@ -11,22 +11,21 @@ mod network;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, InstanceMetadataEndpointState, InstanceStateName};
+use aws_sdk_ec2::types::{Filter, InstanceMetadataEndpointState};
 use aws_sdk_ssm::types::{InstanceInformationStringFilter, PingStatus};
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::{self, FILTER_VALUES, State, timestamp};
 use guardrails::trigger::{Request, Scope};
 use jiff::Timestamp;
 
 use crate::Clients;
 use crate::decide::{Action, Standing, standing};
 use crate::diagnosis::network::uneven;
-use crate::facts::{Facts, Instance, Interface, Node, State};
+use crate::facts::{Facts, Instance, Interface, Node};
 use crate::policy::Policy;
 
 /// Largest page of `DescribeInstances`.
 const PAGE: i32 = 1_000;
-/// Most values of one EC2 filter (EBS-7).
-const FILTER_VALUES: usize = 200;
 /// Largest page, and most ids, of `DescribeInstanceInformation` (SSM-6).
 const NODES_PAGE: i32 = 50;
 const NODE_IDS: usize = 100;
@@ -183,10 +182,6 @@ async fn groups(clients: &Clients, facts: &mut Facts, policy: &Policy, now: Time
     }
 }
 
-fn timestamp(at: Option<&aws_sdk_ec2::primitives::DateTime>) -> Option<Timestamp> {
-    at.and_then(|at| Timestamp::from_second(at.secs()).ok())
-}
-
 async fn instances(ec2: &Client, which: Filter) -> Result<BTreeMap<String, Instance>, ApiError> {
     let mut pages = ec2
         .describe_instances()
@@ -212,37 +207,22 @@ async fn instances(ec2: &Client, which: Filter) -> Result<BTreeMap<String, Insta
 }
 
 fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
-    let state = match found.state()?.name()? {
-        InstanceStateName::Pending => State::Pending,
-        InstanceStateName::Running => State::Running,
-        InstanceStateName::Stopping => State::Stopping,
-        InstanceStateName::Stopped => State::Stopped,
-        _ => State::Terminal,
-    };
-    let operator = found
-        .operator()
-        .filter(|operator| operator.managed() == Some(true))
-        .map(|operator| operator.principal().unwrap_or("an AWS service").to_owned());
     Some(Instance {
         id: found.instance_id()?.to_owned(),
-        state,
+        state: State::of(found)?,
         launched: timestamp(found.launch_time()).unwrap_or(Timestamp::UNIX_EPOCH),
         profile: found
             .iam_instance_profile()
             .and_then(|profile| profile.arn())
             .map(str::to_owned),
-        tags: found
-            .tags()
-            .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
-            .collect(),
+        tags: ec2::tags(found.tags()),
         image: found.image_id().map(str::to_owned),
         windows: found.platform().is_some(),
         metadata: found
             .metadata_options()
             .and_then(|options| options.http_endpoint())
             != Some(&InstanceMetadataEndpointState::Disabled),
-        operator,
+        operator: ec2::operator(found.operator()),
         interface: interface(found),
     })
 }

@@ -8,11 +8,9 @@
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
-use aws_sdk_autoscaling::config::retry::RetryConfig;
-use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
-use guardrails::aws::{ApiError, CREATION_TIMEOUT, ErrorKind};
+use guardrails::autoscaling;
+use guardrails::aws::{ApiError, ErrorKind, creation_timeouts, never_again};
 use guardrails::guardrail::Acted;
-use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::tags;
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -34,10 +32,10 @@ pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted 
         Action::Stop(stop) => Box::pin(stop_refresh(clients, stop, run)).await,
         Action::Restore(restore) => restore_image(clients, restore).await,
         Action::Remember { group, seen } => {
-            match tag(
+            match autoscaling::tag(
                 &clients.autoscaling,
                 group,
-                &[(tags::REFRESH_IMAGE, seen.value())],
+                [(tags::REFRESH_IMAGE, seen.value())],
             )
             .await
             {
@@ -75,7 +73,7 @@ async fn stop_refresh(clients: &Clients, stop: &Stop, run: &str) -> Acted {
         // The refresh may be stopped at its first sight, before anything was written down.
         claimed.push((tags::REFRESH_IMAGE, seen(Repair::Open, &plan.bad).value()));
     }
-    if let Err(error) = tag(asg, &stop.group, &claimed).await {
+    if let Err(error) = autoscaling::tag(asg, &stop.group, claimed).await {
         return Acted::Failed(error);
     }
     sleep(SETTLE).await;
@@ -96,7 +94,7 @@ async fn stop_refresh(clients: &Clients, stop: &Stop, run: &str) -> Acted {
         };
         stopped.image = Some(outcome);
         let value = seen(repair, &plan.bad).value();
-        if let Err(error) = tag(asg, &stop.group, &[(tags::REFRESH_IMAGE, value)]).await
+        if let Err(error) = autoscaling::tag(asg, &stop.group, [(tags::REFRESH_IMAGE, value)]).await
             && error.kind == ErrorKind::Throttled
         {
             return Acted::Failed(error);
@@ -132,7 +130,7 @@ async fn stop_refresh(clients: &Clients, stop: &Stop, run: &str) -> Acted {
         ..claim
     };
     // The claim alone says nearly as much: a failure to write this is no failure to stop.
-    let marked = tag(asg, &stop.group, &[(tags::REFRESH, done.value())]).await;
+    let marked = autoscaling::tag(asg, &stop.group, [(tags::REFRESH, done.value())]).await;
     let hit = hit.filter(|hit| *hit != stop.refresh);
     stopped.mismatch.clone_from(&hit);
     let mut note = tell(stop, &stopped);
@@ -306,13 +304,8 @@ async fn request(asg: &Client, group: &str, how: How) -> Result<Option<String>, 
 
 fn once() -> aws_sdk_autoscaling::config::Builder {
     aws_sdk_autoscaling::config::Builder::new()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(3))
-                .operation_timeout(CREATION_TIMEOUT)
-                .build(),
-        )
+        .retry_config(never_again())
+        .timeout_config(creation_timeouts())
 }
 
 async fn restore_image(clients: &Clients, restore: &Restore) -> Acted {
@@ -330,65 +323,10 @@ async fn restore_image(clients: &Clients, restore: &Restore) -> Acted {
     };
     let _ = restore.result.set(outcome);
     let written = [(tags::REFRESH_IMAGE, seen.value())];
-    match tag(&clients.autoscaling, &restore.group, &written).await {
+    match autoscaling::tag(&clients.autoscaling, &restore.group, written).await {
         Ok(()) => acted,
         // The next sweep does it again, which changes nothing more.
         Err(error) => Acted::Failed(error),
-    }
-}
-
-/// Writes tags on a group; its instances don't get them.
-async fn tag(asg: &Client, group: &str, pairs: &[(&str, String)]) -> Result<(), ApiError> {
-    let tags = pairs
-        .iter()
-        .map(|(key, value)| {
-            aws_sdk_autoscaling::types::Tag::builder()
-                .resource_id(group)
-                .resource_type("auto-scaling-group")
-                .key(*key)
-                .value(value)
-                .propagate_at_launch(false)
-                .build()
-        })
-        .collect();
-    asg.create_or_update_tags()
-        .set_tags(Some(tags))
-        .send()
-        .await
-        .map(|_| ())
-        .map_err(|error| ApiError::of("autoscaling:CreateOrUpdateTags", &error))
-}
-
-/// Remembers on a group what was told of it.
-pub(crate) async fn remember(
-    asg: &Client,
-    resource: &str,
-    key: &str,
-    value: Option<&str>,
-) -> Result<(), ApiError> {
-    let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) else {
-        return Ok(());
-    };
-    let done = if let Some(value) = value {
-        tag(asg, group, &[(key, value.to_owned())]).await
-    } else {
-        let tag = aws_sdk_autoscaling::types::Tag::builder()
-            .resource_id(group)
-            .resource_type("auto-scaling-group")
-            .key(key);
-        asg.delete_tags()
-            .tags(tag.build())
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error))
-    };
-    match done {
-        // A group that was deleted meanwhile remembers nothing.
-        Err(error) if error.code == "ValidationError" && error.message.contains("not found") => {
-            Ok(())
-        }
-        other => other,
     }
 }
 

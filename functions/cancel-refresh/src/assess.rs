@@ -4,7 +4,7 @@
 //! remembers the last stage told, and no stage is told after a later one. A refresh that comes
 //! through in the end is told as resolved.
 
-use guardrails::finding::{Finding, Kind, Told};
+use guardrails::finding::{Command, Finding, Kind, On, Run, Told, Urgency};
 use guardrails::guardrail::{Assessment, Settled};
 use guardrails::metrics::Metric;
 use guardrails::report::Outcome;
@@ -31,7 +31,25 @@ pub static TROUBLED: Kind = Kind {
     one: "instance refresh in trouble",
     many: "instance refreshes in trouble",
     cured: CURED,
-    next: "Nothing was stopped: what stands beside it isn't the release's fault, or may not be. Want of capacity: allow more instance types or Availability Zones, or wait. Old instances unhealthy too: look for an outage of something that all of them use. To stop the refresh yourself: aws autoscaling cancel-instance-refresh, or rollback-instance-refresh, with --auto-scaling-group-name.",
+    next: "Nothing was stopped: what stands beside it isn't the release's fault, or may not be. Want of capacity: allow more instance types or Availability Zones, or wait. Old instances unhealthy too: look for an outage of something that all of them use.",
+    urgency: Urgency::Soon,
+    commands: &[
+        Command {
+            to: "to see all the evidence",
+            on: On::Group,
+            run: Run::Invoke("explain"),
+        },
+        Command {
+            to: "to roll the refresh back yourself",
+            on: On::Group,
+            run: Run::Aws("autoscaling rollback-instance-refresh --auto-scaling-group-name"),
+        },
+        Command {
+            to: "to cancel it and keep the instances that are new already",
+            on: On::Group,
+            run: Run::Aws("autoscaling cancel-instance-refresh --auto-scaling-group-name"),
+        },
+    ],
 };
 
 /// Failing, and not stopped.
@@ -40,7 +58,25 @@ pub static FAILING: Kind = Kind {
     one: "failing instance refresh",
     many: "failing instance refreshes",
     cured: CURED,
-    next: "The reason why it wasn't stopped stands beside it. Stop it yourself if you agree with the evidence: aws autoscaling rollback-instance-refresh (or cancel-instance-refresh) --auto-scaling-group-name GROUP. `aws lambda invoke` with {\"trigger\": \"command\", \"command\": \"explain\", \"group\": \"GROUP\"} shows all the evidence.",
+    next: "It goes on: why it wasn't stopped stands beside it. Look at the evidence, and stop it yourself if you agree.",
+    urgency: Urgency::Now,
+    commands: &[
+        Command {
+            to: "to see all the evidence",
+            on: On::Group,
+            run: Run::Invoke("explain"),
+        },
+        Command {
+            to: "to roll the refresh back yourself",
+            on: On::Group,
+            run: Run::Aws("autoscaling rollback-instance-refresh --auto-scaling-group-name"),
+        },
+        Command {
+            to: "to cancel it and keep the instances that are new already",
+            on: On::Group,
+            run: Run::Aws("autoscaling cancel-instance-refresh --auto-scaling-group-name"),
+        },
+    ],
 };
 
 /// Stopped.
@@ -49,16 +85,28 @@ pub static STOPPED: Kind = Kind {
     one: "failing instance refresh stopped",
     many: "failing instance refreshes stopped",
     cured: CURED,
-    next: "Correct what the evidence names before you start the next refresh. A cancelled refresh leaves old and new instances side by side: to bring all back, start a refresh to the version that worked (aws autoscaling start-instance-refresh --auto-scaling-group-name GROUP --desired-configuration ...), or terminate the new instances. A rolled back one brings all back by itself. If the refresh was good after all, start it again; the group's tags ec2-guardrails:launch-failures and so on raise the thresholds, ec2-guardrails:on-failure = notify turns the stopping off.",
+    next: "Correct what the evidence names before you start the next refresh. After a rollback the group is as it was. After a cancel old and new instances run side by side: start a refresh to the version that worked, or terminate the new instances. If the release was good after all, start it again; the group's tags can raise the thresholds (ec2-guardrails:launch-failures and so on) or have it only told (ec2-guardrails:on-failure = notify).",
+    urgency: Urgency::Soon,
+    commands: &[Command {
+        to: "to see all the evidence",
+        on: On::Group,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// Stopped before, and at its end now.
 pub static ENDED: Kind = Kind {
     name: REFRESH,
-    one: "stopped instance refresh at its end",
-    many: "stopped instance refreshes at their end",
+    one: "stopped instance refresh that has ended",
+    many: "stopped instance refreshes that have ended",
     cured: CURED,
-    next: "After a rollback the group is as it was. After a cancel old and new instances stand side by side: start a refresh to the version that worked, or terminate the new instances.",
+    next: "After a rollback the group is as it was. After a cancel old and new instances run side by side: start a refresh to the version that worked, or terminate the new instances.",
+    urgency: Urgency::Know,
+    commands: &[Command {
+        to: "to see all the evidence",
+        on: On::Group,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// Failed on its own.
@@ -67,7 +115,13 @@ pub static FAILED: Kind = Kind {
     one: "instance refresh that failed",
     many: "instance refreshes that failed",
     cured: CURED,
-    next: "AWS gave it up by itself; its reason stands beside it. Unless AWS rolled it back, old and new instances stand side by side: start a refresh to the version that worked, or correct what is wrong and start this one again.",
+    next: "AWS gave it up; its reason stands beside it. Unless AWS rolled it back, old and new instances run side by side: start a refresh to the version that worked, or correct what is wrong and start this one again.",
+    urgency: Urgency::Soon,
+    commands: &[Command {
+        to: "to see all the evidence",
+        on: On::Group,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// An image tag that wasn't put back.
@@ -76,7 +130,13 @@ pub static IMAGE: Kind = Kind {
     one: "image tag that was not put back",
     many: "image tags that were not put back",
     cured: "has its known good image again, or a later refresh came through",
-    next: "Instances that start from now on pull what the tag points to. Look at it: aws ecr batch-get-image --repository-name REPOSITORY --image-ids imageTag=TAG. To put an image back: take its imageManifest and imageManifestMediaType from there and give both to aws ecr put-image with --image-tag TAG.",
+    next: "Until it is put back, instances that start pull what the tag points to now. Look at it with aws ecr batch-get-image --repository-name REPOSITORY --image-ids imageTag=TAG. To put an image back, give its imageManifest and imageManifestMediaType to aws ecr put-image with --image-tag TAG.",
+    urgency: Urgency::Now,
+    commands: &[Command {
+        to: "to see all the evidence",
+        on: On::Group,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// Another refresh was hit than the one that was meant.
@@ -85,7 +145,13 @@ pub static MISMATCH: Kind = Kind {
     one: "instance refresh stopped that was not meant",
     many: "instance refreshes stopped that were not meant",
     cured: CURED,
-    next: "A refresh started in the moment between the last look and the call, which takes only the group's name. Start it again if it was good.",
+    next: "A refresh began between the last look and the call, which takes only the group's name. Start it again if it was good.",
+    urgency: Urgency::Now,
+    commands: &[Command {
+        to: "to see all the evidence",
+        on: On::Group,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// A group's tags that can't be used.
@@ -94,7 +160,9 @@ pub static SETTINGS: Kind = Kind {
     one: "group with unusable cancel-refresh tags",
     many: "groups with unusable cancel-refresh tags",
     cured: "has usable tags now",
-    next: "Correct the tags that are named: aws autoscaling create-or-update-tags. docs/cancel-refresh.md lists them with their values.",
+    next: "The policy's values hold instead. Correct the tags that are named (aws autoscaling create-or-update-tags); docs/cancel-refresh.md lists each with its values.",
+    urgency: Urgency::Know,
+    commands: &[],
 };
 
 /// How far the story of a refresh has come.
@@ -565,7 +633,15 @@ impl View<'_> {
                 health.unhealthy.join(", ")
             );
         }
-        if let Some(message) = launches.messages.first() {
+        let told = |message: &str| match &self.judgement.verdict {
+            Verdict::Failing(because) | Verdict::Troubled(because) => {
+                because.iter().any(|why| why.contains(message))
+            }
+            Verdict::Fine | Verdict::NotJudged(_) => false,
+        };
+        if let Some(message) = launches.messages.first()
+            && !told(&message.message)
+        {
             text = format!("{text}. AWS said: \"{}\"", message.message);
         }
         text

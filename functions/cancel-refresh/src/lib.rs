@@ -162,7 +162,9 @@ impl Guardrail for CancelRefresh {
         key: &str,
         value: Option<&str>,
     ) -> Result<(), ApiError> {
-        let written = act::remember(&self.clients.autoscaling, resource, key, value).await;
+        let written =
+            guardrails::autoscaling::remember(&self.clients.autoscaling, resource, key, value)
+                .await;
         match written {
             Ok(()) => self.untagged.set(resource, key, None),
             Err(error) if error.kind == ErrorKind::Refused => {

@@ -11,6 +11,7 @@ use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 use futures::StreamExt as _;
 use futures::stream;
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::FILTER_VALUES;
 use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::trigger::{Request, Scope};
 use jiff::{SignedDuration, Timestamp};
@@ -28,8 +29,6 @@ const CONCURRENCY: usize = 8;
 const PAGE: i32 = 100;
 /// Only the newest refresh is looked at: no older one can be active.
 const REFRESHES: i32 = 1;
-/// Most values of one EC2 filter (EBS-7).
-const FILTER_VALUES: usize = 200;
 /// Most names of one `DescribeAlarms`.
 const ALARM_NAMES: usize = 100;
 /// AWS's own delay at a checkpoint where the refresh names none.

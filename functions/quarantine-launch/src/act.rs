@@ -8,16 +8,16 @@ mod protect;
 mod release;
 mod who;
 
-use aws_sdk_autoscaling::types::Tag as GroupTag;
 use aws_sdk_ec2::types::Tag;
 use aws_sdk_ssm::types::ResourceTypeForTagging;
+use guardrails::autoscaling;
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::guardrail::Acted;
-use guardrails::notify::AUTO_SCALING_GROUP;
+use guardrails::notify::{AUTO_SCALING_GROUP, PARAMETER};
 use guardrails::tags;
 
+use crate::Clients;
 use crate::decide::Action;
-use crate::{Clients, PARAMETER};
 
 /// Carries out `action`.
 pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted {
@@ -83,56 +83,6 @@ async fn untag(
         .map_err(|error| ApiError::of("ec2:DeleteTags", &error))
 }
 
-fn group_tag(group: &str, key: &str) -> aws_sdk_autoscaling::types::builders::TagBuilder {
-    GroupTag::builder()
-        .resource_id(group)
-        .resource_type("auto-scaling-group")
-        .key(key)
-}
-
-/// Writes tags on an Auto Scaling group; its new instances don't get them.
-async fn tag_group(
-    autoscaling: &aws_sdk_autoscaling::Client,
-    group: &str,
-    tags: impl IntoIterator<Item = (&'static str, String)>,
-) -> Result<(), ApiError> {
-    let tags = tags
-        .into_iter()
-        .map(|(key, value)| {
-            group_tag(group, key)
-                .value(value)
-                .propagate_at_launch(false)
-                .build()
-        })
-        .collect();
-    autoscaling
-        .create_or_update_tags()
-        .set_tags(Some(tags))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("autoscaling:CreateOrUpdateTags", &error))
-}
-
-/// Removes tags from an Auto Scaling group.
-async fn untag_group(
-    autoscaling: &aws_sdk_autoscaling::Client,
-    group: &str,
-    keys: &[&str],
-) -> Result<(), ApiError> {
-    autoscaling
-        .delete_tags()
-        .set_tags(Some(
-            keys.iter()
-                .map(|key| group_tag(group, key).build())
-                .collect(),
-        ))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error))
-}
-
 /// Remembers what was told on what EC2's own tags can't be put on: an Auto Scaling group, or the
 /// policy's parameter.
 pub(crate) async fn remember(
@@ -141,31 +91,8 @@ pub(crate) async fn remember(
     key: &str,
     value: Option<&str>,
 ) -> Result<(), ApiError> {
-    if let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) {
-        let tag = group_tag(group, key);
-        let answer = match value {
-            Some(value) => clients
-                .autoscaling
-                .create_or_update_tags()
-                .tags(tag.value(value).propagate_at_launch(false).build())
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("autoscaling:CreateOrUpdateTags", &error)),
-            None => clients
-                .autoscaling
-                .delete_tags()
-                .tags(tag.build())
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error)),
-        };
-        // A group that is gone has nothing to remember.
-        return match answer {
-            Err(error) if is_group_gone(&error) => Ok(()),
-            other => other,
-        };
+    if resource.starts_with(AUTO_SCALING_GROUP) {
+        return autoscaling::remember(&clients.autoscaling, resource, key, value).await;
     }
     let Some(parameter) = resource.strip_prefix(PARAMETER) else {
         return Ok(());
@@ -204,11 +131,6 @@ pub(crate) async fn remember(
             .map(drop)
             .map_err(|error| ApiError::of("ssm:RemoveTagsFromResource", &error)),
     }
-}
-
-/// Auto Scaling has one code for all that it refuses; the message tells.
-fn is_group_gone(error: &ApiError) -> bool {
-    error.code == "ValidationError" && error.message.contains("not found")
 }
 
 /// Codes with which EC2 refuses to change what a service manages (AMI-5, AMI-8).

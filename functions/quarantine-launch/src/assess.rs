@@ -3,22 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use guardrails::finding::{Finding, Kind, Told};
+use guardrails::finding::{Command, Finding, Kind, On, Run, Told, Urgency};
 use guardrails::guardrail::{Assessment, Settled};
 use guardrails::metrics::Metric;
-use guardrails::notify::AUTO_SCALING_GROUP;
+use guardrails::notify::{AUTO_SCALING_GROUP, PARAMETER};
 use guardrails::report::Outcome;
 use guardrails::tags;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::PARAMETER;
 use crate::approval::{self, Launch, Verdict, verdict, verdict_on};
 use crate::breadth;
 use crate::decide::{Action, Held, Occasion, Quarantine, drifted, image_label};
-use crate::facts::{Asked, Facts, Image, Instance, Known, Stage, State};
+use crate::facts::{Asked, Facts, Image, Instance, Known, Stage};
 use crate::launches::{Source, is_broken, loops};
 use crate::policy::Policy;
+use guardrails::ec2::State;
 
 /// An instance in quarantine.
 pub static QUARANTINED: Kind = Kind {
@@ -26,7 +26,20 @@ pub static QUARANTINED: Kind = Kind {
     one: "instance in quarantine",
     many: "instances in quarantine",
     cured: "was released from quarantine",
-    next: "Look at its AMI and at who launched it. If the AMI is fine, approve it in the policy (check tells the rules: aws lambda invoke with {\"trigger\": \"command\", \"command\": \"check\", \"instance-id\": \"i-...\"}). To put everything back as it was: {\"trigger\": \"command\", \"command\": \"release\", \"instance-id\": \"i-...\"}. If it isn't, keep the evidence snapshots (tag ec2-guardrails:evidence), turn termination protection off and terminate it; then release its group by {\"trigger\": \"command\", \"command\": \"release\", \"group\": \"...\"}, once the group launches an approved AMI.",
+    next: "Look at its AMI and at who launched it. A good AMI: approve it in the policy, then release the instance. A bad one: keep the evidence snapshots (tag ec2-guardrails:evidence), turn termination protection off and terminate the instance.",
+    urgency: Urgency::Soon,
+    commands: &[
+        Command {
+            to: "to see the verdict of each rule",
+            on: On::Instance,
+            run: Run::Invoke("check"),
+        },
+        Command {
+            to: "to put everything back as it was",
+            on: On::Instance,
+            run: Run::Invoke("release"),
+        },
+    ],
 };
 
 /// An instance that couldn't be isolated wholly.
@@ -35,7 +48,9 @@ pub static PARTLY_ISOLATED: Kind = Kind {
     one: "instance that is not wholly isolated",
     many: "instances that are not wholly isolated",
     cured: "is isolated now, or nobody asks for it any more",
-    next: "AWS lets nobody but the service that manages the instance or network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), or close the security groups that it has.",
+    next: "AWS lets only the service that manages the instance or the network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), or close the security groups that it has.",
+    urgency: Urgency::Now,
+    commands: &[],
 };
 
 /// A source that launches unapproved AMIs again and again.
@@ -44,7 +59,13 @@ pub static LOOP: Kind = Kind {
     one: "source that launches unapproved AMIs in a loop",
     many: "sources that launch unapproved AMIs in a loop",
     cured: "launches no unapproved AMIs in a loop any more",
-    next: "Correct the AMI in the launch template (or wherever the launches come from), then release: the group's processes are resumed with its last instance in quarantine, or by {\"trigger\": \"command\", \"command\": \"release\", \"group\": \"...\"}. What isn't an Auto Scaling group can't be stopped from here: stop the pipeline, the Fleet or the person.",
+    next: "Correct the AMI where the launches come from, such as the launch template, or approve it in the policy; then release the group (the release of its last instance in quarantine does that too). What isn't an Auto Scaling group can't be stopped from here: stop the pipeline, the Fleet or the person.",
+    urgency: Urgency::Now,
+    commands: &[Command {
+        to: "to resume what was suspended in the group",
+        on: On::Group,
+        run: Run::Invoke("release"),
+    }],
 };
 
 /// An instance in quarantine whose groups somebody changed.
@@ -53,7 +74,13 @@ pub static DRIFT: Kind = Kind {
     one: "instance in quarantine whose security groups were changed",
     many: "instances in quarantine whose security groups were changed",
     cured: "is isolated again, or released",
-    next: "It was isolated again once, and stays as it is if somebody changes it again. Use the command release to end a quarantine: it also restores what else was changed.",
+    next: "An instance is isolated again only once: changed a second time, it stays as somebody left it. To end a quarantine, release the instance, which also restores what else was changed.",
+    urgency: Urgency::Now,
+    commands: &[Command {
+        to: "to put everything back as it was",
+        on: On::Instance,
+        run: Run::Invoke("release"),
+    }],
 };
 
 /// An instance about whose AMI nothing can be told.
@@ -62,7 +89,13 @@ pub static UNDECIDED: Kind = Kind {
     one: "launch that can't be judged",
     many: "launches that can't be judged",
     cured: "could be judged",
-    next: "Nothing was done. Remove the cause that stands beside it (a parameter that the policy names and that doesn't exist, a missing permission); the next sweep judges again.",
+    next: "Nothing was done. Remove the cause that stands beside it (an SSM parameter that doesn't exist or isn't among ImageParameterArns, a missing permission); the next sweep judges again.",
+    urgency: Urgency::Soon,
+    commands: &[Command {
+        to: "to see the verdict of each rule",
+        on: On::Instance,
+        run: Run::Invoke("check"),
+    }],
 };
 
 /// Approve rules that let in more than they seem to.
@@ -71,7 +104,9 @@ pub static BROAD: Kind = Kind {
     one: "policy with approve rules that are too broad",
     many: "policies with approve rules that are too broad",
     cured: "has no approve rule that is too broad any more",
-    next: "Narrow the rules as each line says; docs/policy.md shows how. The command check tells for an AMI which rule approves it.",
+    next: "Narrow the rules as each line says; docs/policy.md shows how.",
+    urgency: Urgency::Know,
+    commands: &[],
 };
 
 /// Sums up.
@@ -350,7 +385,10 @@ fn in_quarantine(
             id,
             &PARTLY_ISOLATED,
             which.clone(),
-            format!("{}: {which} can't be isolated", instance.label()),
+            format!(
+                "{}: {which} can't be isolated, so it may still be reached there",
+                instance.label()
+            ),
         );
     }
     sums.told(instance, &DRIFT);

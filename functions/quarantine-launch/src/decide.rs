@@ -9,10 +9,11 @@ use guardrails::tags;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::approval::{Verdict, verdict};
-use crate::facts::{Asked, Facts, Group, Instance, Isolation, Stage, State};
+use crate::facts::{Asked, Facts, Group, Instance, Isolation, Stage};
 use crate::launcher::Launcher;
 use crate::launches::{Looping, Source, is_broken, loops};
 use crate::policy::{Policy, Steps};
+use guardrails::ec2::State;
 
 /// How long after the isolation a look may still show the groups from before it.
 const SETTLE: Age = Age::from_mins(2);

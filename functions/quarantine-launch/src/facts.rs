@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
+use guardrails::ec2::{self, State};
 use guardrails::tags;
 use jiff::Timestamp;
 
@@ -85,21 +86,6 @@ pub struct Isolation {
     pub id: String,
     /// Whether it has no rule at all, in no direction and of no address family.
     pub bare: bool,
-}
-
-/// An instance's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Starting.
-    Pending,
-    /// Running.
-    Running,
-    /// On its way to `stopped`.
-    Stopping,
-    /// Stopped.
-    Stopped,
-    /// `shutting-down` or `terminated`.
-    Terminal,
 }
 
 /// An EC2 instance.
@@ -296,10 +282,7 @@ impl Instance {
     /// A tag's value.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
-        self.tags
-            .iter()
-            .find(|(have, _)| have == key)
-            .map(|(_, value)| value.as_str())
+        ec2::tag(&self.tags, key)
     }
 
     /// How far its quarantine is, and since when; none: it is in none. A value that can't be read
@@ -338,10 +321,7 @@ impl Instance {
     /// Its id, and its name where it has one, for people.
     #[must_use]
     pub fn label(&self) -> String {
-        match self.tag("Name") {
-            Some(name) if !name.is_empty() => format!("{} ({name})", self.id),
-            _ => self.id.clone(),
-        }
+        ec2::label(&self.id, &self.tags)
     }
 
     /// Whether every interface that can be changed is in an isolation group and in no other.

@@ -98,7 +98,7 @@ pub fn loops(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Looping> {
         let Some(source) = source(instance, facts) else {
             continue;
         };
-        if instance.state != crate::facts::State::Terminal {
+        if instance.state != guardrails::ec2::State::Terminal {
             living.insert(instance.id.clone());
         }
         launches

@@ -34,8 +34,6 @@ use crate::policy::Policy;
 pub const NAME: &str = "quarantine-launch";
 /// The name of the security group that isolates, one in each VPC.
 pub const ISOLATION_GROUP: &str = "ec2-guardrails-quarantine";
-/// How a finding names the SSM parameter that holds the policy, before the parameter's name.
-pub const PARAMETER: &str = "parameter/";
 
 /// The guardrail.
 #[derive(Debug)]
@@ -148,20 +146,10 @@ fn parameter_name(given: &str) -> &str {
 
 /// Where an event says to look.
 fn of_event(event: &Event) -> Result<Request, TriggerError> {
+    if let Some(instance) = event.instance_in(&["pending", "running"]) {
+        return Ok(Request::of(Scope::One(instance?.to_owned())));
+    }
     match (event.source.as_str(), event.detail_type.as_str()) {
-        ("aws.ec2", "EC2 Instance State-change Notification") => {
-            if !matches!(event.detail_str("state"), Some("pending" | "running")) {
-                return Err(TriggerError::event(
-                    event,
-                    "its `state` is neither pending nor running",
-                ));
-            }
-            event
-                .detail_str("instance-id")
-                .filter(|id| id.starts_with("i-"))
-                .map(|id| Request::of(Scope::One(id.to_owned())))
-                .ok_or_else(|| TriggerError::event(event, "it names no instance as `instance-id`"))
-        }
         ("aws.ec2", "AWS API Call via CloudTrail") => {
             if event.detail_str("eventName") != Some("RunInstances") {
                 return Err(TriggerError::event(event, "its call is not RunInstances"));

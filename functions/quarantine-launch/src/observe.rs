@@ -14,9 +14,10 @@ mod names;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, InstanceLifecycleType, InstanceStateName};
+use aws_sdk_ec2::types::{Filter, InstanceLifecycleType};
 use futures::join;
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::{self, FILTER_VALUES, State, timestamp};
 use guardrails::tags;
 use guardrails::trigger::{Request, Scope};
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use lambda_runtime::tracing;
 use crate::Clients;
 use crate::approval::verdict;
 use crate::decide::Action;
-use crate::facts::{Asked, Disk, Facts, Instance, Interface, Isolation, PolicyParameter, State};
+use crate::facts::{Asked, Disk, Facts, Instance, Interface, Isolation, PolicyParameter};
 use crate::launches::{Source, source};
 use crate::policy::Policy;
 
@@ -33,8 +34,6 @@ pub(crate) use groups::groups;
 
 /// Largest page of `DescribeInstances`.
 const PAGE: i32 = 1_000;
-/// Most values of one EC2 filter (EBS-7).
-const FILTER_VALUES: usize = 200;
 
 /// Reads what `request` asks for.
 pub(crate) async fn observe(
@@ -233,10 +232,6 @@ async fn check_image(
     Ok(())
 }
 
-fn timestamp(at: Option<&aws_sdk_ec2::primitives::DateTime>) -> Option<Timestamp> {
-    at.and_then(|at| Timestamp::from_second(at.secs()).ok())
-}
-
 /// Instances by id, terminated ones too, and the account that they belong to.
 pub(crate) async fn instances(
     ec2: &Client,
@@ -272,18 +267,11 @@ pub(crate) async fn instances(
 }
 
 fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
-    let state = match found.state()?.name()? {
-        InstanceStateName::Pending => State::Pending,
-        InstanceStateName::Running => State::Running,
-        InstanceStateName::Stopping => State::Stopping,
-        InstanceStateName::Stopped => State::Stopped,
-        _ => State::Terminal,
-    };
     let started = timestamp(found.launch_time()).unwrap_or(Timestamp::UNIX_EPOCH);
     let vpc = found.vpc_id().unwrap_or_default();
     Some(Instance {
         id: found.instance_id()?.to_owned(),
-        state,
+        state: State::of(found)?,
         launched: first_attached(found).unwrap_or(started),
         image: found
             .image_id()
@@ -298,12 +286,8 @@ fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
             .iam_instance_profile()
             .and_then(|profile| profile.arn())
             .map(str::to_owned),
-        tags: found
-            .tags()
-            .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
-            .collect(),
-        operator: operator(found.operator()),
+        tags: ec2::tags(found.tags()),
+        operator: ec2::operator(found.operator()),
         spot: found.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         spot_request: found
             .spot_instance_request_id()
@@ -340,12 +324,6 @@ fn first_attached(found: &aws_sdk_ec2::types::Instance) -> Option<Timestamp> {
     })
 }
 
-fn operator(found: Option<&aws_sdk_ec2::types::OperatorResponse>) -> Option<String> {
-    found
-        .filter(|operator| operator.managed() == Some(true))
-        .map(|operator| operator.principal().unwrap_or("an AWS service").to_owned())
-}
-
 fn interface(found: &aws_sdk_ec2::types::InstanceNetworkInterface, vpc: &str) -> Option<Interface> {
     Some(Interface {
         id: found.network_interface_id()?.to_owned(),
@@ -355,7 +333,7 @@ fn interface(found: &aws_sdk_ec2::types::InstanceNetworkInterface, vpc: &str) ->
             .iter()
             .filter_map(|group| group.group_id().map(str::to_owned))
             .collect(),
-        operator: operator(found.operator()),
+        operator: ec2::operator(found.operator()),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use guardrails::finding::{Finding, Kind, Told};
+use guardrails::finding::{Command, Finding, Kind, On, Run, Told, Urgency};
 use guardrails::guardrail::{Assessment, Settled};
 use guardrails::metrics::Metric;
 use guardrails::report::Outcome;
@@ -20,7 +20,13 @@ pub static STALE: Kind = Kind {
     one: "volume without a fresh snapshot",
     many: "volumes without a fresh snapshot",
     cured: "has a fresh snapshot again, or no plan asks for one any more",
-    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, look into the function's log for the volume's id, and check that sweeps run (the alarm …-snapshot-volumes-not-running). A volume that needs no snapshots: take it out of the plan by its tag.",
+    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, see whether sweeps run at all (the alarm whose name ends in snapshot-volumes-not-running). A volume that needs no snapshots: take it out of the plan by its tag.",
+    urgency: Urgency::Now,
+    commands: &[Command {
+        to: "to see its plans, slots and snapshots",
+        on: On::Volume,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// A volume whose latest snapshot ended in `error`.
@@ -29,16 +35,24 @@ pub static FAILED: Kind = Kind {
     one: "failed snapshot",
     many: "failed snapshots",
     cured: "has a completed snapshot again, or no plan asks for one any more",
-    next: "The snapshot is made again by itself, in growing intervals. A reason that names a KMS key does not pass by itself: enable the key, or allow the account to use it, or take the volume out of the plan by its tag. Failed snapshots protect nobody and are removed once a later one is completed.",
+    next: "The snapshot is made again by itself, in growing intervals. A reason that names a KMS key doesn't pass by itself: enable the key, let the account use it, or take the volume out of the plan by its tag. A failed snapshot protects nobody; it is removed once a later one is completed.",
+    urgency: Urgency::Soon,
+    commands: &[Command {
+        to: "to see its plans, slots and snapshots",
+        on: On::Volume,
+        run: Run::Invoke("explain"),
+    }],
 };
 
 /// Too much would be deleted at once.
 pub static BRAKE: Kind = Kind {
     name: "brake",
-    one: "brake on deletions",
-    many: "brakes on deletions",
+    one: "mass deletion held back by the brake",
+    many: "mass deletions held back by the brake",
     cured: "no longer stands for deletions that the brake holds back",
-    next: "Nothing was deleted. Look at the decisions of `aws lambda invoke` with {\"trigger\": \"sweep\"} in mode observe, and check `keep` and `orphans-after` in the policy. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
+    next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (the stack's output SweepNowCommand): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
+    urgency: Urgency::Soon,
+    commands: &[],
 };
 
 /// What stands for one plan of one volume.
@@ -275,8 +289,8 @@ fn brake_finding(facts: &Facts, policy: &Policy, now: Timestamp) -> Option<Findi
         // Not the numbers: they change from sweep to sweep while the cause stays.
         state: "holds".to_owned(),
         text: format!(
-            "{} of {} snapshots would be deleted, more than {} and more than {} percent; {} is the oldest of them",
-            held.doomed, held.owned, policy.brake.count, policy.brake.percent, held.oldest
+            "{}: {} of {} snapshots would be deleted, this one the oldest of them; the brake stops what is more than {} and more than {} percent",
+            held.oldest, held.doomed, held.owned, policy.brake.count, policy.brake.percent
         ),
     })
 }

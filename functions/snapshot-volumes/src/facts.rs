@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use guardrails::tags;
+use guardrails::{ec2, tags};
 use jiff::Timestamp;
 
 /// A tag.
@@ -45,10 +45,7 @@ impl Volume {
     /// A tag's value.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
-        self.tags
-            .iter()
-            .find(|(have, _)| have == key)
-            .map(|(_, value)| value.as_str())
+        ec2::tag(&self.tags, key)
     }
 
     /// The device that it is on, where it is attached to one instance.
@@ -63,10 +60,7 @@ impl Volume {
     /// Its id, and its name where it has one, for people.
     #[must_use]
     pub fn label(&self) -> String {
-        match self.tag("Name") {
-            Some(name) if !name.is_empty() => format!("{} ({name})", self.id),
-            _ => self.id.clone(),
-        }
+        ec2::label(&self.id, &self.tags)
     }
 }
 

@@ -9,6 +9,7 @@ use aws_sdk_ec2::types::{
     Filter, Reservation, SnapshotState, Tag, VolumeAttachmentState, VolumeState,
 };
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::{self, FILTER_VALUES};
 use guardrails::tags;
 use guardrails::trigger::Scope;
 use jiff::Timestamp;
@@ -20,8 +21,6 @@ use crate::policy::Policy;
 /// Largest pages (EBS-7); `DescribeInstances` and `DescribeImages` take 1,000 as well.
 const VOLUMES_PAGE: i32 = 500;
 const PAGE: i32 = 1_000;
-/// Most values of one filter (EBS-7).
-const FILTER_VALUES: usize = 200;
 /// From so many instances on, one paged read of all is fewer calls than reads by id.
 const READ_ALL_INSTANCES: usize = 1_000;
 
@@ -74,8 +73,7 @@ pub(crate) async fn observe(
 }
 
 fn timestamp(at: Option<&aws_sdk_ec2::primitives::DateTime>) -> Timestamp {
-    at.and_then(|at| Timestamp::from_second(at.secs()).ok())
-        .unwrap_or(Timestamp::UNIX_EPOCH)
+    ec2::timestamp(at).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 async fn volumes(ec2: &Client, filters: Vec<Filter>) -> Result<Vec<Volume>, ApiError> {
@@ -130,11 +128,7 @@ fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
                 })
             })
             .collect(),
-        tags: volume
-            .tags()
-            .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
-            .collect(),
+        tags: ec2::tags(volume.tags()),
         id: volume.volume_id.unwrap_or_default(),
     }
 }
@@ -260,7 +254,7 @@ async fn instances(
     Ok(found)
 }
 
-/// Fills in the AMIs' names. Asked by filter: an id that is gone doesn't fail the call then.
+/// Fills in the AMIs' names.
 async fn name_images(
     ec2: &Client,
     instances: &mut HashMap<String, Instance>,
@@ -270,27 +264,7 @@ async fn name_images(
         .iter()
         .filter_map(|id| instances.get(id)?.image.clone())
         .collect();
-    let mut names: HashMap<String, String> = HashMap::with_capacity(wanted.len());
-    let wanted: Vec<String> = wanted.into_iter().collect();
-    for some in wanted.chunks(FILTER_VALUES) {
-        let images: Vec<_> = ec2
-            .describe_images()
-            .filters(filter("image-id", some.to_vec()))
-            .include_deprecated(true)
-            .include_disabled(true)
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
-        names.extend(
-            images
-                .into_iter()
-                .filter_map(|image| Some((image.image_id?, image.name?))),
-        );
-    }
+    let names = ec2::image_names(ec2, wanted).await?;
     for instance in instances.values_mut() {
         if let Some(image) = &instance.image {
             instance.image_name = names.get(image).cloned();

@@ -57,6 +57,8 @@ static KIND: Kind = Kind {
     many: "many",
     cured: "is well",
     next: "next",
+    urgency: crate::finding::Urgency::Soon,
+    commands: &[],
 };
 
 fn failed(kind: ErrorKind) -> ApiError {
@@ -70,6 +72,7 @@ fn failed(kind: ErrorKind) -> ApiError {
 
 impl Guardrail for Scripted {
     const NAME: &'static str = "snapshot-volumes";
+    const COUNTERS: &'static [&'static str] = &["Stopped"];
     type Policy = Policy;
     /// How many actions, and whether there's a finding.
     type Facts = (usize, bool);
@@ -493,4 +496,68 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         (report.decisions.len(), report.decisions_not_listed),
         (1_000, 501)
     );
+}
+
+/// A sweep that finds a mistake in the policy isn't told as a missing sweep too.
+#[test]
+fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
+    for (is_sweep, names) in [
+        (true, vec!["PolicyInvalid", "Considered"]),
+        (false, vec!["PolicyInvalid"]),
+    ] {
+        let mut line = Vec::new();
+        count_invalid_policy(&mut line, "f", Timestamp::UNIX_EPOCH, is_sweep);
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+            .as_array()
+            .unwrap();
+        let named: Vec<&str> = metrics
+            .iter()
+            .filter_map(|metric| metric["Name"].as_str())
+            .collect();
+        assert_eq!(named, names);
+    }
+    assert!(trigger::is_sweep(&json!({"trigger": "sweep"})));
+    assert!(!trigger::is_sweep(&json!({"detail-type": "sweep"})));
+}
+
+#[test]
+fn a_look_at_one_resource_counts_only_what_it_did() {
+    let metric = |name, value| Metric { name, value };
+    let assessment = Assessment {
+        considered: 7,
+        metrics: vec![metric("Standing", 4), metric("Stopped", 1)],
+        ..Assessment::default()
+    };
+    let outcomes = Counts {
+        done: 2,
+        would_do: 5,
+        skipped: 3,
+        failed: 0,
+        left: 1,
+    };
+    let one = Scope::One("r".to_owned());
+    assert_eq!(
+        measured::<Scripted>(&one, outcomes, &assessment),
+        [metric("Done", 2), metric("Stopped", 1)]
+    );
+    let names: Vec<_> = measured::<Scripted>(&Scope::All, outcomes, &assessment)
+        .iter()
+        .map(|metric| metric.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "Considered",
+            "Done",
+            "WouldDo",
+            "Skipped",
+            "Failed",
+            "Left",
+            "Standing",
+            "Stopped"
+        ]
+    );
+    let nothing = measured::<Scripted>(&one, Counts::default(), &Assessment::default());
+    assert!(nothing.is_empty());
 }

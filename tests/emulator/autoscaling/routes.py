@@ -19,6 +19,7 @@ from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
 
+from emulator import metrics
 from emulator.autoscaling import clock, engine, health, refresh
 from emulator.autoscaling.model import Group, ec2, groups
 from emulator.context import context
@@ -30,7 +31,7 @@ from emulator.settings import settings
 
 @route("POST", "autoscaling/pass", locked=False)
 def let_time_pass(body: dict[str, Any]) -> Any:
-    """Simulated time: groups, their instances, activities and refreshes, and alarms, grow older in steps.
+    """Simulated time: groups, their instances, activities and refreshes, alarms and metrics, grow older in steps.
 
     After each step this waits until no function runs, so a guardrail acts at the moment at which it would have.
     `until`: `settled` (no refresh, no activity in progress), or a status of the group's latest refresh.
@@ -68,6 +69,7 @@ def _pass(seconds: float) -> None:
     instances = [i.id for r in ec2().reservations.values() for i in r.instances]
     if instances:
         status.age({"seconds": seconds, "instance_ids": instances})
+    metrics.age(seconds)
     for alarm in cloudwatch_backends[context.account_id][context.region].alarms.values():
         alarm.state_updated_timestamp -= by
         alarm.state_transitioned_timestamp -= by

@@ -446,6 +446,16 @@ def add(name: str) -> Stack:
     return stack
 
 
+@control.route("POST", "stacks/status")
+def set_status(body: dict[str, Any]) -> Any:
+    """As in the middle of an update, which takes no time here."""
+    stack = find(body["stack"])
+    if stack is None:
+        raise control.ControlError(f"no stack {body['stack']}")
+    stack.status = body["status"]
+    return {}
+
+
 def exported_value(name: str) -> str:
     for stack in _stacks.values():
         for output in stack.outputs:

@@ -1,5 +1,7 @@
 """SNS, SSM, logs and the rest: limits and errors as AWS has them."""
 
+import json
+
 import pytest
 
 
@@ -24,6 +26,63 @@ def test_a_message_that_is_too_long(client, topic):
     client("sns").publish(TopicArn=topic, Subject="x" * 99, Message="m" * 262_144)
     with pytest.raises(client("sns").exceptions.InvalidParameterException, match="Message too long"):
         client("sns").publish(TopicArn=topic, Message="ü" * 131_073)
+
+
+def test_each_protocol_gets_its_form(emulator, client, topic):
+    queue = client("sqs").create_queue(QueueName="forwarded")["QueueUrl"]
+    arn = client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    chat = {"version": "1.0", "source": "custom", "content": {"description": "in short"}}
+
+    def publish(**forms):
+        message = json.dumps({"default": "in full", **forms})
+        client("sns").publish(TopicArn=topic, Message=message, MessageStructure="json")
+        notice = emulator.control("GET", "notices")["notices"][-1]
+        (received,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
+        client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=received["ReceiptHandle"])
+        return notice["message"], notice["chat"], notice["sms"], received["Body"]
+
+    assert publish(https=json.dumps(chat), sms="short") == ("in full", chat, "short", "in full")
+    assert publish(sqs="for the queue", email="by mail") == ("by mail", None, "in full", "for the queue")
+    # What isn't a string counts as absent; an empty string doesn't.
+    assert publish(sqs=7, unheard_of="x") == ("in full", None, "in full", "in full")
+    assert publish(sqs="")[3] == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("plain text", "failed to parse"),
+        ("[]", "failed to parse"),
+        ('"text"', "failed to parse"),
+        ('{"default": "a", "default": "b"}', "failed to parse"),
+        ('{"https": "x"}', "No default entry"),
+        ('{"default": 1}', "No default entry"),
+    ],
+)
+def test_forms_that_sns_refuses(emulator, client, topic, message, why):
+    with pytest.raises(client("sns").exceptions.InvalidParameterException, match=why):
+        client("sns").publish(TopicArn=topic, Message=message, MessageStructure="json")
+    assert emulator.control("GET", "notices")["notices"] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"title": "no description"},
+        {"description": "d", "title": "t" * 251},
+        {"description": "d" * 8001},
+        {"description": "d", "nextSteps": "no list"},
+        {"description": "d", "keywords": [1]},
+        {"description": "d", "textType": "html"},
+    ],
+)
+def test_what_a_chat_would_drop(emulator, client, topic, content):
+    chat = json.dumps({"version": "1.0", "source": "custom", "content": content})
+    client("sns").publish(
+        TopicArn=topic, Message=json.dumps({"default": "x", "https": chat}), MessageStructure="json"
+    )
+    assert emulator.control("GET", "notices")["notices"][-1]["chat"] is None
 
 
 def test_a_topic_that_does_not_exist(client, topic):

@@ -270,3 +270,33 @@ fn the_reference_explains_every_key_of_the_schema() {
         assert!(explained, "docs/policy.md does not explain `{key}`");
     }
 }
+
+/// What the operations page shows as notices are whole ones of the guardrails' own tests.
+#[test]
+fn the_notices_in_the_documents_are_those_of_the_tests() {
+    let mut told = Vec::new();
+    for guardrail in policy::SECTIONS {
+        let file = format!(
+            "functions/{guardrail}/src/assess/snapshots/{}__assess__tests__the_notices_as_people_get_them.snap",
+            guardrail.replace('-', "_")
+        );
+        let snapshot = read(&file);
+        let (_, notices) = snapshot.split_once("\n---\n").expect("a snapshot's head");
+        told.extend(
+            notices
+                .split("\n==========\n")
+                .map(|notice| notice.trim().to_owned()),
+        );
+    }
+    let page = read("docs/operations.md");
+    let shown: Vec<&str> = page
+        .split("```text\nSubject: ")
+        .skip(1)
+        .filter_map(|block| block.split("\n```").next())
+        .collect();
+    assert!(shown.len() >= 2, "the page shows notices");
+    for notice in shown {
+        let notice = format!("Subject: {}", notice.trim());
+        assert!(told.contains(&notice), "no test has this notice:\n{notice}");
+    }
+}

@@ -5,8 +5,9 @@ use crate::decide::tests::{
 use crate::diagnosis::identity::CHANNELS;
 use crate::diagnosis::network::Network;
 use crate::diagnosis::tests::only_ssm_endpoint;
-use crate::facts::{Evidence, Group, State};
+use crate::facts::{Evidence, Group};
 use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::ec2::State;
 use guardrails::finding::{News, news};
 
 fn sum_up(facts: &Facts) -> Assessment {
@@ -309,4 +310,45 @@ fn a_diagnosis_that_was_asked_for_is_in_the_detail() {
     );
     facts.diagnose = false;
     assert!(sum_up(&facts).detail.is_null());
+}
+
+/// All that this guardrail tells, for whoever reviews the texts.
+#[test]
+fn the_notices_as_people_get_them() {
+    let web = "i-0b1c2d3e4f5a69788";
+    let named = |one: Instance| tagged(one, "Name", "web");
+    let mut off = with_profile(web, OURS);
+    off.metadata = false;
+    let unmanaged = sum_up(&facts([named(off)]));
+    let mut role_lacks = facts((0..50).map(|n| with_profile(&format!("i-0a{n:015x}"), THEIRS)));
+    let denied = Ok(role(&identity::NEEDED));
+    role_lacks.identities.insert(THEIRS.to_owned(), denied);
+    let many = sum_up(&role_lacks);
+    let unusable = sum_up(&cut_off(None));
+    let member = tagged(instance(web), "aws:autoscaling:groupName", "web");
+    let mut grouped = facts([member]);
+    let group = Group {
+        source: "launch template lt-0a1b2c3d4e5f60718 version 3".to_owned(),
+        has_profile: Ok(false),
+        told: None,
+    };
+    grouped.groups.insert("web".to_owned(), group);
+    let grouped = sum_up(&grouped);
+    let told = [
+        (&UNMANAGED, web),
+        (&UNUSABLE, web),
+        (&NO_PROFILE_IN_TEMPLATE, "auto-scaling-group/web"),
+    ]
+    .map(|(kind, resource)| Told {
+        resource: resource.to_owned(),
+        kind,
+        state: String::new(),
+        gone: false,
+    });
+    let mut each: Vec<Vec<News<'_>>> = [&unmanaged, &many, &unusable, &grouped]
+        .iter()
+        .map(|one| one.findings.iter().map(News::Stands).collect())
+        .collect();
+    each.push(told.iter().map(News::Cured).collect());
+    insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, now(), &each));
 }

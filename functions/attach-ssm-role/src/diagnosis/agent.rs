@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Cause, Certainty, Known};
-use crate::facts::State;
+use guardrails::ec2::State;
 
 /// The code of the cause that quotes the console.
 pub const CONSOLE: &str = "agent-says";

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::document::{self, Verdict};
 use super::{Cause, Certainty, Known};
-use crate::facts::{Read, State};
+use crate::facts::Read;
+use guardrails::ec2::State;
 
 /// To register, and to say that it is alive (SSM-5).
 pub const REGISTER: &str = "ssm:UpdateInstanceInformation";

@@ -1,7 +1,7 @@
 //! The instance itself: its state, its checks, its metadata service.
 
 use super::{Cause, Certainty, Known};
-use crate::facts::State;
+use guardrails::ec2::State;
 
 /// What is wrong with the instance itself.
 pub(super) fn causes(known: &Known<'_>) -> Vec<Cause> {

@@ -5,8 +5,9 @@ use super::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Table};
 use super::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
 use super::*;
 use crate::decide::tests::{OURS, TRUST, at, default_policy, facts, node, now, role, with_profile};
-use crate::facts::{Console, Mark, State};
+use crate::facts::{Console, Mark};
 use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::ec2::State;
 
 fn rule(networks: &[&str], groups: &[&str]) -> Rule {
     Rule {

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::builders::DescribeAutoScalingGroupsFluentBuilder;
 use aws_sdk_ec2::Client;
 use guardrails::aws::{ApiError, ErrorKind, filter};
+use guardrails::ec2::{self, FILTER_VALUES, timestamp};
 use guardrails::finding::Kind;
 use jiff::Timestamp;
 
-use super::{FILTER_VALUES, PAGE, timestamp};
+use super::PAGE;
 use crate::Clients;
 use crate::assess::NO_PROFILE_IN_TEMPLATE;
 use crate::facts::{Console, Evidence, Facts, Group, Read};
@@ -63,7 +64,7 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
     let (dhmc, checks, names) = futures::join!(
         dhmc(&clients.ssm),
         checks(&clients.ec2, ids),
-        image_names(&clients.ec2, images),
+        ec2::image_names(&clients.ec2, images),
     );
     let mut evidence: BTreeMap<String, Evidence> = BTreeMap::new();
     for (at, id) in ids.iter().enumerate() {
@@ -164,33 +165,6 @@ fn names(message: &str, id: &str) -> bool {
     message
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
         .any(|word| word == id)
-}
-
-/// The AMIs' names, by id; without those that are gone.
-async fn image_names(ec2: &Client, images: BTreeSet<String>) -> Read<HashMap<String, String>> {
-    let images: Vec<String> = images.into_iter().collect();
-    let mut names = HashMap::with_capacity(images.len());
-    for some in images.chunks(FILTER_VALUES) {
-        let mut pages = ec2
-            .describe_images()
-            .filters(filter("image-id", some.to_vec()))
-            .include_deprecated(true)
-            .include_disabled(true)
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(image) = pages
-            .try_next()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?
-        {
-            if let (Some(id), Some(name)) = (image.image_id, image.name) {
-                names.insert(id, name);
-            }
-        }
-    }
-    Ok(names)
 }
 
 async fn console(ec2: &Client, id: &str) -> Read<Console> {

@@ -3,7 +3,8 @@ use crate::decide::tests::{OURS, TRUST, default_policy, now};
 use crate::diagnosis::identity::{Identity, NEEDED, Permissions};
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::types::{
-    IamInstanceProfile, Instance as Ec2Instance, InstanceState, OperatorResponse, Reservation, Tag,
+    IamInstanceProfile, Instance as Ec2Instance, InstanceState, InstanceStateName,
+    OperatorResponse, Reservation, Tag,
 };
 use aws_sdk_iam::operation::get_instance_profile::GetInstanceProfileOutput;
 use aws_sdk_iam::operation::simulate_principal_policy::SimulatePrincipalPolicyOutput;

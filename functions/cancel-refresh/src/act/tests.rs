@@ -2,7 +2,6 @@ use super::*;
 use crate::image::Plan;
 use aws_sdk_autoscaling::operation::cancel_instance_refresh::CancelInstanceRefreshOutput;
 use aws_sdk_autoscaling::operation::create_or_update_tags::CreateOrUpdateTagsOutput;
-use aws_sdk_autoscaling::operation::delete_tags::DeleteTagsOutput;
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
 use aws_sdk_autoscaling::operation::rollback_instance_refresh::RollbackInstanceRefreshOutput;
@@ -532,31 +531,4 @@ async fn what_couldnt_be_judged_fails_and_is_not_tried_again() {
     let action = Action::CannotJudge { error };
     let acted = act(&clients(&world()), &action, "run-2").await;
     assert!(matches!(acted, Acted::Failed(error) if error.kind == ErrorKind::Refused));
-}
-
-#[tokio::test]
-async fn remembers_and_forgets_on_the_group() {
-    let remembering = mock!(Client::create_or_update_tags)
-        .match_requests(|request| {
-            let tag = &request.tags()[0];
-            tag.resource_id() == Some("web")
-                && tag.resource_type() == Some("auto-scaling-group")
-                && tag.propagate_at_launch() == Some(false)
-                && tag.value() == Some("x")
-        })
-        .then_output(|| CreateOrUpdateTagsOutput::builder().build());
-    let forgetting = mock!(Client::delete_tags).then_output(|| DeleteTagsOutput::builder().build());
-    let asg = mock_client!(
-        aws_sdk_autoscaling,
-        RuleMode::MatchAny,
-        &[&remembering, &forgetting]
-    );
-    let key = "ec2-guardrails:told-refresh";
-    remember(&asg, "auto-scaling-group/web", key, Some("x"))
-        .await
-        .unwrap();
-    remember(&asg, "auto-scaling-group/web", key, None)
-        .await
-        .unwrap();
-    assert_eq!((remembering.num_calls(), forgetting.num_calls()), (1, 1));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::decide::tests::{REFRESH, bad, facts, fine, mark, now, policy, tagged, with_image};
 use crate::decide::{Restore, Stop};
-use guardrails::finding::news;
+use guardrails::finding::{News, news};
 use guardrails::tags;
 use jiff::SignedDuration;
 use std::sync::OnceLock;
@@ -343,4 +343,57 @@ fn a_group_that_couldnt_be_read_keeps_what_was_told() {
         kind: guardrails::aws::ErrorKind::Throttled,
     });
     silent(&case);
+}
+
+/// All that this guardrail tells, for whoever reviews the texts.
+#[test]
+fn the_notices_as_people_get_them() {
+    let of = |case: Case, settled: &[Settled<'_, Action>]| {
+        assess(&facts(case), &policy(), now(), settled).findings
+    };
+    let mut troubled = bad();
+    for activity in &mut troubled.activities {
+        if activity.message.is_some() {
+            activity.message = Some("We currently do not have sufficient m5.large capacity in the Availability Zone you requested (eu-central-1a). Launching EC2 instance failed.".to_owned());
+        }
+    }
+    let stopping = stop(Some(Stopped {
+        image: Some(image::Outcome::Refused(
+            "the repository's tags are immutable".to_owned(),
+        )),
+        mismatch: Some("f3b5f0a1-0000-4000-8000-000000000000".to_owned()),
+        ..stopped()
+    }));
+    let over = ended(
+        tagged(bad(), &[(tags::REFRESH, &mark(Step::RolledBack, 10))]),
+        Status::RollbackSuccessful,
+        1,
+    );
+    let findings = [
+        of(troubled, &[]),
+        of(tagged(bad(), &[(tags::ON_FAILURE, "notify")]), &[]),
+        of(with_image(bad(), 'b'), &settled(&stopping, Outcome::Done)),
+        of(over, &[]),
+        of(ended(bad(), Status::Failed, 1), &[]),
+        of(tagged(fine(), &[(tags::LAUNCH_FAILURES, "many")]), &[]),
+    ];
+    let told = [&STOPPED, &IMAGE, &MISMATCH, &SETTINGS].map(|kind| Told {
+        resource: "auto-scaling-group/web".to_owned(),
+        kind,
+        state: String::new(),
+        gone: false,
+    });
+    let mut each: Vec<Vec<News<'_>>> = findings
+        .iter()
+        .map(|some| some.iter().map(News::Stands).collect())
+        .collect();
+    each.push(told.iter().map(News::Cured).collect());
+    let kinds: std::collections::BTreeSet<_> =
+        each.iter().flatten().map(|news| news.kind().one).collect();
+    for kind in [
+        &TROUBLED, &FAILING, &STOPPED, &ENDED, &FAILED, &IMAGE, &MISMATCH, &SETTINGS,
+    ] {
+        assert!(kinds.contains(kind.one), "{} is missing", kind.one);
+    }
+    insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, now(), &each));
 }

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
+use guardrails::autoscaling;
 use guardrails::aws::ApiError;
 use guardrails::guardrail::Acted;
 use guardrails::tags;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::{is_group_gone, tag, tag_group, untag, untag_group};
+use super::{tag, untag};
 use crate::Clients;
 use crate::decide::{BreakLoop, Quarantine};
 use crate::facts::Group;
@@ -52,7 +53,7 @@ pub(super) async fn break_loop(autoscaling: &Client, looping: &BreakLoop, run: &
         notes.push((tags::LOOP_DESIRED, group.desired.to_string()));
     }
     let suspended = async {
-        tag_group(autoscaling, name, notes).await?;
+        autoscaling::tag(autoscaling, name, notes).await?;
         if !ours.is_empty() {
             autoscaling
                 .suspend_processes()
@@ -65,7 +66,7 @@ pub(super) async fn break_loop(autoscaling: &Client, looping: &BreakLoop, run: &
                 .map_err(|error| ApiError::of("autoscaling:SuspendProcesses", &error))?;
         }
         let stamp = format!("{:.0} {run}", looping.at);
-        tag_group(autoscaling, name, [(tags::LOOP_BROKEN, stamp.clone())]).await?;
+        autoscaling::tag(autoscaling, name, [(tags::LOOP_BROKEN, stamp.clone())]).await?;
         let now = read(autoscaling, name).await?;
         let mine = now.is_none_or(|now| now.tags.get(tags::LOOP_BROKEN) == Some(&stamp));
         Ok(mine)
@@ -77,7 +78,9 @@ pub(super) async fn break_loop(autoscaling: &Client, looping: &BreakLoop, run: &
         ))),
         // Of two runs that see the same loop one tells of it.
         Ok(false) => Acted::Skipped("another run has broken it at the same moment".to_owned()),
-        Err(error) if is_group_gone(&error) => Acted::Skipped("the group is gone".to_owned()),
+        Err(error) if autoscaling::is_gone(&error) => {
+            Acted::Skipped("the group is gone".to_owned())
+        }
         Err(error) => Acted::Failed(error),
     }
 }
@@ -95,7 +98,7 @@ pub(super) async fn restore(
         return Ok(None);
     };
     // Launches from before don't count again, or the next sweep would break the same loop.
-    tag_group(
+    autoscaling::tag(
         autoscaling,
         name,
         [(tags::LOOP_RESTORED, format!("{at:.0}"))],
@@ -115,7 +118,7 @@ pub(super) async fn restore(
             .await
             .map_err(|error| ApiError::of("autoscaling:ResumeProcesses", &error))?;
     }
-    untag_group(
+    autoscaling::untag(
         autoscaling,
         name,
         &[
@@ -158,8 +161,8 @@ pub(super) async fn remember_launch(
         return Ok(());
     }
     let value = remembering(group, &instance.id, instance.launched);
-    match tag_group(autoscaling, &group.name, [(tags::LOOP_LAUNCHES, value)]).await {
-        Err(error) if is_group_gone(&error) => Ok(()),
+    match autoscaling::tag(autoscaling, &group.name, [(tags::LOOP_LAUNCHES, value)]).await {
+        Err(error) if autoscaling::is_gone(&error) => Ok(()),
         other => other,
     }
 }

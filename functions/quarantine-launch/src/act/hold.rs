@@ -17,8 +17,9 @@ use super::groups::Left;
 use super::{evidence, groups, is_wrong_state, isolate, protect, tag, untag, who};
 use crate::Clients;
 use crate::decide::{Held, Occasion, Quarantine};
-use crate::facts::{Instance, Stage, State};
+use crate::facts::{Instance, Stage};
 use crate::observe::instances;
+use guardrails::ec2::State;
 
 /// How a step went.
 enum Step {

@@ -5,7 +5,8 @@ use aws_sdk_ec2::types::{
     AttributeBooleanValue, EbsInstanceBlockDeviceSpecification, IamInstanceProfileSpecification,
     InstanceAttributeName, InstanceBlockDeviceMappingSpecification,
 };
-use guardrails::aws::{ApiError, filter};
+use guardrails::aws::ApiError;
+use guardrails::ec2::profile_association;
 use guardrails::tags;
 
 use super::tag;
@@ -96,36 +97,10 @@ pub(super) fn going(instance: &Instance) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// The association of the instance's profile: its id and the profile's ARN.
-pub(super) async fn association(
-    ec2: &Client,
-    instance: &str,
-) -> Result<Option<(String, String)>, ApiError> {
-    let answer = ec2
-        .describe_iam_instance_profile_associations()
-        .filters(filter("instance-id", vec![instance.to_owned()]))
-        .filters(filter(
-            "state",
-            vec!["associating".to_owned(), "associated".to_owned()],
-        ))
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeIamInstanceProfileAssociations", &error))?;
-    Ok(answer
-        .iam_instance_profile_associations()
-        .iter()
-        .find_map(|association| {
-            Some((
-                association.association_id()?.to_owned(),
-                association.iam_instance_profile()?.arn()?.to_owned(),
-            ))
-        }))
-}
-
 /// Takes the profile away, written down first. Credentials that were issued stay valid until they
 /// expire (AMI-8).
 pub(super) async fn dissociate(ec2: &Client, instance: &str) -> Result<Option<String>, ApiError> {
-    let Some((id, arn)) = association(ec2, instance).await? else {
+    let Some((id, arn)) = profile_association(ec2, instance).await? else {
         return Ok(None);
     };
     if arn.chars().count() > tags::VALUE_MAX {
@@ -151,7 +126,7 @@ pub(super) async fn associate(
     instance: &str,
     arn: &str,
 ) -> Result<Result<String, String>, ApiError> {
-    if let Some((_, has)) = association(ec2, instance).await? {
+    if let Some((_, has)) = profile_association(ec2, instance).await? {
         return Ok(if has == arn {
             Ok(format!("it has its profile {arn}"))
         } else {

@@ -14,8 +14,9 @@ use super::isolate::set_groups;
 use super::{groups, is_managed_by_others, is_quarantine_tag, protect, tag, untag};
 use crate::Clients;
 use crate::decide::Release;
-use crate::facts::{Stage, State};
+use crate::facts::Stage;
 use crate::record::{Record, Service};
+use guardrails::ec2::State;
 
 /// What came of the steps.
 #[derive(Default)]

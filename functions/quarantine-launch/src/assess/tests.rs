@@ -78,7 +78,8 @@ fn the_notice_names_image_launcher_rule_and_what_was_done() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    assert!(QUARANTINED.next.contains("\"command\": \"release\""));
+    let release = |command: &Command| command.run == Run::Invoke("release");
+    assert!(QUARANTINED.commands.iter().any(release));
 }
 
 #[test]
@@ -330,4 +331,96 @@ fn an_order_on_what_is_in_quarantine_already_is_no_drift() {
     let action = quarantined(&facts, held(None));
     let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
     assert_eq!(told(&assessment), [("quarantined", "i-1".to_owned(), true)]);
+}
+
+/// All that this guardrail tells, for whoever reviews the texts.
+#[test]
+fn the_notices_as_people_get_them() {
+    let id = "i-0b1c2d3e4f5a69788";
+    let named = || Instance {
+        tags: vec![("Name".to_owned(), "web".to_owned())],
+        ..instance(id)
+    };
+    let partly = facts([named()]);
+    let action = quarantined(
+        &partly,
+        Held {
+            refused: vec!["eni-0a1b2c3d4e5f60718".to_owned()],
+            not_done: vec!["dissociated its profile: it has none".to_owned()],
+            ..held(Some("arn:aws:iam::123456789012:user/admin-02"))
+        },
+    );
+    let partly = assess(&partly, &policy(), now(), &[settle(&action, Outcome::Done)]);
+
+    let mut looping = facts([
+        member("i-0b1c2d3e4f5a69701", "web"),
+        member("i-0b1c2d3e4f5a69702", "web"),
+    ]);
+    looping.groups.insert("web".to_owned(), group("web"));
+    let broken = Action::BreakLoop(Box::new(BreakLoop {
+        group: group("web"),
+        at: now(),
+    }));
+    let looping = assess(
+        &looping,
+        &policy(),
+        now(),
+        &[settle(&broken, Outcome::Done)],
+    );
+
+    let quiet = ("ec2-guardrails:told-quarantined", "ami-bad");
+    let mut open = in_quarantine(&[quiet, (tags::QUARANTINE_DRIFT, "2026-11-21T11:30:00Z")]);
+    open.interfaces[0].groups = vec!["sg-0a1b2c3d4e5f60718".to_owned()];
+    let drift = assess(&facts([open]), &policy(), now(), &[]);
+
+    let mut undecided = facts([named()]);
+    let denied = ApiError {
+        operation: "ssm:GetParameters",
+        code: "AccessDeniedException".to_owned(),
+        message: "not allowed".to_owned(),
+        kind: ErrorKind::Denied,
+    };
+    undecided
+        .parameters
+        .insert("/golden".to_owned(), Err(denied));
+    let golden = parse("{mode: enforce, approve: [{ssm-parameter: /golden}]}").unwrap();
+    let undecided = assess(&undecided, &golden, now(), &[]);
+
+    let mut broad = facts([]);
+    broad.policy_parameter = PolicyParameter {
+        name: "/ec2-guardrails/policy".to_owned(),
+        told: Some(std::collections::BTreeMap::new()),
+    };
+    let rules = parse("{approve: [{owner: amazon, name: 'al2023-ami-*-x86_64'}]}").unwrap();
+    let broad = assess(&broad, &rules, now(), &[]);
+
+    let told = [
+        (&QUARANTINED, id),
+        (&PARTLY_ISOLATED, id),
+        (&LOOP, "auto-scaling-group/web"),
+        (&DRIFT, id),
+        (&UNDECIDED, id),
+        (&BROAD, "parameter//ec2-guardrails/policy"),
+    ]
+    .map(|(kind, resource)| Told {
+        resource: resource.to_owned(),
+        kind,
+        state: String::new(),
+        gone: false,
+    });
+    let sets = [&partly, &looping, &drift, &undecided, &broad];
+    let mut each: Vec<Vec<News<'_>>> = sets
+        .iter()
+        .map(|one| news(&one.findings, &one.told))
+        .collect();
+    let kinds: BTreeSet<_> = each.iter().flatten().map(|item| item.kind().name).collect();
+    for one in &told {
+        assert!(
+            kinds.contains(one.kind.name),
+            "{} is missing",
+            one.kind.name
+        );
+    }
+    each.push(told.iter().map(News::Cured).collect());
+    insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, now(), &each));
 }

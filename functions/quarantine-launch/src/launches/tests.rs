@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::decide::tests::{facts, group, instance, member, now, policy, with_tags};
-use crate::facts::State;
 use crate::launcher::Launcher;
+use guardrails::ec2::State;
 use jiff::SignedDuration;
 use serde_json::json;
 

@@ -9,8 +9,8 @@ use guardrails::tags;
 
 use crate::facts::Group;
 
-/// Most names in one call.
-const NAMES: usize = 50;
+/// Most names in one call that asks for a page as large as this; 50 otherwise.
+const NAMES: usize = 100;
 /// Largest page.
 const PAGE: i32 = 100;
 

@@ -6,14 +6,16 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::ImageMetadata;
 use futures::future::join_all;
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2;
 use jiff::Timestamp;
 use lambda_runtime::tracing;
 
 use super::{FILTER_VALUES, names};
 use crate::Clients;
 use crate::approval::verdict;
-use crate::facts::{Facts, Image, Instance, Known, State};
+use crate::facts::{Facts, Image, Instance, Known};
 use crate::policy::{Policy, Which};
+use guardrails::ec2::State;
 
 /// Most instances per call of `DescribeInstanceImageMetadata`.
 const METADATA_IDS: usize = 100;
@@ -94,11 +96,7 @@ fn image(found: &aws_sdk_ec2::types::Image) -> Option<Image> {
         architecture: found
             .architecture()
             .map(|architecture| architecture.as_str().to_owned()),
-        tags: found
-            .tags()
-            .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
-            .collect(),
+        tags: ec2::tags(found.tags()),
         source: found.source_image_id().map(str::to_owned),
     })
 }

@@ -25,7 +25,7 @@ fn found(id: &str, image: &str) -> ec2::Instance {
         .image_id(image)
         .state(
             ec2::InstanceState::builder()
-                .name(InstanceStateName::Pending)
+                .name(ec2::InstanceStateName::Pending)
                 .build(),
         )
         // The last start; the attachment below is the launch.

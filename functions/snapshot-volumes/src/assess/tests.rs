@@ -1,5 +1,6 @@
 use super::*;
 use crate::decide::tests::{at, attached, daily, facts, snapshot, volume};
+use guardrails::finding::News;
 use jiff::SignedDuration;
 
 const NOW: &str = "2026-11-21T10:00:00Z";
@@ -231,4 +232,82 @@ fn explain_tells_plans_slots_and_snapshots() {
     );
     world.complete = false;
     insta::assert_json_snapshot!(assessed(&world, NOW).detail);
+}
+
+/// All that this guardrail tells, for whoever reviews the texts.
+#[test]
+fn the_notices_as_people_get_them() {
+    let named = |id: &str, name: &str| {
+        let mut one = volume(id);
+        one.tags.push(("Name".to_owned(), name.to_owned()));
+        one
+    };
+    let reason =
+        "Client error occurred: the KMS key is disabled (Client.InvalidKMSKey.InvalidState)";
+    let db = "vol-0d1f2e3c4b5a69788";
+    let failed = snapshot(
+        "snap-0f1e2d3c4b5a69788",
+        db,
+        TODAY,
+        State::Error(reason.to_owned()),
+    );
+    let failed = assessed(
+        &facts(vec![named(db, "db data")], vec![failed]),
+        "2026-11-21T03:20:00Z",
+    );
+    let refused = "ec2:CreateSnapshot failed with SnapshotLimitExceeded: too many snapshots";
+    let one = facts(vec![named(db, "db data")], vec![]);
+    let one = after(&one, NOW, Outcome::Failed, Some(refused));
+    let mut fifty: Vec<Volume> = (0..49)
+        .map(|n| volume(&format!("vol-0a{n:015x}")))
+        .collect();
+    fifty.push(named(db, "db data"));
+    let old = snapshot(
+        "snap-0f1e2d3c4b5a69788",
+        db,
+        "2026-11-18T03:00:00Z",
+        State::Completed,
+    );
+    let fifty = after(
+        &facts(fifty, vec![old]),
+        NOW,
+        Outcome::Failed,
+        Some(refused),
+    );
+    let snapshots: Vec<Snapshot> = (0..40)
+        .map(|day| {
+            let slot = at(TODAY) - SignedDuration::from_hours(24 * day);
+            let id = format!("snap-0c{day:015x}");
+            snapshot(&id, db, &slot.to_string(), State::Completed)
+        })
+        .collect();
+    let brake = assessed(&facts(vec![named(db, "db data")], snapshots), NOW);
+    let told = |kind: &'static Kind, resource: &str| Told {
+        resource: resource.to_owned(),
+        kind,
+        state: "holds".to_owned(),
+        gone: false,
+    };
+    let told = [
+        told(&STALE, db),
+        told(&STALE, "vol-0a000000000000001"),
+        told(&FAILED, db),
+        told(&BRAKE, "snap-0c000000000000027"),
+    ];
+    let of = |kind: &Kind, assessment: &Assessment| -> Vec<Finding> {
+        let found = assessment.findings.iter().filter(|f| f.kind == kind);
+        found.cloned().collect()
+    };
+    let findings = [
+        of(&FAILED, &failed),
+        of(&STALE, &one),
+        of(&STALE, &fifty),
+        of(&BRAKE, &brake),
+    ];
+    let mut each: Vec<Vec<News<'_>>> = findings
+        .iter()
+        .map(|some| some.iter().map(News::Stands).collect())
+        .collect();
+    each.push(told.iter().map(News::Cured).collect());
+    insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, at(NOW), &each));
 }

@@ -15,6 +15,9 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 /// The Region.
 pub(crate) const REGION: &str = "eu-central-1";
 
+/// What the schedule sends.
+pub(crate) const SWEEP: &str = r#"{"trigger": "sweep"}"#;
+
 /// A tag.
 pub(crate) type Tag = (String, String);
 /// An answer's body, or why there is none.
@@ -25,6 +28,11 @@ pub(crate) type Answer = Result<String, Refusal>;
 pub(crate) trait Estate: Debug + Send {
     /// The policy document that it is swept under.
     fn policy(&self) -> String;
+
+    /// What the function is invoked with.
+    fn event(&self) -> String {
+        SWEEP.to_owned()
+    }
 
     /// A sweep begins: what is now is what it finds.
     fn begin(&mut self) {}

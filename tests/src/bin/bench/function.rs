@@ -1,6 +1,7 @@
 //! The function as Lambda runs it: the release binary as a process of its own that asks the
 //! Runtime API for events.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request};
+use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -18,10 +20,10 @@ use tokio::time::{sleep, timeout};
 use crate::Failure;
 use crate::estate::{ACCOUNT, REGION};
 use crate::nodes::OUR_PROFILE;
-use crate::server::{Reply, reply, serve};
+use crate::server::{Endpoint, Reply, reply, serve};
 use crate::services::{POLICY_PARAMETER, TOPIC};
 
-/// A function as the template deploys it.
+/// A function as the template deploys it, or the bare one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program {
     /// The guardrail's name.
@@ -50,6 +52,37 @@ pub(crate) static ATTACH_SSM_ROLE: Program = Program {
     environment: &[("INSTANCE_PROFILE_ARN", OUR_PROFILE)],
 };
 
+/// cancel-refresh.
+pub(crate) static CANCEL_REFRESH: Program = Program {
+    name: "cancel-refresh",
+    logical_id: "CancelRefreshFunction",
+    memory_mib: 256,
+    environment: &[],
+};
+
+/// quarantine-launch.
+pub(crate) static QUARANTINE_LAUNCH: Program = Program {
+    name: "quarantine-launch",
+    logical_id: "QuarantineLaunchFunction",
+    memory_mib: 256,
+    environment: &[],
+};
+
+/// What the guardrails are measured against: lambda_runtime and nothing else.
+pub(crate) static BARE: Program = Program {
+    name: "bare-function",
+    logical_id: "",
+    memory_mib: 256,
+    environment: &[],
+};
+
+impl Program {
+    /// The release binary in the folder `build` of the checkout.
+    pub(crate) fn built(&self, build: &Path) -> Result<PathBuf, Failure> {
+        binary(&build.join(self.logical_id).join("bootstrap"))
+    }
+}
+
 /// Lambda gives a start ten seconds.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -69,7 +102,7 @@ enum Said {
 struct Event {
     id: String,
     deadline_ms: u128,
-    payload: &'static str,
+    payload: String,
 }
 
 /// An invocation's answer.
@@ -103,13 +136,12 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts the binary in the folder `build`, with AWS at `endpoint`.
+    /// Starts `binary` as `program`, with AWS at `endpoint`.
     pub(crate) async fn start(
         program: &'static Program,
-        build: &Path,
-        endpoint: &str,
+        binary: &Path,
+        endpoint: &Endpoint,
     ) -> Result<Self, Failure> {
-        let binary = built(program, build)?;
         let (saying, mut said) = mpsc::unbounded_channel();
         let (events, coming) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
@@ -117,14 +149,14 @@ impl Function {
             saying,
             coming: tokio::sync::Mutex::new(coming),
         });
-        let (address, accepting) = serve(move |request| {
+        let handler = move |request| {
             let api = Arc::clone(&api);
             async move { api.respond(request).await }
-        })
-        .await?;
+        };
+        let (address, accepting) = serve(handler, None).await?;
         let log = log_file();
         let begun = Instant::now();
-        let mut child = command(program, &binary, endpoint, &address.to_string())
+        let mut child = command(program, binary, endpoint, &address.to_string())
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?)
@@ -164,7 +196,7 @@ impl Function {
     /// Runs one event to its end.
     pub(crate) async fn invoke(
         &mut self,
-        payload: &'static str,
+        payload: String,
         limit: Duration,
     ) -> Result<Answer, Failure> {
         self.invocations += 1;
@@ -232,9 +264,44 @@ impl Function {
         })
     }
 
+    /// Waits until the process asks for the next event: what it does after its answer is its own.
+    pub(crate) async fn idle(&mut self) -> Result<(), Failure> {
+        match timeout(INIT_LIMIT, self.said.recv()).await {
+            Ok(Some(Said::Next(_))) => Ok(()),
+            _ => Err(self.explain("the function doesn't ask for another event")),
+        }
+    }
+
+    /// Processor time so far of the threads that it has, to the nanosecond: a start takes less than
+    /// what [`Function::usage`] can tell.
+    pub(crate) fn exact_cpu(&self) -> Result<Duration, Failure> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let mut total = 0;
+        for task in fs::read_dir(&tasks)? {
+            let file = task?.path().join("schedstat");
+            let text = fs::read_to_string(&file).map_err(|error| {
+                format!(
+                    "{}: {error} (the kernel needs CONFIG_SCHED_INFO)",
+                    file.display()
+                )
+            })?;
+            let first = text.split_whitespace().next().map(str::parse::<u64>);
+            let Some(Ok(nanoseconds)) = first else {
+                return Err(format!("{} holds no time: {text}", file.display()).into());
+            };
+            total += nanoseconds;
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
     /// How much it has logged.
     pub(crate) fn log_bytes(&self) -> Result<u64, Failure> {
         Ok(fs::metadata(&self.log)?.len())
+    }
+
+    /// How many metrics of our own its log holds, in the embedded metric format.
+    pub(crate) fn metrics(&self) -> Result<usize, Failure> {
+        Ok(metrics_in(&fs::read_to_string(&self.log)?))
     }
 
     /// An error with the end of the log.
@@ -263,17 +330,16 @@ async fn ended(child: &mut Child) -> String {
     }
 }
 
-/// The release binary in the folder `build` of the checkout.
-fn built(program: &Program, build: &Path) -> Result<PathBuf, Failure> {
+/// A release binary, by its path in the checkout.
+pub(crate) fn binary(path: &Path) -> Result<PathBuf, Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let binary = build.join(program.logical_id).join("bootstrap");
-    let there = root.join(&binary);
+    let there = root.join(path);
     if there.is_file() {
         Ok(there)
     } else {
         Err(format!(
-            "{} isn't there: build the functions first, with `make build`",
-            binary.display()
+            "{} isn't there: build the functions first, with `make build`; `make bench` also builds the bare one",
+            path.display()
         )
         .into())
     }
@@ -286,6 +352,19 @@ fn log_file() -> PathBuf {
     std::env::temp_dir().join(format!("bench-{}-{number}.log", std::process::id()))
 }
 
+fn metrics_in(log: &str) -> usize {
+    let documents = log.lines().flat_map(serde_json::from_str::<Value>);
+    let names: BTreeSet<String> = documents
+        .flat_map(|document| {
+            let metrics = document.pointer("/_aws/CloudWatchMetrics/0/Metrics");
+            metrics.and_then(Value::as_array).cloned()
+        })
+        .flatten()
+        .filter_map(|metric| metric["Name"].as_str().map(str::to_owned))
+        .collect();
+    names.len()
+}
+
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
@@ -293,7 +372,7 @@ fn tail(log: &Path) -> String {
 }
 
 /// The process with the environment that the template and Lambda give it.
-fn command(program: &Program, binary: &Path, endpoint: &str, runtime_api: &str) -> Command {
+fn command(program: &Program, binary: &Path, aws: &Endpoint, runtime_api: &str) -> Command {
     let mut command = Command::new(binary);
     let memory = program.memory_mib.to_string();
     let environment = program.environment.iter().copied();
@@ -320,8 +399,9 @@ fn command(program: &Program, binary: &Path, endpoint: &str, runtime_api: &str) 
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         ),
         ("AWS_SESSION_TOKEN", "example"),
-        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ENDPOINT_URL", &aws.url),
     ]);
+    command.envs(aws.roots.iter().map(|file| ("SSL_CERT_FILE", file)));
     command
 }
 
@@ -386,5 +466,20 @@ impl Event {
             }
         }
         reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_counted_once_and_only_in_lines_that_are_metrics() {
+        let line = |names: &str| {
+            format!("{{\"_aws\":{{\"CloudWatchMetrics\":[{{\"Metrics\":[{names}]}}]}}}}\n")
+        };
+        let (a, b) = (r#"{"Name":"Done"}"#, r#"{"Name":"Left"}"#);
+        let log = line(a) + "{\"Metrics\":[]}\nno JSON\n" + &line(&format!("{a},{b}"));
+        assert_eq!(metrics_in(&log), 2);
     }
 }

@@ -49,7 +49,7 @@ impl Least {
     /// Refuses a sweep that reads more often than it must: a read per healthy resource is what
     /// makes a large account slow, and shows here first.
     pub(crate) fn suffices_for(&self, made: &Calls) -> Result<(), String> {
-        let reads = ["Describe", "Get", "List", "Simulate"];
+        let reads = ["Describe", "Get", "List", "Lookup", "Simulate"];
         let over: Vec<String> = made
             .0
             .iter()

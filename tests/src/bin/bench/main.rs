@@ -1,28 +1,37 @@
 //! Measures sweeps of the guardrails: the release binaries, run as Lambda runs them, against a
 //! synthetic AWS in this process that answers each call after a set latency.
 //!
+//! And their start, beside that of a bare program: see `start.rs`.
+//!
 //! Every run is checked before it is counted: a sweep that does or tells too much, too little or
 //! the wrong thing, or reads more often than it must, ends the benchmark with an error.
 
+mod auto_scaling;
+mod cost;
 mod estate;
 mod function;
+mod launches;
 mod least;
 mod nodes;
 mod options;
 mod outcomes;
 mod query;
 mod rates;
+mod refreshes;
 mod run;
 mod server;
 mod services;
 mod snapshots;
+mod start;
 mod table;
+mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use crate::function::{ATTACH_SSM_ROLE, Function, SNAPSHOT_VOLUMES, Usage};
+use crate::function::{
+    ATTACH_SSM_ROLE, CANCEL_REFRESH, Function, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES, Usage,
+};
 use crate::options::{Options, Parsed};
 use crate::outcomes::Outcomes;
 use crate::run::Run;
@@ -31,11 +40,6 @@ use crate::table::{Row, Section};
 
 /// What stops the benchmark.
 type Failure = Box<dyn Error>;
-
-/// How many starts the cold start is measured over.
-const STARTS: usize = 9;
-/// What the schedule sends.
-const SWEEP: &str = r#"{"trigger": "sweep"}"#;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -60,8 +64,17 @@ async fn main() -> ExitCode {
 }
 
 async fn bench(options: &Options) -> Result<(), Failure> {
+    if options.cost {
+        print!("{}", cost::cost(options).await?);
+        return Ok(());
+    }
     let mut sections = Vec::new();
-    for program in [&SNAPSHOT_VOLUMES, &ATTACH_SSM_ROLE] {
+    for program in [
+        &SNAPSHOT_VOLUMES,
+        &ATTACH_SSM_ROLE,
+        &CANCEL_REFRESH,
+        &QUARANTINE_LAUNCH,
+    ] {
         let runs = options.runs.iter().filter(|run| run.program() == program);
         let runs: Vec<Run> = runs.copied().collect();
         let Some(first) = runs.first() else {
@@ -74,13 +87,11 @@ async fn bench(options: &Options) -> Result<(), Failure> {
                 rows.extend(measure(options, *run, size).await?);
             }
         }
-        sections.push(Section {
-            program,
-            starts: cold_starts(options, *first).await?,
-            rows,
-        });
+        sections.push(Section { program, rows });
     }
-    print!("{}", table::render(options, &sections));
+    if !sections.is_empty() {
+        print!("{}", table::render(options, &sections));
+    }
     for Section { program, rows, .. } in &sections {
         let most = f64::from(program.memory_mib);
         if let Some(row) = rows.iter().find(|row| row.usage.peak_mib > most) {
@@ -91,36 +102,36 @@ async fn bench(options: &Options) -> Result<(), Failure> {
             .into());
         }
     }
+    if options.start {
+        let starts = start::measure(options).await?;
+        print!("{}", table::render_starts(&starts));
+    }
     Ok(())
 }
 
-/// From starting the process to its first request for an event, in order.
-async fn cold_starts(options: &Options, run: Run) -> Result<Vec<Duration>, Failure> {
-    let server = Server::start(Account::new(run.estate(1), options)).await?;
-    let mut starts = Vec::with_capacity(STARTS);
-    for _ in 0..STARTS {
-        let function = Function::start(run.program(), &options.build, &server.url()).await?;
-        starts.push(function.started_in);
-    }
-    starts.sort();
-    Ok(starts)
-}
-
-/// Runs one after the other what `run` has, in an estate of its own.
-async fn measure(options: &Options, run: Run, size: usize) -> Result<Vec<Row>, Failure> {
-    let server = Server::start(Account::new(run.estate(size), options)).await?;
-    let mut function = Function::start(run.program(), &options.build, &server.url()).await?;
+/// Runs one after the other what `measured` has, in an estate of its own.
+async fn measure(options: &Options, measured: Run, size: usize) -> Result<Vec<Row>, Failure> {
+    let server = Server::start(Account::new(measured.estate(size), options)).await?;
+    let program = measured.program();
+    let binary = program.built(&options.build)?;
+    let mut function = Function::start(program, &binary, server.endpoint()).await?;
     let mut rows = Vec::new();
-    for (at, suffix) in run.sweeps().iter().enumerate() {
-        let run = format!("{}{suffix}", run.name());
+    for (at, suffix) in measured.sweeps().iter().enumerate() {
+        let run = format!("{}{suffix}", measured.name());
         server.account().begin();
         let least = server.account().estate().least().in_run(at == 0);
         let used = function.usage()?;
         let logged = function.log_bytes()?;
-        let answer = function.invoke(SWEEP, options.timeout).await?;
+        let event = server.account().estate().event();
+        let answer = function.invoke(event, options.timeout).await?;
         let now = function.usage()?;
         let outcomes = check(&server, &answer.payload, options)
             .map_err(|why| function.explain(&format!("{size}, {run}: {why}")))?;
+        let rounds = if measured.is_event() {
+            server.account().rounds_until(launches::ISOLATES)
+        } else {
+            None
+        };
         rows.push(Row {
             size,
             run,
@@ -130,9 +141,11 @@ async fn measure(options: &Options, run: Run, size: usize) -> Result<Vec<Row>, F
                 peak_mib: now.peak_mib,
             },
             log_bytes: function.log_bytes()? - logged,
+            metrics: function.metrics()?,
             least,
             calls: server.account().calls().clone(),
             outcomes,
+            rounds,
         });
     }
     Ok(rows)

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 /// What the function's report says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Outcomes {
     pub(crate) considered: usize,
     pub(crate) done: usize,
+    pub(crate) would_do: usize,
     pub(crate) skipped: usize,
     pub(crate) failed: usize,
     pub(crate) left: usize,
@@ -27,6 +28,7 @@ impl Outcomes {
         Ok(Self {
             considered: number("/considered")?,
             done: number("/outcomes/done")?,
+            would_do: number("/outcomes/would-do")?,
             skipped: number("/outcomes/skipped")?,
             failed: number("/outcomes/failed")?,
             left: number("/outcomes/left")?,

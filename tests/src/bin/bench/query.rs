@@ -40,12 +40,15 @@ impl Refusal {
         )
     }
 
-    /// EBS-6.
-    pub(crate) fn throttled() -> Self {
-        Self {
-            status: 503,
-            code: "RequestLimitExceeded",
-            message: "Request limit exceeded.".to_owned(),
+    /// EBS-6; Auto Scaling and CloudTrail have words of their own.
+    pub(crate) fn throttled(service: &str) -> Self {
+        match service {
+            "ec2" => Self {
+                status: 503,
+                ..Self::of("RequestLimitExceeded", "Request limit exceeded.")
+            },
+            "cloudtrail" => Self::of("ThrottlingException", "Rate exceeded"),
+            _ => Self::of("Throttling", "Rate exceeded"),
         }
     }
 
@@ -229,6 +232,13 @@ pub(crate) fn answer_page<'a>(
 pub(crate) fn answer(action: &str, content: &str) -> String {
     format!(
         "<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{REQUEST_ID}</requestId>{content}</{action}Response>"
+    )
+}
+
+/// The answer of a call of IAM, Auto Scaling or CloudFormation.
+pub(crate) fn wrapped(action: &str, result: &str) -> String {
+    format!(
+        "<{action}Response><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></{action}Response>"
     )
 }
 

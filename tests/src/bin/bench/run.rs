@@ -3,8 +3,12 @@
 use std::str::FromStr;
 
 use crate::estate::Estate;
-use crate::function::{ATTACH_SSM_ROLE, Program, SNAPSHOT_VOLUMES};
+use crate::function::{
+    ATTACH_SSM_ROLE, CANCEL_REFRESH, Program, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES,
+};
+use crate::launches::{self, Launches};
 use crate::nodes::{self, Instances};
+use crate::refreshes::{self, Groups};
 use crate::snapshots::{self, Volumes};
 
 /// What a sweep finds.
@@ -14,12 +18,18 @@ pub(crate) enum Run {
     Volumes(snapshots::Scenario),
     /// attach-ssm-role finds.
     Instances(nodes::Scenario),
+    /// cancel-refresh finds.
+    Groups(refreshes::Scenario),
+    /// quarantine-launch finds.
+    Launches(launches::Scenario),
 }
 
 impl Run {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = {
+    pub(crate) const ALL: [Self; 13] = {
+        use launches::Scenario as Launches;
         use nodes::Scenario as Instances;
+        use refreshes::Scenario as Groups;
         use snapshots::Scenario as Volumes;
         [
             Self::Volumes(Volumes::Idle),
@@ -28,12 +38,21 @@ impl Run {
             Self::Volumes(Volumes::Failed),
             Self::Instances(Instances::Managed),
             Self::Instances(Instances::Unmanaged),
+            Self::Groups(Groups::Quiet),
+            Self::Groups(Groups::Rolling),
+            Self::Groups(Groups::Failing),
+            Self::Launches(Launches::Approved),
+            Self::Launches(Launches::Observed),
+            Self::Launches(Launches::Enforced),
+            Self::Launches(Launches::Event),
         ]
     };
 
     /// Its name on the command line and in the table.
     pub(crate) fn name(self) -> &'static str {
+        use launches::Scenario as Launches;
         use nodes::Scenario as Instances;
+        use refreshes::Scenario as Groups;
         use snapshots::Scenario as Volumes;
         match self {
             Self::Volumes(Volumes::Idle) => "idle",
@@ -42,6 +61,13 @@ impl Run {
             Self::Volumes(Volumes::Failed) => "failed",
             Self::Instances(Instances::Managed) => "managed",
             Self::Instances(Instances::Unmanaged) => "unmanaged",
+            Self::Groups(Groups::Quiet) => "quiet",
+            Self::Groups(Groups::Rolling) => "rolling",
+            Self::Groups(Groups::Failing) => "failing",
+            Self::Launches(Launches::Approved) => "approved",
+            Self::Launches(Launches::Observed) => "observed",
+            Self::Launches(Launches::Enforced) => "enforced",
+            Self::Launches(Launches::Event) => "event",
         }
     }
 
@@ -50,14 +76,23 @@ impl Run {
         match self {
             Self::Volumes(_) => &SNAPSHOT_VOLUMES,
             Self::Instances(_) => &ATTACH_SSM_ROLE,
+            Self::Groups(_) => &CANCEL_REFRESH,
+            Self::Launches(_) => &QUARANTINE_LAUNCH,
         }
     }
 
-    /// An estate of so many volumes or instances.
+    /// Whether an event of one launch starts it, and no schedule.
+    pub(crate) fn is_event(self) -> bool {
+        self == Self::Launches(launches::Scenario::Event)
+    }
+
+    /// An estate of so many volumes, groups or instances.
     pub(crate) fn estate(self, size: usize) -> Box<dyn Estate> {
         match self {
             Self::Volumes(scenario) => Box::new(Volumes::new(size, scenario)),
             Self::Instances(scenario) => Box::new(Instances::new(size, scenario)),
+            Self::Groups(scenario) => Box::new(Groups::new(size, scenario)),
+            Self::Launches(scenario) => Box::new(Launches::new(size, scenario)),
         }
     }
 
@@ -67,9 +102,15 @@ impl Run {
     pub(crate) fn sweeps(self) -> &'static [&'static str] {
         match self {
             Self::Volumes(snapshots::Scenario::Idle)
-            | Self::Instances(nodes::Scenario::Managed) => &["", ", warm"],
-            Self::Instances(nodes::Scenario::Unmanaged) => &["", ", again"],
-            Self::Volumes(_) => &[""],
+            | Self::Instances(nodes::Scenario::Managed)
+            | Self::Groups(refreshes::Scenario::Quiet)
+            | Self::Launches(launches::Scenario::Approved | launches::Scenario::Event) => {
+                &["", ", warm"]
+            }
+            Self::Instances(nodes::Scenario::Unmanaged)
+            | Self::Groups(refreshes::Scenario::Failing)
+            | Self::Launches(launches::Scenario::Enforced) => &["", ", again"],
+            Self::Volumes(_) | Self::Groups(_) | Self::Launches(_) => &[""],
         }
     }
 }

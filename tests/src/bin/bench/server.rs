@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::estate::{Answer, Estate};
 use crate::options::Options;
@@ -24,12 +26,17 @@ use crate::outcomes::Told;
 use crate::query::{Query, Refusal};
 use crate::rates::Buckets;
 use crate::services;
+use crate::tls::Tls;
 
 /// What a handler answers.
 pub(crate) type Reply = Response<Full<Bytes>>;
 
-/// Serves `handler` on a free port of loopback until the returned task is aborted.
-pub(crate) async fn serve<H, F>(handler: H) -> io::Result<(SocketAddr, JoinHandle<()>)>
+/// Serves `handler` on a free port of loopback, over TLS where `tls` is given, until the returned
+/// task is aborted.
+pub(crate) async fn serve<H, F>(
+    handler: H,
+    tls: Option<TlsAcceptor>,
+) -> io::Result<(SocketAddr, JoinHandle<()>)>
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
@@ -40,16 +47,21 @@ where
         while let Ok((stream, _)) = listener.accept().await {
             // Answers are written in one go, and waiting for acknowledgements would be measured.
             let _ = stream.set_nodelay(true);
-            let handler = handler.clone();
+            let (handler, tls) = (handler.clone(), tls.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let reply = handler(request);
                     async move { Ok::<_, Infallible>(reply.await) }
                 });
                 // A connection that breaks is the function's end; nobody has to be told.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let http = http1::Builder::new();
+                if let Some(tls) = tls {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    }
+                } else {
+                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                }
             });
         }
     });
@@ -103,6 +115,8 @@ pub(crate) struct Account {
     latency: Duration,
     rates: Option<Buckets>,
     calls: Calls,
+    /// When each call came and was answered.
+    times: Vec<(String, Instant, Instant)>,
     refused: Vec<String>,
     told: Told,
 }
@@ -115,6 +129,7 @@ impl Account {
             latency: options.latency,
             rates: options.aws_rates.then(Buckets::default),
             calls: Calls::default(),
+            times: Vec::new(),
             refused: Vec::new(),
             told: Told::default(),
         }
@@ -128,6 +143,7 @@ impl Account {
     /// A sweep begins: from here on calls are counted and tellings noted anew.
     pub(crate) fn begin(&mut self) {
         self.calls = Calls::default();
+        self.times.clear();
         self.told = Told::default();
         self.estate.begin();
     }
@@ -135,6 +151,17 @@ impl Account {
     /// What was called.
     pub(crate) fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    /// How many calls follow one another until the last one of `action` is answered; those that
+    /// overlap in time are one round. None where `action` wasn't called.
+    pub(crate) fn rounds_until(&self, action: &str) -> Option<usize> {
+        let ends = self.times.iter().filter(|(name, ..)| name == action);
+        let until = ends.map(|(_, _, end)| *end).max()?;
+        let before = self.times.iter().filter(|(_, _, end)| *end <= until);
+        Some(rounds(
+            before.map(|(_, begin, end)| (*begin, *end)).collect(),
+        ))
     }
 
     /// Requests that were wrong, each with the reason.
@@ -147,17 +174,36 @@ impl Account {
         &self.told
     }
 
-    /// Answers a request to any of the services.
-    fn respond(&mut self, target: Option<&str>, body: &[u8]) -> Reply {
-        match target {
-            Some(target) => {
-                let name = target.split('.').next_back().unwrap_or(target);
-                self.calls.count(name, false);
-                let answer = self.json(target, body);
-                self.reply(name, answer, "application/x-amz-json-1.1", Refusal::json)
-            }
-            None => self.query(&Query::parse(body)),
-        }
+    /// Answers a request to any of the services; and what was called.
+    fn respond(&mut self, target: Option<&str>, body: &[u8]) -> (String, Reply) {
+        const JSON: &str = "application/x-amz-json-1.1";
+        let Some(target) = target else {
+            let query = Query::parse(body);
+            let action = query.get("Action").unwrap_or_default().to_owned();
+            let reply = self.query(&action, &query);
+            return (action, reply);
+        };
+        let name = target.split('.').next_back().unwrap_or(target);
+        let service = if name == "LookupEvents" {
+            "cloudtrail"
+        } else {
+            ""
+        };
+        let throttled = self.is_throttled(service, name);
+        self.calls.count(name, throttled);
+        let reply = if throttled {
+            let refusal = Refusal::throttled(service);
+            reply(refusal.status, JSON, refusal.json())
+        } else {
+            let answer = self.json(target, body);
+            self.reply(name, answer, JSON, Refusal::json)
+        };
+        (name.to_owned(), reply)
+    }
+
+    fn is_throttled(&mut self, service: &str, action: &str) -> bool {
+        let buckets = self.rates.as_mut();
+        buckets.is_some_and(|buckets| !buckets.take(service, action, Instant::now()))
     }
 
     fn json(&mut self, target: &str, body: &[u8]) -> Answer {
@@ -171,39 +217,36 @@ impl Account {
     }
 
     /// The query protocol: its version tells the service.
-    fn query(&mut self, query: &Query) -> Reply {
+    fn query(&mut self, action: &str, query: &Query) -> Reply {
         const XML: &str = "text/xml;charset=UTF-8";
-        let action = query.get("Action").unwrap_or_default().to_owned();
         let service = match query.get("Version") {
             Some("2010-03-31") => "sns",
             Some("2010-05-08") => "iam",
+            Some("2010-05-15") => "cloudformation",
             Some("2011-01-01") => "autoscaling",
             _ => "ec2",
         };
-        if service != "ec2" {
-            self.calls.count(&action, false);
-            let answer = match action.as_str() {
-                "Publish" => services::publish(query, &mut self.told),
-                _ => self.estate.query(service, &action, query),
-            };
-            return self.reply(&action, answer, XML, Refusal::query);
-        }
-        let throttled = match &mut self.rates {
-            Some(buckets) => !buckets.take(&action, Instant::now()),
-            None => false,
+        let body: fn(&Refusal) -> String = match service {
+            "ec2" => Refusal::body,
+            _ => Refusal::query,
         };
-        if self.estate.looks_again(&action, query) {
+        let throttled = self.is_throttled(service, action);
+        if self.estate.looks_again(action, query) {
             let name = format!("{action} {LOOKING_AGAIN}");
             self.calls.count(&name, throttled);
         } else {
-            self.calls.count(&action, throttled);
+            self.calls.count(action, throttled);
         }
         if throttled {
-            let refusal = Refusal::throttled();
-            return reply(refusal.status, XML, refusal.body());
+            let refusal = Refusal::throttled(service);
+            return reply(refusal.status, XML, body(&refusal));
         }
-        let answer = self.estate.ec2(&action, query);
-        self.reply(&action, answer, XML, Refusal::body)
+        let answer = match (service, action) {
+            ("sns", "Publish") => services::publish(query, &mut self.told),
+            ("ec2", _) => self.estate.ec2(action, query),
+            _ => self.estate.query(service, action, query),
+        };
+        self.reply(action, answer, XML, body)
     }
 
     /// Makes an answer a reply, and remembers what was refused.
@@ -229,30 +272,51 @@ impl Account {
 #[derive(Debug)]
 pub(crate) struct Server {
     account: Arc<Mutex<Account>>,
-    address: SocketAddr,
+    endpoint: Endpoint,
     accepting: JoinHandle<()>,
+}
+
+/// Where a function finds AWS.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
+    /// The file of certificates that it is to trust, where it isn't the system's.
+    pub(crate) roots: Option<PathBuf>,
 }
 
 impl Server {
     /// Puts `account` behind a port.
     pub(crate) async fn start(account: Account) -> io::Result<Self> {
+        Self::serving(account, None).await
+    }
+
+    /// The same over TLS, as AWS itself.
+    pub(crate) async fn start_tls(account: Account, tls: &Tls) -> io::Result<Self> {
+        Self::serving(account, Some(tls)).await
+    }
+
+    async fn serving(account: Account, tls: Option<&Tls>) -> io::Result<Self> {
         let account = Arc::new(Mutex::new(account));
         let shared = Arc::clone(&account);
-        let (address, accepting) = serve(move |request| {
+        let handler = move |request| {
             let account = Arc::clone(&shared);
             answer(account, request)
-        })
-        .await?;
+        };
+        let (address, accepting) = serve(handler, tls.map(Tls::acceptor)).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self {
             account,
-            address,
+            endpoint: Endpoint {
+                url: format!("{scheme}://{address}"),
+                roots: tls.map(|tls| tls.roots().to_owned()),
+            },
             accepting,
         })
     }
 
     /// Where the SDK finds it.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The account as it is now.
@@ -282,11 +346,42 @@ async fn answer(account: Arc<Mutex<Account>>, request: Request<Incoming>) -> Rep
     let Ok(body) = request.into_body().collect().await else {
         return reply(400, "text/plain", "the request broke off");
     };
-    let (reply, latency) = {
+    let (name, reply, latency) = {
         let mut account = locked(&account);
-        let reply = account.respond(target.as_deref(), &body.to_bytes());
-        (reply, account.latency)
+        let (name, reply) = account.respond(target.as_deref(), &body.to_bytes());
+        (name, reply, account.latency)
     };
     tokio::time::sleep_until(begun + latency).await;
+    let call = (name, begun.into_std(), Instant::now());
+    locked(&account).times.push(call);
     reply
+}
+
+/// The longest chain of calls each of which begins after the one before was answered.
+fn rounds(mut calls: Vec<(Instant, Instant)>) -> usize {
+    calls.sort_by_key(|(_, end)| *end);
+    let mut last: Option<Instant> = None;
+    let mut rounds = 0;
+    for (begin, end) in calls {
+        if last.is_none_or(|last| last <= begin) {
+            rounds += 1;
+            last = Some(end);
+        }
+    }
+    rounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_overlap_are_one_round() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let calls = [(0, 50), (51, 101), (52, 160), (60, 110), (161, 211)];
+        let calls = calls.map(|(begin, end)| (at(begin), at(end)));
+        assert_eq!(rounds(calls.to_vec()), 3);
+        assert_eq!(rounds(Vec::new()), 0);
+    }
 }

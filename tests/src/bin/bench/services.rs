@@ -48,16 +48,19 @@ pub(crate) fn put_events(request: &Value, told: &mut Told) -> Answer {
     Ok(json!({ "FailedEntryCount": 0, "Entries": ids }).to_string())
 }
 
-/// `sns:Publish`: a subject of fewer than 100 printable ASCII characters, a message of 256 KiB.
+/// `sns:Publish`: a subject of fewer than 100 printable ASCII characters, a message of 256 KiB with a
+/// form for each protocol.
 pub(crate) fn publish(query: &Query, told: &mut Told) -> Answer {
     let subject = query.get("Subject").unwrap_or_default();
     let message = query.get("Message").unwrap_or_default();
     let plain = subject.chars().all(|c| (' '..='~').contains(&c));
+    let forms: Value = serde_json::from_str(message).unwrap_or_default();
     if query.get("TopicArn") != Some(TOPIC)
         || subject.is_empty()
         || subject.len() >= 100
         || !plain
-        || message.is_empty()
+        || query.get("MessageStructure") != Some("json")
+        || !forms["default"].is_string()
         || message.len() > 256 * 1_024
     {
         return Err(invalid(format!("Publish with the subject {subject:?}")));

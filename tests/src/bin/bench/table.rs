@@ -8,13 +8,12 @@ use crate::least::Least;
 use crate::options::Options;
 use crate::outcomes::Outcomes;
 use crate::server::{Calls, LOOKING_AGAIN};
+use crate::start::{Sample, Started};
 
 /// One guardrail's runs.
 #[derive(Debug)]
 pub(crate) struct Section {
     pub(crate) program: &'static Program,
-    /// From exec to the first request for an event, in order.
-    pub(crate) starts: Vec<Duration>,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -27,14 +26,18 @@ pub(crate) struct Row {
     pub(crate) wall: Duration,
     pub(crate) usage: Usage,
     pub(crate) log_bytes: u64,
+    /// How many metrics the log holds.
+    pub(crate) metrics: usize,
     pub(crate) least: Least,
     pub(crate) calls: Calls,
     pub(crate) outcomes: Outcomes,
+    /// Calls that followed one another from the event to what it is about, where that is told.
+    pub(crate) rounds: Option<usize>,
 }
 
 /// Lambda gives a whole processor to a function with so much memory, and a share of it to one
 /// with less ("Configure Lambda function memory" in the Lambda developer guide).
-const MIB_PER_PROCESSOR: f64 = 1_769.0;
+pub(crate) const MIB_PER_PROCESSOR: f64 = 1_769.0;
 
 const HEAD: [&str; 8] = [
     "size",
@@ -68,11 +71,7 @@ pub(crate) fn render(options: &Options, sections: &[Section]) -> String {
 }
 
 fn render_section(text: &mut String, section: &Section) {
-    let Section {
-        program,
-        starts,
-        rows,
-    } = section;
+    let Section { program, rows } = section;
     let _ = writeln!(text, "\n## {}\n", program.name);
     let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
     text.push_str(&aligned(&HEAD.map(str::to_owned), &cells));
@@ -86,15 +85,15 @@ fn render_section(text: &mut String, section: &Section) {
             by_name(row)
         );
     }
-    if let (Some(first), Some(last)) = (starts.first(), starts.last()) {
-        let _ = writeln!(
-            text,
-            "\nCold start, from exec to the first request for an event: {} ms (median of {}; {} to {} ms).",
-            millis(starts[starts.len() / 2]),
-            starts.len(),
-            millis(*first),
-            millis(*last),
-        );
+    for row in rows {
+        if let Some(rounds) = row.rounds {
+            let _ = writeln!(
+                text,
+                "\n{} {}: {rounds} rounds of calls from the event to the last isolated interface.",
+                grouped(row.size),
+                row.run
+            );
+        }
     }
     let memory = f64::from(program.memory_mib);
     let share = memory / MIB_PER_PROCESSOR;
@@ -108,16 +107,74 @@ fn render_section(text: &mut String, section: &Section) {
     }
 }
 
+/// What a cold function costs, beside the bare program.
+pub(crate) fn render_starts(starts: &[Started]) -> String {
+    let mut text = String::new();
+    let count = starts.iter().map(|start| start.samples.len()).max();
+    let _ = writeln!(
+        text,
+        "\n## Start\n\nMedian of {} starts (least to most), the programs by turns; AWS over TLS, answering at once.\n",
+        count.unwrap_or_default()
+    );
+    let head = [
+        "peak MiB",
+        "program",
+        "start ms",
+        "its CPU ms",
+        "first run ms",
+        "its CPU ms",
+        "binary MB",
+        "zip MB",
+        "the first run is",
+    ];
+    let rows: Vec<[String; 9]> = starts.iter().map(start_cells).collect();
+    text.push_str(&aligned(&head.map(str::to_owned), &rows));
+    text
+}
+
+fn start_cells(started: &Started) -> [String; 9] {
+    let over = |value: fn(&Sample) -> Duration| {
+        let [least, median, most] = started.spread(value).map(tenths);
+        format!("{median} ({least} to {most})")
+    };
+    let peak = started.samples.iter().map(|sample| sample.peak_mib);
+    [
+        format!("{:.0}", peak.fold(0.0, f64::max)),
+        started.program.name.to_owned(),
+        over(|sample| sample.start),
+        over(|sample| sample.start_cpu),
+        over(|sample| sample.first),
+        over(|sample| sample.first_cpu),
+        megabytes(started.binary_bytes),
+        megabytes(started.zip_bytes),
+        started.first.to_owned(),
+    ]
+}
+
+fn tenths(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1_000.0)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.2}", bytes as f64 / 1_000_000.0)
+}
+
 fn cells(row: &Row) -> [String; 8] {
     let Outcomes {
         done,
+        would_do,
         skipped,
         failed,
         left,
         ..
     } = row.outcomes;
     let mut outcomes = format!("{} done", grouped(done));
-    for (count, name) in [(skipped, "skipped"), (failed, "failed"), (left, "left")] {
+    for (count, name) in [
+        (would_do, "would be done"),
+        (skipped, "skipped"),
+        (failed, "failed"),
+        (left, "left"),
+    ] {
         if count > 0 {
             let _ = write!(outcomes, ", {} {name}", grouped(count));
         }
@@ -157,12 +214,8 @@ fn by_name(row: &Row) -> String {
     calls.join(", ")
 }
 
-fn millis(time: Duration) -> String {
-    format!("{:.0}", time.as_secs_f64() * 1_000.0)
-}
-
 /// `10,000`
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {

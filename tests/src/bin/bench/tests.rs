@@ -1,13 +1,17 @@
 //! Sweeps of small estates by the guardrails themselves, in this process: the quick form of the
 //! benchmark, with the same checks.
 
+use std::time::Duration;
+
 use attach_ssm_role::AttachSsmRole;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use cancel_refresh::CancelRefresh;
 use guardrails::guardrail::Guardrail;
 use guardrails::notify::Place;
 use guardrails::runner::{Invocation, Runner};
 use guardrails::wiring::Environment;
 use jiff::Timestamp;
+use quarantine_launch::QuarantineLaunch;
 use serde_json::Value;
 use snapshot_volumes::SnapshotVolumes;
 
@@ -43,7 +47,7 @@ async fn sweep<G: Guardrail>(run: Run, size: usize) -> Vec<Calls> {
     let server = Server::start(Account::new(run.estate(size), &options()))
         .await
         .unwrap();
-    let runner = runner::<G>(&server.url());
+    let runner = runner::<G>(&server.endpoint().url);
     let mut calls = Vec::new();
     for suffix in run.sweeps() {
         server.account().begin();
@@ -51,14 +55,13 @@ async fn sweep<G: Guardrail>(run: Run, size: usize) -> Vec<Calls> {
             id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
             now: Timestamp::now(),
             deadline: tokio::time::Instant::now() + Duration::from_mins(1),
-            place: Place {
-                partition: "aws".to_owned(),
-                region: REGION.to_owned(),
-                account: ACCOUNT.to_owned(),
-            },
+            place: Place::of_function(&format!(
+                "arn:aws:lambda:{REGION}:{ACCOUNT}:function:ec2-guardrails-{}",
+                G::NAME
+            )),
         };
-        let sweep: Value = serde_json::from_str(SWEEP).unwrap();
-        let report = runner.run(sweep, &invocation).await.unwrap();
+        let event: Value = serde_json::from_str(&server.account().estate().event()).unwrap();
+        let report = runner.run(event, &invocation).await.unwrap();
         let report = serde_json::to_vec(&report).unwrap();
         if let Err(why) = check(&server, &report, &options()) {
             panic!("{size}, {}{suffix}: {why}", run.name());
@@ -82,6 +85,24 @@ async fn attach_ssm_role_passes_every_check() {
     for run in Run::ALL {
         if matches!(run, Run::Instances(_)) {
             sweep::<AttachSsmRole>(run, 400).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn cancel_refresh_passes_every_check() {
+    for run in Run::ALL {
+        if matches!(run, Run::Groups(_)) {
+            sweep::<CancelRefresh>(run, 110).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn quarantine_launch_passes_every_check() {
+    for run in Run::ALL {
+        if matches!(run, Run::Launches(_)) {
+            sweep::<QuarantineLaunch>(run, 400).await;
         }
     }
 }

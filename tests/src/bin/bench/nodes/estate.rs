@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::network::Network;
 use super::{OUR_PROFILE, Scenario, ec2, services};
+use crate::auto_scaling::{set_tag, tag};
 use crate::estate::{ACCOUNT, Answer, Described, Estate, Tag, id};
 use crate::least::Least;
 use crate::outcomes::{Outcomes, Told};
@@ -77,15 +78,11 @@ pub(super) struct Instance {
 
 impl Instance {
     fn tag(&self, key: &str) -> Option<&str> {
-        self.tags
-            .iter()
-            .find(|(have, _)| have == key)
-            .map(|(_, value)| value.as_str())
+        tag(&self.tags, key)
     }
 
     fn set_tag(&mut self, key: &str, value: &str) {
-        self.tags.retain(|(have, _)| have != key);
-        self.tags.push((key.to_owned(), value.to_owned()));
+        set_tag(&mut self.tags, key, value);
     }
 
     fn late(&self) -> bool {
@@ -99,7 +96,7 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) template: String,
     pub(super) has_profile: bool,
-    pub(super) told: Option<String>,
+    pub(super) told: Option<Tag>,
 }
 
 /// What a sweep finds.
@@ -144,7 +141,10 @@ impl Instances {
                     name: format!("web-{number:03}"),
                     template: id("lt", number),
                     has_profile,
-                    told: told.then(|| "launches without instance profile".to_owned()),
+                    told: told.then(|| {
+                        let value = "launches without instance profile".to_owned();
+                        (TOLD_GROUP.to_owned(), value)
+                    }),
                 }
             })
             .collect();
@@ -259,7 +259,7 @@ impl Instances {
         let group = self.groups.iter_mut().find(|group| group.name == name);
         match group {
             Some(group) if !group.has_profile && key == TOLD_GROUP => {
-                group.told = Some(value.to_owned());
+                group.told = Some((key.to_owned(), value.to_owned()));
                 Ok(())
             }
             _ => Err(wrong(format!("the tag {key}={value} on {name}"))),
@@ -571,6 +571,7 @@ impl Estate for Instances {
             skipped: seen,
             failed: 0,
             left: due - done,
+            ..Outcomes::default()
         };
         if *outcomes != expected {
             return Err(format!(

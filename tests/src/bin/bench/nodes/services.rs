@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::estate::{Group, Instances, Node, TOLD_GROUP};
+use super::estate::{Instances, Node, TOLD_GROUP};
+use crate::auto_scaling::{Described, describe_groups, tags_of};
 use crate::estate::{ACCOUNT, Answer};
-use crate::query::{Query, REQUEST_ID, Refusal, escaped};
+use crate::query::{Query, Refusal, wrapped};
 
 /// Who may have the role, percent-encoded as IAM hands it out.
 const TRUST: &str = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22Service%22%3A%22ec2.amazonaws.com%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D";
@@ -20,12 +21,6 @@ pub(super) fn query(estate: &mut Instances, service: &str, action: &str, query: 
         ("autoscaling", "CreateOrUpdateTags") => tag_groups(estate, query),
         _ => Err(Refusal::unknown(&format!("{service}:{action}"))),
     }
-}
-
-fn wrapped(action: &str, result: &str) -> String {
-    format!(
-        "<{action}Response><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></{action}Response>"
-    )
 }
 
 fn profile(query: &Query) -> Answer {
@@ -61,79 +56,30 @@ fn simulate(query: &Query) -> Answer {
 }
 
 fn groups(estate: &Instances, query: &Query) -> Answer {
-    query.only(&[
-        "AutoScalingGroupNames",
-        "Filters",
-        "MaxRecords",
-        "NextToken",
-    ])?;
-    let names = query.list("AutoScalingGroupNames.member");
-    if names.len() > 100 {
-        return Err(Refusal::of("ValidationError", "more than 100 names"));
-    }
-    let told = match query.get("Filters.member.1.Name") {
-        None => false,
-        Some("tag-key") => query.list("Filters.member.1.Values.member") == [TOLD_GROUP],
-        Some(name) => return Err(Refusal::filter(name)),
-    };
-    if names.is_empty() && !told {
+    let told = query.list("Filters.member.1.Values.member") == [TOLD_GROUP];
+    if query.get("AutoScalingGroupNames.member.1").is_none() && !told {
         return Err(Refusal::of(
             "ValidationError",
             "neither by name nor by what was told all groups would be listed",
         ));
     }
-    let chosen: Vec<&Group> = estate
-        .groups
-        .iter()
-        .filter(|group| names.is_empty() || names.contains(&group.name.as_str()))
-        .filter(|group| !told || group.told.is_some())
-        .collect();
-    let (size, start) = query.page_by("MaxRecords", 100)?;
-    let mut result = "<AutoScalingGroups>".to_owned();
-    for group in chosen.iter().skip(start).take(size) {
-        group_xml(&mut result, group);
-    }
-    result.push_str("</AutoScalingGroups>");
-    if chosen.len() > start + size {
-        let _ = write!(result, "<NextToken>at-{}</NextToken>", start + size);
-    }
-    Ok(wrapped("DescribeAutoScalingGroups", &result))
-}
-
-fn group_xml(xml: &mut String, group: &Group) {
-    let Group { name, template, .. } = group;
-    let _ = write!(
-        xml,
-        "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><AutoScalingGroupARN>arn:aws:autoscaling:eu-central-1:{ACCOUNT}:autoScalingGroup:example:autoScalingGroupName/{name}</AutoScalingGroupARN><LaunchTemplate><LaunchTemplateId>{template}</LaunchTemplateId><LaunchTemplateName>{name}</LaunchTemplateName><Version>3</Version></LaunchTemplate><MinSize>1</MinSize><MaxSize>100</MaxSize><DesiredCapacity>50</DesiredCapacity><DefaultCooldown>300</DefaultCooldown><AvailabilityZones><member>eu-central-1a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType><CreatedTime>2026-01-01T00:00:00Z</CreatedTime><Tags>"
-    );
-    if let Some(told) = &group.told {
-        let _ = write!(
-            xml,
-            "<member><ResourceId>{name}</ResourceId><ResourceType>auto-scaling-group</ResourceType><Key>{TOLD_GROUP}</Key><Value>{}</Value><PropagateAtLaunch>false</PropagateAtLaunch></member>",
-            escaped(told)
-        );
-    }
-    xml.push_str("</Tags></member>");
+    let groups = estate.groups.iter().map(|group| Described {
+        name: &group.name,
+        template: &group.template,
+        version: 3,
+        min: 1,
+        desired: 50,
+        members: Vec::new(),
+        tags: group.told.as_slice(),
+    });
+    describe_groups(query, groups)
 }
 
 fn tag_groups(estate: &mut Instances, query: &Query) -> Answer {
-    query.only(&["Tags"])?;
-    let mut number = 1;
-    while let Some(name) = query.get(&format!("Tags.member.{number}.ResourceId")) {
-        let need = |part: &str| query.need(&format!("Tags.member.{number}.{part}"));
-        // Told of the group, not of its members.
-        if need("PropagateAtLaunch")? != "false" {
-            return Err(Refusal::of("ValidationError", "members would have it too"));
-        }
-        estate.tag_group(name, need("Key")?, need("Value")?)?;
-        number += 1;
+    for (name, key, value) in tags_of(query)? {
+        estate.tag_group(name, key, value)?;
     }
-    if number == 1 {
-        return Err(Refusal::of("ValidationError", "no tag"));
-    }
-    Ok(format!(
-        "<CreateOrUpdateTagsResponse><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></CreateOrUpdateTagsResponse>"
-    ))
+    Ok(wrapped("CreateOrUpdateTags", ""))
 }
 
 /// Answers a call of Systems Manager.

@@ -580,10 +580,12 @@ impl Estate for Volumes {
             considered,
             done,
             skipped,
+            would_do,
             failed,
             left,
         } = *outcomes;
-        if considered != self.volumes.len() || done != made + deleted || failed + skipped > 0 {
+        let others = failed + skipped + would_do;
+        if considered != self.volumes.len() || done != made + deleted || others > 0 {
             return Err(format!(
                 "the report says {outcomes:?}, but there are {} volumes, {made} sets were made and {deleted} snapshots deleted",
                 self.volumes.len()

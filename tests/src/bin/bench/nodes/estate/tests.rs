@@ -48,8 +48,7 @@ fn swept(estate: &mut Instances) -> (Outcomes, Told) {
         considered: estate.instances.len(),
         done: lacking.len() + confirming.len(),
         skipped: waiting + late.len(),
-        failed: 0,
-        left: 0,
+        ..Outcomes::default()
     };
     (outcomes, told)
 }

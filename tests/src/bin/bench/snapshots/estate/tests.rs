@@ -49,9 +49,8 @@ fn outcomes(estate: &Volumes, done: usize, left: usize) -> Outcomes {
     Outcomes {
         considered: estate.volumes.len(),
         done,
-        skipped: 0,
-        failed: 0,
         left,
+        ..Outcomes::default()
     }
 }
 

@@ -1,0 +1,139 @@
+//! What several guardrails read of EC2, in the same way.
+
+use std::collections::{BTreeSet, HashMap};
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::primitives::DateTime;
+use aws_sdk_ec2::types::{Instance, InstanceStateName, OperatorResponse, Tag};
+use jiff::Timestamp;
+
+use crate::aws::{ApiError, filter};
+
+/// Most values that a filter takes (EBS-7).
+pub const FILTER_VALUES: usize = 200;
+/// Most items that a page of most Describe calls has.
+const PAGE: i32 = 1_000;
+
+/// An instance's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Starting.
+    Pending,
+    /// Running.
+    Running,
+    /// On its way to `stopped`.
+    Stopping,
+    /// Stopped.
+    Stopped,
+    /// `shutting-down` or `terminated`.
+    Terminal,
+}
+
+impl State {
+    /// The state of an instance as EC2 describes it.
+    #[must_use]
+    pub fn of(instance: &Instance) -> Option<Self> {
+        Some(match instance.state()?.name()? {
+            InstanceStateName::Pending => Self::Pending,
+            InstanceStateName::Running => Self::Running,
+            InstanceStateName::Stopping => Self::Stopping,
+            InstanceStateName::Stopped => Self::Stopped,
+            _ => Self::Terminal,
+        })
+    }
+}
+
+/// Tags as pairs of key and value.
+#[must_use]
+pub fn tags(tags: &[Tag]) -> Vec<(String, String)> {
+    tags.iter()
+        .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
+        .collect()
+}
+
+/// The value of the tag `key`.
+#[must_use]
+pub fn tag<'a>(tags: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    tags.iter()
+        .find(|(have, _)| have == key)
+        .map(|(_, value)| value.as_str())
+}
+
+/// A resource's id, and its name where it has one, for people.
+#[must_use]
+pub fn label(id: &str, tags: &[(String, String)]) -> String {
+    match tag(tags, "Name") {
+        Some(name) if !name.is_empty() => format!("{id} ({name})"),
+        _ => id.to_owned(),
+    }
+}
+
+/// The AWS service that manages a resource, so that nobody else may change it.
+#[must_use]
+pub fn operator(found: Option<&OperatorResponse>) -> Option<String> {
+    found
+        .filter(|operator| operator.managed() == Some(true))
+        .map(|operator| operator.principal().unwrap_or("an AWS service").to_owned())
+}
+
+/// A time as EC2 gives it; none where it is out of range.
+#[must_use]
+pub fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
+    Timestamp::from_second(at?.secs()).ok()
+}
+
+/// The AMIs' names, by id; without those that are gone. Asked by filter: an id that is gone doesn't
+/// fail the call then.
+pub async fn image_names(
+    ec2: &Client,
+    images: BTreeSet<String>,
+) -> Result<HashMap<String, String>, ApiError> {
+    let images: Vec<String> = images.into_iter().collect();
+    let mut names = HashMap::with_capacity(images.len());
+    for some in images.chunks(FILTER_VALUES) {
+        let found: Vec<_> = ec2
+            .describe_images()
+            .filters(filter("image-id", some.to_vec()))
+            .include_deprecated(true)
+            .include_disabled(true)
+            .max_results(PAGE)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
+        names.extend(
+            found
+                .into_iter()
+                .filter_map(|image| Some((image.image_id?, image.name?))),
+        );
+    }
+    Ok(names)
+}
+
+/// The association of an instance's profile, on its way or there: its id and the profile's ARN.
+pub async fn profile_association(
+    ec2: &Client,
+    instance: &str,
+) -> Result<Option<(String, String)>, ApiError> {
+    let answer = ec2
+        .describe_iam_instance_profile_associations()
+        .filters(filter("instance-id", vec![instance.to_owned()]))
+        .filters(filter(
+            "state",
+            vec!["associating".to_owned(), "associated".to_owned()],
+        ))
+        .send()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeIamInstanceProfileAssociations", &error))?;
+    Ok(answer
+        .iam_instance_profile_associations()
+        .iter()
+        .find_map(|association| {
+            Some((
+                association.association_id()?.to_owned(),
+                association.iam_instance_profile()?.arn()?.to_owned(),
+            ))
+        }))
+}

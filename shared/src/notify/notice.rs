@@ -1,0 +1,236 @@
+//! One notice of all that is new in a run, in the form that each kind of subscriber reads.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Place, chat, subject, text};
+use crate::finding::{Kind, News, Run, name_of};
+
+/// The run that tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The guardrail's name.
+    pub guardrail: &'a str,
+    /// Where it runs.
+    pub place: &'a Place,
+    /// The request's id, by which its lines are found in the log.
+    pub request: &'a str,
+    /// When it started.
+    pub now: Timestamp,
+}
+
+impl Origin<'_> {
+    /// The run's log in the console.
+    pub(super) fn log_page(&self) -> String {
+        self.place.log_page(self.request, self.now)
+    }
+}
+
+/// A message to people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// What happened to what, in under 100 characters of ASCII.
+    pub subject: String,
+    /// Why, what was done, what to do next, how to undo it: for mail.
+    pub text: String,
+    /// The same in short, as Amazon Q Developer in chat applications takes it.
+    pub chat: Value,
+    /// The subject and where, for a telephone: SNS sends it no subject.
+    pub sms: String,
+}
+
+impl Notice {
+    /// What is published, with `MessageStructure` `json` (SNS-1).
+    ///
+    /// A chat channel is subscribed by `https`. All other protocols get the text, as `default`: mail
+    /// for people, queues and functions for those who forward it themselves; who wants data takes the
+    /// findings from the event bus.
+    #[must_use]
+    pub fn message(&self) -> String {
+        json!({
+            "default": self.text,
+            "https": self.chat.to_string(),
+            "sms": self.sms,
+        })
+        .to_string()
+    }
+}
+
+/// Writes the notice of what is new; none when nothing is.
+#[must_use]
+pub fn compose(origin: &Origin<'_>, news: &[News<'_>]) -> Option<Notice> {
+    if news.is_empty() {
+        return None;
+    }
+    let (standing, cured) = (Topic::of(news, false), Topic::of(news, true));
+    let subject = subject::subject(origin.guardrail, &standing, &cured);
+    let place = origin.place;
+    Some(Notice {
+        text: text::text(origin, &standing, &cured),
+        chat: chat::chat(origin, &subject, &standing, &cured),
+        sms: format!("{subject} ({}, {})", place.account, place.region),
+        subject,
+    })
+}
+
+/// Notices as the stack `ec2-guardrails` sends them, each of its own news: what tests show to those
+/// who review the texts, and documents cite.
+#[must_use]
+pub fn examples(guardrail: &str, now: Timestamp, each: &[Vec<News<'_>>]) -> String {
+    let function = format!("ec2-guardrails-{guardrail}");
+    let arn = format!("arn:aws:lambda:eu-central-1:123456789012:function:{function}");
+    let place = Place::of_function(&arn);
+    let origin = Origin {
+        guardrail,
+        place: &place,
+        request: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+        now,
+    };
+    let told = each.iter().filter_map(|news| compose(&origin, news));
+    told.map(|notice| format!("Subject: {}\n\n{}", notice.subject, notice.text))
+        .collect::<Vec<_>>()
+        .join("\n==========\n\n")
+}
+
+/// All that is new of a kind.
+pub(super) struct Topic<'a> {
+    pub(super) kind: &'static Kind,
+    pub(super) items: Vec<&'a News<'a>>,
+}
+
+impl<'a> Topic<'a> {
+    /// What is new, by kind: the most pressing first, else as it occurs.
+    fn of(news: &'a [News<'a>], cured: bool) -> Vec<Self> {
+        let mut topics: Vec<Self> = Vec::new();
+        for item in news {
+            if matches!(item, News::Cured(_)) != cured {
+                continue;
+            }
+            match topics.iter_mut().find(|topic| topic.kind == item.kind()) {
+                Some(topic) => topic.items.push(item),
+                None => topics.push(Self {
+                    kind: item.kind(),
+                    items: vec![item],
+                }),
+            }
+        }
+        topics.sort_by_key(|topic| topic.kind.urgency);
+        topics
+    }
+
+    /// Whether it is of what is resolved.
+    pub(super) fn is_cured(&self) -> bool {
+        self.items.iter().all(|item| matches!(item, News::Cured(_)))
+    }
+
+    /// `failed snapshot (vol-1)`, `3 failed snapshots`.
+    pub(super) fn heading(&self) -> String {
+        match self.items.as_slice() {
+            [only] => format!("{} ({})", self.kind.one, name_of(only.resource())),
+            several => format!("{} {}", several.len(), self.kind.many),
+        }
+    }
+
+    /// What is said, each once, with the resources that it is said of: first what most have.
+    pub(super) fn causes(&self) -> Vec<Cause<'a>> {
+        let mut causes: Vec<Cause<'a>> = Vec::new();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for item in &self.items {
+            let (label, why) = match item {
+                News::Stands(finding) => finding
+                    .text
+                    .split_once(": ")
+                    .unwrap_or(("", finding.text.as_str())),
+                News::Cured(told) => (name_of(&told.resource), told.kind.cured),
+            };
+            let resource = item.resource();
+            let label = if label.is_empty() {
+                name_of(resource)
+            } else {
+                label
+            };
+            let at = *known.entry(why).or_insert(causes.len());
+            match causes.get_mut(at) {
+                Some(cause) => cause.of.push((label, resource)),
+                None => causes.push(Cause {
+                    why,
+                    of: vec![(label, resource)],
+                }),
+            }
+        }
+        causes.sort_by_key(|cause| std::cmp::Reverse(cause.of.len()));
+        causes
+    }
+
+    /// Commands for the first resource that each is for, with what it is for.
+    pub(super) fn commands(&self, place: &Place) -> Vec<(String, String)> {
+        let of = |command: &crate::finding::Command| {
+            let mut such = self.items.iter().map(|item| item.resource());
+            let resource = such.find(|resource| command.on.is(resource))?;
+            let name = name_of(resource);
+            let others = if self.items.len() > 1 {
+                format!("{} (here of {name})", command.to)
+            } else {
+                command.to.to_owned()
+            };
+            let region = &place.region;
+            let line = match command.run {
+                Run::Invoke(what) => {
+                    let payload = format!(
+                        r#"{{"trigger": "command", "command": "{what}", "{}": {}}}"#,
+                        command.on.key(),
+                        Value::from(name)
+                    );
+                    format!(
+                        "aws lambda invoke --region {region} --function-name {} --cli-read-timeout 920 --cli-binary-format raw-in-base64-out --payload {} /dev/stdout",
+                        place.function,
+                        quoted(&payload)
+                    )
+                }
+                Run::Aws(words) => format!("aws {words} {} --region {region}", quoted(name)),
+            };
+            Some((others, line))
+        };
+        self.kind.commands.iter().filter_map(of).collect()
+    }
+}
+
+/// What is said, and of which resources: how a person names each, and how the finding does.
+pub(super) struct Cause<'a> {
+    pub(super) why: &'a str,
+    pub(super) of: Vec<(&'a str, &'a str)>,
+}
+
+/// `text` as one word of a shell, whatever it holds: a group's name is chosen by whoever makes it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// `text` in one line, cut between two words to at most `most` bytes.
+pub(super) fn short(text: &str, most: usize) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.len() <= most {
+        return text;
+    }
+    let end = text.floor_char_boundary(most.saturating_sub(" …".len()));
+    let (head, _) = text.split_at(end);
+    // A word longer than the whole is cut after all.
+    let head = head.rfind(' ').map_or(head, |space| head.split_at(space).0);
+    format!("{} …", head.trim_end())
+}
+
+pub(super) fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

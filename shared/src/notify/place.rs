@@ -1,0 +1,202 @@
+//! Where a function runs, and the console's pages of what is there.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use crate::finding::{AUTO_SCALING_GROUP, PARAMETER};
+
+/// Where a function runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// `aws`, `aws-cn`, `aws-us-gov`.
+    pub partition: String,
+    /// The Region.
+    pub region: String,
+    /// The account.
+    pub account: String,
+    /// The function's name.
+    pub function: String,
+    /// The log group that it writes to.
+    pub log_group: String,
+}
+
+impl Place {
+    /// Reads a function's ARN: `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME`; its log group is
+    /// the one that Lambda gives to it.
+    #[must_use]
+    pub fn of_function(arn: &str) -> Self {
+        let mut parts = arn.split(':').skip(1);
+        let mut next = || parts.next().unwrap_or("unknown").to_owned();
+        let (partition, _service, region, account) = (next(), next(), next(), next());
+        let (_function, function) = (next(), next());
+        Self {
+            partition,
+            region,
+            account,
+            log_group: format!("/aws/lambda/{function}"),
+            function,
+        }
+    }
+
+    /// The console's page of a resource.
+    #[must_use]
+    pub fn console(&self, resource: &str) -> Option<String> {
+        if let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) {
+            let group = percent_encoded(group);
+            return Some(self.ec2_page(&format!("AutoScalingGroupDetails:id={group}")));
+        }
+        if let Some(name) = resource.strip_prefix(PARAMETER) {
+            return self.parameter_page(name);
+        }
+        let page = match resource.split('-').next()? {
+            "vol" => format!("VolumeDetails:volumeId={resource}"),
+            "snap" => format!("SnapshotDetails:snapshotId={resource}"),
+            "i" => format!("InstanceDetails:instanceId={resource}"),
+            "ami" => format!("ImageDetails:imageId={resource}"),
+            _ => return None,
+        };
+        Some(self.ec2_page(&page))
+    }
+
+    /// The log, searched for `words` from `since` on.
+    #[must_use]
+    pub fn log_page(&self, words: &str, since: Timestamp) -> String {
+        // What stands behind the `#` is encoded twice, with a dollar for the percent sign.
+        let twice = |text: &str| percent_encoded(&percent_encoded(text)).replace('%', "$");
+        let (domain, region) = (self.domain(), &self.region);
+        format!(
+            "https://{region}.{domain}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{}/log-events$3Fstart$3D{}$26filterPattern$3D{}",
+            twice(&self.log_group),
+            since.as_millisecond(),
+            twice(&format!("\"{words}\"")),
+        )
+    }
+
+    fn ec2_page(&self, page: &str) -> String {
+        let (domain, region) = (self.domain(), &self.region);
+        format!("https://{region}.{domain}/ec2/home?region={region}#{page}")
+    }
+
+    /// None of a parameter that another account shares: the console shows it there.
+    fn parameter_page(&self, name: &str) -> Option<String> {
+        if name.starts_with("arn:") {
+            return None;
+        }
+        let (domain, region) = (self.domain(), &self.region);
+        // Encoded twice, since the console decodes the path before it looks for the name's slashes.
+        let name = percent_encoded(&percent_encoded(name));
+        Some(format!(
+            "https://{region}.{domain}/systems-manager/parameters/{name}/description?region={region}"
+        ))
+    }
+
+    fn domain(&self) -> &'static str {
+        match self.partition.as_str() {
+            "aws-cn" => "console.amazonaws.cn",
+            "aws-us-gov" => "console.amazonaws-us-gov.com",
+            _ => "console.aws.amazon.com",
+        }
+    }
+}
+
+/// `text` as it may stand in a part of a URL: an Auto Scaling group's name may hold spaces, `#`, `/`
+/// and much else.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: &str = "https://eu-central-1.console.aws.amazon.com/";
+
+    fn place() -> Place {
+        Place::of_function("arn:aws:lambda:eu-central-1:123456789012:function:f:live")
+    }
+
+    #[test]
+    fn reads_a_functions_arn_with_or_without_its_version() {
+        let one = place();
+        assert_eq!(
+            [&one.partition, &one.region, &one.account, &one.function],
+            ["aws", "eu-central-1", "123456789012", "f"]
+        );
+    }
+
+    #[test]
+    fn each_kind_of_resource_has_its_page() {
+        for (resource, page) in [
+            (
+                "vol-1",
+                "ec2/home?region=eu-central-1#VolumeDetails:volumeId=vol-1",
+            ),
+            (
+                "snap-1",
+                "ec2/home?region=eu-central-1#SnapshotDetails:snapshotId=snap-1",
+            ),
+            (
+                "i-1",
+                "ec2/home?region=eu-central-1#InstanceDetails:instanceId=i-1",
+            ),
+            (
+                "ami-1",
+                "ec2/home?region=eu-central-1#ImageDetails:imageId=ami-1",
+            ),
+            (
+                "auto-scaling-group/web/blue #1 é",
+                "ec2/home?region=eu-central-1#AutoScalingGroupDetails:id=web%2Fblue%20%231%20%C3%A9",
+            ),
+            (
+                "parameter//ec2-guardrails/policy",
+                "systems-manager/parameters/%252Fec2-guardrails%252Fpolicy/description?region=eu-central-1",
+            ),
+        ] {
+            let expected = format!("{HOME}{page}");
+            assert_eq!(place().console(resource), Some(expected), "{resource}");
+        }
+        for none in [
+            "topic",
+            "",
+            "parameter/arn:aws:ssm:eu-central-1:1:parameter/p",
+        ] {
+            assert_eq!(place().console(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn console_links_follow_the_partition() {
+        for (arn, page) in [
+            (
+                "arn:aws-us-gov:lambda:us-gov-west-1:1:function:f",
+                "https://us-gov-west-1.console.amazonaws-us-gov.com/ec2/home?region=us-gov-west-1#InstanceDetails:instanceId=i-1",
+            ),
+            (
+                "arn:aws-cn:lambda:cn-north-1:1:function:f",
+                "https://cn-north-1.console.amazonaws.cn/ec2/home?region=cn-north-1#InstanceDetails:instanceId=i-1",
+            ),
+        ] {
+            assert_eq!(Place::of_function(arn).console("i-1").unwrap(), page);
+        }
+    }
+
+    #[test]
+    fn the_log_is_searched_for_the_run() {
+        let since = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
+        assert_eq!(
+            place().log_page("0a-1b", since),
+            format!(
+                "{HOME}cloudwatch/home?region=eu-central-1#logsV2:log-groups/log-group/$252Faws$252Flambda$252Ff/log-events$3Fstart$3D1700000000000$26filterPattern$3D$25220a-1b$2522"
+            )
+        );
+    }
+}

@@ -1,0 +1,104 @@
+"""After the end-to-end tests: was each permission of the template's roles used, and nothing refused?
+
+The local AWS has written down which statement of which role allowed what. Not collected with the other tests of this
+folder, because it takes a whole end-to-end run: `make test` names it after that.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import samstack
+from guardrails import GUARDRAILS
+from iam_policy import as_list
+
+RECORD = Path(os.environ.get("ROLE_USAGE") or samstack.ROOT / ".local/test/role-usage")
+
+
+class Permission(NamedTuple):
+    """A part of a statement that could be left out if nothing needed it."""
+
+    role: str
+    statement: str
+    part: str
+    """An action, a resource as the template writes it, or one of several values of a condition."""
+
+
+# Needed, though no end-to-end test can bring it about. One that is used after all doesn't belong here.
+NOT_PLAYED: dict[Permission, str] = {}
+
+
+def policies() -> dict[str, dict]:
+    """Each role's policy, with all that parameters add."""
+    # The end-to-end tests give one value for each list.
+    parameters = {name: text.split(",")[0] for g in GUARDRAILS for name, text in g.parameters.items()}
+    bus = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
+    roles = samstack.Stack(FindingsBusArn=bus, **parameters).of_type("AWS::IAM::Role")
+    return {
+        role: policy["PolicyDocument"] for role, properties in roles.items() for policy in properties.get("Policies", [])
+    }
+
+
+def allowed() -> set[Permission]:
+    found = set()
+    for role, document in policies().items():
+        for statement in document["Statement"]:
+            choices = [
+                f"{key}={value}"
+                for block in statement.get("Condition", {}).values()
+                for key, values in block.items()
+                if len(as_list(values)) > 1
+                for value in as_list(values)
+            ]
+            for part in [*as_list(statement["Action"]), *as_list(statement["Resource"]), *choices]:
+                found.add(Permission(role, statement["Sid"], part))
+    return found
+
+
+def resources() -> dict[tuple[str, str], list[str]]:
+    return {
+        (role, statement["Sid"]): as_list(statement["Resource"])
+        for role, document in policies().items()
+        for statement in document["Statement"]
+    }
+
+
+@pytest.fixture(scope="session")
+def record() -> list[dict]:
+    lines = [json.loads(line) for path in sorted(RECORD.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    assert lines, f"nothing in {RECORD}: run the end-to-end tests with ROLE_USAGE={RECORD}, as `make test` does"
+    for line in lines:
+        # CloudFormation names a role after the stack and its logical id, and appends something random.
+        line["role"] = re.fullmatch(rf"{samstack.STACK}-(\w+)-\w+", line["role"]).group(1)
+    return lines
+
+
+@pytest.fixture(scope="session")
+def used(record) -> set[Permission]:
+    written = resources()
+    found = set()
+    for line in record:
+        if "refused" not in line:
+            statement = line["role"], line["sid"]
+            assert statement in written, f"{statement} isn't in the template any more: run the end-to-end tests again"
+            parts = [line["action"], written[statement][line["place"]], *line["values"]]
+            found |= {Permission(*statement, part) for part in parts}
+    return found
+
+
+def test_no_permission_is_unused(used):
+    unused = sorted(" ".join(permission) for permission in allowed() - used - NOT_PLAYED.keys())
+    assert not unused, "take it out of the role, or test end to end what needs it:\n" + "\n".join(unused)
+
+
+def test_what_is_not_played_is_not(used):
+    assert NOT_PLAYED.keys() <= allowed(), "not in the template any more"
+    assert not NOT_PLAYED.keys() & used, "it is used after all"
+
+
+def test_nothing_was_refused_but_on_purpose(record):
+    """A test tells the local AWS beforehand what is to be refused."""
+    assert not [line for line in record if "refused" in line and not line["expected"]]
