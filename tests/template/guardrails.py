@@ -103,6 +103,14 @@ GUARDRAILS = [
             ),
         ),
         finding_alarms=frozenset({"VolumesStaleAlarm"}),
+        # What others read of profiles, and write on groups.
+        shared_only=frozenset(
+            {
+                "autoscaling:CreateOrUpdateTags",
+                "autoscaling:DeleteTags",
+                "ec2:DescribeIamInstanceProfileAssociations",
+            }
+        ),
     ),
     Guardrail(
         name="attach-ssm-role",
@@ -171,8 +179,15 @@ GUARDRAILS = [
         ),
         event_alarms=frozenset({"RefreshesStoppedAlarm", "RefreshMismatchAlarm"}),
         schedule="RefreshSweepSchedule",
-        # Its findings are all on groups, so nothing of EC2 is ever tagged.
-        shared_only=frozenset({"ec2:CreateTags", "ec2:DeleteTags"}),
+        # Its findings are all on groups, so nothing of EC2 is ever tagged; AMIs and profiles are others'.
+        shared_only=frozenset(
+            {
+                "ec2:CreateTags",
+                "ec2:DeleteTags",
+                "ec2:DescribeIamInstanceProfileAssociations",
+                "ec2:DescribeImages",
+            }
+        ),
         parameters={"ImageRepositoryArns": f"{REPOSITORY},{REPOSITORY}-api"},
     ),
     Guardrail(

@@ -1,7 +1,9 @@
 """A function may do what its role allows, and nothing else."""
 
+import json
+
 import pytest
-from conftest import ACCOUNT, REGION, invoke, trust
+from conftest import ACCOUNT, REGION, in_this_process, invoke, trust
 
 SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/*"
 VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/*"
@@ -87,6 +89,54 @@ def test_every_tag_key_must_match(emulator, function, volume):
 def test_an_explicit_denial_wins(emulator, function):
     function("worker", statements=[allow("*"), {"Effect": "Deny", "Action": "ec2:Describe*", "Resource": "*"}])
     assert call(emulator, "DescribeVolumes") == "UnauthorizedOperation"
+
+
+def test_what_the_local_aws_cannot_check_cannot_be_called(emulator, function):
+    function("worker", statements=[allow("ec2:*"), LOGS])
+    assert call(emulator, "DescribeRegions") == "InvalidAction"
+
+
+def test_refusals_are_kept_and_may_be_expected(emulator, function):
+    function("worker", statements=[allow("ec2:DescribeSnapshots"), LOGS])
+    call(emulator, "DescribeSnapshots&Owner.1=self")
+    call(emulator, "DescribeVolumes")
+    emulator.control("POST", "refusals/expected", action="ec2:DescribeImages")
+    call(emulator, "DescribeImages")
+    refused = {"role": "worker-role", "refused": "*"}
+    assert emulator.control("GET", "refusals")["refusals"] == [
+        refused | {"action": "ec2:DescribeVolumes", "expected": False},
+        refused | {"action": "ec2:DescribeImages", "expected": True},
+    ]
+
+
+def test_the_record_tells_which_part_of_which_statement_was_used(tmp_path, monkeypatch):
+    usage, policies = in_this_process("usage"), in_this_process("policies")
+    monkeypatch.setattr(usage, "_file", None)
+    usage.write_to(tmp_path)
+    keys = {"aws:TagKeys": ["told-a"], "ec2:Region": "eu-central-1"}
+    condition = {"StringEquals": {"ec2:Region": "eu-central-1"}, "ForAllValues:StringLike": {"aws:TagKeys": ["told-*", "x"]}}
+    statements = [
+        {"Sid": "Remember", **allow("ec2:CreateTags", [SNAPSHOT, VOLUME], **condition)},
+        {"Sid": "Other", **allow("ec2:CreateTags", SNAPSHOT)},
+    ]
+    for _ in range(2):
+        request = ("ec2:CreateTags", VOLUME.replace("*", "vol-1"), keys)
+        found = policies.concerning([{"Statement": statements}], *request)
+        usage.allowed("worker-role", found, *request)
+    usage.refused("worker-role", "ec2:DeleteTags", VOLUME)
+    usage.clear()
+    (file,) = tmp_path.iterdir()
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [
+        # Once, however often; the only value of a condition isn't a choice.
+        {
+            "role": "worker-role",
+            "action": "ec2:CreateTags",
+            "sid": "Remember",
+            "place": 1,
+            "values": ["aws:TagKeys=told-*"],
+        },
+        {"role": "worker-role", "action": "ec2:DeleteTags", "refused": VOLUME, "expected": False},
+    ]
 
 
 def test_the_setting_lifts_it(emulator, function):

@@ -218,6 +218,19 @@ def test_an_attribute_of_an_instance(worker, client):
     assert not worker.call(f"ModifyInstanceAttribute&InstanceId={instance_id}&DisableApiStop.Value=true")
 
 
+def test_keeping_a_volume_is_about_the_volume_too(worker, client):
+    (instance_id,) = launch(client("ec2"))
+    instance = client("ec2").describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    mapping = "BlockDeviceMapping.1"
+    keep = f"ModifyInstanceAttribute&InstanceId={instance_id}&{mapping}.Ebs.DeleteOnTermination=false"
+    keep += f"&{mapping}.DeviceName={instance['RootDeviceName']}"
+    on_instance = allow("ec2:ModifyInstanceAttribute", ec2_arn("instance"))
+    worker.may(on_instance)
+    assert not worker.call(keep)
+    worker.may(on_instance, allow("ec2:ModifyInstanceAttribute", ec2_arn("volume")))
+    assert worker.call(keep)
+
+
 def test_stopping_only_what_carries_a_tag(worker, client):
     ec2 = client("ec2")
     one, other = launch(ec2, 2)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ACCOUNT, REGION, invoke
+from conftest import ACCOUNT, REGION, ControlFailure, invoke
 
 TEMPLATE = """
 AWSTemplateFormatVersion: 2010-09-09
@@ -420,3 +420,12 @@ def test_an_unhandled_type_fails_sam_deploy(emulator, client, project):
                      "CAPABILITY_IAM", "--no-confirm-changeset")  # fmt: skip
     assert code != 0, text
     assert "doesn't handle resource type AWS::Made::Up" in failure(client, "small")
+
+
+def test_a_stack_can_be_shown_in_the_middle_of_an_update(emulator, client):
+    queue = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    assert deploy(client, "held", queue) == "CREATE_COMPLETE"
+    emulator.control("POST", "stacks/status", stack="held", status="UPDATE_IN_PROGRESS")
+    assert stack_of(client, "held")["StackStatus"] == "UPDATE_IN_PROGRESS"
+    with pytest.raises(ControlFailure, match="no stack other"):
+        emulator.control("POST", "stacks/status", stack="other", status="UPDATE_IN_PROGRESS")

@@ -213,5 +213,6 @@ def test_a_bus_that_does_not_exist_is_a_failed_delivery(emulator, rule, forwarde
     bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/nowhere"
     rule(SNAPSHOT_FAILED, bus, RoleArn=forwarder("forward", bus))
     emit(emulator, event="createSnapshot", result="failed")
-    (failure,) = emulator.control("GET", "delivery-failures")["failures"]
+    (failure,) = emulator.control("DELETE", "delivery-failures")["failures"]
+    assert emulator.control("GET", "delivery-failures")["failures"] == []
     assert failure["code"] == "NO_RESOURCE"
