@@ -131,7 +131,7 @@ audit: ## Check licences, origins and known vulnerabilities of what the function
 # Together with a test, so that the AWS SDK has the features that the tests compile it with. The bare
 # function is what the start of the others is held against: built as they are, deployed nowhere.
 .PHONY: bench
-bench: build ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, BENCH=--start)
+bench: build ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, --start, --cost)
 	@cd tests/bare-function && cargo lambda build --release --locked $(if $(filter arm64,$(HOST_ARCHITECTURE)),--arm64)
 	@cargo build --locked --workspace --bin bench --test policy_documents
 	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/debug/bench" --bare "$$target/lambda/bare-function/bootstrap" $(BENCH)

@@ -117,10 +117,11 @@ def notice(sent: dict[str, str]) -> None:
     if _shown_whole and guardrail in _shown_whole:
         paragraphs = []
     elif _shown_whole:
-        # Without when and where, the findings' titles (they are the subject), and the closing words.
-        findings = [p.split("\n")[2:] for p in paragraphs[1:-1] if not p.startswith("What to do")]
-        advice = next(p for p in paragraphs if p.startswith("What to do"))
-        paragraphs = ["\n".join(lines) for lines in findings] + [advice.split(". ")[0] + ". …"]
+        # Its findings without their underlined titles, which are the subject, and the first advice.
+        split = [paragraph.split("\n") for paragraph in paragraphs]
+        findings = ["\n".join(lines[2:]) for lines in split if len(lines) > 2 and not lines[1].strip("-")]
+        advice = next(paragraph for paragraph in paragraphs if paragraph.startswith("What to do"))
+        paragraphs = [*findings, advice.split(". ")[0] + ". …"]
     _shown_whole.add(guardrail)
     block("\n\n".join([f"Subject: {sent['subject']}", *paragraphs]))
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::tags;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -63,6 +63,13 @@ impl Case {
             image: None,
             unread: Vec::new(),
         }
+    }
+
+    /// Whether AWS refused to answer something only because too many calls came.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        let mut unread = self.unread.iter();
+        unread.any(|error| error.kind == ErrorKind::Throttled)
     }
 }
 

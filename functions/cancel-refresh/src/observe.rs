@@ -4,6 +4,7 @@
 //! the account. The rest is read only where it can change the judgement.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_autoscaling::types as asg;
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
@@ -15,6 +16,7 @@ use guardrails::ec2::FILTER_VALUES;
 use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::trigger::{Request, Scope};
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::facts::{
     Activity, Alarm, Case, Ended, Facts, Group, Member, Preferences, Read, Refresh, Repair, Source,
@@ -25,6 +27,9 @@ use crate::{ALARM, Clients, decide, image, signals};
 
 /// Groups read at once.
 const CONCURRENCY: usize = 8;
+/// How long groups are read again of which something was throttled. What is left then is told as
+/// unread, and the rest of the groups still gets its turn.
+const AGAIN: Duration = Duration::from_mins(1);
 /// Largest page of `DescribeAutoScalingGroups` and `DescribeScalingActivities`.
 const PAGE: i32 = 100;
 /// Only the newest refresh is looked at: no older one can be active.
@@ -62,11 +67,20 @@ pub(crate) async fn observe(
         }
     };
     let groups = groups(clients, which).await?;
-    let cases: Vec<Case> = stream::iter(groups)
+    let mut cases: Vec<Case> = stream::iter(groups)
         .map(|group| case(clients, policy, group, request.read_only, now))
         .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
+    // All calls of Auto Scaling in an account share one limit (ASG-13), so several at once may be
+    // more than it lets through, in spite of the SDK's retries. One at a time gets on.
+    let until = Instant::now() + AGAIN;
+    for found in &mut cases {
+        if found.is_throttled() && Instant::now() < until {
+            let group = found.group.clone();
+            *found = case(clients, policy, group, request.read_only, now).await;
+        }
+    }
     facts.cases = cases
         .into_iter()
         .map(|case| (case.group.name.clone(), case))

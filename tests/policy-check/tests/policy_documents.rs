@@ -193,7 +193,7 @@ fn the_document_with_every_key_has_every_key() {
     assert_eq!(found, known);
 }
 
-/// The same list is held against the schema by tests/template/test_policy_schema.py.
+/// The same list is held against the schema by `tests/template/test_policy_schema.py`.
 #[test]
 fn each_wrong_document_is_refused_with_its_place() {
     let cases: Vec<Value> =

@@ -402,6 +402,27 @@ async fn what_cant_be_read_of_one_group_doesnt_stop_the_rest() {
     assert_eq!(facts.cases["web"].unread, []);
 }
 
+/// ASG-13: what several at once were too many for gets on alone.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_group_is_read_again() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let groups = groups_rule(group_named("db").build());
+    let first = AtomicBool::new(true);
+    // All attempts of the first call.
+    let throttled = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
+        .match_requests(move |_| first.swap(false, Ordering::Relaxed))
+        .then_http_response(|| refused(400, "Throttling"));
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
+    let rules = Rules {
+        autoscaling: vec![&groups, &throttled, &refreshes],
+        ..Rules::default()
+    };
+    let facts = look(&rules, Scope::All).await;
+    assert!(throttled.num_calls() > 1, "the SDK tries again first");
+    assert_eq!(facts.cases["db"].unread, []);
+    assert!(facts.cases["db"].refresh.is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_the_groups_nothing_is_known() {
     let denied = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)

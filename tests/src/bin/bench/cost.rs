@@ -43,7 +43,7 @@ const DASHBOARD: f64 = 3.00;
 const LOG_GB: (f64, f64) = (0.50, 0.03);
 
 /// Metrics that the alarms look at, as the template has them; its tests compare.
-const ALARM_METRICS: usize = 28;
+const ALARM_METRICS: usize = 32;
 /// How long logs are kept by default, in months; the template's tests compare.
 const LOG_MONTHS: f64 = 3.0;
 /// Lambda's own lines about an invocation, with its log format JSON: start and report.
@@ -361,7 +361,7 @@ mod tests {
         close(cost("Lambda, time"), 6_555.0 * 0.000_013_333_4);
         close(cost("Lambda, invocations"), 24_630.0 * 0.2e-6);
         close(cost("CloudWatch, metrics"), 53.0 * 0.30);
-        close(cost("CloudWatch, alarms"), 2.80);
+        close(cost("CloudWatch, alarms"), 3.20);
         close(
             cost("Logs, taken in"),
             24_630.0 * 2_748.0 / 1_073_741_824.0 * 0.5,

@@ -355,7 +355,7 @@ fn log_file() -> PathBuf {
 fn metrics_in(log: &str) -> usize {
     let documents = log.lines().flat_map(serde_json::from_str::<Value>);
     let names: BTreeSet<String> = documents
-        .flat_map(|document| {
+        .filter_map(|document| {
             let metrics = document.pointer("/_aws/CloudWatchMetrics/0/Metrics");
             metrics.and_then(Value::as_array).cloned()
         })

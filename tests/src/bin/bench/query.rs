@@ -235,7 +235,7 @@ pub(crate) fn answer(action: &str, content: &str) -> String {
     )
 }
 
-/// The answer of a call of IAM, Auto Scaling or CloudFormation.
+/// The answer of a call of IAM, Auto Scaling or `CloudFormation`.
 pub(crate) fn wrapped(action: &str, result: &str) -> String {
     format!(
         "<{action}Response><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></{action}Response>"

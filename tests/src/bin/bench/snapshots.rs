@@ -28,11 +28,14 @@ fn least(estate: &Volumes) -> Least {
         ("GetParameter", 1),
         ("DescribeVolumes", Least::pages(estate.volumes.len(), 500)),
         ("DescribeSnapshots", Least::pages(estate.owned(), 1_000)),
-        // Root devices and AMIs matter only for what is made. By id where that is fewer.
+        // Root devices and AMIs matter only for what is made. By id, until reading all of them is
+        // fewer for certain: how many others the account has isn't known.
         (
             "DescribeInstances",
-            sets.div_ceil(200)
-                .min(estate.instances.len().div_ceil(1_000)),
+            match sets {
+                ..=1_000 => sets.div_ceil(200),
+                _ => estate.instances.len().div_ceil(1_000),
+            },
         ),
         ("DescribeImages", usize::from(sets > 0)),
         ("CreateSnapshots", sets),

@@ -62,7 +62,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// The id of its stack, as the tag that CloudFormation puts on it says.
+    /// The id of its stack, as the tag that `CloudFormation` puts on it says.
     pub(super) fn stack(&self) -> &str {
         tag(&self.tags, STACK).unwrap_or_default()
     }
@@ -96,6 +96,10 @@ const STACK: &str = "aws:cloudformation:stack-id";
 
 /// The estate.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are what Auto Scaling calls them"
+)]
 pub(crate) struct Groups {
     pub(super) groups: Vec<Group>,
     before: Vec<Standing>,
@@ -232,7 +236,7 @@ fn group(number: usize, scenario: Scenario, now: Timestamp) -> Group {
         members: (0..SIZE).map(|at| id("i", number * SIZE + at)).collect(),
         tags: tags.map(|(key, value)| (key.to_owned(), value)).to_vec(),
         // A quarter had none in the last six weeks.
-        refresh: (!quiet || number % 4 > 0).then_some(refresh),
+        refresh: (!quiet || !number.is_multiple_of(4)).then_some(refresh),
         standing,
         stopped_by: None,
         claimed: false,

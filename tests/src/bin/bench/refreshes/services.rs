@@ -1,4 +1,4 @@
-//! The calls of Auto Scaling and CloudFormation that cancel-refresh makes.
+//! The calls of Auto Scaling and `CloudFormation` that cancel-refresh makes.
 
 use std::fmt::Write as _;
 

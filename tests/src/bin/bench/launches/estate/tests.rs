@@ -24,11 +24,8 @@ fn hold(estate: &mut Launches, id: &str) -> Result<(), Refusal> {
         evidence: 1,
         standby: usize::from(grouped),
     };
-    let told = format!("{ami} launched by somebody");
-    estate.tag(
-        id,
-        &[(MARK, "complete 2026-11-21T12:00:00Z"), (TOLD, &told)],
-    )
+    estate.tag(id, &[(MARK, "complete 2026-11-21T12:00:00Z"), (TOLD, &ami)])?;
+    estate.tag(id, &[(LAUNCHER, "somebody")])
 }
 
 /// What the function does, all of it, and as it should.
@@ -87,6 +84,28 @@ fn a_right_run_passes_and_the_next_has_nothing_to_do() {
     let (outcomes, told) = swept(&mut estate);
     assert_eq!((outcomes.done, &told), (0, &Told::default()));
     assert_eq!(verdict(&estate, &outcomes, &told), Ok(()));
+}
+
+#[test]
+fn who_launched_it_may_be_learnt_later_and_nothing_else_done_then() {
+    let mut estate = Launches::new(100, Scenario::Enforced);
+    let (outcomes, told) = swept(&mut estate);
+    let [id] = ids(&estate).try_into().unwrap();
+    let at = estate.find(&id).unwrap();
+    let tags = &mut estate.instances[at].tags;
+    tags.retain(|(key, _)| key != LAUNCHER);
+    estate.begin();
+    assert!(estate.tag(&id, &[(MARK, "x")]).is_err());
+    assert!(estate.isolate(&id, &[&isolation(0)]).is_err());
+    let in_vain = Outcomes {
+        done: 0,
+        skipped: 1,
+        ..outcomes
+    };
+    assert_eq!(verdict(&estate, &in_vain, &Told::default()), Ok(()));
+    estate.tag(&id, &[(LAUNCHER, "somebody")]).unwrap();
+    assert_eq!(verdict(&estate, &outcomes, &told), Ok(()));
+    assert!(verdict(&estate, &outcomes, &Told::default()).is_err());
 }
 
 #[test]

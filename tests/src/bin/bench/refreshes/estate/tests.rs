@@ -14,9 +14,10 @@ fn names(estate: &Groups, standing: Standing) -> Vec<String> {
 fn stop(estate: &mut Groups, name: &str) -> Result<(), Refusal> {
     let at = estate.find(name)?;
     let refresh = estate.groups[at].refresh.as_ref().unwrap();
-    let (action, claim, done) = match refresh.names_version {
-        true => ("RollbackInstanceRefresh", "rollback", "rolled-back"),
-        false => ("CancelInstanceRefresh", "cancel", "cancelled"),
+    let (action, claim, done) = if refresh.names_version {
+        ("RollbackInstanceRefresh", "rollback", "rolled-back")
+    } else {
+        ("CancelInstanceRefresh", "cancel", "cancelled")
     };
     let id = refresh.id.clone();
     estate.tag(

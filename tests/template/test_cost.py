@@ -1,0 +1,62 @@
+"""What the benchmark's cost (`make bench BENCH=--cost`) takes for granted is what the template has."""
+
+import re
+
+import samstack
+from test_template_alarms import ALARMS, metrics_of
+
+SOURCE = (samstack.ROOT / "tests/src/bin/bench/cost.rs").read_text()
+
+
+def constant(name: str) -> float:
+    (value,) = re.findall(rf"^const {name}: \w+ = ([\d.]+);$", SOURCE, re.MULTILINE)
+    return float(value)
+
+
+def test_each_metric_that_an_alarm_looks_at_is_counted():
+    assert constant("ALARM_METRICS") == sum(len(metrics_of(alarm)) for alarm in ALARMS.values())
+    metric_alarms = [alarm for alarm in ALARMS.values() if alarm.get("Period", 60) < 60]
+    assert not metric_alarms, "of high resolution, which cost more"
+
+
+def test_logs_are_kept_as_long_as_is_counted(stack):
+    groups = stack.of_type("AWS::Logs::LogGroup").values()
+    assert {int(group["RetentionInDays"]) for group in groups} == {30 * constant("LOG_MONTHS")}
+
+
+def test_each_function_has_the_memory_that_is_measured(stack):
+    source = (samstack.ROOT / "tests/src/bin/bench/function.rs").read_text()
+    measured = dict(re.findall(r'logical_id: "(\w+)",\s+memory_mib: (\d+),', source))
+    functions = stack.of_type("AWS::Lambda::Function")
+    assert {name: str(function["MemorySize"]) for name, function in functions.items()} == measured
+
+
+def test_sweeps_come_as_often_as_is_counted():
+    defaults = {name: samstack.source()["Parameters"][name]["Default"] for name in samstack.source()["Parameters"]}
+    assert defaults["SweepSchedule"] == "rate(15 minutes)"
+    assert defaults["RefreshSweepSchedule"] == defaults["LaunchSweepSchedule"] == "rate(5 minutes)"
+    assert "let (slow, fast) = (MONTH * 24.0 * 4.0, MONTH * 24.0 * 12.0);" in SOURCE
+
+
+def test_only_resources_that_are_counted_cost_anything(stack):
+    """A new kind of resource must be thought of, there and here."""
+    free = {
+        "AWS::Events::Rule",
+        "AWS::IAM::InstanceProfile",
+        "AWS::IAM::Role",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::Permission",
+        "AWS::SNS::Subscription",
+        "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
+    }
+    counted = {
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Dashboard",
+        "AWS::Lambda::Function",
+        "AWS::Logs::LogGroup",
+        "AWS::Scheduler::Schedule",
+        "AWS::SNS::Topic",
+        "AWS::SQS::Queue",
+    }
+    assert {resource["Type"] for resource in stack.resources.values()} <= free | counted
