@@ -62,6 +62,18 @@ def _create_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     yield from _new_snapshot(request, action)
 
 
+@resources_of("ec2", "CreateVolume")
+def _create_volume(request: AwsRequest, action: str) -> Iterator[Check]:
+    arn = f"arn:aws:ec2:{context.region}:{context.account_id}:volume/*"
+    tags = _tags_at_creation(request, "volume")
+    keys = request_tags(tags)
+    yield Check(action, arn, keys)
+    if tags:
+        yield Check("ec2:CreateTags", arn, keys | {"ec2:CreateAction": request.operation})
+    if snapshot_id := request.parameters.get("SnapshotId"):
+        yield Check(action, _ec2_arn(snapshot_id), _resource_tags(snapshot_id))
+
+
 @resources_of("ec2", "CreateSnapshots")
 def _create_snapshots(request: AwsRequest, action: str) -> Iterator[Check]:
     instance_id = (request.parameters.get("InstanceSpecification") or {}).get("InstanceId", "")
