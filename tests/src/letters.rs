@@ -127,6 +127,7 @@ impl LocalAws {
     }
 
     /// Runs docs/replay.py with these arguments; what it printed.
+    #[must_use]
     pub fn replay(&self, arguments: &[&str]) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let output = Command::new(root.join(".venv/bin/python"))

@@ -61,7 +61,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         // The schedule: its role may not invoke a function.
         aws.forbid_schedules().await;
         assert_eq!(aws.fire_of(CANCEL_REFRESH).await, None);
-        refused(&aws).await;
+        refused(aws).await;
 
         // And something that isn't from here.
         aws.send_dead_letter("{\"who\": \"knows\"}").await;
@@ -130,7 +130,7 @@ async fn a_letter_that_lambda_refuses_stays() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.forbid_schedules().await;
         assert_eq!(aws.fire_of(SNAPSHOT_VOLUMES).await, None);
-        refused(&aws).await;
+        refused(aws).await;
         let client = json!({ "service": "lambda", "operation": "Invoke", "caller": "client", "error": "ServiceException" });
         aws.fault(client).await;
         let said = aws.replay(&[]);

@@ -1,5 +1,6 @@
 //! `policy-check`: checks a policy document before it is put into the account.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const UNUSABLE: u8 = 2;
 /// Checks a policy document of ec2-guardrails with the code of the functions.
 ///
 /// Prints what would hold, with all defaults filled in; and to the standard error mistakes,
-/// warnings and notes, as FILE:LINE: kind: place: text.
+/// warnings and notes, each with file, line, kind and place before its text.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -108,8 +109,9 @@ fn read(file: &Path) -> Result<(String, String), String> {
 fn heading(name: &str, built_in: &[&str]) -> String {
     let mut heading = format!("# What holds with {name}, all defaults filled in.\n");
     if !built_in.is_empty() {
-        heading += &format!(
-            "# Not in the document, so the built-in policy holds: {}.\n",
+        let _ = writeln!(
+            heading,
+            "# Not in the document, so the built-in policy holds: {}.",
             built_in.join(", ")
         );
     }
@@ -137,7 +139,7 @@ fn remark(name: &str, checked: &Checked) {
         ("note", checked.notes.len()),
     ] {
         if number > 0 {
-            sum += &format!(", {}", count(number, kind));
+            let _ = write!(sum, ", {}", count(number, kind));
         }
     }
     complain(&sum);
