@@ -30,8 +30,10 @@ def main() -> int:
         parser.error(f"{TEMPLATE} is missing: run `make build`, or `make demo`, which does")
     if arguments.dashboard and not importlib.util.find_spec("matplotlib"):
         parser.error("matplotlib is missing: run `make dashboard`, which installs tests/demo/requirements-dashboard.txt")
-    # As Ctrl-C: nothing is left running.
+    # As Ctrl-C: nothing is left running. And Ctrl-C also where a script started this in the background: a shell lets
+    # such a process ignore it, and Python keeps to that.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     try:
         aws = LocalAws()
