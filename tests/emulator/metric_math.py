@@ -1,4 +1,4 @@
-"""CloudWatch's metric math, as far as alarms and dashboards here use it: numbers, + - * /, SUM([...]) and FILL(m, n).
+"""CloudWatch's metric math, as far as alarms and dashboards here use it: numbers, + - * /, a sign, SUM([...]) and FILL(m, n).
 
 moto knows no more than an id, and answers anything else with no data; here it is refused.
 """
@@ -44,6 +44,8 @@ def _value(node: ast.expr, expression: str, series: dict[str, Series], moments: 
             return float(number)
         case ast.Name(id=name) if name in series:
             return series[name]
+        case ast.UnaryOp(op=ast.USub(), operand=of):
+            return _combined(operator.sub, 0.0, value(of))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _combined(_OPERATORS[type(op)], value(left), value(right))
         case ast.Call(func=ast.Name(id="FILL"), args=[filled, ast.Constant(value=number)]):

@@ -1,10 +1,16 @@
 """Alarms as CloudWatch evaluates them, metric math, and a queue's metric."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from conftest import in_this_process
 from ec2_help import refused
 from test_alarms import alarm, describe
+
+
+TEMPLATE = Path(__file__).resolve().parents[3] / "template.yaml"
 
 
 @pytest.fixture
@@ -116,6 +122,16 @@ def test_metric_math_of_data(cloudwatch):
     put(cloudwatch, 30, age=20)
     assert data(cloudwatch, "web / 60") == [1.5, 0.5]
     assert data(cloudwatch, "(web + 10) * 2 - web") == [110, 50]
+    assert data(cloudwatch, "SUM([web, -1 * web, web])") == [90, 30]
+
+
+def test_what_the_stack_s_alarms_compute_is_known():
+    expressions = set(re.findall(r"^ +Expression: (.+)$", TEMPLATE.read_text(), re.M))
+    assert expressions, "nothing found, so the search is broken"
+    evaluate = in_this_process("metric_math").evaluate
+    for expression in expressions:
+        series = {name: {0: 2.0} for name in re.findall(r"\b[a-z]\w*\b", expression)}
+        assert evaluate(expression, series), expression
 
 
 @pytest.mark.parametrize("expression", ["RATE(web)", "nothing / 2", "web +", "2", "SUM([1])"])
