@@ -15,6 +15,12 @@ use crate::diagnosis::{Known, diagnose, identity, network};
 use crate::facts::{Facts, Instance, Mark};
 use crate::policy::Policy;
 
+const DIAGNOSE: Command = Command {
+    to: "to see the full diagnosis",
+    on: On::Instance,
+    run: Run::Invoke("diagnose"),
+};
+
 /// An instance that has a profile and isn't Online.
 pub static UNMANAGED: Kind = Kind {
     name: "unmanaged",
@@ -23,11 +29,7 @@ pub static UNMANAGED: Kind = Kind {
     cured: "is a managed node now, or nobody asks for it any more",
     next: "Remove the cause that stands first. The agent may then take half an hour to try again; a reboot makes it try at once. An instance that needs no Session Manager: exclude it by the tag that the policy names.",
     urgency: Urgency::Soon,
-    commands: &[Command {
-        to: "to see the full diagnosis",
-        on: On::Instance,
-        run: Run::Invoke("diagnose"),
-    }],
+    commands: &[DIAGNOSE],
 };
 
 /// A node that is Online and yet can't be reached.
@@ -38,11 +40,7 @@ pub static UNUSABLE: Kind = Kind {
     cured: "can be used now, or is no managed node any more",
     next: "The agent's heartbeat needs only the service ssm, so a node shows Online while Session Manager and Run Command fail for want of ssmmessages. Do the fix that stands beside the node. Where its role lacks the message channels: attach AmazonSSMManagedInstanceCore, or let the guardrail do it with repair-roles: true.",
     urgency: Urgency::Soon,
-    commands: &[Command {
-        to: "to see the full diagnosis",
-        on: On::Instance,
-        run: Run::Invoke("diagnose"),
-    }],
+    commands: &[DIAGNOSE],
 };
 
 /// A group whose new instances come without a profile.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use guardrails::ec2::State;
 use guardrails::guardrail::Decision;
 use guardrails::notify::AUTO_SCALING_GROUP;
 use guardrails::policy::Age;
@@ -11,7 +12,6 @@ use jiff::Timestamp;
 use crate::diagnosis::identity::Permissions;
 use crate::facts::{Facts, Instance, Mark, Node};
 use crate::policy::Policy;
-use guardrails::ec2::State;
 
 /// What can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]

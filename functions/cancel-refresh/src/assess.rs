@@ -25,6 +25,22 @@ const REFRESH: &str = "refresh";
 
 const CURED: &str = "has had an instance refresh that came through";
 
+const EXPLAIN: Command = Command {
+    to: "to see all the evidence",
+    on: On::Group,
+    run: Run::Invoke("explain"),
+};
+const ROLL_BACK: Command = Command {
+    to: "to roll the refresh back yourself",
+    on: On::Group,
+    run: Run::Aws("autoscaling rollback-instance-refresh --auto-scaling-group-name"),
+};
+const CANCEL: Command = Command {
+    to: "to cancel it and keep the instances that are new already",
+    on: On::Group,
+    run: Run::Aws("autoscaling cancel-instance-refresh --auto-scaling-group-name"),
+};
+
 /// In trouble, by no fault of the release that could be proved.
 pub static TROUBLED: Kind = Kind {
     name: REFRESH,
@@ -33,23 +49,7 @@ pub static TROUBLED: Kind = Kind {
     cured: CURED,
     next: "Nothing was stopped: what stands beside it isn't the release's fault, or may not be. Want of capacity: allow more instance types or Availability Zones, or wait. Old instances unhealthy too: look for an outage of something that all of them use.",
     urgency: Urgency::Soon,
-    commands: &[
-        Command {
-            to: "to see all the evidence",
-            on: On::Group,
-            run: Run::Invoke("explain"),
-        },
-        Command {
-            to: "to roll the refresh back yourself",
-            on: On::Group,
-            run: Run::Aws("autoscaling rollback-instance-refresh --auto-scaling-group-name"),
-        },
-        Command {
-            to: "to cancel it and keep the instances that are new already",
-            on: On::Group,
-            run: Run::Aws("autoscaling cancel-instance-refresh --auto-scaling-group-name"),
-        },
-    ],
+    commands: &[EXPLAIN, ROLL_BACK, CANCEL],
 };
 
 /// Failing, and not stopped.
@@ -60,23 +60,7 @@ pub static FAILING: Kind = Kind {
     cured: CURED,
     next: "It goes on: why it wasn't stopped stands beside it. Look at the evidence, and stop it yourself if you agree.",
     urgency: Urgency::Now,
-    commands: &[
-        Command {
-            to: "to see all the evidence",
-            on: On::Group,
-            run: Run::Invoke("explain"),
-        },
-        Command {
-            to: "to roll the refresh back yourself",
-            on: On::Group,
-            run: Run::Aws("autoscaling rollback-instance-refresh --auto-scaling-group-name"),
-        },
-        Command {
-            to: "to cancel it and keep the instances that are new already",
-            on: On::Group,
-            run: Run::Aws("autoscaling cancel-instance-refresh --auto-scaling-group-name"),
-        },
-    ],
+    commands: &[EXPLAIN, ROLL_BACK, CANCEL],
 };
 
 /// Stopped.
@@ -87,11 +71,7 @@ pub static STOPPED: Kind = Kind {
     cured: CURED,
     next: "Correct what the evidence names before you start the next refresh. After a rollback the group is as it was. After a cancel old and new instances run side by side: start a refresh to the version that worked, or terminate the new instances. If the release was good after all, start it again; the group's tags can raise the thresholds (ec2-guardrails:launch-failures and so on) or have it only told (ec2-guardrails:on-failure = notify).",
     urgency: Urgency::Soon,
-    commands: &[Command {
-        to: "to see all the evidence",
-        on: On::Group,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// Stopped before, and at its end now.
@@ -102,11 +82,7 @@ pub static ENDED: Kind = Kind {
     cured: CURED,
     next: "After a rollback the group is as it was. After a cancel old and new instances run side by side: start a refresh to the version that worked, or terminate the new instances.",
     urgency: Urgency::Know,
-    commands: &[Command {
-        to: "to see all the evidence",
-        on: On::Group,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// Failed on its own.
@@ -117,11 +93,7 @@ pub static FAILED: Kind = Kind {
     cured: CURED,
     next: "AWS gave it up; its reason stands beside it. Unless AWS rolled it back, old and new instances run side by side: start a refresh to the version that worked, or correct what is wrong and start this one again.",
     urgency: Urgency::Soon,
-    commands: &[Command {
-        to: "to see all the evidence",
-        on: On::Group,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// An image tag that wasn't put back.
@@ -132,11 +104,7 @@ pub static IMAGE: Kind = Kind {
     cured: "has its known good image again, or a later refresh came through",
     next: "Until it is put back, instances that start pull what the tag points to now. Look at it with aws ecr batch-get-image --repository-name REPOSITORY --image-ids imageTag=TAG. To put an image back, give its imageManifest and imageManifestMediaType to aws ecr put-image with --image-tag TAG.",
     urgency: Urgency::Now,
-    commands: &[Command {
-        to: "to see all the evidence",
-        on: On::Group,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// Another refresh was hit than the one that was meant.
@@ -147,11 +115,7 @@ pub static MISMATCH: Kind = Kind {
     cured: CURED,
     next: "A refresh began between the last look and the call, which takes only the group's name. Start it again if it was good.",
     urgency: Urgency::Now,
-    commands: &[Command {
-        to: "to see all the evidence",
-        on: On::Group,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// A group's tags that can't be used.

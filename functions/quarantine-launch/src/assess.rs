@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use guardrails::ec2::State;
 use guardrails::finding::{Command, Finding, Kind, On, Run, Told, Urgency};
 use guardrails::guardrail::{Assessment, Settled};
 use guardrails::metrics::Metric;
@@ -18,7 +19,18 @@ use crate::decide::{Action, Held, Occasion, Quarantine, drifted, image_label};
 use crate::facts::{Asked, Facts, Image, Instance, Known, Stage};
 use crate::launches::{Source, is_broken, loops};
 use crate::policy::Policy;
-use guardrails::ec2::State;
+
+const RELEASE: Command = Command {
+    to: "to put everything back as it was",
+    on: On::Instance,
+    run: Run::Invoke("release"),
+};
+
+const CHECK: Command = Command {
+    to: "to see the verdict of each rule",
+    on: On::Instance,
+    run: Run::Invoke("check"),
+};
 
 /// An instance in quarantine.
 pub static QUARANTINED: Kind = Kind {
@@ -28,18 +40,7 @@ pub static QUARANTINED: Kind = Kind {
     cured: "was released from quarantine",
     next: "Look at its AMI and at who launched it. A good AMI: approve it in the policy, then release the instance. A bad one: keep the evidence snapshots (tag ec2-guardrails:evidence), turn termination protection off and terminate the instance.",
     urgency: Urgency::Soon,
-    commands: &[
-        Command {
-            to: "to see the verdict of each rule",
-            on: On::Instance,
-            run: Run::Invoke("check"),
-        },
-        Command {
-            to: "to put everything back as it was",
-            on: On::Instance,
-            run: Run::Invoke("release"),
-        },
-    ],
+    commands: &[CHECK, RELEASE],
 };
 
 /// An instance that couldn't be isolated wholly.
@@ -76,11 +77,7 @@ pub static DRIFT: Kind = Kind {
     cured: "is isolated again, or released",
     next: "An instance is isolated again only once: changed a second time, it stays as somebody left it. To end a quarantine, release the instance, which also restores what else was changed.",
     urgency: Urgency::Now,
-    commands: &[Command {
-        to: "to put everything back as it was",
-        on: On::Instance,
-        run: Run::Invoke("release"),
-    }],
+    commands: &[RELEASE],
 };
 
 /// An instance about whose AMI nothing can be told.
@@ -91,11 +88,7 @@ pub static UNDECIDED: Kind = Kind {
     cured: "could be judged",
     next: "Nothing was done. Remove the cause that stands beside it (an SSM parameter that doesn't exist or isn't among ImageParameterArns, a missing permission); the next sweep judges again.",
     urgency: Urgency::Soon,
-    commands: &[Command {
-        to: "to see the verdict of each rule",
-        on: On::Instance,
-        run: Run::Invoke("check"),
-    }],
+    commands: &[CHECK],
 };
 
 /// Approve rules that let in more than they seem to.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use guardrails::ec2::State;
 use guardrails::guardrail::Decision;
 use guardrails::policy::Age;
 use guardrails::tags;
@@ -13,7 +14,6 @@ use crate::facts::{Asked, Facts, Group, Instance, Isolation, Stage};
 use crate::launcher::Launcher;
 use crate::launches::{Looping, Source, is_broken, loops};
 use crate::policy::{Policy, Steps};
-use guardrails::ec2::State;
 
 /// How long after the isolation a look may still show the groups from before it.
 const SETTLE: Age = Age::from_mins(2);

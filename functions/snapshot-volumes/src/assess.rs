@@ -14,6 +14,12 @@ use crate::facts::{Facts, Index, Snapshot, State, Volume};
 use crate::policy::{Plan, Policy};
 use crate::slots;
 
+const EXPLAIN: Command = Command {
+    to: "to see its plans, slots and snapshots",
+    on: On::Volume,
+    run: Run::Invoke("explain"),
+};
+
 /// A volume whose newest completed snapshot is older than schedule and grace allow.
 pub static STALE: Kind = Kind {
     name: "stale",
@@ -22,11 +28,7 @@ pub static STALE: Kind = Kind {
     cured: "has a fresh snapshot again, or no plan asks for one any more",
     next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, see whether sweeps run at all (the alarm whose name ends in snapshot-volumes-not-running). A volume that needs no snapshots: take it out of the plan by its tag.",
     urgency: Urgency::Now,
-    commands: &[Command {
-        to: "to see its plans, slots and snapshots",
-        on: On::Volume,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// A volume whose latest snapshot ended in `error`.
@@ -37,11 +39,7 @@ pub static FAILED: Kind = Kind {
     cured: "has a completed snapshot again, or no plan asks for one any more",
     next: "The snapshot is made again by itself, in growing intervals. A reason that names a KMS key doesn't pass by itself: enable the key, let the account use it, or take the volume out of the plan by its tag. A failed snapshot protects nobody; it is removed once a later one is completed.",
     urgency: Urgency::Soon,
-    commands: &[Command {
-        to: "to see its plans, slots and snapshots",
-        on: On::Volume,
-        run: Run::Invoke("explain"),
-    }],
+    commands: &[EXPLAIN],
 };
 
 /// Too much would be deleted at once.

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use guardrails::ec2::State;
+
 use super::document::{self, Verdict};
 use super::{Cause, Certainty, Known};
 use crate::facts::Read;
-use guardrails::ec2::State;
 
 /// To register, and to say that it is alive (SSM-5).
 pub const REGISTER: &str = "ssm:UpdateInstanceInformation";

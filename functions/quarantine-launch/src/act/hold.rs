@@ -10,6 +10,7 @@
 
 use futures::join;
 use guardrails::aws::{ApiError, ErrorKind, filter};
+use guardrails::ec2::State;
 use guardrails::guardrail::Acted;
 use guardrails::tags;
 
@@ -19,7 +20,6 @@ use crate::Clients;
 use crate::decide::{Held, Occasion, Quarantine};
 use crate::facts::{Instance, Stage};
 use crate::observe::instances;
-use guardrails::ec2::State;
 
 /// How a step went.
 enum Step {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::Client;
 use futures::future::join_all;
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::State;
 use guardrails::guardrail::Acted;
 use guardrails::tags;
 
@@ -16,7 +17,6 @@ use crate::Clients;
 use crate::decide::Release;
 use crate::facts::Stage;
 use crate::record::{Record, Service};
-use guardrails::ec2::State;
 
 /// What came of the steps.
 #[derive(Default)]

@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::ImageMetadata;
 use futures::future::join_all;
 use guardrails::aws::{ApiError, filter};
 use guardrails::ec2;
+use guardrails::ec2::State;
 use jiff::Timestamp;
 use lambda_runtime::tracing;
 
@@ -15,7 +16,6 @@ use crate::Clients;
 use crate::approval::verdict;
 use crate::facts::{Facts, Image, Instance, Known};
 use crate::policy::{Policy, Which};
-use guardrails::ec2::State;
 
 /// Most instances per call of `DescribeInstanceImageMetadata`.
 const METADATA_IDS: usize = 100;
