@@ -1,11 +1,54 @@
-//! What several guardrails write on Auto Scaling groups.
+//! What several guardrails read of Auto Scaling groups and write on them.
 
 use aws_sdk_autoscaling::Client;
-use aws_sdk_autoscaling::types::Tag;
 use aws_sdk_autoscaling::types::builders::TagBuilder;
+use aws_sdk_autoscaling::types::{AutoScalingGroup, Filter, Tag};
 
 use crate::aws::ApiError;
-use crate::notify::AUTO_SCALING_GROUP;
+
+/// Largest page of groups, and most names per call.
+const PAGE: i32 = 100;
+const NAMES: usize = 100;
+
+/// Which groups.
+#[derive(Debug)]
+pub enum Which<'a> {
+    /// All.
+    All,
+    /// Those of these names, as far as they exist.
+    Named(&'a [String]),
+    /// Those that a filter chooses.
+    Filtered(Filter),
+}
+
+/// Groups, as `read` takes them.
+pub async fn groups<T>(
+    client: &Client,
+    which: Which<'_>,
+    mut read: impl FnMut(&AutoScalingGroup) -> Option<T>,
+) -> Result<Vec<T>, ApiError> {
+    let describe = || client.describe_auto_scaling_groups().max_records(PAGE);
+    let calls = match which {
+        Which::All => vec![describe()],
+        Which::Named(names) => names
+            .chunks(NAMES)
+            .map(|some| describe().set_auto_scaling_group_names(Some(some.to_vec())))
+            .collect(),
+        Which::Filtered(filter) => vec![describe().filters(filter)],
+    };
+    let mut found = Vec::new();
+    for call in calls {
+        let mut pages = call.into_paginator().items().send();
+        while let Some(group) = pages
+            .try_next()
+            .await
+            .map_err(|error| ApiError::of("autoscaling:DescribeAutoScalingGroups", &error))?
+        {
+            found.extend(read(&group));
+        }
+    }
+    Ok(found)
+}
 
 fn tag_of(group: &str, key: &str) -> TagBuilder {
     Tag::builder()
@@ -50,28 +93,6 @@ pub async fn untag(client: &Client, group: &str, keys: &[&str]) -> Result<(), Ap
         .map_err(|error| ApiError::of("autoscaling:DeleteTags", &error))
 }
 
-/// Remembers on the group `resource` (see [`AUTO_SCALING_GROUP`]) what was told of it. On the group
-/// and not on its members: those are replaced, and then it would be told again. A group that is
-/// gone has nothing to remember; neither has what isn't a group.
-pub async fn remember(
-    client: &Client,
-    resource: &str,
-    key: &str,
-    value: Option<&str>,
-) -> Result<(), ApiError> {
-    let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) else {
-        return Ok(());
-    };
-    let written = match value {
-        Some(value) => tag(client, group, [(key, value.to_owned())]).await,
-        None => untag(client, group, &[key]).await,
-    };
-    match written {
-        Err(error) if is_gone(&error) => Ok(()),
-        other => other,
-    }
-}
-
 /// Whether a call was refused because the group is gone. Auto Scaling has one code for all that it
 /// refuses; the message tells.
 #[must_use]
@@ -82,85 +103,37 @@ pub fn is_gone(error: &ApiError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::ErrorKind;
-    use aws_sdk_autoscaling::error::ErrorMetadata;
-    use aws_sdk_autoscaling::operation::create_or_update_tags::{
-        CreateOrUpdateTagsError, CreateOrUpdateTagsOutput,
-    };
-    use aws_sdk_autoscaling::operation::delete_tags::DeleteTagsOutput;
-    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-
-    fn client(rule: &Rule) -> Client {
-        mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [rule])
-    }
-
-    fn refused(message: &'static str) -> Rule {
-        mock!(Client::create_or_update_tags).then_error(move || {
-            CreateOrUpdateTagsError::generic(
-                ErrorMetadata::builder()
-                    .code("ValidationError")
-                    .message(message)
-                    .build(),
-            )
-        })
-    }
+    use aws_sdk_autoscaling::operation::create_or_update_tags::CreateOrUpdateTagsOutput;
+    use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
 
     #[tokio::test]
-    async fn a_group_remembers_and_its_members_do_not() {
+    async fn a_group_is_tagged_and_its_new_members_are_not() {
         let write = mock!(Client::create_or_update_tags)
             .match_requests(|request| {
                 let [tag] = request.tags() else { return false };
-                (tag.resource_id(), tag.key(), tag.value())
-                    == (Some("web/blue"), Some("k"), Some("v"))
-                    && tag.propagate_at_launch() == Some(false)
+                (tag.resource_id(), tag.key(), tag.propagate_at_launch())
+                    == (Some("web/blue"), Some("k"), Some(false))
             })
             .then_output(|| CreateOrUpdateTagsOutput::builder().build());
-        remember(
-            &client(&write),
-            "auto-scaling-group/web/blue",
-            "k",
-            Some("v"),
-        )
-        .await
-        .unwrap();
-        assert_eq!(write.num_calls(), 1);
-        let remove = mock!(Client::delete_tags)
-            .match_requests(|request| {
-                let [tag] = request.tags() else { return false };
-                (tag.resource_id(), tag.key()) == (Some("web/blue"), Some("k"))
-            })
-            .then_output(|| DeleteTagsOutput::builder().build());
-        remember(&client(&remove), "auto-scaling-group/web/blue", "k", None)
-            .await
-            .unwrap();
-        assert_eq!(remove.num_calls(), 1);
+        let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&write]);
+        tag(&client, "web/blue", [("k", "v".to_owned())]).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_group_that_is_gone_has_nothing_to_remember() {
-        let gone = refused("Auto Scaling group name not found - null");
-        remember(
-            &client(&gone),
-            "auto-scaling-group/web/blue",
-            "k",
-            Some("v"),
-        )
-        .await
-        .unwrap();
-        let other = refused("1 validation error detected");
-        let error = remember(
-            &client(&other),
-            "auto-scaling-group/web/blue",
-            "k",
-            Some("v"),
-        )
-        .await
-        .unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Refused);
-        // What isn't a group is nothing for it.
-        remember(&client(&other), "i-1", "k", Some("v"))
-            .await
-            .unwrap();
-        assert_eq!(other.num_calls(), 1);
+    async fn many_names_are_asked_for_in_several_calls() {
+        let read = mock!(Client::describe_auto_scaling_groups)
+            .match_requests(|request| request.auto_scaling_group_names().len() <= NAMES)
+            .then_output(|| {
+                let group = AutoScalingGroup::builder().auto_scaling_group_name("g");
+                DescribeAutoScalingGroupsOutput::builder()
+                    .auto_scaling_groups(group.build())
+                    .build()
+            });
+        let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&read]);
+        let names: Vec<String> = (0..150).map(|n| format!("g-{n}")).collect();
+        let name = |group: &AutoScalingGroup| group.auto_scaling_group_name.clone();
+        let found = groups(&client, Which::Named(&names), name).await.unwrap();
+        assert_eq!((found, read.num_calls()), (vec!["g".to_owned(); 2], 2));
     }
 }

@@ -18,8 +18,10 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
 
 /// Longest a creation may take before its outcome counts as unknown.
 pub const CREATION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -106,6 +108,12 @@ pub fn filter(name: &str, values: Vec<String>) -> aws_sdk_ec2::types::Filter {
         .build()
 }
 
+/// A time as AWS gives it, to the second; none where there is none, or it is out of range.
+#[must_use]
+pub fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
+    Timestamp::from_second(at?.secs()).ok()
+}
+
 /// What an error says about the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -117,6 +125,22 @@ pub enum ErrorKind {
     Refused,
     /// No answer, or a server's failure: it may have been carried out (EBS-1).
     Unknown,
+}
+
+impl ErrorKind {
+    /// What an error code alone says.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
+        if THROTTLED.contains(&code) {
+            Self::Throttled
+        } else if DENIED.contains(&code) {
+            Self::Denied
+        } else if code == "InternalFailure" {
+            Self::Unknown
+        } else {
+            Self::Refused
+        }
+    }
 }
 
 /// An AWS call that went wrong.

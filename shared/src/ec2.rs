@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::primitives::DateTime;
-use aws_sdk_ec2::types::{Instance, InstanceStateName, OperatorResponse, Tag};
-use jiff::Timestamp;
+use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, OperatorResponse, Tag};
 
 use crate::aws::{ApiError, filter};
 
@@ -76,10 +74,67 @@ pub fn operator(found: Option<&OperatorResponse>) -> Option<String> {
         .map(|operator| operator.principal().unwrap_or("an AWS service").to_owned())
 }
 
-/// A time as EC2 gives it; none where it is out of range.
-#[must_use]
-pub fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
-    Timestamp::from_second(at?.secs()).ok()
+/// The instances that `filters` choose (all without any), terminated ones too, as `read` takes them:
+/// it is given each with the account that owns it.
+///
+/// By filter and not by ids: an id that is gone would fail the whole call.
+pub async fn instances<T>(
+    ec2: &Client,
+    filters: Vec<Filter>,
+    mut read: impl FnMut(Option<&str>, &Instance) -> Option<T>,
+) -> Result<Vec<T>, ApiError> {
+    let mut pages = ec2
+        .describe_instances()
+        .set_filters((!filters.is_empty()).then_some(filters))
+        .max_results(PAGE)
+        .into_paginator()
+        .items()
+        .send();
+    let mut found = Vec::new();
+    while let Some(reservation) = pages
+        .try_next()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeInstances", &error))?
+    {
+        let owner = reservation.owner_id();
+        found.extend(reservation.instances().iter().filter_map(|one| read(owner, one)));
+    }
+    Ok(found)
+}
+
+/// Writes tags on resources. Labels for people: nobody reads them back.
+pub async fn tag(
+    ec2: &Client,
+    resources: &[&str],
+    tags: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), ApiError> {
+    let tags: Vec<Tag> = tags
+        .into_iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect();
+    ec2.create_tags()
+        .set_resources(Some(resources.iter().map(|id| (*id).to_owned()).collect()))
+        .set_tags(Some(tags))
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| ApiError::of("ec2:CreateTags", &error))
+}
+
+/// Removes tags from resources, whatever their values.
+pub async fn untag(
+    ec2: &Client,
+    resources: &[&str],
+    keys: impl IntoIterator<Item = String>,
+) -> Result<(), ApiError> {
+    let tags: Vec<Tag> = keys.into_iter().map(|key| Tag::builder().key(key).build()).collect();
+    ec2.delete_tags()
+        .set_resources(Some(resources.iter().map(|id| (*id).to_owned()).collect()))
+        .set_tags(Some(tags))
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| ApiError::of("ec2:DeleteTags", &error))
 }
 
 /// The AMIs' names, by id; without those that are gone. Asked by filter: an id that is gone doesn't

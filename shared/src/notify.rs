@@ -1,22 +1,35 @@
-//! Telling people: one notice (SNS) for all that is new in a run, the same findings on the
-//! default event bus, and tags that remember what was told.
+//! Notifying people: what of the conditions is new, changed or resolved goes into one notice (SNS)
+//! and onto the default event bus, once; what people were notified of is remembered in the state
+//! table.
+//!
+//! Before anything is sent the guardrail writes down that it is about to: whoever can't write that
+//! sends nothing, so a table that can't be written makes a failed run and no mail at every sweep.
+//! Killed in between, a notice comes twice, after a pause that doubles, never not at all. Of two
+//! runs at once the first to write it down sends.
 
 mod chat;
+mod memory;
 mod notice;
 mod place;
 mod subject;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use lambda_runtime::tracing;
 use serde_json::json;
 
 use crate::aws::{ApiError, ErrorKind};
-use crate::finding::News;
+use crate::condition::{Condition, Coverage, Kind, Status};
+use crate::guardrail::Assessment;
+use crate::state::{Expect, State, Stored, Written};
 
-pub use crate::finding::{AUTO_SCALING_GROUP, PARAMETER};
+pub use memory::PACE;
+use memory::{LAST_NOTICE, LastNotice, Memory, NOTIFIED, Stage};
 pub use notice::{Notice, Origin, compose, examples};
 pub use place::Place;
 
@@ -25,327 +38,459 @@ pub const EVENT_SOURCE: &str = "ec2-guardrails";
 /// `detail-type` of the findings on the event bus.
 pub const EVENT_DETAIL_TYPE: &str = "EC2 Guardrails Finding";
 
-/// Most resources per `CreateTags` (AWS takes 1,000) and events per `PutEvents` (AWS takes 10).
-const TAGGED_AT_ONCE: usize = 200;
+/// Most events per `PutEvents` (AWS takes 10), and how often those that the bus didn't take for want
+/// of capacity are sent.
 const EVENTS_AT_ONCE: usize = 10;
+const EVENT_TRIES: usize = 3;
+/// Reads and writes of the memory at once.
+const CONCURRENCY: usize = 16;
 
-/// Whether `resource` is one that EC2's `CreateTags` takes: an id such as `vol-0a1b`. Others are
-/// written `type/name`.
-#[must_use]
-pub fn is_ec2(resource: &str) -> bool {
-    !resource.contains('/')
-}
-
-/// Sends what is new where it belongs.
+/// Sends what has changed where it belongs, and remembers it.
 #[derive(Debug)]
-pub struct Teller {
-    ec2: aws_sdk_ec2::Client,
+pub struct Notifier {
     events: aws_sdk_eventbridge::Client,
     sns: aws_sdk_sns::Client,
     topic_arn: String,
+    state: State,
 }
 
-impl Teller {
-    /// A teller that publishes to `topic_arn`.
+/// What came of notifying.
+#[derive(Debug, Default)]
+pub struct Notified {
+    /// How many conditions are new, changed or resolved.
+    pub changed: usize,
+    /// Why people weren't notified, where that is nobody's failure.
+    pub held_back: Option<String>,
+    /// What went wrong; the rest was done all the same.
+    pub errors: Vec<ApiError>,
+}
+
+/// A condition that isn't as it is remembered.
+#[derive(Debug)]
+struct Change {
+    condition: Condition,
+    /// Whether its resource is gone: nobody needs a notice of that.
+    gone: bool,
+    /// Where it goes: onto the bus, into a notice.
+    bus: bool,
+    notice: bool,
+    before: Option<Stored<Memory>>,
+}
+
+impl Change {
+    fn name(&self) -> String {
+        memory::name(&self.condition.resource, self.condition.kind)
+    }
+
+    fn is_firing(&self) -> bool {
+        self.condition.status == Status::Firing
+    }
+
+    /// What is remembered of it at `stage`. What is resolved is remembered until that is told.
+    fn memory(&self, stage: Stage, on_bus: bool) -> Memory {
+        Memory {
+            fingerprint: self.is_firing().then(|| self.condition.fingerprint.clone()),
+            label: self.condition.label.clone(),
+            stage,
+            on_bus,
+        }
+    }
+}
+
+impl Notifier {
+    /// A notifier that publishes to `topic_arn`.
     #[must_use]
-    pub fn new(config: &SdkConfig, topic_arn: String) -> Self {
+    pub fn new(config: &SdkConfig, topic_arn: String, state: State) -> Self {
         Self {
-            ec2: aws_sdk_ec2::Client::new(config),
             events: aws_sdk_eventbridge::Client::new(config),
             sns: aws_sdk_sns::Client::new(config),
             topic_arn,
+            state,
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn for_tests(sns: &aws_smithy_mocks::Rule) -> Self {
-        use aws_smithy_mocks::{RuleMode, mock_client};
-        Self {
-            ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &[]),
-            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[]),
-            sns: mock_client!(aws_sdk_sns, RuleMode::MatchAny, [sns]),
-            topic_arn: "arn:aws:sns:eu-central-1:1:t".to_owned(),
-        }
-    }
-
-    /// Notice, then bus, then tags: killed in between it tells twice, never not at all.
-    pub async fn tell(&self, origin: &Origin<'_>, news: &[News<'_>]) -> Result<(), ApiError> {
-        let Some(notice) = compose(origin, news) else {
-            return Ok(());
+    /// Notifies of what in `assessment` differs from what is remembered. A run that isn't a sweep
+    /// sends no notice within [`PACE`] of the last; the sweep tells the rest.
+    pub async fn notify(
+        &self,
+        origin: &Origin<'_>,
+        kinds: &[&'static Kind],
+        assessment: &Assessment,
+        is_sweep: bool,
+    ) -> Notified {
+        let mut notified = Notified::default();
+        let remembered = match self.remembered(assessment, origin.now).await {
+            Ok(remembered) => remembered,
+            Err(error) => {
+                notified.errors.push(error);
+                return notified;
+            }
         };
-        self.publish(notice).await?;
-        self.put_events(origin, news).await?;
-        self.remember(news).await
+        let changes = changes(kinds, assessment, remembered, origin.now);
+        notified.changed = changes.len();
+        for Change { condition, .. } in &changes {
+            tracing::warn!(
+                resource = %condition.resource,
+                kind = condition.kind.name,
+                resolved = condition.status == Status::Resolved,
+                "{}",
+                condition.text()
+            );
+        }
+        let wanted = changes.iter().any(|change| change.notice);
+        if wanted {
+            notified.held_back = self.holds_back(origin.now, is_sweep, &mut notified.errors).await;
+        }
+        let send = notified.held_back.is_none();
+        let claimed = self.claim(changes, send, origin.now, &mut notified.errors).await;
+        let told = send && self.publish(origin, &claimed, &mut notified.errors).await;
+        let on_bus = self.put_events(origin, &claimed, &mut notified.errors).await;
+        self.remember(&claimed, send, told, &on_bus, origin.now, &mut notified.errors)
+            .await;
+        notified
     }
 
-    async fn publish(&self, notice: Notice) -> Result<(), ApiError> {
-        self.sns
+    /// What is remembered of the conditions that `assessment` says something about.
+    async fn remembered(
+        &self,
+        assessment: &Assessment,
+        now: Timestamp,
+    ) -> Result<HashMap<String, Stored<Memory>>, ApiError> {
+        let found = if matches!(assessment.coverage, Coverage::All { .. }) {
+            self.state.list(&NOTIFIED, now).await?
+        } else {
+            let named = assessment.conditions.iter();
+            let named: HashSet<String> = named
+                .filter(|condition| condition.status != Status::Unknown)
+                .map(|condition| memory::name(&condition.resource, condition.kind))
+                .collect();
+            let read: Vec<_> = stream::iter(named)
+                .map(async |name| self.state.get(&NOTIFIED, &name, now).await)
+                .buffer_unordered(CONCURRENCY)
+                .collect()
+                .await;
+            let read: Result<Vec<_>, _> = read.into_iter().collect();
+            read?.into_iter().flatten().collect()
+        };
+        let by_name = found.into_iter().map(|stored| (stored.name.clone(), stored));
+        Ok(by_name.collect())
+    }
+
+    /// Why no notice is sent now.
+    async fn holds_back(
+        &self,
+        now: Timestamp,
+        is_sweep: bool,
+        errors: &mut Vec<ApiError>,
+    ) -> Option<String> {
+        match self.has_subscriber().await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Some(format!(
+                    "topic {} has no confirmed subscription, so nobody was notified; subscribe an address and confirm it from its mail, and the next sweep tells what stands",
+                    self.topic_arn
+                ));
+            }
+            // Whether anybody listens isn't known; then it is better said.
+            Err(error) => errors.push(error),
+        }
+        let last = match self.state.get(&LAST_NOTICE, "all", now).await {
+            Ok(last) => last,
+            Err(error) => {
+                errors.push(error);
+                return Some("when the last notice went out couldn't be read".to_owned());
+            }
+        };
+        let paced = last
+            .as_ref()
+            .is_some_and(|last| now < PACE.after(last.value.at));
+        let too_soon = "the last notice is less than a minute old; the next sweep tells this";
+        if !is_sweep && paced {
+            return Some(too_soon.to_owned());
+        }
+        let expect = if is_sweep {
+            Expect::Any
+        } else {
+            Expect::read(last.as_ref())
+        };
+        let sent = LastNotice { at: now };
+        let until = Some(PACE.after(now));
+        match self.state.put(&LAST_NOTICE, "all", &sent, until, &expect, now).await {
+            Ok(Written::Done(_)) => None,
+            Ok(Written::Conflict) => Some(too_soon.to_owned()),
+            Err(error) => {
+                errors.push(error);
+                Some("that a notice goes out couldn't be written down".to_owned())
+            }
+        }
+    }
+
+    async fn has_subscriber(&self) -> Result<bool, ApiError> {
+        let answer = self
+            .sns
+            .get_topic_attributes()
+            .topic_arn(&self.topic_arn)
+            .send()
+            .await
+            .map_err(|error| ApiError::of("sns:GetTopicAttributes", &error))?;
+        let confirmed = answer
+            .attributes()
+            .and_then(|attributes| attributes.get("SubscriptionsConfirmed"))
+            .and_then(|confirmed| confirmed.parse::<u64>().ok());
+        // Without the number nothing is known, and then it is better said.
+        Ok(confirmed != Some(0))
+    }
+
+    /// Writes down what is about to be sent. What couldn't be written isn't sent; what another run
+    /// is about to send is left to it.
+    async fn claim(
+        &self,
+        changes: Vec<Change>,
+        send: bool,
+        now: Timestamp,
+        errors: &mut Vec<ApiError>,
+    ) -> Vec<Change> {
+        let claims: Vec<_> = stream::iter(changes)
+            .map(async |mut change| {
+                change.notice &= send;
+                if !change.notice && !change.bus {
+                    // Held back, and on the bus already.
+                    return Ok((change, Written::Conflict));
+                }
+                let tries = change.before.as_ref().map_or(0, |before| match before.value.stage {
+                    Stage::Sending { tries, .. } => tries,
+                    _ => 0,
+                });
+                let stage = if change.notice {
+                    Stage::Sending {
+                        at: now,
+                        tries: tries + 1,
+                    }
+                } else {
+                    Stage::Held
+                };
+                let memory = change.memory(stage, !change.bus);
+                let expect = Expect::read(change.before.as_ref());
+                let name = change.name();
+                let written = self.state.put(&NOTIFIED, &name, &memory, None, &expect, now).await?;
+                if let Written::Done(version) = &written {
+                    change.before = Some(Stored {
+                        name,
+                        value: memory,
+                        version: version.clone(),
+                    });
+                }
+                Ok((change, written))
+            })
+            .buffered(CONCURRENCY)
+            .collect()
+            .await;
+        let mut claimed = Vec::with_capacity(claims.len());
+        for claim in claims {
+            match claim {
+                Ok((change, written)) if written.is_done() => claimed.push(change),
+                Ok(_) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        claimed
+    }
+
+    /// Whether the notice went out.
+    async fn publish(
+        &self,
+        origin: &Origin<'_>,
+        claimed: &[Change],
+        errors: &mut Vec<ApiError>,
+    ) -> bool {
+        let wanted = claimed.iter().filter(|change| change.notice);
+        let wanted: Vec<&Condition> = wanted.map(|change| &change.condition).collect();
+        let Some(notice) = compose(origin, &wanted) else {
+            return false;
+        };
+        let sent = self
+            .sns
             .publish()
             .topic_arn(&self.topic_arn)
             .message_structure("json")
             .message(notice.message())
             .subject(notice.subject)
             .send()
-            .await
-            .map_err(|error| ApiError::of("sns:Publish", &error))?;
-        Ok(())
-    }
-
-    async fn put_events(&self, origin: &Origin<'_>, news: &[News<'_>]) -> Result<(), ApiError> {
-        for some in news.chunks(EVENTS_AT_ONCE) {
-            let entries = some
-                .iter()
-                .map(|item| {
-                    let stands = matches!(item, News::Stands(_));
-                    let detail = json!({
-                        "guardrail": origin.guardrail,
-                        "account": origin.place.account,
-                        "region": origin.place.region,
-                        "resource": item.resource(),
-                        "kind": item.kind().name,
-                        "status": if stands { "stands" } else { "resolved" },
-                        "text": item.text(),
-                    });
-                    PutEventsRequestEntry::builder()
-                        .source(EVENT_SOURCE)
-                        .detail_type(EVENT_DETAIL_TYPE)
-                        .resources(item.resource())
-                        .detail(detail.to_string())
-                        .build()
-                })
-                .collect();
-            let answer = self
-                .events
-                .put_events()
-                .set_entries(Some(entries))
-                .send()
-                .await
-                .map_err(|error| ApiError::of("events:PutEvents", &error))?;
-            if let Some(refused) = answer.entries().iter().find(|e| e.error_code().is_some()) {
-                return Err(ApiError {
-                    operation: "events:PutEvents",
-                    code: refused.error_code().unwrap_or_default().to_owned(),
-                    message: refused.error_message().unwrap_or_default().to_owned(),
-                    kind: ErrorKind::Refused,
-                });
+            .await;
+        match sent {
+            Ok(_) => true,
+            Err(error) => {
+                errors.push(ApiError::of("sns:Publish", &error));
+                false
             }
         }
-        Ok(())
     }
 
-    /// Writes what was told into the resources' tags, many at once where the tag is the same.
-    async fn remember(&self, news: &[News<'_>]) -> Result<(), ApiError> {
-        let mut groups: BTreeMap<(String, Option<String>), Vec<&str>> = BTreeMap::new();
-        // What is gone has no tags to change.
-        let here = |item: &&News<'_>| {
-            is_ec2(item.resource()) && !matches!(item, News::Cured(told) if told.gone)
-        };
-        for item in news.iter().filter(here) {
-            groups
-                .entry((item.kind().tag(), item.value()))
-                .or_default()
-                .push(item.resource());
-        }
-        for ((key, value), resources) in groups {
-            for some in resources.chunks(TAGGED_AT_ONCE) {
-                match self.tag(&key, value.as_deref(), some).await {
-                    Err(error) if error.is_not_found() => {
-                        // One of them has gone meanwhile; then AWS tags none of them.
-                        for one in some {
-                            match self.tag(&key, value.as_deref(), &[one]).await {
-                                Err(error) if error.is_not_found() => {}
-                                other => other?,
-                            }
-                        }
+    /// Puts the changes onto the bus: for each whether it is there.
+    async fn put_events(
+        &self,
+        origin: &Origin<'_>,
+        claimed: &[Change],
+        errors: &mut Vec<ApiError>,
+    ) -> Vec<bool> {
+        let mut there: Vec<bool> = claimed.iter().map(|change| !change.bus).collect();
+        let mut open: Vec<usize> = (0..claimed.len()).filter(|at| !there[*at]).collect();
+        for attempt in 1..=EVENT_TRIES {
+            let mut again = Vec::new();
+            for some in open.chunks(EVENTS_AT_ONCE) {
+                let entries = some.iter().map(|at| event(origin, &claimed[*at].condition));
+                let answer = self
+                    .events
+                    .put_events()
+                    .set_entries(Some(entries.collect()))
+                    .send()
+                    .await;
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        errors.push(ApiError::of("events:PutEvents", &error));
+                        continue;
                     }
-                    other => other?,
+                };
+                for (at, entry) in some.iter().zip(answer.entries()) {
+                    let Some(code) = entry.error_code() else {
+                        there[*at] = true;
+                        continue;
+                    };
+                    let kind = ErrorKind::of_code(code);
+                    if attempt < EVENT_TRIES && kind != ErrorKind::Refused && kind != ErrorKind::Denied {
+                        again.push(*at);
+                        continue;
+                    }
+                    errors.push(ApiError {
+                        operation: "events:PutEvents",
+                        code: code.to_owned(),
+                        message: entry.error_message().unwrap_or_default().to_owned(),
+                        kind,
+                    });
                 }
             }
+            open = again;
         }
-        Ok(())
+        there
     }
 
-    async fn tag(&self, key: &str, value: Option<&str>, on: &[&str]) -> Result<(), ApiError> {
-        let resources = Some(on.iter().map(|id| (*id).to_owned()).collect());
-        let tag = aws_sdk_ec2::types::Tag::builder().key(key);
-        match value {
-            Some(value) => self
-                .ec2
-                .create_tags()
-                .set_resources(resources)
-                .tags(tag.value(value).build())
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("ec2:CreateTags", &error)),
-            None => self
-                .ec2
-                .delete_tags()
-                .set_resources(resources)
-                .tags(tag.build())
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("ec2:DeleteTags", &error)),
+    /// Writes down what was sent. Each by itself: one that fails doesn't keep the others from it.
+    async fn remember(
+        &self,
+        claimed: &[Change],
+        send: bool,
+        told: bool,
+        on_bus: &[bool],
+        now: Timestamp,
+        errors: &mut Vec<ApiError>,
+    ) {
+        let writes: Vec<_> = stream::iter(claimed.iter().zip(on_bus))
+            .map(async |(change, on_bus)| {
+                let Some(claim) = &change.before else {
+                    return Ok(Written::Conflict);
+                };
+                let expect = Expect::Version(claim.version.clone());
+                let name = change.name();
+                let stage = match (change.notice && send, told) {
+                    (true, true) => Stage::Given,
+                    // It may have gone out all the same: tried again, but not at every sweep.
+                    (true, false) => claim.value.stage.clone(),
+                    (false, _) => Stage::Held,
+                };
+                if !change.is_firing() && *on_bus && !matches!(stage, Stage::Sending { .. }) {
+                    return self.state.delete(&NOTIFIED, &name, &expect).await;
+                }
+                let memory = change.memory(stage, *on_bus);
+                if memory == claim.value {
+                    return Ok(Written::Conflict);
+                }
+                self.state.put(&NOTIFIED, &name, &memory, None, &expect, now).await
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        errors.extend(writes.into_iter().filter_map(Result::err));
+    }
+}
+
+fn event(origin: &Origin<'_>, condition: &Condition) -> PutEventsRequestEntry {
+    let detail = json!({
+        "guardrail": origin.guardrail,
+        "account": origin.place.account,
+        "region": origin.place.region,
+        "resource": condition.resource,
+        "kind": condition.kind.name,
+        "status": condition.status,
+        "text": condition.text(),
+    });
+    PutEventsRequestEntry::builder()
+        .source(EVENT_SOURCE)
+        .detail_type(EVENT_DETAIL_TYPE)
+        .resources(condition.resource.to_string())
+        .detail(detail.to_string())
+        .build()
+}
+
+/// Compares the conditions with what is remembered.
+fn changes(
+    kinds: &[&'static Kind],
+    assessment: &Assessment,
+    mut remembered: HashMap<String, Stored<Memory>>,
+    now: Timestamp,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for condition in &assessment.conditions {
+        let name = memory::name(&condition.resource, condition.kind);
+        let before = remembered.remove(&name);
+        let memory = before.as_ref().map(|before| &before.value);
+        let (bus, notice) = match condition.status {
+            Status::Unknown => continue,
+            Status::Firing => memory::firing(memory, &condition.fingerprint, now),
+            Status::Resolved => memory::resolved(memory, now),
+        };
+        if bus || notice {
+            changes.push(Change {
+                condition: condition.clone(),
+                gone: false,
+                bus,
+                notice,
+                before,
+            });
         }
     }
+    let Coverage::All { kinds: judged, present } = &assessment.coverage else {
+        return changes;
+    };
+    let mut rest: Vec<_> = remembered.into_values().collect();
+    rest.sort_by(|a, b| a.name.cmp(&b.name));
+    for before in rest {
+        let Some((resource, kind)) = memory::read_name(&before.name, kinds) else {
+            // Of a kind that there was in another version.
+            continue;
+        };
+        if !judged.contains(&kind) {
+            continue;
+        }
+        let gone = !present.contains(&resource);
+        let (bus, notice) = memory::resolved(Some(&before.value), now);
+        let mut condition =
+            Condition::resolved(resource, kind).called(before.value.label.clone());
+        if gone {
+            "it is gone".clone_into(&mut condition.why);
+        }
+        if bus || notice {
+            changes.push(Change {
+                condition,
+                gone,
+                bus,
+                notice: notice && !gone,
+                before: Some(before),
+            });
+        }
+    }
+    changes
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finding::tests::STALE;
-    use crate::finding::{Finding, Told};
-    use aws_sdk_ec2::operation::create_tags::CreateTagsOutput;
-    use aws_sdk_ec2::operation::delete_tags::DeleteTagsOutput;
-    use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
-    use aws_sdk_eventbridge::types::PutEventsResultEntry;
-    use aws_sdk_sns::operation::publish::PublishOutput;
-    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-
-    fn finding(n: usize) -> Finding {
-        Finding {
-            resource: format!("vol-{n}"),
-            kind: &STALE,
-            state: "daily".to_owned(),
-            text: format!("vol-{n}: plan daily has no completed snapshot yet"),
-        }
-    }
-
-    fn told(n: usize) -> Told {
-        Told {
-            resource: format!("vol-{n}"),
-            kind: &STALE,
-            state: "daily".to_owned(),
-            gone: false,
-        }
-    }
-
-    async fn tell(teller: &Teller, news: &[News<'_>]) -> Result<(), ApiError> {
-        let place = Place::of_function("arn:aws:lambda:eu-central-1:123456789012:function:f");
-        let origin = Origin {
-            guardrail: "snapshot-volumes",
-            place: &place,
-            request: "run-1",
-            now: "2026-11-21T03:15:00Z".parse().unwrap(),
-        };
-        teller.tell(&origin, news).await
-    }
-
-    fn teller(sns: &Rule, events: &Rule, ec2: &[&Rule]) -> Teller {
-        Teller {
-            ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
-            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [events]),
-            sns: mock_client!(aws_sdk_sns, RuleMode::MatchAny, [sns]),
-            topic_arn: "arn:aws:sns:eu-central-1:1:t".to_owned(),
-        }
-    }
-
-    /// SNS as it takes what has a form for each protocol.
-    fn published() -> Rule {
-        mock!(aws_sdk_sns::Client::publish)
-            .match_requests(|r| {
-                let message = r.message().unwrap_or_default();
-                let forms: serde_json::Value = serde_json::from_str(message).unwrap();
-                r.message_structure() == Some("json")
-                    && r.subject().is_some()
-                    && ["default", "https", "sms"].map(|form| forms[form].is_string()) == [true; 3]
-            })
-            .then_output(|| PublishOutput::builder().build())
-    }
-
-    fn put() -> Rule {
-        mock!(aws_sdk_eventbridge::Client::put_events)
-            .then_output(|| PutEventsOutput::builder().build())
-    }
-
-    fn no_volume() -> aws_sdk_ec2::operation::create_tags::CreateTagsError {
-        aws_sdk_ec2::operation::create_tags::CreateTagsError::generic(
-            aws_sdk_ec2::error::ErrorMetadata::builder()
-                .code("InvalidVolume.NotFound")
-                .build(),
-        )
-    }
-
-    #[tokio::test]
-    async fn tags_many_at_once_and_one_by_one_where_one_has_gone() {
-        let (sns, events) = (published(), put());
-        let some = mock!(aws_sdk_ec2::Client::create_tags)
-            .match_requests(|r| r.resources().len() > 1 || r.resources() == ["vol-2"])
-            .then_error(no_volume);
-        let one = mock!(aws_sdk_ec2::Client::create_tags)
-            .match_requests(|r| r.resources().len() == 1 && r.resources() != ["vol-2"])
-            .then_output(|| CreateTagsOutput::builder().build());
-        let remove = mock!(aws_sdk_ec2::Client::delete_tags)
-            .match_requests(|r| r.tags()[0].key() == Some("ec2-guardrails:told-stale"))
-            .then_output(|| DeleteTagsOutput::builder().build());
-        let findings: Vec<_> = (1..=3).map(finding).collect();
-        let told = told(9);
-        let mut news: Vec<_> = findings.iter().map(News::Stands).collect();
-        news.push(News::Cured(&told));
-        tell(&teller(&sns, &events, &[&some, &one, &remove]), &news)
-            .await
-            .unwrap();
-        assert_eq!(
-            (sns.num_calls(), events.num_calls(), remove.num_calls()),
-            (1, 1, 1)
-        );
-        assert_eq!((some.num_calls(), one.num_calls()), (2, 2));
-    }
-
-    #[tokio::test]
-    async fn what_is_gone_needs_no_tag_removed() {
-        let (sns, events) = (published(), put());
-        let gone = Told {
-            gone: true,
-            ..told(1)
-        };
-        tell(&teller(&sns, &events, &[]), &[News::Cured(&gone)])
-            .await
-            .unwrap();
-        assert_eq!((sns.num_calls(), events.num_calls()), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn what_could_not_be_told_is_not_remembered_as_told() {
-        let sns = mock!(aws_sdk_sns::Client::publish).then_error(|| {
-            aws_sdk_sns::operation::publish::PublishError::generic(
-                aws_sdk_sns::error::ErrorMetadata::builder()
-                    .code("AuthorizationError")
-                    .build(),
-            )
-        });
-        let events = put();
-        let tag = mock!(aws_sdk_ec2::Client::create_tags)
-            .then_output(|| CreateTagsOutput::builder().build());
-        let finding = finding(1);
-        let error = tell(&teller(&sns, &events, &[&tag]), &[News::Stands(&finding)])
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (error.operation, error.kind),
-            ("sns:Publish", ErrorKind::Denied)
-        );
-        assert_eq!((events.num_calls(), tag.num_calls()), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn an_event_that_the_bus_refuses_is_an_error() {
-        let sns = published();
-        let events = mock!(aws_sdk_eventbridge::Client::put_events).then_output(|| {
-            PutEventsOutput::builder()
-                .failed_entry_count(1)
-                .entries(
-                    PutEventsResultEntry::builder()
-                        .error_code("ThrottlingException")
-                        .build(),
-                )
-                .build()
-        });
-        let finding = finding(1);
-        let error = tell(&teller(&sns, &events, &[]), &[News::Stands(&finding)])
-            .await
-            .unwrap_err();
-        assert_eq!(error.code, "ThrottlingException");
-    }
-}
+mod notifier_tests;

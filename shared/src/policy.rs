@@ -39,11 +39,25 @@ pub const BUILT_IN: &str = include_str!("../default-policy.yaml");
 pub const CACHED_FOR: Duration = Duration::from_mins(1);
 
 /// Whether a guardrail acts or only says what it would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Look and report; change nothing.
     Observe,
+    /// Tell people what stands and what would be done; change nothing.
+    Notify,
     /// Act.
     #[default]
     Enforce,

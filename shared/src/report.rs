@@ -4,9 +4,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::aws::ApiError;
-use crate::finding::Finding;
+use crate::condition::Condition;
 use crate::metrics::Metric;
 use crate::policy::{Mode, Remark};
+use crate::resource::Resource;
 
 /// Most decisions that an answer lists, failed ones first. Lambda answers hold 6 MB; the log has
 /// every decision.
@@ -16,7 +17,8 @@ pub const LISTED_MAX: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// AWS said no, or may have said yes without our hearing it.
+    /// AWS said no, or may have said yes without our hearing it; or what the decision rests on
+    /// couldn't be read.
     Failed,
     /// Carried out.
     Done,
@@ -31,8 +33,8 @@ pub enum Outcome {
 /// One decision and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
-    /// What it is about: a resource's id.
-    pub resource: String,
+    /// What it is about.
+    pub resource: Resource,
     /// What was to be done, e.g. `create-snapshot`.
     pub action: &'static str,
     /// Why.
@@ -122,8 +124,11 @@ pub struct Report {
     pub outcomes: Counts,
     /// The guardrail's own numbers.
     pub metrics: Map<String, Value>,
-    /// What stands against the policy now.
-    pub findings: Vec<Finding>,
+    /// What stands against the policy now, and what can't be told.
+    pub conditions: Vec<Condition>,
+    /// Why people weren't notified of what is new, where they weren't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_notified: Option<String>,
     /// The decisions, failed ones first; at most [`LISTED_MAX`].
     pub decisions: Vec<Entry>,
     /// How many more there were: the log has them.

@@ -1,12 +1,12 @@
 //! From trigger to report: what every guardrail's run has in common.
 //!
-//! Actions run in waves. Before each wave the guardrail looks again at what its actions rest on,
+//! Actions run in batches. Before each batch the guardrail looks again at what its actions rest on,
 //! and no action is sent whose look is older than [`LOOK_VALID`]; what has become too old, or was
-//! throttled, goes back into the queue for the next wave. So a run that takes minutes acts on
+//! throttled, goes back into the queue for the next batch. So a run that takes minutes acts on
 //! what was seen seconds ago, and two runs at the same time hardly ever meet: where they do, AWS's
 //! own 15 seconds between snapshots of a volume (EBS-5) keep them apart.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,28 +21,29 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::aws::{self, ApiError, ErrorKind};
-use crate::finding::{News, news};
-use crate::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
+use crate::configuration::{Configuration, ConfigurationError, Environment};
+use crate::guardrail::{ActResult, Assessment, Decision, Guardrail, Settled, Step};
 use crate::metrics::{self, Metric};
-use crate::notify::{Origin, Place, Teller, is_ec2};
+use crate::notify::{Notifier, Origin, Place};
 use crate::policy::{self, Effective, Loader, Mode, PolicyError, Remark, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
-use crate::trigger::{self, Request, Trigger, TriggerError};
-use crate::wiring::{Environment, Wiring, WiringError};
+use crate::resource::Resource;
+use crate::state::State;
+use crate::trigger::{self, Order, Request, Scope, Trigger, TriggerError};
 
 /// How old what an action rests on may be when it is sent. With a read that lags by less than
 /// five seconds, two runs can't both make a snapshot: see EBS-5.
 pub const LOOK_VALID: Duration = Duration::from_secs(10);
-/// A look younger than this isn't repeated before a wave.
+/// A look younger than this isn't repeated before a batch.
 const LOOK_FRESH: Duration = Duration::from_secs(3);
-/// Actions per wave: what goes through within [`LOOK_VALID`] at AWS's rates.
-const WAVE: usize = 6 * CONCURRENCY;
+/// Actions per batch: what goes through within [`LOOK_VALID`] at AWS's rates.
+const BATCH: usize = 6 * CONCURRENCY;
 /// Actions at once.
 const CONCURRENCY: usize = 8;
 /// No action starts in the last part of the time that Lambda gives, so that those under way and
 /// the report still fit.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Pauses after throttled waves: doubled each time, from the first to the second.
+/// Pauses after throttled batches: doubled each time, from the first to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// What an invocation ends in when it couldn't do all that it should. Lambda retries it, counts it
@@ -54,7 +55,7 @@ pub enum RunError {
     Trigger(#[from] TriggerError),
     /// Not deployed rightly.
     #[error(transparent)]
-    Wiring(#[from] WiringError),
+    Configuration(#[from] ConfigurationError),
     /// No policy to follow.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -75,7 +76,7 @@ impl RunError {
     fn name(&self) -> &'static str {
         match self {
             Self::Trigger(_) => "UnknownTrigger",
-            Self::Wiring(_) => "MissingWiring",
+            Self::Configuration(_) => "MissingConfiguration",
             Self::Policy(_) => "InvalidPolicy",
             Self::Observe(_) => "ObserveFailed",
             Self::Slow(_) => "ObserveTimedOut",
@@ -178,17 +179,21 @@ impl Invocation {
 pub struct Runner<G> {
     guardrail: G,
     policy: Loader,
-    teller: Teller,
+    notifier: Notifier,
 }
 
 impl<G: Guardrail> Runner<G> {
     /// Makes the clients.
-    pub fn new(config: &SdkConfig, environment: &Environment) -> Result<Self, WiringError> {
-        let wiring = Wiring::of(environment)?;
+    pub fn new(config: &SdkConfig, environment: &Environment) -> Result<Self, ConfigurationError> {
+        let configuration = Configuration::of(environment)?;
+        let state = State::new(config, configuration.state_table, G::NAME);
         Ok(Self {
-            guardrail: G::new(config, environment)?,
-            policy: Loader::new(aws_sdk_ssm::Client::new(config), wiring.policy_parameter),
-            teller: Teller::new(config, wiring.topic_arn),
+            guardrail: G::new(config, environment, &state)?,
+            policy: Loader::new(
+                aws_sdk_ssm::Client::new(config),
+                configuration.policy_parameter,
+            ),
+            notifier: Notifier::new(config, configuration.topic_arn, state),
         })
     }
 
@@ -199,10 +204,10 @@ impl<G: Guardrail> Runner<G> {
             other => G::request(&other)?,
         };
         let Effective { policy, origin } = self.policy.load::<G::Policy>(G::NAME).await?;
-        let mode = match (request.read_only, request.by_hand) {
-            (true, _) => Mode::Observe,
-            (false, true) => Mode::Enforce,
-            (false, false) => policy.mode(),
+        let mode = match request.order {
+            Order::Question => Mode::Observe,
+            Order::Person => Mode::Enforce,
+            Order::Own => policy.mode(),
         };
         let last_start = invocation.last_start();
 
@@ -215,20 +220,18 @@ impl<G: Guardrail> Runner<G> {
         .map_err(|_elapsed| RunError::Slow(started.elapsed().as_secs()))?
         .map_err(RunError::Observe)?;
 
-        let decisions = G::decide(&facts, &policy, invocation.now);
-        let (mut entries, actions) = split(decisions);
-        match mode {
-            Mode::Observe => {
-                for (index, _) in &actions {
-                    entries[*index].outcome = Outcome::WouldDo;
-                }
+        let evaluation = G::evaluate(&facts, &policy, invocation.now);
+        let (mut entries, actions) = split(G::decide(&evaluation));
+        let effects = if mode == Mode::Enforce {
+            // What was read first is as old as the whole reading.
+            self.act(&mut entries, &actions, started, last_start, &invocation.id)
+                .await
+        } else {
+            for (index, _) in &actions {
+                entries[*index].outcome = Outcome::WouldDo;
             }
-            Mode::Enforce => {
-                // What was read first is as old as the whole reading.
-                self.act(&mut entries, &actions, started, last_start, &invocation.id)
-                    .await;
-            }
-        }
+            HashMap::new()
+        };
         for entry in &entries {
             log(entry);
         }
@@ -239,19 +242,30 @@ impl<G: Guardrail> Runner<G> {
                 action,
                 outcome: entries[*index].outcome,
                 note: entries[*index].note.as_deref(),
+                effect: effects.get(index),
             })
             .collect();
-        let assessment = G::assess(&facts, &policy, invocation.now, &settled);
-        if mode == Mode::Enforce {
-            entries.extend(self.tell(&assessment, invocation).await);
+        let assessment = G::report(&evaluation, &settled);
+        let mut not_notified = None;
+        if mode >= Mode::Notify {
+            let is_sweep = request.scope == Scope::All;
+            let notified = self.notify(&assessment, is_sweep, invocation).await;
+            entries.extend(notified.0);
+            not_notified = notified.1;
         }
         let warnings = policy::warnings(&policy, G::NAME);
-        finish::<G>(
-            mode, origin, warnings, assessment, entries, &request, invocation,
-        )
+        let run = Run {
+            mode,
+            origin,
+            warnings,
+            scope: &request.scope,
+            invocation,
+        };
+        finish::<G>(&run, assessment, entries, not_notified)
     }
 
-    /// Carries out `actions` in waves until all are settled or `last_start` has come.
+    /// Carries out `actions` in batches until all are settled or `last_start` has come: what they
+    /// brought about, by their entry.
     async fn act(
         &self,
         entries: &mut [Entry],
@@ -259,32 +273,35 @@ impl<G: Guardrail> Runner<G> {
         mut looked: Instant,
         last_start: Instant,
         run: &str,
-    ) {
+    ) -> HashMap<usize, G::Effect> {
+        let mut effects = HashMap::new();
         let mut queue: VecDeque<&(usize, G::Action)> = actions.iter().collect();
         let mut pause = PAUSE.0;
         while !queue.is_empty() && Instant::now() < last_start {
-            let wave: Vec<_> = queue.drain(..queue.len().min(WAVE)).collect();
+            let batch: Vec<_> = queue.drain(..queue.len().min(BATCH)).collect();
             let mut throttled = false;
-            let wave = if looked.elapsed() < LOOK_FRESH {
-                wave
+            let batch = if looked.elapsed() < LOOK_FRESH {
+                batch
             } else {
                 looked = Instant::now();
-                match self.still_needed(entries, &wave).await {
+                match self.still_needed(entries, &batch).await {
                     Ok(needed) => needed,
                     Err(error) if error.kind == ErrorKind::Throttled => {
                         throttled = true;
-                        queue.extend(wave);
+                        queue.extend(batch);
                         Vec::new()
                     }
                     Err(error) => {
-                        for (index, _) in wave {
+                        for (index, _) in batch {
                             entries[*index].fail(&error);
                         }
                         Vec::new()
                     }
                 }
             };
-            let again = self.wave(entries, wave, looked, last_start, run).await;
+            let again = self
+                .batch(entries, &mut effects, batch, (looked + LOOK_VALID).min(last_start), run)
+                .await;
             throttled |= again.throttled;
             queue.extend(again.actions);
             if throttled {
@@ -294,18 +311,19 @@ impl<G: Guardrail> Runner<G> {
                 pause = PAUSE.0;
             }
         }
+        effects
     }
 
     /// Asks the guardrail to look again; settles what is no longer called for.
     async fn still_needed<'a>(
         &self,
         entries: &mut [Entry],
-        wave: &[&'a (usize, G::Action)],
+        batch: &[&'a (usize, G::Action)],
     ) -> Result<Vec<&'a (usize, G::Action)>, ApiError> {
-        let actions: Vec<&G::Action> = wave.iter().map(|(_, action)| action).collect();
-        let verdicts = self.guardrail.look_again(&actions).await?;
-        let mut needed = Vec::with_capacity(wave.len());
-        for (item, verdict) in wave.iter().zip(verdicts) {
+        let actions: Vec<&G::Action> = batch.iter().map(|(_, action)| action).collect();
+        let verdicts = self.guardrail.revalidate(&actions).await?;
+        let mut needed = Vec::with_capacity(batch.len());
+        for (item, verdict) in batch.iter().zip(verdicts) {
             match verdict {
                 None => needed.push(*item),
                 Some(why) => {
@@ -318,24 +336,23 @@ impl<G: Guardrail> Runner<G> {
         Ok(needed)
     }
 
-    /// Carries out one wave; what is returned must be looked at again.
-    async fn wave<'a>(
+    /// Carries out one batch; what is returned must be looked at again.
+    async fn batch<'a>(
         &self,
         entries: &mut [Entry],
-        wave: Vec<&'a (usize, G::Action)>,
-        looked: Instant,
-        last_start: Instant,
+        effects: &mut HashMap<usize, G::Effect>,
+        batch: Vec<&'a (usize, G::Action)>,
+        valid_until: Instant,
         run: &str,
     ) -> Again<'a, G::Action> {
-        let valid_until = (looked + LOOK_VALID).min(last_start);
         let throttled = &AtomicBool::new(false);
-        let settled: Vec<_> = stream::iter(wave)
+        let settled: Vec<_> = stream::iter(batch)
             .map(|item| async move {
                 if throttled.load(Ordering::Relaxed) || Instant::now() >= valid_until {
                     return (item, None);
                 }
                 let acted = self.guardrail.act(&item.1, run).await;
-                if let Acted::Failed(error) = &acted
+                if let ActResult::Failed(error) = &acted.result
                     && error.kind == ErrorKind::Throttled
                 {
                     throttled.store(true, Ordering::Relaxed);
@@ -348,19 +365,23 @@ impl<G: Guardrail> Runner<G> {
             .await;
         let mut again = Vec::new();
         for (item, acted) in settled {
+            let Some(acted) = acted else {
+                again.push(item);
+                continue;
+            };
             let entry = &mut entries[item.0];
-            match acted {
-                None => again.push(item),
-                Some(Acted::Done(note)) => {
+            match acted.result {
+                ActResult::Done(note) => {
                     entry.outcome = Outcome::Done;
                     entry.note = note;
                 }
-                Some(Acted::Skipped(why)) => {
+                ActResult::Skipped(why) => {
                     entry.outcome = Outcome::Skipped;
                     entry.note = Some(why);
                 }
-                Some(Acted::Failed(error)) => entry.fail(&error),
+                ActResult::Failed(error) => entry.fail(&error),
             }
+            effects.extend(acted.effect.map(|effect| (item.0, effect)));
         }
         Again {
             actions: again,
@@ -368,53 +389,51 @@ impl<G: Guardrail> Runner<G> {
         }
     }
 
-    /// Tells what is new; what couldn't be told becomes a failed entry.
-    async fn tell(&self, assessment: &Assessment, invocation: &Invocation) -> Option<Entry> {
-        let news = news(&assessment.findings, &assessment.told);
-        for item in &news {
-            tracing::warn!(
-                resource = item.resource(),
-                kind = item.kind().name,
-                resolved = matches!(item, News::Cured(_)),
-                "{}",
-                item.text()
-            );
-        }
-        let error = self.tell_news(&news, invocation).await.err()?;
-        let mut entry = Entry {
-            resource: "notice".to_owned(),
-            action: "tell",
-            reason: format!("{} findings are new, changed or resolved", news.len()),
-            outcome: Outcome::Failed,
-            note: None,
-            error_code: None,
-        };
-        entry.fail(&error);
-        log(&entry);
-        Some(entry)
-    }
-}
-
-impl<G: Guardrail> Runner<G> {
-    /// Tells, and then remembers: EC2 resources by their tags, others as the guardrail does it.
-    async fn tell_news(&self, news: &[News<'_>], invocation: &Invocation) -> Result<(), ApiError> {
+    /// Notifies of what has changed. What went wrong becomes a failed entry; what was held back is
+    /// said.
+    async fn notify(
+        &self,
+        assessment: &Assessment,
+        is_sweep: bool,
+        invocation: &Invocation,
+    ) -> (Option<Entry>, Option<String>) {
         let origin = Origin {
             guardrail: G::NAME,
             place: &invocation.place,
             request: &invocation.id,
             now: invocation.now,
         };
-        self.teller.tell(&origin, news).await?;
-        for item in news.iter().filter(|item| !is_ec2(item.resource())) {
-            self.guardrail
-                .remember(item.resource(), &item.kind().tag(), item.value().as_deref())
-                .await?;
+        let notified = self
+            .notifier
+            .notify(&origin, G::KINDS, assessment, is_sweep)
+            .await;
+        if let Some(why) = &notified.held_back {
+            tracing::warn!("not notified: {why}");
         }
-        Ok(())
+        let failed = notified.errors.first().map(|error| {
+            let mut entry = Entry {
+                resource: Resource::Account,
+                action: "notify",
+                reason: format!(
+                    "{} conditions are new, changed or resolved",
+                    notified.changed
+                ),
+                outcome: Outcome::Failed,
+                note: None,
+                error_code: None,
+            };
+            entry.fail(error);
+            if let (Some(note), more @ 1..) = (&mut entry.note, notified.errors.len() - 1) {
+                let _ = write!(note, "; and {more} more like it");
+            }
+            log(&entry);
+            entry
+        });
+        (failed, notified.held_back)
     }
 }
 
-/// What of a wave must be looked at again.
+/// What of a batch must be looked at again.
 struct Again<'a, A> {
     actions: Vec<&'a (usize, A)>,
     throttled: bool,
@@ -426,21 +445,20 @@ fn split<A>(decisions: Vec<Decision<A>>) -> (Vec<Entry>, Vec<(usize, A)>) {
     let mut entries = Vec::with_capacity(decisions.len());
     let mut actions = Vec::new();
     for (index, decision) in decisions.into_iter().enumerate() {
-        let outcome = match decision.step {
-            Some(action) => {
-                actions.push((index, action));
-                Outcome::Left
-            }
-            None => Outcome::Skipped,
-        };
-        entries.push(Entry {
+        let mut entry = Entry {
             resource: decision.resource,
             action: decision.action,
             reason: decision.reason,
-            outcome,
+            outcome: Outcome::Left,
             note: None,
             error_code: None,
-        });
+        };
+        match decision.step {
+            Step::Act(action) => actions.push((index, action)),
+            Step::Leave => entry.outcome = Outcome::Skipped,
+            Step::CannotJudge(error) => entry.fail(&error),
+        }
+        entries.push(entry);
     }
     (entries, actions)
 }
@@ -459,27 +477,27 @@ fn log(entry: &Entry) {
     match outcome {
         Outcome::Left => {}
         Outcome::Failed => tracing::error!(
-            resource,
+            %resource,
             action,
             reason,
             error_code = error_code.as_deref(),
             note,
             "failed"
         ),
-        Outcome::Done => tracing::info!(resource, action, reason, note, "done"),
-        Outcome::WouldDo => tracing::info!(resource, action, reason, note, "would do"),
-        Outcome::Skipped => tracing::info!(resource, action, reason, note, "skipped"),
+        Outcome::Done => tracing::info!(%resource, action, reason, note, "done"),
+        Outcome::WouldDo => tracing::info!(%resource, action, reason, note, "would do"),
+        Outcome::Skipped => tracing::info!(%resource, action, reason, note, "skipped"),
     }
 }
 
 /// What a run writes as metrics. A look at one resource says nothing about the account: of its
 /// numbers only those hold that count what was done, and they are written where there is something.
 fn measured<G: Guardrail>(
-    scope: &trigger::Scope,
+    scope: &Scope,
     outcomes: Counts,
     assessment: &Assessment,
 ) -> Vec<Metric> {
-    if *scope == trigger::Scope::All {
+    if *scope == Scope::All {
         let considered = Metric {
             name: "Considered",
             value: assessment.considered,
@@ -500,35 +518,45 @@ fn measured<G: Guardrail>(
         .collect()
 }
 
-/// Sums up: metrics, report, and the error that Lambda is told when something failed.
-fn finish<G: Guardrail>(
+/// What a run was, for its report.
+struct Run<'a> {
     mode: Mode,
     origin: String,
     warnings: Vec<Remark>,
+    scope: &'a Scope,
+    invocation: &'a Invocation,
+}
+
+/// Sums up: metrics, report, and the error that Lambda is told when something failed.
+fn finish<G: Guardrail>(
+    run: &Run<'_>,
     assessment: Assessment,
     entries: Vec<Entry>,
-    request: &Request,
-    invocation: &Invocation,
+    not_notified: Option<String>,
 ) -> Result<Report, RunError> {
     let outcomes = Counts::of(&entries);
-    if request.scope == trigger::Scope::All {
-        for warning in &warnings {
-            tracing::warn!(path = warning.path, policy = origin, "{}", warning.text);
+    if *run.scope == Scope::All {
+        for warning in &run.warnings {
+            tracing::warn!(path = warning.path, policy = run.origin, "{}", warning.text);
         }
     }
-    let measured = measured::<G>(&request.scope, outcomes, &assessment);
+    let measured = measured::<G>(run.scope, outcomes, &assessment);
     if !measured.is_empty()
-        && let Err(error) =
-            metrics::emit(&mut io::stdout(), G::NAME, invocation.now.into(), &measured)
+        && let Err(error) = metrics::emit(
+            &mut io::stdout(),
+            G::NAME,
+            run.invocation.now.into(),
+            &measured,
+        )
     {
         tracing::error!("metrics could not be written: {error}");
     }
     let failure = (outcomes.failed > 0).then(|| summary(&entries, outcomes));
     let mut report = Report {
         guardrail: G::NAME,
-        mode,
-        policy: origin,
-        warnings,
+        mode: run.mode,
+        policy: run.origin.clone(),
+        warnings: run.warnings.clone(),
         considered: assessment.considered,
         outcomes,
         metrics: assessment
@@ -536,14 +564,15 @@ fn finish<G: Guardrail>(
             .iter()
             .map(|metric| (metric.name.to_owned(), metric.value.into()))
             .collect(),
-        findings: assessment.findings,
+        conditions: assessment.conditions,
+        not_notified,
         decisions: Vec::new(),
         decisions_not_listed: 0,
         detail: assessment.detail,
     };
     report.list(entries);
     tracing::info!(
-        mode = ?mode,
+        mode = ?run.mode,
         considered = report.considered,
         done = outcomes.done,
         would_do = outcomes.would_do,

@@ -7,6 +7,8 @@ use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::resource::Resource;
+
 /// What started this invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
@@ -109,44 +111,56 @@ impl Command {
 }
 
 /// Where a guardrail is to look.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Scope {
     /// At everything in the account and Region.
+    #[default]
     All,
-    /// At one resource and what belongs to it.
-    One(String),
-    /// At several resources, each as if it were the only one.
-    Some(Vec<String>),
+    /// At these resources and what belongs to each, as if it were the only one.
+    Only(Vec<Resource>),
 }
 
 impl Scope {
+    /// One resource.
+    #[must_use]
+    pub fn one(resource: Resource) -> Self {
+        Self::Only(vec![resource])
+    }
+
     /// The resources that are named; none when everything is meant.
     #[must_use]
-    pub fn named(&self) -> &[String] {
+    pub fn named(&self) -> &[Resource] {
         match self {
             Self::All => &[],
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Some(several) => several,
+            Self::Only(named) => named,
         }
     }
 }
 
 /// What a trigger means to a guardrail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request<A> {
     /// Where to look.
     pub scope: Scope,
-    /// Answer what would be done, and change nothing whatever the mode.
-    pub read_only: bool,
-    /// A person orders it: act whatever the mode. The mode is the gate for what the guardrail
-    /// decides by itself; [`Self::read_only`] wins over this.
-    pub by_hand: bool,
-    /// What the trigger told beyond where to look, for the guardrail's own use; null when nothing.
-    /// A hint, never the state (SAM-3).
-    pub hint: Value,
+    /// Who wants it.
+    pub order: Order,
+    /// What was asked or told beyond where to look.
+    pub ask: A,
 }
 
-impl Request {
+/// Who wants something done, and so what the mode says about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The guardrail itself: the mode is its gate.
+    #[default]
+    Own,
+    /// A person asks what would be done: nothing is changed whatever the mode.
+    Question,
+    /// A person orders it: it is carried out whatever the mode.
+    Person,
+}
+
+impl<A: Default> Request<A> {
     /// Looks at everything, and acts.
     #[must_use]
     pub fn sweep() -> Self {
@@ -158,9 +172,7 @@ impl Request {
     pub fn of(scope: Scope) -> Self {
         Self {
             scope,
-            read_only: false,
-            by_hand: false,
-            hint: Value::Null,
+            ..Self::default()
         }
     }
 
@@ -168,7 +180,7 @@ impl Request {
     #[must_use]
     pub fn asking(scope: Scope) -> Self {
         Self {
-            read_only: true,
+            order: Order::Question,
             ..Self::of(scope)
         }
     }
@@ -269,14 +281,6 @@ pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
     }
 }
 
-/// The resource id in an ARN or a bare id: what follows the last `/`.
-///
-/// Events write snapshot ARNs in two layouts (EBS-10).
-#[must_use]
-pub fn id_of(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,12 +341,5 @@ mod tests {
             error,
             "command `explain`: unknown argument `volume`; it takes `volume-id`"
         );
-    }
-
-    #[test]
-    fn both_arn_layouts_give_the_id() {
-        assert_eq!(id_of("arn:aws:ec2:eu-west-1::snapshot/snap-1"), "snap-1");
-        assert_eq!(id_of("arn:aws:ec2::eu-west-1:snapshot/snap-1"), "snap-1");
-        assert_eq!(id_of("snap-1"), "snap-1");
     }
 }

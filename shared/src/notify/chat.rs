@@ -10,8 +10,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::EVENT_DETAIL_TYPE;
-use super::notice::{Cause, Origin, Topic, capitalized, short};
-use crate::finding::{Urgency, name_of};
+use super::notice::{Cause, Origin, Digest, capitalized, short};
+use crate::condition::Urgency;
+use crate::resource::Resource;
 
 /// Longest title that Amazon Q Developer takes, in characters.
 pub(super) const TITLE_MAX: usize = 250;
@@ -34,20 +35,20 @@ const RELATED_MAX: usize = 20;
 pub(super) fn chat(
     origin: &Origin<'_>,
     subject: &str,
-    standing: &[Topic<'_>],
-    cured: &[Topic<'_>],
+    firing: &[Digest<'_>],
+    resolved: &[Digest<'_>],
 ) -> Value {
     let place = origin.place;
-    let sign = match standing.first().map(|topic| topic.kind.urgency) {
+    let sign = match firing.first().map(|digest| digest.kind.urgency) {
         Some(Urgency::Now) => "🔴",
         Some(Urgency::Soon) => "🟠",
         Some(Urgency::Know) => "🔵",
         None => "🟢",
     };
-    let topics = || standing.iter().chain(cured);
-    let related: Vec<&str> = topics()
-        .flat_map(|topic| &topic.items)
-        .map(|item| name_of(item.resource()))
+    let digests = || firing.iter().chain(resolved);
+    let related: Vec<&str> = digests()
+        .flat_map(|digest| &digest.items)
+        .map(|item| item.resource.name())
         .take(RELATED_MAX)
         .collect();
     json!({
@@ -57,8 +58,8 @@ pub(super) fn chat(
         "content": {
             "textType": "client-markdown",
             "title": short(&format!("{sign} {subject}"), TITLE_MAX),
-            "description": description(origin, standing, cured),
-            "nextSteps": next_steps(origin, standing),
+            "description": description(origin, firing, resolved),
+            "nextSteps": next_steps(origin, firing),
             "keywords": [origin.guardrail, place.account, place.region],
         },
         "metadata": {
@@ -77,23 +78,23 @@ pub(super) fn chat(
     })
 }
 
-fn description(origin: &Origin<'_>, standing: &[Topic<'_>], cured: &[Topic<'_>]) -> String {
+fn description(origin: &Origin<'_>, firing: &[Digest<'_>], resolved: &[Digest<'_>]) -> String {
     let place = origin.place;
     let mut text = format!("Account {}, {}.\n", place.account, place.region);
     let fits = |text: &str, more: &str| text.len() + more.len() <= DESCRIPTION_MAX - RESERVE;
     let mut left = 0;
-    let topics = standing.iter().map(|topic| (topic, ""));
-    let topics = topics.chain(cured.iter().map(|topic| (topic, "resolved: ")));
-    for (topic, resolved) in topics {
-        let heading = escaped(&format!("{resolved}{}", topic.heading()));
+    let digests = firing.iter().map(|digest| (digest, ""));
+    let digests = digests.chain(resolved.iter().map(|digest| (digest, "resolved: ")));
+    for (digest, before) in digests {
+        let heading = escaped(&format!("{before}{}", digest.heading()));
         let heading = format!("\n{}\n", capitalized(&short(&heading, LABEL_MAX)));
         if !fits(&text, &heading) {
-            left += topic.items.len();
+            left += digest.items.len();
             continue;
         }
         text.push_str(&heading);
-        let mut more = topic.items.len();
-        for cause in topic.causes().iter().take(CAUSES_MAX) {
+        let mut more = digest.items.len();
+        for cause in digest.causes().iter().take(CAUSES_MAX) {
             let line = format!("• {}\n", line(origin, cause));
             if fits(&text, &line) {
                 text.push_str(&line);
@@ -114,23 +115,23 @@ fn description(origin: &Origin<'_>, standing: &[Topic<'_>], cured: &[Topic<'_>])
 fn line(origin: &Origin<'_>, cause: &Cause<'_>) -> String {
     let why = short(&escaped(cause.why), WHY_MAX);
     let why = why.trim_end_matches('.');
-    let link = |resource| {
+    let link = |resource: &Resource| {
         origin
             .place
             .console(resource)
             .map_or_else(String::new, |link| format!(" <{link}>"))
     };
-    if let [(label, resource)] = cause.of.as_slice() {
-        let label = short(&escaped(label), LABEL_MAX);
-        return format!("{label}: {why}{}", link(resource));
+    if let [only] = cause.of.as_slice() {
+        let label = short(&escaped(&only.label), LABEL_MAX);
+        return format!("{label}: {why}{}", link(&only.resource));
     }
     let named: Vec<String> = cause
         .of
         .iter()
         .take(NAMED_MAX)
-        .map(|(label, resource)| {
-            let label = short(&escaped(label), LABEL_MAX);
-            format!("{label}{}", link(resource))
+        .map(|one| {
+            let label = short(&escaped(&one.label), LABEL_MAX);
+            format!("{label}{}", link(&one.resource))
         })
         .collect();
     let more = match cause.of.len() - named.len() {
@@ -144,11 +145,11 @@ fn line(origin: &Origin<'_>, cause: &Cause<'_>) -> String {
     )
 }
 
-fn next_steps(origin: &Origin<'_>, standing: &[Topic<'_>]) -> Vec<String> {
+fn next_steps(origin: &Origin<'_>, firing: &[Digest<'_>]) -> Vec<String> {
     let mut steps: Vec<String> = Vec::new();
-    for topic in standing {
-        steps.push(escaped(topic.kind.next));
-        for (to, line) in topic.commands(origin.place) {
+    for digest in firing {
+        steps.push(escaped(digest.kind.next));
+        for (to, line) in digest.commands(origin.place) {
             let step = format!("{}: `{}`", escaped(&capitalized(&to)), escaped(&line));
             if !steps.contains(&step) {
                 steps.push(step);

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Place, chat, subject, text};
-use crate::finding::{Kind, News, Run, name_of};
+use crate::condition::{Command, Condition, Kind, Run, Status};
+use crate::resource::Resource;
 
 /// The run that tells.
 #[derive(Debug, Clone, Copy)]
@@ -58,27 +59,28 @@ impl Notice {
     }
 }
 
-/// Writes the notice of what is new; none when nothing is.
+/// Writes the notice of what has changed; none when nothing has.
 #[must_use]
-pub fn compose(origin: &Origin<'_>, news: &[News<'_>]) -> Option<Notice> {
-    if news.is_empty() {
+pub fn compose(origin: &Origin<'_>, changed: &[&Condition]) -> Option<Notice> {
+    if changed.is_empty() {
         return None;
     }
-    let (standing, cured) = (Topic::of(news, false), Topic::of(news, true));
-    let subject = subject::subject(origin.guardrail, &standing, &cured);
+    let firing = Digest::of(changed, Status::Firing);
+    let resolved = Digest::of(changed, Status::Resolved);
+    let subject = subject::subject(origin.guardrail, &firing, &resolved);
     let place = origin.place;
     Some(Notice {
-        text: text::text(origin, &standing, &cured),
-        chat: chat::chat(origin, &subject, &standing, &cured),
+        text: text::text(origin, &firing, &resolved),
+        chat: chat::chat(origin, &subject, &firing, &resolved),
         sms: format!("{subject} ({}, {})", place.account, place.region),
         subject,
     })
 }
 
-/// Notices as the stack `ec2-guardrails` sends them, each of its own news: what tests show to those
-/// who review the texts, and documents cite.
+/// Notices as the stack `ec2-guardrails` sends them, each of its own conditions: what tests show to
+/// those who review the texts, and documents cite.
 #[must_use]
-pub fn examples(guardrail: &str, now: Timestamp, each: &[Vec<News<'_>>]) -> String {
+pub fn examples(guardrail: &str, now: Timestamp, each: &[Vec<Condition>]) -> String {
     let function = format!("ec2-guardrails-{guardrail}");
     let arn = format!("arn:aws:lambda:eu-central-1:123456789012:function:{function}");
     let place = Place::of_function(&arn);
@@ -88,75 +90,62 @@ pub fn examples(guardrail: &str, now: Timestamp, each: &[Vec<News<'_>>]) -> Stri
         request: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
         now,
     };
-    let told = each.iter().filter_map(|news| compose(&origin, news));
-    told.map(|notice| format!("Subject: {}\n\n{}", notice.subject, notice.text))
+    let sent = each
+        .iter()
+        .filter_map(|changed| compose(&origin, &changed.iter().collect::<Vec<_>>()));
+    sent.map(|notice| format!("Subject: {}\n\n{}", notice.subject, notice.text))
         .collect::<Vec<_>>()
         .join("\n==========\n\n")
 }
 
-/// All that is new of a kind.
-pub(super) struct Topic<'a> {
+/// All that has changed of a kind.
+pub(super) struct Digest<'a> {
     pub(super) kind: &'static Kind,
-    pub(super) items: Vec<&'a News<'a>>,
+    pub(super) items: Vec<&'a Condition>,
 }
 
-impl<'a> Topic<'a> {
-    /// What is new, by kind: the most pressing first, else as it occurs.
-    fn of(news: &'a [News<'a>], cured: bool) -> Vec<Self> {
-        let mut topics: Vec<Self> = Vec::new();
-        for item in news {
-            if matches!(item, News::Cured(_)) != cured {
-                continue;
-            }
-            match topics.iter_mut().find(|topic| topic.kind == item.kind()) {
-                Some(topic) => topic.items.push(item),
-                None => topics.push(Self {
-                    kind: item.kind(),
-                    items: vec![item],
+impl<'a> Digest<'a> {
+    /// What has come to `status`, by kind: the most pressing first, else as it occurs.
+    fn of(changed: &[&'a Condition], status: Status) -> Vec<Self> {
+        let mut digests: Vec<Self> = Vec::new();
+        for condition in changed.iter().filter(|one| one.status == status) {
+            match digests.iter_mut().find(|one| one.kind == condition.kind) {
+                Some(digest) => digest.items.push(condition),
+                None => digests.push(Self {
+                    kind: condition.kind,
+                    items: vec![condition],
                 }),
             }
         }
-        topics.sort_by_key(|topic| topic.kind.urgency);
-        topics
+        digests.sort_by_key(|digest| digest.kind.urgency);
+        digests
     }
 
     /// Whether it is of what is resolved.
-    pub(super) fn is_cured(&self) -> bool {
-        self.items.iter().all(|item| matches!(item, News::Cured(_)))
+    pub(super) fn is_resolved(&self) -> bool {
+        self.items.iter().all(|one| one.status == Status::Resolved)
     }
 
     /// `failed snapshot (vol-1)`, `3 failed snapshots`.
     pub(super) fn heading(&self) -> String {
         match self.items.as_slice() {
-            [only] => format!("{} ({})", self.kind.one, name_of(only.resource())),
+            [only] => format!("{} ({})", self.kind.one, only.resource.name()),
             several => format!("{} {}", several.len(), self.kind.many),
         }
     }
 
-    /// What is said, each once, with the resources that it is said of: first what most have.
+    /// What is said, each once, with those of which it is said: first what most have.
     pub(super) fn causes(&self) -> Vec<Cause<'a>> {
         let mut causes: Vec<Cause<'a>> = Vec::new();
         let mut known: HashMap<&str, usize> = HashMap::new();
-        for item in &self.items {
-            let (label, why) = match item {
-                News::Stands(finding) => finding
-                    .text
-                    .split_once(": ")
-                    .unwrap_or(("", finding.text.as_str())),
-                News::Cured(told) => (name_of(&told.resource), told.kind.cured),
-            };
-            let resource = item.resource();
-            let label = if label.is_empty() {
-                name_of(resource)
-            } else {
-                label
-            };
+        for condition in &self.items {
+            let why = condition.why.as_str();
             let at = *known.entry(why).or_insert(causes.len());
             match causes.get_mut(at) {
-                Some(cause) => cause.of.push((label, resource)),
+                Some(cause) => cause.of.push(condition),
                 None => causes.push(Cause {
                     why,
-                    of: vec![(label, resource)],
+                    of: vec![condition],
                 }),
             }
         }
@@ -166,10 +155,9 @@ impl<'a> Topic<'a> {
 
     /// Commands for the first resource that each is for, with what it is for.
     pub(super) fn commands(&self, place: &Place) -> Vec<(String, String)> {
-        let of = |command: &crate::finding::Command| {
-            let mut such = self.items.iter().map(|item| item.resource());
-            let resource = such.find(|resource| command.on.is(resource))?;
-            let name = name_of(resource);
+        let of = |command: &Command| {
+            let mut resources = self.items.iter().map(|item| &item.resource);
+            let name = resources.find(|one| command.on.is(one)).map(Resource::name)?;
             let others = if self.items.len() > 1 {
                 format!("{} (here of {name})", command.to)
             } else {
@@ -197,15 +185,16 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// What is said, and of which resources: how a person names each, and how the finding does.
+/// What is said, and of which conditions.
 pub(super) struct Cause<'a> {
     pub(super) why: &'a str,
-    pub(super) of: Vec<(&'a str, &'a str)>,
+    pub(super) of: Vec<&'a Condition>,
 }
 
 /// `text` as one word of a shell, whatever it holds: a group's name is chosen by whoever makes it.
 fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+    // What no shell can pass on is no resource's name.
+    shlex::try_quote(text).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
 }
 
 /// `text` in one line, cut between two words to at most `most` bytes.

@@ -1,10 +1,10 @@
 //! Where a function runs, and the console's pages of what is there.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 
-use crate::finding::{AUTO_SCALING_GROUP, PARAMETER};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::resource::{Arn, Resource};
 
 /// Where a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +26,20 @@ impl Place {
     /// the one that Lambda gives to it.
     #[must_use]
     pub fn of_function(arn: &str) -> Self {
-        let mut parts = arn.split(':').skip(1);
-        let mut next = || parts.next().unwrap_or("unknown").to_owned();
-        let (partition, _service, region, account) = (next(), next(), next(), next());
-        let (_function, function) = (next(), next());
+        let known = |part: &str| match part {
+            "" => "unknown".to_owned(),
+            part => part.to_owned(),
+        };
+        let arn = Arn::read(arn);
+        let part = |of: fn(&Arn<'_>) -> String| arn.as_ref().map(of).unwrap_or_default();
+        let function = known(&part(|arn| {
+            let name = arn.resource.split(':').nth(1);
+            name.unwrap_or_default().to_owned()
+        }));
         Self {
-            partition,
-            region,
-            account,
+            partition: known(&part(|arn| arn.partition.to_owned())),
+            region: known(&part(|arn| arn.region.to_owned())),
+            account: known(&part(|arn| arn.account.to_owned())),
             log_group: format!("/aws/lambda/{function}"),
             function,
         }
@@ -41,20 +47,17 @@ impl Place {
 
     /// The console's page of a resource.
     #[must_use]
-    pub fn console(&self, resource: &str) -> Option<String> {
-        if let Some(group) = resource.strip_prefix(AUTO_SCALING_GROUP) {
-            let group = percent_encoded(group);
-            return Some(self.ec2_page(&format!("AutoScalingGroupDetails:id={group}")));
-        }
-        if let Some(name) = resource.strip_prefix(PARAMETER) {
-            return self.parameter_page(name);
-        }
-        let page = match resource.split('-').next()? {
-            "vol" => format!("VolumeDetails:volumeId={resource}"),
-            "snap" => format!("SnapshotDetails:snapshotId={resource}"),
-            "i" => format!("InstanceDetails:instanceId={resource}"),
-            "ami" => format!("ImageDetails:imageId={resource}"),
-            _ => return None,
+    pub fn console(&self, resource: &Resource) -> Option<String> {
+        let page = match resource {
+            Resource::Volume(id) => format!("VolumeDetails:volumeId={id}"),
+            Resource::Snapshot(id) => format!("SnapshotDetails:snapshotId={id}"),
+            Resource::Instance(id) => format!("InstanceDetails:instanceId={id}"),
+            Resource::Image(id) => format!("ImageDetails:imageId={id}"),
+            Resource::Group(name) => {
+                format!("AutoScalingGroupDetails:id={}", percent_encoded(name))
+            }
+            Resource::Parameter(name) => return self.parameter_page(name),
+            Resource::Alarm(_) | Resource::Account => return None,
         };
         Some(self.ec2_page(&page))
     }
@@ -80,7 +83,7 @@ impl Place {
 
     /// None of a parameter that another account shares: the console shows it there.
     fn parameter_page(&self, name: &str) -> Option<String> {
-        if name.starts_with("arn:") {
+        if Arn::read(name).is_some() {
             return None;
         }
         let (domain, region) = (self.domain(), &self.region);
@@ -103,15 +106,13 @@ impl Place {
 /// `text` as it may stand in a part of a URL: an Auto Scaling group's name may hold spaces, `#`, `/`
 /// and much else.
 fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    /// All but RFC 3986's unreserved characters.
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -162,14 +163,12 @@ mod tests {
             ),
         ] {
             let expected = format!("{HOME}{page}");
-            assert_eq!(place().console(resource), Some(expected), "{resource}");
+            let resource = Resource::read(resource).unwrap();
+            assert_eq!(place().console(&resource), Some(expected), "{resource}");
         }
-        for none in [
-            "topic",
-            "",
-            "parameter/arn:aws:ssm:eu-central-1:1:parameter/p",
-        ] {
-            assert_eq!(place().console(none), None, "{none}");
+        let shared = "arn:aws:ssm:eu-central-1:1:parameter/p".to_owned();
+        for none in [Resource::Account, Resource::Parameter(shared)] {
+            assert_eq!(place().console(&none), None, "{none}");
         }
     }
 
@@ -185,7 +184,7 @@ mod tests {
                 "https://cn-north-1.console.amazonaws.cn/ec2/home?region=cn-north-1#InstanceDetails:instanceId=i-1",
             ),
         ] {
-            assert_eq!(Place::of_function(arn).console("i-1").unwrap(), page);
+            assert_eq!(Place::of_function(arn).console(&Resource::instance("i-1")).unwrap(), page);
         }
     }
 

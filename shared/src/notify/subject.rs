@@ -1,7 +1,6 @@
 //! The subject: what happened to what, whole words only, however much it is.
 
-use super::notice::{Topic, capitalized};
-use crate::finding::name_of;
+use super::notice::{Digest, capitalized};
 
 /// Longest subject: SNS takes fewer than 100 characters. More than ASCII isn't shown rightly
 /// by every mail program, and control characters are refused.
@@ -10,17 +9,17 @@ pub(super) const SUBJECT_MAX: usize = 99;
 /// A part of the subject, from its longest form to its shortest.
 struct Part {
     forms: Vec<String>,
-    findings: usize,
+    conditions: usize,
 }
 
 /// Writes the subject. When it is too long, parts lose their names from the last to the first,
 /// then the last parts give way to their number.
-pub(super) fn subject(guardrail: &str, standing: &[Topic<'_>], cured: &[Topic<'_>]) -> String {
-    let mut parts: Vec<Part> = standing.iter().map(stands).collect();
-    parts.extend(resolved(cured));
+pub(super) fn subject(guardrail: &str, firing: &[Digest<'_>], resolved: &[Digest<'_>]) -> String {
+    let mut parts: Vec<Part> = firing.iter().map(stands).collect();
+    parts.extend(resolved_part(resolved));
     for kept in (1..=parts.len()).rev() {
         let (parts, left) = parts.split_at(kept);
-        let left = left.iter().map(|part| part.findings).sum();
+        let left = left.iter().map(|part| part.conditions).sum();
         let mut chosen = vec![0; kept];
         loop {
             let words: Vec<&str> = parts
@@ -37,9 +36,9 @@ pub(super) fn subject(guardrail: &str, standing: &[Topic<'_>], cured: &[Topic<'_
             chosen[at] += 1;
         }
     }
-    // No kind of finding is called by so many words that it comes to this.
-    let all: usize = parts.iter().map(|part| part.findings).sum();
-    line(guardrail, &[&format!("{all} findings")], 0)
+    // No kind of condition is called by so many words that it comes to this.
+    let all: usize = parts.iter().map(|part| part.conditions).sum();
+    line(guardrail, &[&format!("{all} conditions")], 0)
 }
 
 fn line(guardrail: &str, parts: &[&str], left: usize) -> String {
@@ -52,25 +51,25 @@ fn line(guardrail: &str, parts: &[&str], left: usize) -> String {
     format!("[{guardrail}] {parts}{more}")
 }
 
-fn stands(topic: &Topic<'_>) -> Part {
-    let count = topic.items.len();
-    let forms = match topic.items.as_slice() {
-        [_] => vec![topic.heading(), topic.kind.one.to_owned()],
-        _ => vec![topic.heading()],
+fn stands(digest: &Digest<'_>) -> Part {
+    let count = digest.items.len();
+    let forms = match digest.items.as_slice() {
+        [_] => vec![digest.heading(), digest.kind.one.to_owned()],
+        _ => vec![digest.heading()],
     };
     Part {
         forms: printable(forms),
-        findings: count,
+        conditions: count,
     }
 }
 
-fn resolved(cured: &[Topic<'_>]) -> Option<Part> {
-    let all: Vec<_> = cured.iter().flat_map(|topic| &topic.items).collect();
+fn resolved_part(resolved: &[Digest<'_>]) -> Option<Part> {
+    let all: Vec<_> = resolved.iter().flat_map(|digest| &digest.items).collect();
     let count = format!("{} resolved", all.len());
     let forms = match all.as_slice() {
         [] => return None,
         [only] => {
-            let (one, name) = (only.kind().one, name_of(only.resource()));
+            let (one, name) = (only.kind.one, only.resource.name());
             vec![
                 format!("resolved: {one} ({name})"),
                 format!("resolved: {one}"),
@@ -81,7 +80,7 @@ fn resolved(cured: &[Topic<'_>]) -> Option<Part> {
     };
     Some(Part {
         forms: printable(forms),
-        findings: all.len(),
+        conditions: all.len(),
     })
 }
 

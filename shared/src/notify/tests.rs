@@ -1,16 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::finding::tests::STALE;
-use crate::finding::{Finding, Told, Urgency};
+use crate::condition::tests::STALE;
+use crate::condition::{Command, On, Urgency};
 use crate::notify::chat::{DESCRIPTION_MAX, TITLE_MAX};
 use crate::notify::subject::SUBJECT_MAX;
 
 static FAILED: Kind = Kind {
     name: "failed",
+    meaning: "A snapshot failed.",
     one: "failed snapshot",
     many: "failed snapshots",
-    cured: "has a completed snapshot again",
+    resolved: "has a completed snapshot again",
     next: "It is made again by itself.",
     urgency: Urgency::Know,
     commands: &[],
@@ -18,9 +19,10 @@ static FAILED: Kind = Kind {
 
 static OPEN: Kind = Kind {
     name: "open",
+    meaning: "Its groups were changed.",
     one: "instance in quarantine whose security groups were changed",
     many: "instances in quarantine whose security groups were changed",
-    cured: "is isolated again",
+    resolved: "is isolated again",
     next: "Release it.",
     urgency: Urgency::Now,
     commands: &[],
@@ -30,7 +32,7 @@ fn place() -> Place {
     Place::of_function("arn:aws:lambda:eu-central-1:123456789012:function:ec2-guardrails-f")
 }
 
-fn told_by(guardrail: &str, news: &[News<'_>]) -> Notice {
+fn sent_by(guardrail: &str, changed: &[&Condition]) -> Notice {
     let place = place();
     let origin = Origin {
         guardrail,
@@ -38,29 +40,20 @@ fn told_by(guardrail: &str, news: &[News<'_>]) -> Notice {
         request: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
         now: "2026-11-21T03:15:00Z".parse().unwrap(),
     };
-    compose(&origin, news).unwrap()
+    compose(&origin, changed).unwrap()
 }
 
-fn notice(news: &[News<'_>]) -> Notice {
-    told_by("snapshot-volumes", news)
+fn notice(changed: &[&Condition]) -> Notice {
+    sent_by("snapshot-volumes", changed)
 }
 
-fn of(kind: &'static Kind, resource: &str) -> Finding {
-    Finding {
-        resource: resource.to_owned(),
-        kind,
-        state: "daily".to_owned(),
-        text: format!("{resource}: plan daily has no completed snapshot yet"),
-    }
+fn of(kind: &'static Kind, resource: &str) -> Condition {
+    let resource = Resource::read(resource).unwrap();
+    Condition::firing(resource, kind, "daily", "plan daily has no completed snapshot yet")
 }
 
-fn was(kind: &'static Kind, resource: &str) -> Told {
-    Told {
-        resource: resource.to_owned(),
-        kind,
-        state: "daily".to_owned(),
-        gone: false,
-    }
+fn resolved(kind: &'static Kind, resource: &str) -> Condition {
+    Condition::resolved(Resource::read(resource).unwrap(), kind)
 }
 
 fn description(notice: &Notice) -> &str {
@@ -68,9 +61,9 @@ fn description(notice: &Notice) -> &str {
 }
 
 #[test]
-fn one_finding_reads_like_a_person_wrote_it() {
-    let finding = of(&STALE, "vol-0a1b2c3d4e5f60718");
-    let notice = notice(&[News::Stands(&finding)]);
+fn one_condition_reads_like_a_person_wrote_it() {
+    let condition = of(&STALE, "vol-0a1b2c3d4e5f60718");
+    let notice = notice(&[&condition]);
     insta::assert_snapshot!(format!(
         "Subject: {}\n\n{}\nChat: {:#}\n\nSMS: {}",
         notice.subject, notice.text, notice.chat, notice.sms
@@ -78,9 +71,9 @@ fn one_finding_reads_like_a_person_wrote_it() {
 }
 
 #[test]
-fn fifty_findings_are_one_digest_that_says_the_same_cause_once() {
-    let mut findings: Vec<_> = (0..50).map(|n| of(&STALE, &format!("vol-{n}"))).collect();
-    let all = notice(&findings.iter().map(News::Stands).collect::<Vec<_>>());
+fn fifty_conditions_are_one_digest_that_says_the_same_cause_once() {
+    let mut conditions: Vec<_> = (0..50).map(|n| of(&STALE, &format!("vol-{n}"))).collect();
+    let all = notice(&conditions.iter().collect::<Vec<_>>());
     assert!(
         all.text
             .contains("* All 50: plan daily has no completed snapshot yet\n  - vol-0  https://"),
@@ -88,11 +81,17 @@ fn fifty_findings_are_one_digest_that_says_the_same_cause_once() {
         all.text
     );
     assert!(all.text.contains("  - and 30 more\n"));
-    findings[7].text = "vol-7 (db): its key is disabled".to_owned();
-    let told = was(&FAILED, "vol-99");
-    let mut news: Vec<_> = findings.iter().map(News::Stands).collect();
-    news.push(News::Cured(&told));
-    let notice = notice(&news);
+    conditions[7] = Condition::firing(
+        conditions[7].resource.clone(),
+        &STALE,
+        "",
+        "its key is disabled",
+    )
+    .called("vol-7 (db)");
+    let over = resolved(&FAILED, "vol-99");
+    let mut changed: Vec<_> = conditions.iter().collect();
+    changed.push(&over);
+    let notice = notice(&changed);
     for part in [
         "* 49 of them: plan daily has no completed snapshot yet\n",
         "  - and 44 more\n* vol-7 (db): its key is disabled\n",
@@ -113,13 +112,13 @@ fn fifty_findings_are_one_digest_that_says_the_same_cause_once() {
 
 #[test]
 fn what_differs_is_listed_up_to_a_limit_and_counted() {
-    let findings: Vec<_> = (0..30)
-        .map(|n| Finding {
-            text: format!("vol-{n}: reason {n}"),
+    let conditions: Vec<_> = (0..30)
+        .map(|n| Condition {
+            why: format!("reason {n}"),
             ..of(&STALE, &format!("vol-{n}"))
         })
         .collect();
-    let notice = notice(&findings.iter().map(News::Stands).collect::<Vec<_>>());
+    let notice = notice(&conditions.iter().collect::<Vec<_>>());
     assert!(notice.text.contains("* vol-19: reason 19\n"));
     assert!(notice.text.contains("* and 10 more: see the log\n"));
     assert!(!notice.text.contains("reason 20"));
@@ -130,13 +129,13 @@ fn what_differs_is_listed_up_to_a_limit_and_counted() {
 fn the_most_pressing_stands_first() {
     let known = of(&FAILED, "vol-1");
     let pressing = of(&OPEN, "i-1");
-    let told = was(&OPEN, "i-2");
-    let news = [
-        News::Cured(&told),
-        News::Stands(&known),
-        News::Stands(&pressing),
+    let over = resolved(&OPEN, "i-2");
+    let changed = [
+        &over,
+        &known,
+        &pressing,
     ];
-    let notice = notice(&news);
+    let notice = notice(&changed);
     let at = |words: &str| notice.text.find(words).unwrap();
     assert!(at("Instance in quarantine") < at("Failed snapshot"));
     assert!(at("Failed snapshot") < at("Resolved: instance"));
@@ -155,64 +154,63 @@ fn subjects_fit_without_cutting_a_word() {
     let group = of(&FAILED, &format!("auto-scaling-group/{long}"));
     let foreign = of(&FAILED, "auto-scaling-group/größe");
     let short = of(&FAILED, "auto-scaling-group/web");
-    let told = was(&STALE, volume);
-    let stands = News::Stands;
-    for (what, news, subject) in [
+    let over = resolved(&STALE, volume);
+    for (what, changed, subject) in [
         (
             "one",
-            vec![stands(&stale)],
+            vec![&stale],
             "[snapshot-volumes] Volume without a fresh snapshot (vol-0a1b2c3d4e5f60718)",
         ),
         (
             "a group goes by its name",
-            vec![stands(&short)],
+            vec![&short],
             "[snapshot-volumes] Failed snapshot (web)",
         ),
         (
             "a name that is too long",
-            vec![stands(&group)],
+            vec![&group],
             "[snapshot-volumes] Failed snapshot",
         ),
         (
             "a name that can't be printed",
-            vec![stands(&foreign)],
+            vec![&foreign],
             "[snapshot-volumes] Failed snapshot",
         ),
         (
             "two kinds, of which the second loses its name",
-            vec![stands(&stale), stands(&failed)],
+            vec![&stale, &failed],
             "[snapshot-volumes] Volume without a fresh snapshot (vol-0a1b2c3d4e5f60718), failed snapshot",
         ),
         (
             "one new and one resolved",
-            vec![stands(&failed), News::Cured(&told)],
+            vec![&failed, &over],
             "[snapshot-volumes] Failed snapshot (vol-0a1b2c3d4e5f60718), 1 resolved",
         ),
         (
             "resolved alone",
-            vec![News::Cured(&told)],
+            vec![&over],
             "[snapshot-volumes] Resolved: volume without a fresh snapshot (vol-0a1b2c3d4e5f60718)",
         ),
         (
             "several resolved",
-            vec![News::Cured(&told), News::Cured(&told)],
+            vec![&over, &over],
             "[snapshot-volumes] 2 resolved",
         ),
         (
             "a kind of many words, and others beside it",
             vec![
-                stands(&open),
-                stands(&stale),
-                stands(&failed),
-                stands(&failed),
+                &open,
+                &stale,
+                &failed,
+                &failed,
             ],
             "[snapshot-volumes] Instance in quarantine whose security groups were changed and 3 more",
         ),
     ] {
-        assert_eq!(notice(&news).subject, subject, "{what}");
+        assert_eq!(notice(&changed).subject, subject, "{what}");
     }
-    let many: Vec<_> = std::iter::repeat_n(stands(&stale), 50)
-        .chain([News::Cured(&told)])
+    let many: Vec<_> = std::iter::repeat_n(&stale, 50)
+        .chain([&over])
         .collect();
     assert_eq!(
         notice(&many).subject,
@@ -224,14 +222,14 @@ fn subjects_fit_without_cutting_a_word() {
 fn a_command_is_ready_to_be_copied_whatever_the_resource_is_called() {
     static LOOP: Kind = Kind {
         commands: &[
-            crate::finding::Command {
+            Command {
                 to: "to resume the group",
-                on: crate::finding::On::Group,
+                on: On::Group,
                 run: Run::Invoke("release"),
             },
-            crate::finding::Command {
+            Command {
                 to: "to stop it",
-                on: crate::finding::On::Group,
+                on: On::Group,
                 run: Run::Aws("autoscaling cancel-instance-refresh --auto-scaling-group-name"),
             },
         ],
@@ -243,7 +241,7 @@ fn a_command_is_ready_to_be_copied_whatever_the_resource_is_called() {
 To stop it:
   aws autoscaling cancel-instance-refresh --auto-scaling-group-name 'it'\''s "$(web)"' --region eu-central-1
 "#;
-    let alone = notice(&[News::Stands(&group)]);
+    let alone = notice(&[&group]);
     assert!(alone.text.contains("\nTo resume the group:\n  aws lambda invoke --region eu-central-1 --function-name ec2-guardrails-f "));
     assert!(
         alone.text.contains(invoke) && alone.text.contains(cancel),
@@ -251,12 +249,12 @@ To stop it:
         alone.text
     );
     let instance = of(&LOOP, "i-1");
-    let both = notice(&[News::Stands(&instance), News::Stands(&group)]);
+    let both = notice(&[&instance, &group]);
     assert!(
         both.text
             .contains("\nTo resume the group (here of it's \"$(web)\"):\n")
     );
-    let none = notice(&[News::Stands(&instance)]);
+    let none = notice(&[&instance]);
     assert!(
         !none.text.contains("aws lambda invoke"),
         "no command is for it"
@@ -265,11 +263,9 @@ To stop it:
 
 #[test]
 fn a_name_calls_nobody_in_the_chat() {
-    let finding = Finding {
-        text: "i-1 (<!channel> & <https://evil.example|this>): why".to_owned(),
-        ..of(&STALE, "i-1")
-    };
-    let notice = notice(&[News::Stands(&finding)]);
+    let condition = Condition::firing(Resource::instance("i-1"), &STALE, "", "why")
+        .called("i-1 (<!channel> & <https://evil.example|this>)");
+    let notice = notice(&[&condition]);
     assert!(description(&notice).contains(
         "• i-1 (&lt;!channel&gt; &amp; &lt;https://evil.example|this&gt;): why <https://eu"
     ));
@@ -277,8 +273,8 @@ fn a_name_calls_nobody_in_the_chat() {
 
 #[test]
 fn each_protocol_gets_its_form() {
-    let finding = of(&STALE, "vol-1");
-    let notice = notice(&[News::Stands(&finding)]);
+    let condition = of(&STALE, "vol-1");
+    let notice = notice(&[&condition]);
     let message: Value = serde_json::from_str(&notice.message()).unwrap();
     assert_eq!(message["default"], notice.text.as_str());
     let chat: Value = serde_json::from_str(message["https"].as_str().unwrap()).unwrap();
@@ -290,7 +286,7 @@ fn each_protocol_gets_its_form() {
 }
 
 #[test]
-fn nothing_new_makes_no_notice() {
+fn no_change_makes_no_notice() {
     let place = place();
     let origin = Origin {
         guardrail: "x",
@@ -318,9 +314,10 @@ fn kinds() -> impl Strategy<Value = Vec<&'static Kind>> {
         let leaked = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
         &*Box::leak(Box::new(Kind {
             name: leaked(name),
+            meaning: "It is so.",
             one: leaked(words.clone()),
             many: leaked(format!("{words}s")),
-            cured: "is well",
+            resolved: "is well",
             next: "Look.",
             urgency: match urgency {
                 0 => Urgency::Now,
@@ -347,24 +344,25 @@ fn item() -> impl Strategy<Value = (usize, String, String, bool)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
-    fn any_news_fits(kinds in kinds(), items in prop::collection::vec(item(), 1..40)) {
+    fn any_change_fits(kinds in kinds(), items in prop::collection::vec(item(), 1..40)) {
         let kind = |at: usize| kinds[at % kinds.len()];
-        let findings: Vec<_> = items.iter().filter(|item| item.3).map(|(at, resource, text, _)| Finding {
-            text: format!("{resource}: {text}"),
-            ..of(kind(*at), resource)
-        }).collect();
-        let told: Vec<_> = items.iter().filter(|item| !item.3).map(|(at, resource, ..)| was(kind(*at), resource)).collect();
-        let news: Vec<_> = findings.iter().map(News::Stands).chain(told.iter().map(News::Cured)).collect();
-        let notice = told_by("quarantine-launch", &news);
+        let changed: Vec<_> = items
+            .iter()
+            .map(|(at, resource, why, stands)| match stands {
+                true => Condition { why: why.clone(), ..of(kind(*at), resource) },
+                false => resolved(kind(*at), resource),
+            })
+            .collect();
+        let notice = sent_by("quarantine-launch", &changed.iter().collect::<Vec<_>>());
         let subject = &notice.subject;
 
         prop_assert!(subject.len() <= SUBJECT_MAX && subject.starts_with("[quarantine-launch] "), "{subject}");
         prop_assert!(subject.chars().all(|c| matches!(c, ' '..='~')), "{subject}");
         // Each word is one that stands whole in a kind's name or a resource's.
-        let known: Vec<String> = news.iter().flat_map(|item| {
-            let kind = item.kind();
-            [format!("({})", name_of(item.resource())), kind.one.to_owned(), kind.many.to_owned()]
-        }).chain(["[quarantine-launch] resolved: resolved and more findings".to_owned()])
+        let known: Vec<String> = changed.iter().flat_map(|item| {
+            let kind = item.kind;
+            [format!("({})", item.resource.name()), kind.one.to_owned(), kind.many.to_owned()]
+        }).chain(["[quarantine-launch] resolved: resolved and more conditions".to_owned()])
             .flat_map(|text| text.split(' ').map(str::to_lowercase).collect::<Vec<_>>())
             .collect();
         for word in subject.split(' ') {

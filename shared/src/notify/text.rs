@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::notice::{Origin, Topic, capitalized, short};
+use super::notice::{Origin, Digest, capitalized, short};
 
 /// Most causes of a kind that are listed, and most resources of one cause; the log has them all.
 const CAUSES_MAX: usize = 20;
@@ -17,7 +17,7 @@ const WHY_MAX: usize = 1_500;
 const TEXT_MAX: usize = 50_000;
 
 /// Writes the text.
-pub(super) fn text(origin: &Origin<'_>, standing: &[Topic<'_>], cured: &[Topic<'_>]) -> String {
+pub(super) fn text(origin: &Origin<'_>, firing: &[Digest<'_>], resolved: &[Digest<'_>]) -> String {
     let place = origin.place;
     let mut text = format!(
         "{} in account {}, {}, at {}.\n",
@@ -27,20 +27,20 @@ pub(super) fn text(origin: &Origin<'_>, standing: &[Topic<'_>], cured: &[Topic<'
         origin.now.strftime("%Y-%m-%d %H:%M UTC")
     );
     let mut printed = BTreeSet::new();
-    for topic in standing {
-        heading(&mut text, &topic.heading());
-        list(&mut text, origin, topic);
-        let _ = write!(text, "\nWhat to do: {}\n", topic.kind.next);
-        for (to, line) in topic.commands(place) {
-            // Findings of several kinds may be about one resource.
+    for digest in firing {
+        heading(&mut text, &digest.heading());
+        list(&mut text, origin, digest);
+        let _ = write!(text, "\nWhat to do: {}\n", digest.kind.next);
+        for (to, line) in digest.commands(place) {
+            // Conditions of several kinds may be about one resource.
             if printed.insert(line.clone()) {
                 let _ = write!(text, "\n{}:\n  {line}\n", capitalized(&to));
             }
         }
     }
-    for topic in cured {
-        heading(&mut text, &format!("Resolved: {}", topic.heading()));
-        list(&mut text, origin, topic);
+    for digest in resolved {
+        heading(&mut text, &format!("Resolved: {}", digest.heading()));
+        list(&mut text, origin, digest);
     }
     let _ = write!(
         text,
@@ -58,23 +58,22 @@ fn heading(text: &mut String, words: &str) {
     let _ = write!(text, "\n{words}\n{}\n", "-".repeat(words.chars().count()));
 }
 
-fn list(text: &mut String, origin: &Origin<'_>, topic: &Topic<'_>) {
-    let causes = topic.causes();
+fn list(text: &mut String, origin: &Origin<'_>, digest: &Digest<'_>) {
+    let causes = digest.causes();
     let mut listed = 0;
     for cause in causes.iter().take(CAUSES_MAX) {
         if text.len() > TEXT_MAX {
             break;
         }
         let why = short(cause.why, WHY_MAX);
-        let link = |resource: &str| origin.place.console(resource);
-        if let [(label, resource)] = cause.of.as_slice() {
-            let _ = writeln!(text, "* {}: {why}", short(label, WHY_MAX));
-            if let Some(link) = link(resource) {
+        if let [only] = cause.of.as_slice() {
+            let _ = writeln!(text, "* {}: {why}", short(&only.label, WHY_MAX));
+            if let Some(link) = origin.place.console(&only.resource) {
                 let _ = writeln!(text, "  {link}");
             }
         } else {
             let count = cause.of.len();
-            let each = if topic.is_cured() { "each " } else { "" };
+            let each = if digest.is_resolved() { "each " } else { "" };
             let _ = match causes.len() {
                 1 => writeln!(text, "* All {count}: {each}{why}"),
                 _ => writeln!(text, "* {count} of them: {each}{why}"),
@@ -83,9 +82,10 @@ fn list(text: &mut String, origin: &Origin<'_>, topic: &Topic<'_>) {
                 1 => LISTED_MAX,
                 _ => LISTED_EACH,
             };
-            for (label, resource) in cause.of.iter().take(most) {
-                let link = link(resource).map_or_else(String::new, |link| format!("  {link}"));
-                let _ = writeln!(text, "  - {}{link}", short(label, WHY_MAX));
+            for one in cause.of.iter().take(most) {
+                let link = origin.place.console(&one.resource);
+                let link = link.map_or_else(String::new, |link| format!("  {link}"));
+                let _ = writeln!(text, "  - {}{link}", short(&one.label, WHY_MAX));
             }
             if count > most {
                 let _ = writeln!(text, "  - and {} more", count - most);
@@ -93,11 +93,11 @@ fn list(text: &mut String, origin: &Origin<'_>, topic: &Topic<'_>) {
         }
         listed += cause.of.len();
     }
-    if listed < topic.items.len() {
+    if listed < digest.items.len() {
         let _ = writeln!(
             text,
             "* and {} more: see the log",
-            topic.items.len() - listed
+            digest.items.len() - listed
         );
     }
 }

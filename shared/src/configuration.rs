@@ -1,11 +1,12 @@
-//! The environment: only wiring, read once at init. Settings belong into the policy.
+//! The environment: what the stack's resources are called, read once at init. Settings belong into
+//! the policy.
 
 use std::collections::BTreeMap;
 use std::env;
 
 /// A variable that the template should have set.
 #[derive(Debug, thiserror::Error)]
-pub enum WiringError {
+pub enum ConfigurationError {
     /// Not set, or empty.
     #[error(
         "environment variable {name} is not set: it holds {meaning}; template.yaml sets it, so deploy the function with the stack"
@@ -41,8 +42,8 @@ impl Environment {
         &self,
         name: &'static str,
         meaning: &'static str,
-    ) -> Result<String, WiringError> {
-        self.set(name).ok_or(WiringError::Missing { name, meaning })
+    ) -> Result<String, ConfigurationError> {
+        self.set(name).ok_or(ConfigurationError::Missing { name, meaning })
     }
 
     /// A variable's value; an empty one counts as not set.
@@ -62,18 +63,22 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
     }
 }
 
-/// What every function is wired to. What only one needs, it reads itself (`Guardrail::new`).
+/// What every function is given by the template. What only one needs, it reads itself
+/// (`Guardrail::new`).
 #[derive(Debug, Clone)]
-pub struct Wiring {
+pub struct Configuration {
     /// Name or ARN of the SSM parameter that holds the policy document.
     pub policy_parameter: String,
     /// ARN of the SNS topic that notices go to.
     pub topic_arn: String,
+    /// Name of the state table.
+    pub state_table: String,
 }
 
-impl Wiring {
-    /// Reads `POLICY_PARAMETER` (default `/ec2-guardrails/policy`) and `NOTIFICATION_TOPIC_ARN`.
-    pub fn of(environment: &Environment) -> Result<Self, WiringError> {
+impl Configuration {
+    /// Reads `POLICY_PARAMETER` (default `/ec2-guardrails/policy`), `NOTIFICATION_TOPIC_ARN` and
+    /// `STATE_TABLE`.
+    pub fn of(environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
             policy_parameter: environment
                 .set("POLICY_PARAMETER")
@@ -82,6 +87,8 @@ impl Wiring {
                 "NOTIFICATION_TOPIC_ARN",
                 "the ARN of the SNS topic for notices",
             )?,
+            state_table: environment
+                .required("STATE_TABLE", "the name of the DynamoDB table for what is remembered")?,
         })
     }
 }
@@ -90,22 +97,24 @@ impl Wiring {
 mod tests {
     use super::*;
 
+    const TOPIC: (&str, &str) = ("NOTIFICATION_TOPIC_ARN", "arn:aws:sns:eu-central-1:1:t");
+    const TABLE: (&str, &str) = ("STATE_TABLE", "t");
+
     #[test]
-    fn a_missing_topic_is_named() {
-        for environment in [
-            Environment::from([("POLICY_PARAMETER", "/p")]),
+    fn what_is_missing_is_named() {
+        for (environment, missing) in [
+            (Environment::from([TABLE]), "NOTIFICATION_TOPIC_ARN"),
             // An empty variable counts as not set.
-            Environment::from([("NOTIFICATION_TOPIC_ARN", "")]),
+            (Environment::from([TOPIC, ("STATE_TABLE", "")]), "STATE_TABLE"),
         ] {
-            let error = Wiring::of(&environment).unwrap_err().to_string();
-            assert!(error.contains("NOTIFICATION_TOPIC_ARN"), "{error}");
+            let error = Configuration::of(&environment).unwrap_err().to_string();
+            assert!(error.contains(missing), "{error}");
         }
     }
 
     #[test]
     fn the_policy_parameter_has_a_default() {
-        let topic = ("NOTIFICATION_TOPIC_ARN", "arn:aws:sns:eu-central-1:1:t");
-        let wiring = Wiring::of(&Environment::from([topic])).unwrap();
-        assert_eq!(wiring.policy_parameter, "/ec2-guardrails/policy");
+        let configuration = Configuration::of(&Environment::from([TOPIC, TABLE])).unwrap();
+        assert_eq!(configuration.policy_parameter, "/ec2-guardrails/policy");
     }
 }
