@@ -58,7 +58,7 @@ fn tag_of(group: &str, key: &str) -> TagBuilder {
 }
 
 /// Writes tags on a group; its new instances don't get them.
-pub async fn tag(
+pub async fn write_tags(
     client: &Client,
     group: &str,
     tags: impl IntoIterator<Item = (&str, String)>,
@@ -82,7 +82,7 @@ pub async fn tag(
 }
 
 /// Removes tags from a group.
-pub async fn untag(client: &Client, group: &str, keys: &[&str]) -> Result<(), ApiError> {
+pub async fn remove_tags(client: &Client, group: &str, keys: &[&str]) -> Result<(), ApiError> {
     let tags = keys.iter().map(|key| tag_of(group, key).build()).collect();
     client
         .delete_tags()
@@ -117,7 +117,7 @@ mod tests {
             })
             .then_output(|| CreateOrUpdateTagsOutput::builder().build());
         let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&write]);
-        tag(&client, "web/blue", [("k", "v".to_owned())]).await.unwrap();
+        write_tags(&client, "web/blue", [("k", "v".to_owned())]).await.unwrap();
     }
 
     #[tokio::test]

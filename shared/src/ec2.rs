@@ -103,7 +103,7 @@ pub async fn instances<T>(
 }
 
 /// Writes tags on resources. Labels for people: nobody reads them back.
-pub async fn tag(
+pub async fn write_tags(
     ec2: &Client,
     resources: &[&str],
     tags: impl IntoIterator<Item = (String, String)>,
@@ -122,7 +122,7 @@ pub async fn tag(
 }
 
 /// Removes tags from resources, whatever their values.
-pub async fn untag(
+pub async fn remove_tags(
     ec2: &Client,
     resources: &[&str],
     keys: impl IntoIterator<Item = String>,

@@ -109,6 +109,25 @@ impl Notifier {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_tests(sns: &aws_smithy_mocks::Rule, state: State) -> Self {
+        use aws_smithy_mocks::{RuleMode, mock, mock_client};
+        let attributes = mock!(aws_sdk_sns::Client::get_topic_attributes).then_output(|| {
+            aws_sdk_sns::operation::get_topic_attributes::GetTopicAttributesOutput::builder().build()
+        });
+        let put = mock!(aws_sdk_eventbridge::Client::put_events).then_output(|| {
+            aws_sdk_eventbridge::operation::put_events::PutEventsOutput::builder()
+                .entries(aws_sdk_eventbridge::types::PutEventsResultEntry::builder().build())
+                .build()
+        });
+        Self {
+            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&put]),
+            sns: mock_client!(aws_sdk_sns, RuleMode::MatchAny, [sns, &attributes]),
+            topic_arn: "arn:aws:sns:eu-central-1:1:t".to_owned(),
+            state,
+        }
+    }
+
     /// Notifies of what in `assessment` differs from what is remembered. A run that isn't a sweep
     /// sends no notice within [`PACE`] of the last; the sweep tells the rest.
     pub async fn notify(

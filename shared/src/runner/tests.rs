@@ -1,7 +1,8 @@
 use super::*;
-use crate::finding::{Finding, Kind, Told};
+use crate::condition::{Condition, Kind};
+use crate::guardrail::Acted;
 use crate::policy::Section;
-use crate::trigger::Scope;
+use crate::state::model::Model;
 use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
 use aws_sdk_ssm::types::Parameter;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -29,7 +30,16 @@ struct Scripted {
     look: Option<ErrorKind>,
     log: Mutex<Vec<String>>,
     actions: usize,
-    finding: bool,
+    stands: bool,
+    unread: bool,
+}
+
+/// What the script says there is.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    actions: usize,
+    stands: bool,
+    unread: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -53,11 +63,12 @@ impl Section for Policy {
 
 static KIND: Kind = Kind {
     name: "kind",
+    meaning: "It is so.",
     one: "one",
     many: "many",
-    cured: "is well",
+    resolved: "is well",
     next: "next",
-    urgency: crate::finding::Urgency::Soon,
+    urgency: crate::condition::Urgency::Soon,
     commands: &[],
 };
 
@@ -73,54 +84,58 @@ fn failed(kind: ErrorKind) -> ApiError {
 impl Guardrail for Scripted {
     const NAME: &'static str = "snapshot-volumes";
     const COUNTERS: &'static [&'static str] = &["Stopped"];
+    const KINDS: &'static [&'static Kind] = &[&KIND];
     type Policy = Policy;
-    /// How many actions, and whether there's a finding.
-    type Facts = (usize, bool);
+    type Ask = ();
+    type Facts = Facts;
+    type Evaluation<'a> = &'a Facts;
     type Action = usize;
+    type Effect = usize;
 
-    fn new(_: &SdkConfig, _: &Environment) -> Result<Self, WiringError> {
+    fn new(_: &SdkConfig, _: &Environment, _: &State) -> Result<Self, ConfigurationError> {
         Ok(Self::default())
     }
 
-    fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
+    fn request(trigger: &Trigger) -> Result<Request<()>, TriggerError> {
+        let one = Scope::one(Resource::volume("vol-1"));
         match trigger {
             Trigger::Command(command) if command.name == "order" => Ok(Request {
-                by_hand: true,
-                ..Request::of(Scope::One("r".to_owned()))
+                order: Order::Person,
+                ..Request::of(one)
             }),
-            Trigger::Command(_) => Ok(Request::asking(Scope::One("r".to_owned()))),
+            Trigger::Command(_) => Ok(Request::asking(one)),
             _ => Ok(Request::sweep()),
         }
     }
 
-    async fn observe(
-        &self,
-        _: &Policy,
-        _: &Request,
-        _: Timestamp,
-    ) -> Result<(usize, bool), ApiError> {
-        Ok((self.actions, self.finding))
+    async fn observe(&self, _: &Policy, _: &Request<()>, _: Timestamp) -> Result<Facts, ApiError> {
+        Ok(Facts {
+            actions: self.actions,
+            stands: self.stands,
+            unread: self.unread,
+        })
     }
 
-    fn decide(facts: &(usize, bool), _: &Policy, _: Timestamp) -> Vec<Decision<usize>> {
-        let mut all: Vec<_> = (0..facts.0)
-            .map(|n| Decision {
-                resource: format!("r-{n}"),
-                action: "act",
-                reason: "wanted".to_owned(),
-                step: Some(n),
-            })
-            .collect();
-        all.push(Decision {
-            resource: "left-alone".to_owned(),
-            action: "act",
-            reason: "not wanted".to_owned(),
-            step: None,
+    fn evaluate<'a>(facts: &'a Facts, _: &'a Policy, _: Timestamp) -> &'a Facts {
+        facts
+    }
+
+    fn decide(facts: &&Facts) -> Vec<Decision<usize>> {
+        let wanted = |n| {
+            let resource = Resource::volume(format!("vol-{n}"));
+            Decision::act(resource, "act", "wanted".to_owned(), n)
+        };
+        let mut all: Vec<_> = (0..facts.actions).map(wanted).collect();
+        let other = Resource::instance("i-1");
+        all.push(if facts.unread {
+            Decision::cannot_judge(other, "not read".to_owned(), failed(ErrorKind::Denied))
+        } else {
+            Decision::leave(other, "leave-alone", "not wanted".to_owned())
         });
         all
     }
 
-    async fn look_again(&self, actions: &[&usize]) -> Result<Vec<Option<String>>, ApiError> {
+    async fn revalidate(&self, actions: &[&usize]) -> Result<Vec<Option<String>>, ApiError> {
         self.log
             .lock()
             .unwrap()
@@ -134,7 +149,7 @@ impl Guardrail for Scripted {
             .collect())
     }
 
-    async fn act(&self, action: &usize, _: &str) -> Acted {
+    async fn act(&self, action: &usize, _: &str) -> Acted<usize> {
         let answer = {
             let mut answers = self.answers.lock().unwrap();
             match answers.get_mut(action) {
@@ -144,34 +159,27 @@ impl Guardrail for Scripted {
         };
         self.log.lock().unwrap().push(format!("act {action}"));
         match answer {
-            Answer::Done => Acted::Done(None),
-            Answer::Throttled => Acted::Failed(failed(ErrorKind::Throttled)),
-            Answer::Denied => Acted::Failed(failed(ErrorKind::Denied)),
-            Answer::Lost => Acted::Failed(failed(ErrorKind::Unknown)),
+            Answer::Done => Acted::done(None).with(*action),
+            Answer::Throttled => Acted::failed(failed(ErrorKind::Throttled)),
+            Answer::Denied => Acted::failed(failed(ErrorKind::Denied)),
+            Answer::Lost => Acted::failed(failed(ErrorKind::Unknown)),
             Answer::Slow(seconds) => {
                 sleep(Duration::from_secs(seconds)).await;
-                Acted::Done(None)
+                Acted::done(None).with(*action)
             }
         }
     }
 
-    fn assess(
-        facts: &(usize, bool),
-        _: &Policy,
-        _: Timestamp,
-        settled: &[Settled<'_, usize>],
-    ) -> Assessment {
-        assert_eq!(settled.len(), facts.0);
-        let finding = Finding {
-            resource: "vol-1".to_owned(),
-            kind: &KIND,
-            state: "s".to_owned(),
-            text: "t".to_owned(),
-        };
+    fn report(facts: &&Facts, settled: &[Settled<'_, usize, usize>]) -> Assessment {
+        assert_eq!(settled.len(), facts.actions);
+        for one in settled {
+            let done = one.outcome == Outcome::Done;
+            assert_eq!(one.effect, done.then_some(one.action), "its own effect");
+        }
+        let condition = Condition::firing(Resource::volume("vol-1"), &KIND, "s", "t");
         Assessment {
             considered: 7,
-            findings: facts.1.then_some(finding).into_iter().collect(),
-            told: Vec::<Told>::new(),
+            conditions: facts.stands.then_some(condition).into_iter().collect(),
             ..Assessment::default()
         }
     }
@@ -203,7 +211,7 @@ fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
             mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]),
             "/p".to_owned(),
         ),
-        teller: Teller::for_tests(&publish_fails()),
+        notifier: Notifier::for_tests(&publish_fails(), Model::default().state("snapshot-volumes")),
     }
 }
 
@@ -276,7 +284,7 @@ async fn observing_never_reaches_act_nor_tells() {
         (ENFORCE, json!({"trigger": "command", "command": "explain"})),
     ] {
         let guardrail = Scripted {
-            finding: true,
+            stands: true,
             ..scripted(3, &[])
         };
         let runner = runner(guardrail, document);
@@ -284,11 +292,40 @@ async fn observing_never_reaches_act_nor_tells() {
         assert_eq!(report.outcomes.would_do, 3);
         assert_eq!(report.mode, Mode::Observe);
         assert_eq!(
-            report.findings.len(),
+            report.conditions.len(),
             1,
             "what was found is reported all the same"
         );
         assert!(log_of(&runner).is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn notifying_tells_and_changes_nothing() {
+    let guardrail = Scripted {
+        stands: true,
+        ..scripted(3, &[])
+    };
+    let runner = runner(guardrail, "snapshot-volumes: {mode: notify}");
+    let error = sweep(&runner, 900).await.unwrap_err().to_string();
+    // The one thing that was tried, and that this AWS refuses.
+    assert!(error.starts_with("1 of 5 failed (0 done") && error.contains("sns:Publish"), "{error}");
+    assert!(log_of(&runner).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_read_is_said_in_every_mode_and_is_no_success() {
+    for mode in ["observe", "notify", "enforce"] {
+        let guardrail = Scripted {
+            unread: true,
+            ..scripted(0, &[])
+        };
+        let document = format!("snapshot-volumes: {{mode: {mode}}}").leak();
+        let error = sweep(&runner(guardrail, document), 900).await.unwrap_err();
+        assert!(
+            error.to_string().contains("i-1 cannot-judge: x:Act failed with Denied"),
+            "{error}"
+        );
     }
 }
 
@@ -311,7 +348,7 @@ async fn one_failure_does_not_stop_the_rest_and_the_run_ends_in_an_error() {
     let error = sweep(&runner, 900).await.unwrap_err().to_string();
     assert!(
         error.starts_with(
-            "2 of 21 failed (18 done, 0 left for the next sweep): r-4 act: x:Act failed with Denied"
+            "2 of 21 failed (18 done, 0 left for the next sweep): vol-4 act: x:Act failed with Denied"
         ),
         "{error}"
     );
@@ -357,7 +394,7 @@ async fn what_another_run_has_done_meanwhile_is_skipped() {
 /// older than [`LOOK_VALID`].
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_on_an_old_look() {
-    // Eight at once, each takes 6 s: by the third round of a wave the look would be 12 s old.
+    // Eight at once, each takes 6 s: by the third round of a batch the look would be 12 s old.
     let slow: Vec<(usize, &[Answer])> = (0..40).map(|n| (n, &[Answer::Slow(6)][..])).collect();
     let runner = runner(scripted(40, &slow), ENFORCE);
     let report = sweep(&runner, 900).await.unwrap();
@@ -432,7 +469,7 @@ async fn a_look_that_fails_sends_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_notice_that_cannot_be_sent_is_a_failure() {
     let guardrail = Scripted {
-        finding: true,
+        stands: true,
         ..scripted(1, &[])
     };
     let error = sweep(&runner(guardrail, ENFORCE), 900)
@@ -440,7 +477,7 @@ async fn a_notice_that_cannot_be_sent_is_a_failure() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("notice tell: sns:Publish failed with NotFound"),
+        error.contains("account notify: sns:Publish failed with NotFound"),
         "{error}"
     );
 }
@@ -468,7 +505,7 @@ async fn bad_triggers_and_policies_do_nothing() {
 #[test]
 fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
     let entry = |n: usize, outcome| Entry {
-        resource: format!("r-{n}"),
+        resource: Resource::volume(format!("vol-{n}")),
         action: "act",
         reason: String::new(),
         outcome,
@@ -485,13 +522,14 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         considered: 0,
         outcomes: Counts::of(&entries),
         metrics: serde_json::Map::new(),
-        findings: vec![],
+        conditions: vec![],
+        not_notified: None,
         decisions: vec![],
         decisions_not_listed: 0,
         detail: Value::Null,
     };
     report.list(entries);
-    assert_eq!(report.decisions[0].resource, "r-9999");
+    assert_eq!(report.decisions[0].resource.name(), "vol-9999");
     assert_eq!(
         (report.decisions.len(), report.decisions_not_listed),
         (1_000, 501)
@@ -536,7 +574,7 @@ fn a_look_at_one_resource_counts_only_what_it_did() {
         failed: 0,
         left: 1,
     };
-    let one = Scope::One("r".to_owned());
+    let one = Scope::one(Resource::volume("vol-1"));
     assert_eq!(
         measured::<Scripted>(&one, outcomes, &assessment),
         [metric("Done", 2), metric("Stopped", 1)]

@@ -15,7 +15,8 @@ fn at(second: i64) -> Timestamp {
 }
 
 async fn put(state: &State, name: &str, note: u32, expect: &Expect) -> Written {
-    let written = state.put(&NOTES, name, &Note(note), None, expect, at(100));
+    let note = Note(note);
+    let written = state.put(&NOTES, name, &note, None, expect, at(100));
     written.await.unwrap()
 }
 
