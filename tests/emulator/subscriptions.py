@@ -1,4 +1,4 @@
-"""SNS's subscriptions: one by mail counts only after somebody has confirmed it, and no longer than he is spared a flood.
+"""SNS's subscriptions: one by mail counts when its reader has confirmed it, until it is flooded.
 
 moto confirms every subscription at once, counts none, and has no limit.
 """
@@ -107,7 +107,7 @@ def _without_arns_of_pending(answer: Any) -> Any:
 
 @control.route("POST", "subscriptions")
 def set_state(body: dict[str, Any]) -> Any:
-    """{"confirmed": true or false, "topic"?: ARN, "endpoint"?: ADDRESS}: their readers confirm, or SNS switches them off."""
+    """Their readers confirm them, or SNS switches them off: {"confirmed": BOOL, "topic"?: ARN, "endpoint"?: ADDRESS}."""
     if not isinstance(body.get("confirmed"), bool):
         raise control.ControlError('"confirmed" is true or false')
     changed = [

@@ -68,9 +68,10 @@ def test_every_resource_type_is_known(stack):
 def test_no_resource_has_a_name_that_collides_between_regions(stack):
     for name, properties in (stack.of_type("AWS::IAM::Role") | stack.of_type("AWS::IAM::InstanceProfile")).items():
         assert not {"RoleName", "InstanceProfileName"} & properties.keys(), f"{name}: IAM is global"
+    named = {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName"}
     for name, resource in samstack.source()["Resources"].items():
         for key, value in resource.get("Properties", {}).items():
-            if key.endswith("Name") and key in {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName", "TableName"}:
+            if key in named:
                 assert "${AWS::StackName}" in str(value), f"{name}.{key} is the same in every stack"
             if key == "DashboardName":
                 assert "${AWS::StackName}" in str(value) and "${AWS::Region}" in str(value), "dashboards are global"

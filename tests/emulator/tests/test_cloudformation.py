@@ -335,6 +335,15 @@ def test_a_table_is_made_changed_and_kept(client):
     assert len(dynamodb.list_tables()["TableNames"]) == 2
 
 
+def test_a_table_of_a_deployment_that_fails_is_not_kept(client):
+    bad = TABLE.replace("Outputs:", "  Bad: { Type: AWS::Made::Up, DependsOn: Table }\nOutputs:")
+    assert deploy(client, "s", bad) == "ROLLBACK_COMPLETE"
+    assert client("dynamodb").list_tables()["TableNames"] == []
+    deploy(client, "t", {"Resources": {"Topic": TOPIC}})
+    assert deploy(client, "t", bad, update=True) == "UPDATE_ROLLBACK_COMPLETE"
+    assert client("dynamodb").list_tables()["TableNames"] == []
+
+
 def test_a_table_with_another_key_is_another_table(client):
     deploy(client, "s", TABLE)
     before = outputs(client, "s")["Name"]
