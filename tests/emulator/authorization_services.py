@@ -9,6 +9,7 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.ecr.models import ecr_backends
 from moto.iam.models import iam_backends
 
+from emulator import tables
 from emulator.authorization import Check, request_tags, resources_of
 from emulator.aws_request import AwsRequest
 from emulator.cloudformation import stacks
@@ -201,8 +202,27 @@ def _stack_prefix() -> str:
     return f"arn:aws:cloudformation:{context.region}:{context.account_id}:stack/"
 
 
-@resources_of("sns", "Publish")
-def _publish(request: AwsRequest, action: str) -> Iterator[Check]:
+@resources_of("dynamodb", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+def _items(request: AwsRequest, action: str) -> Iterator[Check]:
+    given = request.parameters
+    keys = {"dynamodb:LeadingKeys": tables.leading_keys(given)}
+    yield Check(action, tables.arn_of(given["TableName"], given.get("IndexName")), keys)
+
+
+@resources_of("dynamodb", "DescribeTable", "Scan")
+def _whole_table(request: AwsRequest, action: str) -> Iterator[Check]:
+    """A scan reads all partitions and names none."""
+    yield Check(action, tables.arn_of(request.parameters["TableName"], request.parameters.get("IndexName")))
+
+
+@resources_of("dynamodb", "BatchGetItem", "BatchWriteItem")
+def _batch(request: AwsRequest, action: str) -> Iterator[Check]:
+    for name, given in tables.by_table(request).items():
+        yield Check(action, tables.arn_of(name, None), {"dynamodb:LeadingKeys": tables.leading_keys(given)})
+
+
+@resources_of("sns", "GetTopicAttributes", "Publish")
+def _topic(request: AwsRequest, action: str) -> Iterator[Check]:
     yield Check(action, request.parameters.get("TopicArn") or request.parameters.get("TargetArn") or "*")
 
 

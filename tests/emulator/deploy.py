@@ -174,6 +174,7 @@ def _by(service: str, operation: str, parameter: str) -> Callable[[str, dict[str
 _LOOKS: dict[str, Callable[[str, dict[str, Any]], Any]] = {
     "AWS::CloudWatch::Alarm": _has_alarm,
     "AWS::CloudWatch::Dashboard": _by("cloudwatch", "get_dashboard", "DashboardName"),
+    "AWS::DynamoDB::Table": _by("dynamodb", "describe_table", "TableName"),
     "AWS::Events::Rule": lambda name, _: client("events").list_targets_by_rule(Rule=name)["Targets"],
     "AWS::IAM::InstanceProfile": _by("iam", "get_instance_profile", "InstanceProfileName"),
     "AWS::IAM::Role": _by("iam", "get_role", "RoleName"),

@@ -27,6 +27,11 @@ _KNOWN = {
     "ThrottlingException": (400, "Rate exceeded"),
     "ThrottledException": (429, "Rate exceeded"),
     "TooManyRequestsException": (429, "Rate exceeded"),
+    "ProvisionedThroughputExceededException": (
+        400,
+        "The level of configured provisioned throughput for the table was exceeded. Consider increasing your "
+        "provisioning level with the UpdateTable API.",
+    ),
     "InternalError": (500, "An internal error has occurred"),
     "InternalFailure": (500, "The request processing has failed because of an unknown error, exception or failure."),
     "InternalServerError": (500, "An error occurred on the server side."),

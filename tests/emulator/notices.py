@@ -10,7 +10,7 @@ from typing import Any
 
 from moto.sns.models import SNSBackend, Subscription, Topic
 
-from emulator import control
+from emulator import control, subscriptions
 from emulator.aws_request import AwsError
 from emulator.patching import patched
 
@@ -112,6 +112,7 @@ def publish_to_topic(original: Any, self: Topic, message: str, **options: Any) -
             "message": forms.get("email", forms["default"]),
             "chat": _chat(forms.get("https", forms["default"])),
             "sms": forms.get("sms", forms["default"]),
+            "subscribers": len(subscriptions.confirmed(self)),
             "attributes": {name: value.get("Value") for name, value in attributes.items()},
         }
     )

@@ -34,6 +34,8 @@ _EXTENSIONS = (
     "emulator.scheduler",
     "emulator.ec2",
     "emulator.ssm",
+    "emulator.subscriptions",
+    "emulator.tables",
 )
 
 

@@ -87,6 +87,14 @@ class Settings:
     enforce_role_policies: bool = True
     """Whether a function may do only what its role allows."""
 
+    # DynamoDB
+    table_staleness_seconds: float = 1.0
+    """How long a read without ConsistentRead doesn't show a write yet (DDB-2)."""
+
+    # SNS
+    subscribers_confirm: bool = False
+    """Whether whoever is subscribed by mail, or at a web address, confirms it at once."""
+
     # Scheduler
     schedules_fire: bool = True
     """Whether schedules fire by the clock. The control API can fire them in any case."""

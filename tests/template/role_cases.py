@@ -12,6 +12,8 @@ BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:0f1e2d3c-4b5a-6978:autoScalingGroupName/web"
 ECR = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository"
+TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{samstack.STACK}-StateTable"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:ec2-guardrails-NotificationTopic"
 SETTING = f"arn:aws:ssm:{REGION}:{ACCOUNT}:servicesetting/ssm/managed-instance"
 
 OUR_TAG = "ec2-guardrails:guardrail"
@@ -28,6 +30,10 @@ def keys(*names: str) -> dict:
     return {"aws:TagKeys": list(names)}
 
 
+def partitions(*names: str) -> dict:
+    return {"dynamodb:LeadingKeys": list(names)}
+
+
 def log_stream(guardrail: str) -> str:
     group = f"/aws/lambda/{samstack.STACK}-{guardrail}"
     return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:2026/03/02/[$LATEST]0f1e"
@@ -36,7 +42,12 @@ def log_stream(guardrail: str) -> str:
 def allowed_to_all(guardrail: str) -> list[Case]:
     return [
         ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
-        ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:ec2-guardrails-NotificationTopic", {}),
+        ("dynamodb:DeleteItem", TABLE, partitions(guardrail)),
+        ("dynamodb:GetItem", TABLE, partitions(guardrail)),
+        ("dynamodb:PutItem", TABLE, partitions(guardrail)),
+        ("dynamodb:Query", TABLE, partitions(guardrail)),
+        ("sns:GetTopicAttributes", TOPIC, {}),
+        ("sns:Publish", TOPIC, {}),
         ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails"]}),
         ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails", "ec2-guardrails"]}),
         ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:ec2-guardrails-DeadLetterQueue", {}),
@@ -56,7 +67,26 @@ def denied_to_all(guardrail: str) -> list[Case]:
         ("autoscaling:DeleteAutoScalingGroup", GROUP, {}),
         ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy2", {}),
         ("ssm:PutParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
+        # Nobody else's memory, and no request that names no partition, or another besides its own.
+        ("dynamodb:GetItem", TABLE, partitions(other)),
+        ("dynamodb:Query", TABLE, partitions(other)),
+        ("dynamodb:PutItem", TABLE, partitions(other)),
+        ("dynamodb:DeleteItem", TABLE, partitions(other)),
+        ("dynamodb:PutItem", TABLE, partitions(guardrail, other)),
+        ("dynamodb:PutItem", TABLE, partitions(f"{guardrail}2")),
+        ("dynamodb:PutItem", TABLE, {}),
+        ("dynamodb:Query", TABLE, {}),
+        ("dynamodb:PutItem", f"{TABLE}2", partitions(guardrail)),
+        ("dynamodb:Scan", TABLE, {}),
+        ("dynamodb:UpdateItem", TABLE, partitions(guardrail)),
+        ("dynamodb:BatchWriteItem", TABLE, partitions(guardrail)),
+        ("dynamodb:PartiQLSelect", TABLE, partitions(guardrail)),
+        ("dynamodb:DeleteTable", TABLE, {}),
+        ("dynamodb:UpdateTimeToLive", TABLE, {}),
         ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
+        ("sns:GetTopicAttributes", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
+        ("sns:SetTopicAttributes", TOPIC, {}),
+        ("sns:Subscribe", TOPIC, {}),
         ("events:PutEvents", BUS, {"events:source": ["com.example"]}),
         ("events:PutEvents", BUS, {"events:source": ["ec2-guardrails", "com.example"]}),
         ("events:PutEvents", BUS, {}),
@@ -87,6 +117,7 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
 ]
 
 SNAPSHOT_VOLUMES_DENIED: list[Case] = [
+    ("dynamodb:GetItem", TABLE, partitions("quarantine-launch")),
     # Deletion: only what carries our tag.
     ("ec2:DeleteSnapshot", SNAPSHOT, {}),
     ("ec2:DeleteSnapshot", SNAPSHOT, FOREIGN),
@@ -133,6 +164,8 @@ NOW_HERE = {"aws:RequestedRegion": REGION}
 NOW_ELSEWHERE = {"aws:RequestedRegion": "us-east-1"}
 
 ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
+    ("dynamodb:GetItem", TABLE, partitions("quarantine-launch")),
+    ("dynamodb:Query", TABLE, partitions("quarantine-launch")),
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeIamInstanceProfileAssociations", "*", HERE),
     ("ec2:DescribeVpcEndpoints", "*", HERE),
@@ -159,6 +192,11 @@ ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
 ]
 
 ATTACH_SSM_ROLE_DENIED: list[Case] = [
+    # What is in quarantine is read there, never written, and nothing else is read.
+    ("dynamodb:PutItem", TABLE, partitions("quarantine-launch")),
+    ("dynamodb:DeleteItem", TABLE, partitions("quarantine-launch")),
+    ("dynamodb:GetItem", TABLE, partitions("cancel-refresh")),
+    ("dynamodb:Query", TABLE, partitions("quarantine-launch", "cancel-refresh")),
     # Somebody's profile stays, whichever is to take its place (SSM-3).
     ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:InstanceProfile": SOMEBODYS, "ec2:NewInstanceProfile": PROFILE}),
     ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:InstanceProfile": PROFILE, "ec2:NewInstanceProfile": PROFILE}),

@@ -27,6 +27,7 @@ PSEUDO_PARAMETERS = {
 
 # What Ref and GetAtt give for the types that the template refers to.
 ATTRIBUTES = {
+    "AWS::DynamoDB::Table": {"Arn": "arn:aws:dynamodb:{region}:{account}:table/{name}"},
     "AWS::Events::Rule": {"Arn": "arn:aws:events:{region}:{account}:rule/{name}"},
     "AWS::IAM::InstanceProfile": {"Arn": "arn:aws:iam::{account}:instance-profile/{name}"},
     "AWS::IAM::Role": {"Arn": "arn:aws:iam::{account}:role/{name}"},

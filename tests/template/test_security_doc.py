@@ -8,8 +8,8 @@ from guardrails import GUARDRAILS
 from iam_policy import as_list
 
 TEXT = (samstack.ROOT / "docs/security.md").read_text()
-# The same statement with the same resource in every role, but for the name of the log group.
-COMMON = {"ReadPolicy", "SendNotices", "PutFindings", "SendDeadLetters", "WriteLogs"}
+# The same statement in every role, but for the name of the log group and of the partition.
+COMMON = {"ReadPolicy", "RememberInOwnPartition", "SendNotices", "PutFindings", "SendDeadLetters", "WriteLogs"}
 
 each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
@@ -41,7 +41,7 @@ def compare(table: list[list[str]], wanted: dict[str, dict]):
     assert [row[0] for row in table] == list(wanted), "one row for each statement, in the template's order"
     for (sid, allows, on, only_if, why), statement in zip(table, wanted.values(), strict=True):
         assert quoted(allows) == sorted(as_list(statement["Action"])), sid
-        assert {key for key in quoted(only_if) if key.startswith(("aws:", "ec2:", "iam:", "events:"))} == conditions(
+        assert {key for key in quoted(only_if) if key.startswith(("aws:", "dynamodb:", "ec2:", "iam:", "events:"))} == conditions(
             statement
         ), sid
         assert on, sid

@@ -14,6 +14,7 @@ from guardrails import GUARDRAILS
 KNOWN_TYPES = {
     "AWS::CloudWatch::Alarm",
     "AWS::CloudWatch::Dashboard",
+    "AWS::DynamoDB::Table",
     "AWS::Events::Rule",
     "AWS::IAM::InstanceProfile",
     "AWS::IAM::Role",
@@ -67,9 +68,10 @@ def test_every_resource_type_is_known(stack):
 def test_no_resource_has_a_name_that_collides_between_regions(stack):
     for name, properties in (stack.of_type("AWS::IAM::Role") | stack.of_type("AWS::IAM::InstanceProfile")).items():
         assert not {"RoleName", "InstanceProfileName"} & properties.keys(), f"{name}: IAM is global"
+    named = {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName"}
     for name, resource in samstack.source()["Resources"].items():
         for key, value in resource.get("Properties", {}).items():
-            if key.endswith("Name") and key in {"FunctionName", "LogGroupName", "AlarmName", "TopicName", "QueueName"}:
+            if key in named:
                 assert "${AWS::StackName}" in str(value), f"{name}.{key} is the same in every stack"
             if key == "DashboardName":
                 assert "${AWS::StackName}" in str(value) and "${AWS::Region}" in str(value), "dashboards are global"
@@ -268,6 +270,34 @@ def test_mail_is_subscribed_only_where_an_address_is_given(stack):
     assert not stack.of_type("AWS::SNS::Subscription")
     (subscription,) = samstack.Stack(NotificationEmail="ops@example.com").of_type("AWS::SNS::Subscription").values()
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ops@example.com")
+
+
+def test_table_is_keyed_as_the_roles_divide_it(stack):
+    table = stack.properties("StateTable")
+    assert table["KeySchema"] == [
+        {"AttributeName": "guardrail", "KeyType": "HASH"},
+        {"AttributeName": "item", "KeyType": "RANGE"},
+    ]
+    assert {d["AttributeName"]: d["AttributeType"] for d in table["AttributeDefinitions"]} == {"guardrail": "S", "item": "S"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert "ProvisionedThroughput" not in table and table["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_table_outlives_the_stack_and_mistakes(stack):
+    """By it a quarantine is undone; without a name it is in nobody's way."""
+    resource = stack.resources["StateTable"]
+    assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource["UpdateReplacePolicy"] == "Retain"
+    assert resource["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert "TableName" not in resource["Properties"]
+    # It couldn't be deleted when a first deployment fails.
+    assert "DeletionProtectionEnabled" not in resource["Properties"]
+
+
+@each_guardrail
+def test_function_is_given_the_table(stack, guardrail):
+    environment = stack.properties(guardrail.function)["Environment"]["Variables"]
+    assert environment["STATE_TABLE"] == stack.attribute("StateTable", "Ref") == stack.outputs["StateTableName"]
 
 
 def test_queue_is_encrypted_and_keeps_messages_as_long_as_possible(stack):

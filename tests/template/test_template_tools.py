@@ -56,6 +56,25 @@ def test_scan_counts_an_operation_only_where_its_service_is_used():
     assert rust_scan.scan(b"use aws_sdk_sns::Client; fn f(c: &Client) { c.publish(); }").actions == {"sns:Publish"}
 
 
+def test_scan_sees_what_the_table_and_the_topic_are_asked():
+    source = b"""
+    use aws_sdk_dynamodb::Client;
+    async fn read(table: &Client, topic: &aws_sdk_sns::Client, url: &Uri) {
+        table.query().table_name("t").into_paginator().items().send();
+        table.get_item().send().await.map_err(|error| ApiError::of("dynamodb:GetItem", &error));
+        table.put_item().send();
+        table.delete_item().send();
+        topic.get_topic_attributes().send();
+    }
+    """
+    actions = {f"dynamodb:{name}" for name in ("DeleteItem", "GetItem", "PutItem", "Query")}
+    scan = rust_scan.scan(source)
+    assert scan.actions == actions | {"sns:GetTopicAttributes"}
+    assert scan.named_actions == {"dynamodb:GetItem"}
+    # A method of that name of something else, where no table is.
+    assert rust_scan.scan(b"fn f(url: &Uri) { url.query(); }").actions == set()
+
+
 def test_scan_sees_calls_of_clients_that_another_file_made(tmp_path):
     (tmp_path / "lib.rs").write_bytes(b"struct Clients { a: aws_sdk_ec2::Client, b: aws_sdk_autoscaling::Client }")
     (tmp_path / "act.rs").write_bytes(b"fn f(c: &Clients) { c.a.describe_volumes(); c.b.delete_tags(); c.b.close(); }")

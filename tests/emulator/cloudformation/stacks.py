@@ -203,7 +203,7 @@ class Stack:
         if self.disable_rollback:
             return self.set_status("CREATE_FAILED", summary)
         self.set_status("ROLLBACK_IN_PROGRESS", f"{summary} Rollback requested by user.")
-        ok = self._delete_resources(list(self.resources))
+        ok = self._delete_resources(list(self.resources), just_created=True)
         self.set_status("ROLLBACK_COMPLETE" if ok else "ROLLBACK_FAILED")
 
     def _create_resource(self, logical_id: str, version: Version, scope: Scope) -> None:
@@ -296,13 +296,13 @@ class Stack:
         self._note(old.logical_id, "UPDATE_COMPLETE", None, properties)
         return old
 
-    def _clean_up(self, version: Version, replaced: list[Resource]) -> None:
+    def _clean_up(self, version: Version, replaced: list[Resource], just_created: bool = False) -> None:
         for resource in reversed(replaced):
             self._delete_resource(resource)
         scope = self.scope(version)
         declared = version.template["Resources"]
         gone = [n for n in self.resources if n not in declared or not scope.is_created(n)]
-        self._delete_resources(gone)
+        self._delete_resources(gone, just_created)
 
     def _roll_back_to(self, version: Version) -> None:
         self.version = version
@@ -312,7 +312,7 @@ class Stack:
         except (_UpdateFailed, AwsError) as error:
             return self.set_status("UPDATE_ROLLBACK_FAILED", str(error))
         self.set_status("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
-        self._clean_up(version, replaced)
+        self._clean_up(version, replaced, just_created=True)
         self.set_status("UPDATE_ROLLBACK_COMPLETE")
 
     def delete(self) -> None:
@@ -324,16 +324,17 @@ class Stack:
             left = ", ".join(self.resources)
             self.set_status("DELETE_FAILED", f"The following resource(s) failed to delete: [{left}].")
 
-    def _delete_resources(self, logical_ids: list[str]) -> bool:
-        """In the reverse order of creation; whether all went."""
+    def _delete_resources(self, logical_ids: list[str], just_created: bool = False) -> bool:
+        """In the reverse order of creation; whether all went. `just_created`: by what is being rolled back."""
         complete = True
         for logical_id in reversed([name for name in self.resources if name in logical_ids]):
-            complete &= self._delete_resource(self.resources[logical_id])
+            complete &= self._delete_resource(self.resources[logical_id], just_created)
         return complete
 
-    def _delete_resource(self, resource: Resource) -> bool:
+    def _delete_resource(self, resource: Resource, just_created: bool = False) -> bool:
         current = self.resources.get(resource.logical_id) is resource
-        if resource.deletion_policy.startswith("Retain"):
+        kept = {"Retain"} if just_created else {"Retain", "RetainExceptOnCreate"}
+        if resource.deletion_policy in kept:
             self.events.append(
                 Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_SKIPPED", None, None)
             )

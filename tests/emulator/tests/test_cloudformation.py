@@ -286,6 +286,72 @@ def test_what_is_to_be_retained_stays(client):
         stack_of(client, "s")
 
 
+TABLE = """
+Parameters:
+  Ttl: { Type: String, Default: "true" }
+  Backup: { Type: String, Default: "true" }
+Conditions:
+  HasTtl: !Equals [!Ref Ttl, "true"]
+Resources:
+  Table:
+    Type: AWS::DynamoDB::Table
+    DeletionPolicy: RetainExceptOnCreate
+    Properties:
+      BillingMode: PAY_PER_REQUEST
+      AttributeDefinitions: [{ AttributeName: a, AttributeType: S }]
+      KeySchema: [{ AttributeName: a, KeyType: HASH }]
+      TimeToLiveSpecification: !If [HasTtl, { AttributeName: expires, Enabled: true }, !Ref "AWS::NoValue"]
+      PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: !Ref Backup }
+Outputs:
+  Name: { Value: !Ref Table }
+  Arn: { Value: !GetAtt Table.Arn }
+"""
+
+
+def test_a_table_is_made_changed_and_kept(client):
+    assert deploy(client, "s", TABLE) == "CREATE_COMPLETE"
+    name, arn = outputs(client, "s")["Name"], outputs(client, "s")["Arn"]
+    assert name.startswith("s-Table-") and arn == f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
+    dynamodb = client("dynamodb")
+
+    def state():
+        ttl = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+        recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
+        return ttl["TimeToLiveStatus"], ttl["AttributeName"], recovery
+
+    assert state() == ("ENABLED", "expires", "ENABLED")
+    billing = dynamodb.describe_table(TableName=name)["Table"]["BillingModeSummary"]["BillingMode"]
+    assert billing == "PAY_PER_REQUEST"
+    dynamodb.put_item(TableName=name, Item={"a": {"S": "x"}})
+    assert deploy(client, "s", TABLE, update=True, Ttl="false", Backup="false") == "UPDATE_COMPLETE"
+    assert state() == ("DISABLED", "expires", "DISABLED")
+    assert deploy(client, "s", TABLE, update=True) == "UPDATE_COMPLETE"
+    assert state() == ("ENABLED", "expires", "ENABLED")
+    client("cloudformation").delete_stack(StackName="s")
+    assert dynamodb.scan(TableName=name, ConsistentRead=True)["Items"] == [{"a": {"S": "x"}}]
+    # What was kept isn't in the way of the next deployment.
+    assert deploy(client, "s", TABLE) == "CREATE_COMPLETE"
+    assert len(dynamodb.list_tables()["TableNames"]) == 2
+
+
+def test_a_table_of_a_deployment_that_fails_is_not_kept(client):
+    bad = TABLE.replace("Outputs:", "  Bad: { Type: AWS::Made::Up, DependsOn: Table }\nOutputs:")
+    assert deploy(client, "s", bad) == "ROLLBACK_COMPLETE"
+    assert client("dynamodb").list_tables()["TableNames"] == []
+    deploy(client, "t", {"Resources": {"Topic": TOPIC}})
+    assert deploy(client, "t", bad, update=True) == "UPDATE_ROLLBACK_COMPLETE"
+    assert client("dynamodb").list_tables()["TableNames"] == []
+
+
+def test_a_table_with_another_key_is_another_table(client):
+    deploy(client, "s", TABLE)
+    before = outputs(client, "s")["Name"]
+    other = TABLE.replace("AttributeName: a,", "AttributeName: b,")
+    assert deploy(client, "s", other, update=True) == "UPDATE_COMPLETE"
+    assert outputs(client, "s")["Name"] != before
+
+
 def test_calls_of_a_deployment_are_not_taken_for_the_clients(emulator, client):
     deploy(client, "s", {"Resources": {"Topic": TOPIC}})
     (call,) = emulator.control("GET", "calls", operation="CreateTopic")["calls"]

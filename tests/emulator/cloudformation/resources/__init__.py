@@ -129,4 +129,5 @@ from emulator.cloudformation.resources import (  # noqa: E402, F401
     messaging,
     other,
     schedules,
+    tables,
 )
