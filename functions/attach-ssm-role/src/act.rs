@@ -67,7 +67,10 @@ async fn remember(
     expect: &Expect,
 ) -> Result<Written, ApiError> {
     let until = Some(KEPT.after(now));
-    clients.own.put(&NODES, instance, &managed, until, expect, now).await
+    clients
+        .own
+        .put(&NODES, instance, &managed, until, expect, now)
+        .await
 }
 
 /// The memory first: ended in between, the next sweep finds no profile and does both again. The
@@ -76,12 +79,7 @@ async fn remember(
 ///
 /// Last of all, whether the instance is in quarantine by now: a quarantine writes its record before
 /// it changes anything, so whoever finds none is earlier than it.
-async fn attach(
-    clients: &Clients,
-    instance: &str,
-    profile: &str,
-    at: Timestamp,
-) -> Acted<Effect> {
+async fn attach(clients: &Clients, instance: &str, profile: &str, at: Timestamp) -> Acted<Effect> {
     let managed = Managed {
         attached: at,
         online: None,

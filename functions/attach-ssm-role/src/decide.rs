@@ -80,12 +80,14 @@ fn unread(unread: &Unread<'_>) -> Decision<Action> {
         let reason = format!("{what} couldn't be read, so nothing that rests on it is done");
         return Decision::cannot_judge(Resource::Account, reason, (*error).clone());
     }
-    let reason = format!("{what} couldn't be read; what rests on it isn't told in this run: {error}");
+    let reason =
+        format!("{what} couldn't be read; what rests on it isn't told in this run: {error}");
     Decision::leave(Resource::Account, "report", reason)
 }
 
 fn unread_group(judged: &JudgedGroup<'_>) -> Option<Decision<Action>> {
-    let (Some(Err(_)), Judgement::Unknown(why)) = (&judged.group.has_profile, &judged.without_profile)
+    let (Some(Err(_)), Judgement::Unknown(why)) =
+        (&judged.group.has_profile, &judged.without_profile)
     else {
         return None;
     };
@@ -140,7 +142,10 @@ fn online(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<A
     let instance = judged.instance;
     let resource = Resource::instance(&instance.id);
     if let Some(memory) = judged.memory
-        && let Managed { attached, online: None } = memory.value
+        && let Managed {
+            attached,
+            online: None,
+        } = memory.value
     {
         let confirm = Action::Confirm {
             instance: instance.id.clone(),
@@ -155,7 +160,9 @@ fn online(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<A
     // Of thousands of healthy nodes nothing is to be said, of the one asked for it is.
     let reason = match instance.profile {
         _ if evaluation.complete => return None,
-        None => "it is a managed node through Default Host Management; a profile would change whose permissions its commands have",
+        None => {
+            "it is a managed node through Default Host Management; a profile would change whose permissions its commands have"
+        }
         Some(_) => "it is a managed node",
     };
     Some(Decision::leave(resource, "leave-alone", reason.to_owned()))
@@ -167,7 +174,10 @@ fn repair<'a>(
     profile: &str,
     repaired: &mut BTreeSet<&'a str>,
 ) -> Option<Decision<Action>> {
-    let repair = judged.repair.as_ref().filter(|repair| repaired.insert(repair.role))?;
+    let repair = judged
+        .repair
+        .as_ref()
+        .filter(|repair| repaired.insert(repair.role))?;
     let (label, missing) = (judged.instance.label(), repair.missing.join(", "));
     Some(Decision::act(
         Resource::instance(&judged.instance.id),

@@ -56,7 +56,10 @@ impl Diagnosis {
             let others: Vec<&str> = others.iter().map(|cause| cause.problem.as_str()).collect();
             format!(" Also: {}.", others.join("; "))
         };
-        format!("{sure}because {}. Fix: {}{also}", primary.problem, primary.fix)
+        format!(
+            "{sure}because {}. Fix: {}{also}",
+            primary.problem, primary.fix
+        )
     }
 }
 
@@ -130,4 +133,4 @@ fn may_pass(error: &ApiError) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -31,8 +31,6 @@ pub struct Evaluation<'a> {
     pub(crate) diagnose: bool,
     /// ARN of the profile that instances get.
     pub(crate) profile: &'a str,
-    /// Whether roles are to be repaired.
-    pub(crate) repairs: bool,
     pub(crate) instances: Vec<Judged<'a>>,
     /// None: not looked at, or not readable.
     pub(crate) groups: Option<Vec<JudgedGroup<'a>>>,
@@ -68,7 +66,10 @@ pub(crate) struct Repair<'a> {
 /// Whether something stands against the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    Stands { fingerprint: String, why: String },
+    Stands {
+        fingerprint: String,
+        why: String,
+    },
     Not,
     /// It can't be told, and why.
     Unknown(String),
@@ -93,11 +94,7 @@ pub(crate) struct Unread<'a> {
 }
 
 /// Judges all.
-pub(crate) fn evaluate<'a>(
-    facts: &'a Facts,
-    policy: &'a Policy,
-    now: Timestamp,
-) -> Evaluation<'a> {
+pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
     let one = |instance| judge(instance, facts, policy, now);
     let instances: Vec<Judged<'a>> = facts.instances.values().map(one).collect();
     let groups = match &facts.groups {
@@ -109,7 +106,6 @@ pub(crate) fn evaluate<'a>(
         complete: facts.complete,
         diagnose: facts.diagnose,
         profile: &facts.profile,
-        repairs: policy.repair_roles,
         unread: unread(facts, policy, &instances),
         instances,
         groups,
@@ -172,7 +168,9 @@ struct Lacking<'a> {
 fn role_lacks(identity: Option<&Read<Identity>>) -> Option<Lacking<'_>> {
     let role = identity?.as_ref().ok()?.role()?;
     match &role.permissions {
-        Permissions::Simulated { missing } if !missing.is_empty() => Some(Lacking { role, missing }),
+        Permissions::Simulated { missing } if !missing.is_empty() => {
+            Some(Lacking { role, missing })
+        }
         _ => None,
     }
 }
@@ -254,7 +252,9 @@ fn unusable(judged: &Judged<'_>, known: &Known<'_>, role_lacks: bool) -> Judgeme
         };
     }
     let network = match known.network {
-        Some(Err(error)) => return Judgement::Unknown(format!("its VPC couldn't be read: {error}")),
+        Some(Err(error)) => {
+            return Judgement::Unknown(format!("its VPC couldn't be read: {error}"));
+        }
         Some(Ok(network)) => Some(network),
         None => None,
     };
@@ -269,7 +269,9 @@ fn unusable(judged: &Judged<'_>, known: &Known<'_>, role_lacks: bool) -> Judgeme
     }
     // By a profile whose role couldn't be read it may still be so.
     match (&known.instance.profile, known.identity) {
-        (Some(_), Some(Err(error))) => Judgement::Unknown(format!("its role couldn't be read: {error}")),
+        (Some(_), Some(Err(error))) => {
+            Judgement::Unknown(format!("its role couldn't be read: {error}"))
+        }
         (Some(_), None) => Judgement::Unknown("its role wasn't read".to_owned()),
         _ => Judgement::Not,
     }
@@ -282,9 +284,7 @@ fn groups<'a>(
 ) -> Vec<JudgedGroup<'a>> {
     let unconcerned: BTreeSet<&str> = instances
         .iter()
-        .filter(|judged| {
-            member(judged.instance, &judged.standing, profile) == Member::Unconcerned
-        })
+        .filter(|judged| member(judged.instance, &judged.standing, profile) == Member::Unconcerned)
         .filter_map(|judged| judged.instance.group())
         .collect();
     let judge = |(name, group): (&'a String, &'a Group)| {
@@ -315,11 +315,7 @@ fn groups<'a>(
 }
 
 /// What couldn't be read and concerns more than one instance or group.
-fn unread<'a>(
-    facts: &'a Facts,
-    policy: &Policy,
-    instances: &[Judged<'_>],
-) -> Vec<Unread<'a>> {
+fn unread<'a>(facts: &'a Facts, policy: &Policy, instances: &[Judged<'_>]) -> Vec<Unread<'a>> {
     let mut unread = Vec::new();
     let mut add = |error: Option<&'a ApiError>, what: &str, decides| {
         unread.extend(error.map(|error| Unread {
@@ -331,13 +327,21 @@ fn unread<'a>(
     let quarantined = facts.quarantined.as_ref().err();
     let repairs = policy.repair_roles;
     add(quarantined, "which instances are in quarantine", repairs);
-    add(facts.associated.as_ref().err(), "when profiles were associated", false);
+    add(
+        facts.associated.as_ref().err(),
+        "when profiles were associated",
+        false,
+    );
     let groups = facts.groups.as_ref().and_then(|read| read.as_ref().err());
     add(groups, "the Auto Scaling groups", false);
     // A diagnosis says itself what it lacks.
     let network = facts.network.as_ref().and_then(|read| read.as_ref().err());
     let is_told = instances.iter().any(|judged| judged.diagnosis.is_some());
-    add(network.filter(|_| !is_told), "the way of nodes to ssmmessages", false);
+    add(
+        network.filter(|_| !is_told),
+        "the way of nodes to ssmmessages",
+        false,
+    );
     for (profile, identity) in &facts.identities {
         let name = name_of(profile);
         let what = format!("the role of instance profile {name}");

@@ -220,7 +220,9 @@ fn stored(id: &str, managed: Managed) -> Stored<Managed> {
         remember(&table, &NODES, id, &managed).await;
         state.get(&NODES, id, now()).await
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     runtime.unwrap().block_on(read).unwrap().unwrap()
 }
 

@@ -113,10 +113,7 @@ impl Guardrail for AttachSsmRole {
         act::act(&self.clients, action)
     }
 
-    fn report(
-        evaluation: &Evaluation<'_>,
-        settled: &[Settled<'_, Action, Effect>],
-    ) -> Assessment {
+    fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
         report::report(evaluation, settled)
     }
 }

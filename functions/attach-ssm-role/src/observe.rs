@@ -45,7 +45,12 @@ pub(crate) async fn observe(
     let mut facts = Facts::new(profile);
     facts.complete = request.scope == Scope::All;
     facts.diagnose = request.ask == Ask::Diagnose;
-    let ids: Vec<String> = request.scope.named().iter().map(|one| one.name().to_owned()).collect();
+    let ids: Vec<String> = request
+        .scope
+        .named()
+        .iter()
+        .map(|one| one.name().to_owned())
+        .collect();
     let which = if facts.complete {
         let living = ["pending", "running", "stopping", "stopped"];
         filter("instance-state-name", living.map(str::to_owned).to_vec())
@@ -72,7 +77,9 @@ pub(crate) async fn observe(
     facts.associated = evidence::associated(&clients.ec2, &late).await;
     facts.identities = identity::identities(&clients.iam, profiles(&facts, policy, now)).await;
 
-    let diagnosed = ids_of(&facts, policy, now, |instance, so| facts.diagnose || is_late(instance, so));
+    let diagnosed = ids_of(&facts, policy, now, |instance, so| {
+        facts.diagnose || is_late(instance, so)
+    });
     if !diagnosed.is_empty() {
         // Boxed: its many reads would make every run's future large.
         Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
@@ -114,7 +121,9 @@ async fn memory(
     for id in ids {
         found.extend(clients.own.get(&NODES, id, now).await?);
     }
-    let by_id = found.into_iter().map(|stored| (stored.name.clone(), stored));
+    let by_id = found
+        .into_iter()
+        .map(|stored| (stored.name.clone(), stored));
     Ok(by_id.collect())
 }
 
@@ -180,7 +189,9 @@ fn ids_of(
     now: Timestamp,
     is: impl Fn(&Instance, &Standing) -> bool,
 ) -> Vec<String> {
-    so(facts, policy, now, is).map(|one| one.id.clone()).collect()
+    so(facts, policy, now, is)
+        .map(|one| one.id.clone())
+        .collect()
 }
 
 /// The profiles whose roles matter: those of all running instances that are looked after. They

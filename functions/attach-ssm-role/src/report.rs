@@ -23,7 +23,11 @@ pub(crate) fn report(
     let mut conditions = of_instances(evaluation, settled);
     conditions.extend(groups.into_iter().flatten().map(|judged| {
         let judgement = judged.without_profile.clone();
-        condition(Resource::group(judged.name), &NO_PROFILE_IN_TEMPLATE, judgement)
+        condition(
+            Resource::group(judged.name),
+            &NO_PROFILE_IN_TEMPLATE,
+            judgement,
+        )
     }));
     let mut coverage = Coverage::Named;
     if evaluation.complete {
@@ -113,10 +117,9 @@ fn without_profile(
         (Standing::Lacking, _) => {
             return Judgement::Unknown("its profile couldn't be attached in this run".to_owned());
         }
-        (
-            Standing::Unknown | Standing::NotYet | Standing::Quarantined | Standing::Terminal,
-            _,
-        ) => return Judgement::Unknown(undecided(&judged.standing)),
+        (Standing::Unknown | Standing::NotYet | Standing::Quarantined | Standing::Terminal, _) => {
+            return Judgement::Unknown(undecided(&judged.standing));
+        }
         _ => return Judgement::Not,
     }
     let of_group = group.map(|group| group.map(|group| &group.without_profile));
@@ -137,7 +140,13 @@ fn without_profile(
 
 /// How many instances stand where.
 fn numbers(instances: &[Judged<'_>]) -> [Metric; 5] {
-    let [mut managed, mut waiting, mut unmanaged, mut lacking, mut left_alone] = [0; 5];
+    let [
+        mut managed,
+        mut waiting,
+        mut unmanaged,
+        mut lacking,
+        mut left_alone,
+    ] = [0; 5];
     for judged in instances {
         match &judged.standing {
             Standing::Online => managed += 1,

@@ -40,7 +40,8 @@ fn instance_of(event: &Event) -> Result<Resource, TriggerError> {
 fn asked(command: &Command) -> Result<Resource, TriggerError> {
     let instance = command.only_argument("instance-id")?;
     let digits = instance.strip_prefix("i-").unwrap_or_default();
-    if digits.is_empty() || digits.len() > 17 || !digits.bytes().all(|one| one.is_ascii_hexdigit()) {
+    if digits.is_empty() || digits.len() > 17 || !digits.bytes().all(|one| one.is_ascii_hexdigit())
+    {
         let quoted = guardrails::tags::clip_to(instance, 40);
         return Err(TriggerError::Argument {
             command: command.name.clone(),
@@ -83,7 +84,10 @@ mod tests {
         let request =
             requested(json!({"trigger": "command", "command": "diagnose", "instance-id": "i-1"}))
                 .unwrap();
-        assert_eq!((request.order, request.ask), (Order::Question, Ask::Diagnose));
+        assert_eq!(
+            (request.order, request.ask),
+            (Order::Question, Ask::Diagnose)
+        );
     }
 
     #[test]

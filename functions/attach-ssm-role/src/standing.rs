@@ -79,7 +79,10 @@ pub(crate) fn standing(
 /// From when on the agent could have come Online: its start, its profile, or its last ping,
 /// whichever is latest.
 pub(crate) fn since(instance: &Instance, facts: &Facts) -> Timestamp {
-    let pinged = facts.nodes.get(&instance.id).and_then(|node| node.last_ping);
+    let pinged = facts
+        .nodes
+        .get(&instance.id)
+        .and_then(|node| node.last_ping);
     settled_since(instance, facts).max(pinged.unwrap_or(Timestamp::MIN))
 }
 
@@ -116,3 +119,6 @@ pub(crate) fn member(instance: &Instance, standing: &Standing, profile: &str) ->
         _ => Member::Unconcerned,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,11 @@ pub(super) enum Verdict {
 
 /// What `document` says about `action` by a principal for which `principal` holds of its
 /// `Principal` element.
-pub(super) fn evaluate(document: &str, action: &str, principal: impl Fn(&Value) -> bool) -> Verdict {
+pub(super) fn evaluate(
+    document: &str,
+    action: &str,
+    principal: impl Fn(&Value) -> bool,
+) -> Verdict {
     let Ok(document) = serde_json::from_str::<Value>(document) else {
         return Verdict::Unclear;
     };
@@ -132,6 +136,10 @@ mod tests {
             let pattern = format!("{}{end}", "*?".repeat(8));
             assert_eq!(matches(&pattern, "ssm:UpdateInstanceInformation"), matching);
         }
-        assert!(started.elapsed().as_millis() < 50, "{:?}", started.elapsed());
+        assert!(
+            started.elapsed().as_millis() < 50,
+            "{:?}",
+            started.elapsed()
+        );
     }
 }

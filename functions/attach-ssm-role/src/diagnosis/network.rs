@@ -8,7 +8,7 @@
 mod checks;
 mod endpoint;
 mod out;
-mod rules;
+pub(crate) mod rules;
 
 use std::collections::BTreeSet;
 
@@ -69,7 +69,11 @@ fn of_services(
     network: &Network,
 ) -> Vec<Cause> {
     let out = way_out(instance, network);
-    if network.endpoints_of(&instance.interface.vpc).next().is_none() {
+    if network
+        .endpoints_of(&instance.interface.vpc)
+        .next()
+        .is_none()
+    {
         return out;
     }
     let causes = |service: &Service| service_causes(*service, instance, vpc, network, &out);

@@ -4,8 +4,8 @@ use super::*;
 use crate::evaluate::evaluate;
 use crate::facts::identity::{Identity, NEEDED, Permissions};
 use crate::facts::network::{
-    Acl, Endpoint, EndpointInterface, Entry, Hop, Nat, Network, Route, Rule, SecurityGroup, Service,
-    Table, Vpc,
+    Acl, Endpoint, EndpointInterface, Entry, Hop, Nat, Network, Route, Rule, SecurityGroup,
+    Service, Table, Vpc,
 };
 use crate::facts::{Console, Evidence, Facts, Instance, Read};
 use crate::fixtures::{
@@ -977,7 +977,8 @@ fn an_online_node_is_cut_off_only_where_the_way_to_ssmmessages_is_certainly_clos
     }
     fn other_group(n: &mut Network) {
         n.endpoints[1].groups = vec!["sg-messages".to_owned()];
-        n.groups.insert("sg-messages".to_owned(), SecurityGroup::default());
+        n.groups
+            .insert("sg-messages".to_owned(), SecurityGroup::default());
     }
     fn by(n: &mut Network, hop: Hop) {
         n.tables[0].routes.push(route("0.0.0.0/0", hop));
@@ -1079,8 +1080,7 @@ fn an_online_node_is_cut_off_only_where_the_way_to_ssmmessages_is_certainly_clos
 #[test]
 fn what_couldnt_be_read_of_image_and_prefix_lists_is_told() {
     let mut facts = sound(with_profile("i-1", OURS));
-    facts.evidence.get_mut("i-1").unwrap().image_name =
-        Some(Err(denied("ec2:DescribeImages")));
+    facts.evidence.get_mut("i-1").unwrap().image_name = Some(Err(denied("ec2:DescribeImages")));
     let found = diagnosis(&facts);
     assert_eq!(codes(&found), ["agent", "not-read"]);
     assert!(!found.complete);
@@ -1090,9 +1090,7 @@ fn what_couldnt_be_read_of_image_and_prefix_lists_is_told() {
     for (error, incomplete) in [(denied(list), false), (throttled(list), true)] {
         let mut facts = sound(with_profile("i-1", OURS));
         let mut network = behind_nat();
-        network
-            .unread_lists
-            .insert("pl-other".to_owned(), error);
+        network.unread_lists.insert("pl-other".to_owned(), error);
         facts.network = Some(Ok(network.clone()));
         assert_eq!(codes(&diagnosis(&facts)), ["agent"], "nothing rests on it");
         network.groups.get_mut("sg-app").unwrap().egress = vec![Rule {

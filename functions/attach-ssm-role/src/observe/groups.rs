@@ -32,7 +32,8 @@ pub(super) async fn groups(
     clients: &Clients,
     concerned: &BTreeSet<String>,
 ) -> Read<BTreeMap<String, Group>> {
-    let named = |group: &AutoScalingGroup| Some((group.auto_scaling_group_name.clone()?, source(group)));
+    let named =
+        |group: &AutoScalingGroup| Some((group.auto_scaling_group_name.clone()?, source(group)));
     let found = autoscaling::groups(&clients.autoscaling, Which::All, named).await?;
     let sources = found.iter().filter(|(name, _)| concerned.contains(name));
     let sources: BTreeSet<Source> = sources.map(|(_, source)| source.clone()).collect();
@@ -64,16 +65,22 @@ fn source(group: &AutoScalingGroup) -> Source {
     });
     match template {
         Some(template) => Source::template(template),
-        None => {
-            Source::Configuration(group.launch_configuration_name().unwrap_or_default().to_owned())
-        }
+        None => Source::Configuration(
+            group
+                .launch_configuration_name()
+                .unwrap_or_default()
+                .to_owned(),
+        ),
     }
 }
 
 impl Source {
     fn template(template: &LaunchTemplateSpecification) -> Self {
         let version = template.version().unwrap_or(DEFAULT_VERSION).to_owned();
-        match (template.launch_template_id(), template.launch_template_name()) {
+        match (
+            template.launch_template_id(),
+            template.launch_template_name(),
+        ) {
             (Some(id), _) => Self::TemplateById(id.to_owned(), version),
             (None, name) => Self::TemplateByName(name.unwrap_or_default().to_owned(), version),
         }

@@ -17,7 +17,9 @@ pub(super) async fn instances(
     which: Filter,
 ) -> Result<BTreeMap<String, Instance>, ApiError> {
     let found = ec2::instances(ec2, vec![which], |_, found| instance(found)).await?;
-    let by_id = found.into_iter().map(|instance| (instance.id.clone(), instance));
+    let by_id = found
+        .into_iter()
+        .map(|instance| (instance.id.clone(), instance));
     Ok(by_id.collect())
 }
 

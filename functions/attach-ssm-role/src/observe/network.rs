@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, ConnectivityType, Filter, IpPermission, RouteState, RuleAction, VpcAttributeName,
-    VpcEndpointType,
+    AttributeBooleanValue, ConnectivityType, Filter, IpPermission, RouteState, RuleAction,
+    VpcAttributeName, VpcEndpointType,
 };
 use guardrails::aws::{ApiError, filter};
 use guardrails::ec2::FILTER_VALUES;
@@ -351,7 +351,10 @@ fn entry(found: &aws_sdk_ec2::types::NetworkAclEntry) -> Option<Entry> {
     })
 }
 
-async fn security_groups(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, SecurityGroup>> {
+async fn security_groups(
+    ec2: &Client,
+    ids: &BTreeSet<String>,
+) -> Read<BTreeMap<String, SecurityGroup>> {
     let found = read_all!(
         ec2,
         describe_security_groups,

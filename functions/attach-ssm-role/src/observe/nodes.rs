@@ -14,10 +14,7 @@ const NODE_IDS: usize = 100;
 
 /// What Systems Manager knows of `ids`: by id where one call does, else all nodes in pages, which
 /// is no more calls, since a page holds 50 either way (SSM-6).
-pub(super) async fn nodes(
-    ssm: &Client,
-    ids: &[&str],
-) -> Result<HashMap<String, Node>, ApiError> {
+pub(super) async fn nodes(ssm: &Client, ids: &[&str]) -> Result<HashMap<String, Node>, ApiError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }

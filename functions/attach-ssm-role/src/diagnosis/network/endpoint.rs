@@ -8,9 +8,9 @@ use super::checks::{ephemeral, fault, leg};
 use super::rules::{HTTPS, Peer, Target};
 use crate::diagnosis::cause::{Cause, Certainty};
 use crate::diagnosis::document::{self, Verdict};
+use crate::facts::Instance;
 use crate::facts::identity::{CHANNELS, REGISTER};
 use crate::facts::network::{Endpoint, Hop, Interface, Network, Service};
-use crate::facts::Instance;
 
 /// Actions that the policy of a service's endpoint must allow.
 fn actions(service: Service) -> &'static [&'static str] {
@@ -171,8 +171,9 @@ fn closed(instance: &Instance, network: &Network, endpoint: &Endpoint) -> Vec<Ca
             format!("Allow inbound TCP 443 in {theirs} from {own} or from the VPC's network."),
         )
     });
-    let policy = policy_of(endpoint)
-        .map(|(certainty, problem, fix)| Cause::new("endpoint-policy", certainty, id, problem, fix));
+    let policy = policy_of(endpoint).map(|(certainty, problem, fix)| {
+        Cause::new("endpoint-policy", certainty, id, problem, fix)
+    });
     let on_the_way = route_to_endpoint(instance, network, endpoint)
         .or_else(|| acl_to_endpoint(instance, network, endpoint));
     [egress, ingress, policy, on_the_way]
@@ -236,7 +237,10 @@ fn route_to_endpoint(instance: &Instance, network: &Network, endpoint: &Endpoint
             "route-to-endpoint",
             certainty,
             id,
-            format!("{id} leads to the endpoint {} by {hop}, {what}", endpoint.id),
+            format!(
+                "{id} leads to the endpoint {} by {hop}, {what}",
+                endpoint.id
+            ),
             "Look at the route that is more specific than the VPC's local one.",
         ));
     }

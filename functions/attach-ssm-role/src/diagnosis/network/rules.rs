@@ -101,7 +101,10 @@ impl Network {
             })
     }
 
-    pub(crate) fn endpoints_of<'a>(&'a self, vpc: &'a str) -> impl Iterator<Item = &'a Endpoint> + Clone {
+    pub(crate) fn endpoints_of<'a>(
+        &'a self,
+        vpc: &'a str,
+    ) -> impl Iterator<Item = &'a Endpoint> + Clone {
         self.endpoints
             .iter()
             .filter(move |endpoint| endpoint.vpc == vpc)
