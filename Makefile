@@ -76,7 +76,7 @@ ARCHITECTURE ?= $(if $(shell rustup target list --installed 2>/dev/null | grep a
 # `sam build` hides what cargo does until it fails, and can't pass --locked; so cargo goes first, as
 # sam calls it, and sam then finds everything built.
 .PHONY: package
-package: .venv/.stamp ## Check the template and build what `sam deploy` puts into an account (ARCHITECTURE=arm64|x86_64)
+package: .venv/.stamp ## Check the template, build what `sam deploy` puts into an account, and try it (ARCHITECTURE=arm64|x86_64)
 	@sam validate --lint
 	@for function in $(FUNCTIONS); do \
 	  echo "Compiling $$function for $(ARCHITECTURE)"; began=$$SECONDS; \
@@ -84,6 +84,8 @@ package: .venv/.stamp ## Check the template and build what `sam deploy` puts int
 	  echo "  $$((SECONDS - began)) s"; \
 	done
 	@sam build --parameter-overrides Architecture=$(ARCHITECTURE) | sed '/^Commands you can use next/,$$d'
+	@echo "Trying each function on the local AWS"
+	@cd tests && python -m pytest -q -rs -p no:cacheprovider package
 	@echo
 	@echo "Built for $(ARCHITECTURE) in .aws-sam/build. To deploy it:"
 	@echo "  sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)"

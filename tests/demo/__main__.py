@@ -53,8 +53,8 @@ def main() -> int:
         timeline.title("That was it")
         timeline.text(
             f"{timeline.statements} statements, each read back from the local AWS, in {seconds:.0f} seconds. The "
-            "template, the functions' binaries and their roles are those that a real account gets. All of it is on the "
-            "stack's dashboard, too; docs/operations.md has a picture."
+            "template and its roles are those that a real account gets, the functions the same code, only not optimised. "
+            "All of it is on the stack's dashboard, too; docs/operations.md has a picture."
         )
         _next_steps(aws, story, arguments.keep)
         if arguments.keep:
