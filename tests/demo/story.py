@@ -57,7 +57,7 @@ class Story:
     def tell(self) -> None:
         text(
             "Five incidents of real accounts, replayed on a local AWS on this machine: first as they went, then with "
-            "ec2-guardrails. `sam deploy` deploys the real template, Lambda runs the real binaries, and each thing "
+            "ec2-guardrails. `sam deploy` deploys the real template, Lambda runs the real functions, and each thing "
             "that is said to have happened is read back from the local AWS first."
         )
         timeline.without(1, "locked out, and nothing to go back to")
