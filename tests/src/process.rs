@@ -125,6 +125,9 @@ impl Original {
             .args(["-m", "emulator", "--port", "0"])
             .args(["--set", "schedules_fire=false"])
             .args(["--set", "snapshot_pending_seconds=3600"])
+            // Without a confirmed subscription nobody is notified.
+            .args(["--set", "subscribers_confirm=true"])
+            .args(["--parameter", "NotificationEmail=ops@example.com"])
             .args(["--while", &parent_id().to_string()])
             .arg("--copies")
             .arg(&self.socket)
