@@ -27,9 +27,6 @@ pub const IMAGE: &str = "ec2-guardrails:image";
 /// The AMI's name at the time, which tells the operating system even when the AMI is gone.
 pub const IMAGE_NAME: &str = "ec2-guardrails:image-name";
 
-/// On an instance that attach-ssm-role gave its profile: `attached <time>`, and from the first
-/// sight of the node Online on `online <time>`.
-pub const MANAGED_NODE: &str = "ec2-guardrails:managed-node";
 /// On an instance in quarantine: nothing but a release changes it. Its value is a stage and since
 /// when: `started <time>`, `partial <time>`, `complete <time>`, `releasing <time>`.
 pub const QUARANTINED: &str = "ec2-guardrails:quarantined";
