@@ -1,10 +1,12 @@
 //! Accounts as the tests tell of them.
 
+use std::sync::LazyLock;
+
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
 use guardrails::policy;
 use guardrails::state::model::Model;
-use guardrails::state::{Expect, Stored, Topic};
+use guardrails::state::{Expect, Stored, Topic, Version, Written};
 use jiff::Timestamp;
 
 use crate::facts::identity::{Identity, Permissions, Role};
@@ -214,16 +216,26 @@ impl Facts {
 
 /// An item as the table gives it.
 fn stored(id: &str, managed: Managed) -> Stored<Managed> {
-    let table = Model::default();
-    let state = table.state(crate::NAME);
-    let read = async {
-        remember(&table, &NODES, id, &managed).await;
-        state.get(&NODES, id, now()).await
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build();
-    runtime.unwrap().block_on(read).unwrap().unwrap()
+    static VERSION: LazyLock<Version> = LazyLock::new(|| {
+        let state = Model::default().state(crate::NAME);
+        let item = Managed {
+            attached: now(),
+            online: None,
+        };
+        let written = state.put(&NODES, "i-1", &item, None, &Expect::Any, now());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        match runtime.unwrap().block_on(written) {
+            Ok(Written::Done(version)) => version,
+            other => panic!("{other:?}"),
+        }
+    });
+    Stored {
+        name: id.to_owned(),
+        value: managed,
+        version: VERSION.clone(),
+    }
 }
 
 /// Writes an item into the partition of this guardrail.
