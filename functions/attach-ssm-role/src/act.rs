@@ -140,9 +140,7 @@ enum Refusal {
     LookAgain,
     /// A new profile that EC2 doesn't see yet.
     NotVisible,
-    /// The instance is gone.
     Gone,
-    /// Anything else.
     Other,
 }
 

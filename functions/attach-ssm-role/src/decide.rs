@@ -16,29 +16,17 @@ use crate::standing::Standing;
 pub enum Action {
     /// Associate the stack's instance profile.
     Attach {
-        /// The instance.
         instance: String,
-        /// The profile's ARN.
         profile: String,
-        /// When this was decided.
         at: Timestamp,
     },
     /// Attach `AmazonSSMManagedInstanceCore` to a role.
-    Repair {
-        /// The role's name.
-        role: String,
-        /// The policy's ARN.
-        policy: String,
-    },
+    Repair { role: String, policy: String },
     /// Remember that the node is Online.
     Confirm {
-        /// The instance.
         instance: String,
-        /// When it was attached.
         attached: Timestamp,
-        /// When it was seen Online first.
         online: Timestamp,
-        /// When it was last started.
         launched: Timestamp,
         /// What was read of it.
         read: Version,
@@ -49,10 +37,7 @@ pub enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// A node was seen Online first, so many seconds after its start or its profile.
-    Online {
-        /// The seconds.
-        after: u64,
-    },
+    Online { after: u64 },
 }
 
 /// What is to be done.

@@ -25,11 +25,8 @@ const SETTLE: Age = Age::from_mins(5);
 #[derive(Debug)]
 pub struct Evaluation<'a> {
     pub(crate) now: Timestamp,
-    /// Whether these are all instances.
     pub(crate) complete: bool,
-    /// Whether a person asked for the full diagnosis.
     pub(crate) diagnose: bool,
-    /// ARN of the profile that instances get.
     pub(crate) profile: &'a str,
     pub(crate) instances: Vec<Judged<'a>>,
     /// None: not looked at, or not readable.
@@ -46,7 +43,7 @@ pub(crate) struct Judged<'a> {
     pub(crate) memory: Option<&'a Stored<Managed>>,
     /// Until when it may come Online by itself.
     pub(crate) until: Timestamp,
-    /// Why not even its role is to be told of: it couldn't be read whether it is in quarantine.
+    /// Why it isn't known whether it is in quarantine.
     pub(crate) quarantine_unread: Option<&'a ApiError>,
     pub(crate) repair: Option<Repair<'a>>,
     /// Where one matters, or was asked for.
@@ -59,7 +56,6 @@ pub(crate) struct Judged<'a> {
 #[derive(Debug)]
 pub(crate) struct Repair<'a> {
     pub(crate) role: &'a str,
-    /// The actions that it lacks.
     pub(crate) missing: &'a [String],
 }
 
@@ -151,37 +147,28 @@ fn judge<'a>(
     }
     let is_looked_after = late || waits || judged.standing == Standing::Online;
     if policy.repair_roles && is_looked_after && facts.quarantined.is_ok() {
-        judged.repair = lacks.as_ref().and_then(repair);
+        // An explicit deny or a boundary isn't cured by one more allow: where the policy that would
+        // be attached is there already, there is nothing to repair.
+        judged.repair = lacks
+            .filter(|(role, _)| !role.has_core)
+            .map(|(role, missing)| Repair {
+                role: &role.name,
+                missing,
+            });
     }
     judged.unmanaged = unmanaged(&judged, facts, lacks.is_some());
     judged.unusable = unusable(&judged, &known, lacks.is_some());
     judged
 }
 
-/// A role that lacks something, where that alone keeps an instance from being a node that can be
+/// The role, and what it lacks, where that alone keeps an instance from being a node that can be
 /// used.
-struct Lacking<'a> {
-    role: &'a Role,
-    missing: &'a [String],
-}
-
-fn role_lacks(identity: Option<&Read<Identity>>) -> Option<Lacking<'_>> {
+fn role_lacks(identity: Option<&Read<Identity>>) -> Option<(&Role, &[String])> {
     let role = identity?.as_ref().ok()?.role()?;
     match &role.permissions {
-        Permissions::Simulated { missing } if !missing.is_empty() => {
-            Some(Lacking { role, missing })
-        }
+        Permissions::Simulated { missing } if !missing.is_empty() => Some((role, missing)),
         _ => None,
     }
-}
-
-/// An explicit deny or a boundary isn't cured by one more allow, so nothing is repeated: where the
-/// policy that would be attached is there already, there is nothing to repair.
-fn repair<'a>(lacking: &Lacking<'a>) -> Option<Repair<'a>> {
-    (!lacking.role.has_core).then_some(Repair {
-        role: &lacking.role.name,
-        missing: lacking.missing,
-    })
 }
 
 /// Whether it has a profile and should be Online.

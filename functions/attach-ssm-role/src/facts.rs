@@ -26,7 +26,6 @@ pub struct Facts {
     pub(crate) diagnose: bool,
     /// ARN of the stack's instance profile.
     pub(crate) profile: String,
-    /// The instances, by id, but terminated ones.
     pub(crate) instances: BTreeMap<String, Instance>,
     /// What is remembered of them, by id.
     pub(crate) memory: HashMap<String, Stored<Managed>>,
@@ -73,25 +72,18 @@ impl Facts {
 /// An EC2 instance.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Instance {
-    /// `i-…`
     pub(crate) id: String,
-    /// Its state.
     pub(crate) state: State,
-    /// When it was last started.
     pub(crate) launched: Timestamp,
     /// ARN of its instance profile.
     pub(crate) profile: Option<String>,
-    /// Its tags.
     pub(crate) tags: Vec<(String, String)>,
-    /// Its AMI.
     pub(crate) image: Option<String>,
-    /// Whether it runs Windows.
     pub(crate) windows: bool,
     /// Whether the instance metadata service answers, without which no profile helps.
     pub(crate) metadata: bool,
     /// Who alone may change it (AMI-8).
     pub(crate) operator: Option<String>,
-    /// Its primary network interface.
     pub(crate) interface: Interface,
 }
 
@@ -115,13 +107,9 @@ impl Instance {
 /// What Systems Manager knows of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
-    /// Whether its `PingStatus` is `Online`.
     pub(crate) online: bool,
-    /// Its `PingStatus`.
     pub(crate) ping: String,
-    /// When it was last heard of.
     pub(crate) last_ping: Option<Timestamp>,
-    /// The agent's version.
     pub(crate) agent: Option<String>,
 }
 
@@ -139,7 +127,6 @@ pub(crate) struct Evidence {
 /// What an instance wrote on its console.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Console {
-    /// The end of it.
     pub(crate) text: String,
     /// When it was last written to, as far as AWS tells.
     pub(crate) updated: Option<Timestamp>,

@@ -13,7 +13,6 @@ pub(super) const CONSOLE: &str = "agent-says";
 enum Complaint {
     /// It has no credentials: then it sleeps for half an hour (SSM-1).
     Credentials,
-    /// Anything else.
     Other,
 }
 

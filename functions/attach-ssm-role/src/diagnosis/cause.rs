@@ -27,9 +27,7 @@ pub(crate) struct Cause {
     pub(crate) certainty: Certainty,
     /// The resource that is at fault, or that is to be changed.
     pub(crate) resource: String,
-    /// What is wrong.
     pub(crate) problem: String,
-    /// What to do.
     pub(crate) fix: String,
 }
 
@@ -70,6 +68,5 @@ pub(crate) struct Known<'a> {
     /// The role of Default Host Management.
     pub(crate) dhmc: Option<&'a Read<Option<String>>>,
     pub(crate) evidence: Option<&'a Evidence>,
-    /// Its VPC.
     pub(crate) network: Option<&'a Read<Network>>,
 }

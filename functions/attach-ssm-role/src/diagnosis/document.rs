@@ -7,9 +7,7 @@ use wildmatch::WildMatch;
 /// What a policy document says about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Allowed.
     Allowed,
-    /// Not allowed.
     Denied,
     /// It hangs on a condition, or on what isn't read here.
     Unclear,

@@ -13,11 +13,9 @@ pub(crate) const NEEDED: [&str; 3] = [REGISTER, CHANNELS[0], CHANNELS[1]];
 /// What stands behind an instance profile.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Identity {
-    /// The profile doesn't exist any more.
     NoProfile,
     /// The profile has no role (SSM-5).
     NoRole,
-    /// Its role.
     Role(Role),
 }
 
@@ -46,13 +44,7 @@ pub(crate) struct Role {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Permissions {
     /// What `SimulatePrincipalPolicy` says is missing of [`NEEDED`].
-    Simulated {
-        /// The actions.
-        missing: Vec<String>,
-    },
+    Simulated { missing: Vec<String> },
     /// Simulating isn't allowed: the ARNs of the managed policies attached.
-    Attached {
-        /// The policies.
-        policies: Vec<String>,
-    },
+    Attached { policies: Vec<String> },
 }

@@ -9,54 +9,41 @@ use ipnet::IpNet;
 /// An instance's primary network interface.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Interface {
-    /// Its VPC.
     pub(crate) vpc: String,
-    /// Its subnet.
     pub(crate) subnet: String,
     /// Its private IPv4 and its IPv6 addresses.
     pub(crate) addresses: Vec<IpAddr>,
-    /// Whether it has a public IPv4 address.
     pub(crate) public: bool,
-    /// Its security groups.
     pub(crate) groups: Vec<String>,
 }
 
 /// The network of the instances that are diagnosed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Network {
-    /// VPCs by id.
     pub(crate) vpcs: BTreeMap<String, Vpc>,
-    /// Security groups by id.
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
     /// Interface endpoints for Systems Manager.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Route tables.
     pub(crate) tables: Vec<Table>,
-    /// Network ACLs.
     pub(crate) acls: Vec<Acl>,
     /// Networks of prefix lists, by id.
     pub(crate) prefix_lists: BTreeMap<String, Vec<IpNet>>,
     /// Why other prefix lists couldn't be read, by id.
     pub(crate) unread_lists: BTreeMap<String, ApiError>,
-    /// NAT gateways by id.
     pub(crate) nats: BTreeMap<String, Nat>,
 }
 
 /// A VPC's DNS attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vpc {
-    /// `enableDnsSupport`.
     pub(crate) dns_support: bool,
-    /// `enableDnsHostnames`.
     pub(crate) dns_hostnames: bool,
 }
 
-/// A NAT gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nat {
     /// `available`, `failed` …
     pub(crate) state: String,
-    /// Its subnet.
     pub(crate) subnet: String,
     /// Whether it has a public address; a private one only leads into other networks.
     pub(crate) public: bool,
@@ -65,9 +52,7 @@ pub(crate) struct Nat {
 /// A service that the agent talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// Registration and commands.
     Ssm,
-    /// Message channels.
     Messages,
     /// What agents before 3.3.40 use for messages (SSM-5).
     OldMessages,
@@ -90,43 +75,32 @@ impl Service {
 /// An interface endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Endpoint {
-    /// `vpce-…`
     pub(crate) id: String,
-    /// Its VPC.
     pub(crate) vpc: String,
-    /// Its service.
     pub(crate) service: Service,
     /// `available`, `pending` …
     pub(crate) state: String,
     /// Whether the service's public name leads to it inside the VPC.
     pub(crate) private_dns: bool,
-    /// Its security groups.
     pub(crate) groups: Vec<String>,
     /// Its policy, as JSON; none: everything is allowed.
     pub(crate) policy: Option<String>,
-    /// Its interfaces, one per subnet.
     pub(crate) interfaces: Vec<EndpointInterface>,
-    /// Its subnets.
     pub(crate) subnets: BTreeSet<String>,
 }
 
 /// An endpoint's interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct EndpointInterface {
-    /// `eni-…`
     pub(crate) id: String,
-    /// Its subnet.
     pub(crate) subnet: String,
-    /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// A security group's rules.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct SecurityGroup {
-    /// Inbound.
     pub(crate) ingress: Vec<Rule>,
-    /// Outbound.
     pub(crate) egress: Vec<Rule>,
 }
 
@@ -139,20 +113,16 @@ pub(crate) struct Rule {
     pub(crate) from: Option<i32>,
     /// Last port; none: all.
     pub(crate) to: Option<i32>,
-    /// Networks.
     pub(crate) networks: Vec<IpNet>,
     /// Security groups whose members it means.
     pub(crate) groups: Vec<String>,
-    /// Prefix lists.
     pub(crate) prefix_lists: Vec<String>,
 }
 
 /// A network ACL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Acl {
-    /// `acl-…`
     pub(crate) id: String,
-    /// The subnets that it is for.
     pub(crate) subnets: Vec<String>,
     /// Its rules, in any order.
     pub(crate) entries: Vec<Entry>,
@@ -163,30 +133,23 @@ pub(crate) struct Acl {
 pub(crate) struct Entry {
     /// The lowest number that matches decides.
     pub(crate) number: i32,
-    /// Whether it is for outbound traffic.
     pub(crate) egress: bool,
-    /// Whether it allows.
     pub(crate) allow: bool,
     /// `-1` for all, `6` for TCP …
     pub(crate) protocol: String,
     /// First and last port; none: all.
     pub(crate) ports: Option<(u16, u16)>,
-    /// The network.
     pub(crate) network: IpNet,
 }
 
 /// A route table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Table {
-    /// `rtb-…`
     pub(crate) id: String,
-    /// Its VPC.
     pub(crate) vpc: String,
     /// Whether it is for the subnets that have none of their own.
     pub(crate) main: bool,
-    /// The subnets that it is for.
     pub(crate) subnets: Vec<String>,
-    /// Its routes.
     pub(crate) routes: Vec<Route>,
 }
 
@@ -195,9 +158,7 @@ pub(crate) struct Table {
 pub(crate) struct Route {
     /// Where to; none: a prefix list.
     pub(crate) destination: Option<IpNet>,
-    /// The prefix list.
     pub(crate) prefix_list: Option<String>,
-    /// By which way.
     pub(crate) hop: Hop,
     /// Whether what it leads to is gone.
     pub(crate) blackhole: bool,
@@ -206,11 +167,8 @@ pub(crate) struct Route {
 /// What a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Hop {
-    /// The VPC itself.
     Local,
-    /// An internet gateway.
     InternetGateway(String),
-    /// A NAT gateway.
     Nat(String),
     /// An egress-only internet gateway (IPv6).
     EgressOnly(String),

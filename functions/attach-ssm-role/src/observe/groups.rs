@@ -23,7 +23,6 @@ enum Source {
     TemplateById(String, String),
     /// The same by name.
     TemplateByName(String, String),
-    /// A launch configuration.
     Configuration(String),
 }
 

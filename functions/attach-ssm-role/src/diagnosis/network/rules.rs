@@ -15,9 +15,7 @@ pub(crate) const HTTPS: u16 = 443;
 pub(crate) enum Peer<'a> {
     /// An interface in the VPC, with its addresses and security groups.
     Interface {
-        /// Its addresses.
         addresses: &'a [IpAddr],
-        /// Its security groups.
         groups: &'a [String],
     },
     /// A public address that isn't known, of this family.
@@ -27,9 +25,7 @@ pub(crate) enum Peer<'a> {
 /// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// IPv4.
     V4,
-    /// IPv6.
     V6,
 }
 
@@ -80,9 +76,7 @@ fn is_private(net: &IpNet) -> bool {
 /// How far a set of networks reaches a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Certainly.
     Yes,
-    /// Certainly not.
     No,
     /// Some of where it may be.
     Perhaps,
@@ -303,7 +297,6 @@ fn split(open: &[Ports], range: Ports) -> (Vec<Ports>, Vec<Ports>) {
 /// An address for a network ACL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// This one.
     Address(IpAddr),
     /// A public one that isn't known.
     Public(Family),
