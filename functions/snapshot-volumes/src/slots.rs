@@ -115,14 +115,12 @@ impl Schedule {
 }
 
 /// A slot as its tag says it: RFC 3339 with the plan's offset.
-#[must_use]
-pub fn tag(slot: &Zoned) -> String {
+pub(crate) fn tag(slot: &Zoned) -> String {
     slot.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 /// A slot as people say it: `2026-11-22 03:00 Asia/Seoul`.
-#[must_use]
-pub fn label(slot: &Zoned, zone: &Zone) -> String {
+pub(crate) fn label(slot: &Zoned, zone: &Zone) -> String {
     format!("{} {}", slot.strftime("%Y-%m-%d %H:%M"), zone.name())
 }
 
