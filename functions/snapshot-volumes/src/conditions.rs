@@ -39,9 +39,9 @@ pub(crate) static FAILED: Kind = Kind {
 pub(crate) static DELETION_LIMIT: Kind = Kind {
     name: "deletion-limit",
     meaning: "A sweep would have deleted more snapshots than the policy's `brake` allows: a shortened `keep`, or something wrong. None was deleted.",
-    one: "mass deletion held back by the deletion limit",
-    many: "mass deletions held back by the deletion limit",
-    resolved: "has no deletions any more that the limit holds back",
+    one: "mass deletion held back",
+    many: "mass deletions held back",
+    resolved: "no longer has deletions that the limit holds back",
     next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (the stack's output SweepNowCommand): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
     urgency: Urgency::Soon,
     commands: &[],

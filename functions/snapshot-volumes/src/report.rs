@@ -239,7 +239,7 @@ fn disowned(evaluation: &Evaluation<'_>) -> impl Iterator<Item = Condition> {
 fn over_limit(evaluation: &Evaluation<'_>) -> Option<Condition> {
     let over = evaluation.deletions.over_limit.as_ref()?;
     let why = format!(
-        "{} of {} snapshots would be deleted, {} the oldest of them; the limit stops what is more than {} and more than {} percent",
+        "{} of {} snapshots would be deleted, {} the oldest of them; the deletion limit stops what is more than {} and more than {} percent",
         over.unkept, over.owned, over.oldest.id, over.limit.count, over.limit.percent
     );
     // Not the numbers: they change from sweep to sweep while the cause stays.

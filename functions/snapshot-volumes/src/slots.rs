@@ -124,14 +124,6 @@ pub(crate) fn label(slot: &Zoned, zone: &Zone) -> String {
     format!("{} {}", slot.strftime("%Y-%m-%d %H:%M"), zone.name())
 }
 
-impl std::str::FromStr for Schedule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::try_from(text.to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +135,7 @@ mod tests {
     }
 
     fn schedule(text: &str) -> Schedule {
-        text.parse().unwrap()
+        Schedule::try_from(text.to_owned()).unwrap()
     }
 
     fn at(text: &str) -> Timestamp {
@@ -229,7 +221,7 @@ mod tests {
             "0 0 3 * * *",
             "0 3 30 2 *",
         ] {
-            assert!(text.parse::<Schedule>().is_err(), "{text:?}");
+            assert!(Schedule::try_from(text.to_owned()).is_err(), "{text:?}");
         }
         let error = Zone::try_from("Europe/Bonn".to_owned()).unwrap_err();
         assert!(error.contains("Europe/Berlin"), "{error}");
