@@ -81,28 +81,7 @@ fn creations(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         let Some(slot) = slot else {
             continue;
         };
-        let mut due = Vec::new();
-        for judged in &evaluation.volumes {
-            let volume = judged.volume;
-            match judged.standings[at].need {
-                Need::None => {}
-                Need::Due(attempt, why) => due.push(Due {
-                    volume,
-                    attempt,
-                    why,
-                }),
-                Need::Later(next) => decisions.push(Decision::leave(
-                    Resource::volume(&volume.id),
-                    CREATE,
-                    format!(
-                        "plan {}: the latest try at slot {} failed; the next one is not before {}",
-                        plan.name,
-                        slots::tag(slot),
-                        next.strftime("%Y-%m-%d %H:%M UTC")
-                    ),
-                )),
-            }
-        }
+        let due = due(evaluation, at, slot, &mut decisions);
         for group in grouped(plan, slot, due, evaluation.facts) {
             if group
                 .due
@@ -125,6 +104,38 @@ fn creations(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         }
     }
     decisions
+}
+
+/// The volumes whose try is due under the plan `at`; `decisions` says of the others why it isn't.
+fn due<'a>(
+    evaluation: &Evaluation<'a>,
+    at: usize,
+    slot: &Zoned,
+    decisions: &mut Vec<Decision<Action>>,
+) -> Vec<Due<'a>> {
+    let mut due = Vec::new();
+    for judged in &evaluation.volumes {
+        let (volume, standing) = (judged.volume, &judged.standings[at]);
+        match standing.need {
+            Need::None => {}
+            Need::Due(attempt, why) => due.push(Due {
+                volume,
+                attempt,
+                why,
+            }),
+            Need::Later(next) => decisions.push(Decision::leave(
+                Resource::volume(&volume.id),
+                CREATE,
+                format!(
+                    "plan {}: the latest try at slot {} failed; the next one is not before {}",
+                    standing.plan.name,
+                    slots::tag(slot),
+                    next.strftime("%Y-%m-%d %H:%M UTC")
+                ),
+            )),
+        }
+    }
+    due
 }
 
 fn creation(group: &Group<'_, '_>, slot: &Zoned, create: Create) -> Decision<Action> {

@@ -1,13 +1,15 @@
 //! Judges each volume once under each plan, and what the plans no longer keep. Pure.
 
 mod deletions;
+mod index;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::evaluate::deletions::Deletions;
 pub(crate) use crate::evaluate::deletions::{Deletion, maybe_gone};
+use crate::evaluate::index::Index;
 use crate::facts::{Facts, Snapshot, State, Volume};
 use crate::policy::{Plan, Policy};
 
@@ -268,43 +270,4 @@ fn pause_after(attempt: u32) -> SignedDuration {
         _ => 240,
     };
     SignedDuration::from_mins(minutes)
-}
-
-/// Snapshots by volume and plan, each list from old to new.
-struct Index<'a>(BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Snapshot>>>);
-
-impl<'a> Index<'a> {
-    /// Sorts `snapshots`; their order doesn't matter.
-    fn of(snapshots: &'a [Snapshot]) -> Self {
-        let mut index: BTreeMap<_, BTreeMap<_, Vec<&Snapshot>>> = BTreeMap::new();
-        for snapshot in snapshots {
-            index
-                .entry(snapshot.volume.as_str())
-                .or_default()
-                .entry(&*snapshot.plan)
-                .or_default()
-                .push(snapshot);
-        }
-        for list in index.values_mut().flat_map(BTreeMap::values_mut) {
-            list.sort_by(|a, b| a.order().cmp(&b.order()));
-        }
-        Self(index)
-    }
-
-    /// A volume's snapshots of a plan, from old to new.
-    fn take(&mut self, volume: &str, plan: &str) -> Vec<&'a Snapshot> {
-        let of_volume = self.0.get_mut(volume);
-        of_volume
-            .and_then(|plans| plans.remove(plan))
-            .unwrap_or_default()
-    }
-
-    /// Each volume and plan with its snapshots.
-    fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str, &[&'a Snapshot])> {
-        self.0.iter().flat_map(|(volume, plans)| {
-            plans
-                .iter()
-                .map(|(plan, list)| (*volume, *plan, list.as_slice()))
-        })
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::Index;
+use crate::evaluate::index::Index;
 use crate::facts::{Facts, Snapshot};
 use crate::policy::{Brake, Plan, Policy};
 use crate::retention;
