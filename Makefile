@@ -1,5 +1,5 @@
 # Everything happens inside this checkout: Python packages in .venv, builds in target and .aws-sam,
-# notes of the last test run in .local. Needs Rust, Python 3.11 or later, make and a C compiler.
+# notes of the last test run in .local. Needs Rust with clippy, Python 3.11 or later, make and a C compiler.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,15 +17,21 @@ export PYTHONUNBUFFERED := 1
 # A bytecode cache in tests/ would only be in the way of those who read it.
 export PYTHONDONTWRITEBYTECODE := 1
 
-# What the functions are built from.
-SOURCES := Cargo.toml Cargo.lock $(shell find functions shared -name '*.rs' -o -name Cargo.toml -o -name '*.yaml')
-FUNCTIONS := $(sort $(dir $(wildcard functions/*/Cargo.toml)))
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FUNCTIONS := $(patsubst functions/%/Cargo.toml,%,$(sort $(wildcard functions/*/Cargo.toml)))
+
+# One debug build serves lints, tests and the functions that the local AWS runs: clippy compiles the
+# workspace's own crates in place of rustc, as `cargo clippy` has it do, but to code as well. A
+# warning is an error, so nothing with one is ever kept as compiled. Always the whole workspace with
+# its tests' features: a choice of packages would give the AWS SDK others and compile it once more.
+export CLIPPY_ARGS := -Dwarnings__CLIPPY_HACKERY__
+CARGO_DEBUG := RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo
 
 # --- help ---------------------------------------------------------------------------------------
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -47,31 +53,39 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 
 # --- build --------------------------------------------------------------------------------------
 
-# `sam build` hides what cargo does until it fails, and can't pass --locked; so cargo goes first, as
-# sam calls it, and sam then finds everything built.
-define compile
-@for function in $(FUNCTIONS); do \
-  echo "Compiling $$function for $(1)"; \
-  (cd "$$function" && cargo lambda build --release --locked $(if $(filter arm64,$(1)),--arm64)); \
-done
-endef
+# What the local AWS runs: the template as it is, and beside it each function's debug build where the
+# template looks for it. On Linux what cargo builds is a function's `bootstrap` as it is.
+LOCAL := .aws-sam/local
 
 .PHONY: build
-build: .aws-sam/local/template.yaml ## Build the functions for this machine, as the local AWS runs them
+build: ## Build the functions for this machine (debug), as the local AWS runs them
+	@echo "Building the functions; from nothing it takes minutes, most of them for the AWS SDK"
+	@$(CARGO_DEBUG) build --locked --workspace $(FUNCTIONS:%=--bin %) --test policy_documents
+	@$(MAKE) --no-print-directory $(LOCAL)/template.yaml
 
-.aws-sam/local/template.yaml: template.yaml samconfig.toml .venv/.stamp $(SOURCES)
-	$(call compile,$(HOST_ARCHITECTURE))
-	@sam build --config-env local --parameter-overrides Architecture=$(HOST_ARCHITECTURE) | sed '/^Commands you can use next/,$$d'
-	@touch $@
+$(LOCAL)/template.yaml: template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
+	@cp template.yaml $@
+
+# Without what a debugger reads: `sam deploy` packs and uploads it.
+$(LOCAL)/functions/%/bootstrap: $(TARGET)/debug/%
+	@mkdir -p $(@D) && strip --strip-debug -o $@ $<
 
 # What the template has by default, where this machine can build it.
 ARCHITECTURE ?= $(if $(shell rustup target list --installed 2>/dev/null | grep aarch64-unknown-linux-gnu),arm64,$(HOST_ARCHITECTURE))
 
+# `sam build` hides what cargo does until it fails, and can't pass --locked; so cargo goes first, as
+# sam calls it, and sam then finds everything built.
 .PHONY: package
-package: .venv/.stamp ## Check the template and build what `sam deploy` puts into an account (ARCHITECTURE=arm64|x86_64)
+package: .venv/.stamp ## Check the template, build what `sam deploy` puts into an account, and try it (ARCHITECTURE=arm64|x86_64)
 	@sam validate --lint
-	$(call compile,$(ARCHITECTURE))
+	@for function in $(FUNCTIONS); do \
+	  echo "Compiling $$function for $(ARCHITECTURE)"; began=$$SECONDS; \
+	  (cd "functions/$$function" && cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64)); \
+	  echo "  $$((SECONDS - began)) s"; \
+	done
 	@sam build --parameter-overrides Architecture=$(ARCHITECTURE) | sed '/^Commands you can use next/,$$d'
+	@echo "Trying each function on the local AWS"
+	@cd tests && python -m pytest -q -rs -p no:cacheprovider package
 	@echo
 	@echo "Built for $(ARCHITECTURE) in .aws-sam/build. To deploy it:"
 	@echo "  sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)"
@@ -79,48 +93,58 @@ package: .venv/.stamp ## Check the template and build what `sam deploy` puts int
 # --- demo, tests, benchmark ---------------------------------------------------------------------
 
 .PHONY: demo
-demo: build ## Deploy to a local AWS and replay the incidents (KEEP=1 leaves it running until Ctrl-C)
+demo: ## Deploy to a local AWS and replay the incidents (KEEP=1 leaves it running until Ctrl-C)
+	@$(MAKE) --no-print-directory -j2 .venv/.stamp build
 	@cd tests && ../.venv/bin/python -m demo $(if $(KEEP),--keep)
 
-# matplotlib is needed for nothing else, so it isn't among what every set-up installs.
+# The dashboard shows how long runs take, so what is deployed is what an account gets. matplotlib is
+# needed for nothing else, so it isn't among what every set-up installs.
 .PHONY: dashboard
-dashboard: build ## Draw docs/dashboard.svg: the stack's dashboard after some hours in the local AWS
+dashboard: ## Draw docs/dashboard.svg: the stack's dashboard after some hours in the local AWS
+	@$(MAKE) --no-print-directory package ARCHITECTURE=$(HOST_ARCHITECTURE)
 	@python -m pip install --disable-pip-version-check -q -r tests/demo/requirements-dashboard.txt
-	@cd tests && ../.venv/bin/python -m demo --dashboard ../docs/dashboard.svg
+	@cd tests && ../.venv/bin/python -m demo --template ../.aws-sam/build/template.yaml --dashboard ../docs/dashboard.svg
 
-# Runs $(2), shows its output and keeps it as .local/test/$(1).log for the summary.
+ifeq ($(HAS_NEXTEST),yes)
+UNIT_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
+E2E_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace -E 'package(e2e)$(if $(ONLY), and binary($(ONLY)))'
+else
+UNIT_TESTS = $(CARGO_DEBUG) test --locked --workspace --lib --bins
+E2E_TESTS = $(CARGO_DEBUG) test --locked --workspace --test '$(or $(ONLY),*)'
+endif
+
+.PHONY: unit
+unit: ## Run the unit and wire tests (ONLY=snapshot-volumes: those of one crate, with nextest)
+	@$(UNIT_TESTS)
+
+.PHONY: e2e
+e2e: .venv/.stamp build ## Run the end-to-end tests (ONLY=snapshot_volumes: one file of tests/tests)
+	@$(E2E_TESTS)
+
+# Runs $(2), shows its output and how long it took, and keeps both in .local/test for the summary.
 define step
-@mkdir -p .local/test; printf '\n=== %s\n' "$(1)"; { $(2); } 2>&1 | tee ".local/test/$(1).log"
+@mkdir -p .local/test; printf '\n=== %s\n' "$(1)"; began=$$SECONDS; { $(2); } 2>&1 | tee ".local/test/$(1).log"; \
+  printf '%s: %s s\n' "$(1)" $$((SECONDS - began)) | tee -a .local/test/seconds
 endef
 
 # Where the end-to-end tests write down what the template's roles were used for.
 RECORDED := ROLE_USAGE=$(CURDIR)/.local/test/role-usage
 
-# Always the whole workspace, filtered: a choice of packages would give the AWS SDK other features
-# and compile it once more.
 .PHONY: test
 test: .venv/.stamp ## Run every check and test, from formatting to the deployed template
 	@rm -rf .local/test
 	$(call step,1-format,cargo fmt --all --check)
-	$(call step,2-clippy,cargo clippy --locked --workspace --all-targets -- -D warnings)
-ifeq ($(HAS_NEXTEST),yes)
-	$(call step,3-rust,cargo nextest run --locked --workspace -E 'not package(e2e)' && cargo test --locked --workspace --doc)
-else
-	$(call step,3-rust,cargo test --locked --workspace --lib --bins && cargo test --locked --workspace --doc)
-endif
+	@echo "Next: lints and the debug build of everything; from nothing it takes minutes, most of them for the AWS SDK"
+	$(call step,2-lint-and-build,$(CARGO_DEBUG) build --locked --workspace --all-targets)
+	$(call step,3-rust,$(UNIT_TESTS) && $(CARGO_DEBUG) test --locked --workspace --doc)
 	$(call step,4-template,python -m pytest -q -p no:cacheprovider tests/template)
 	$(call step,5-emulator,python -m pytest -q -p no:cacheprovider tests/emulator)
-	@printf '\n=== build\n'
-	@$(MAKE) --no-print-directory build
-ifeq ($(HAS_NEXTEST),yes)
-	$(call step,6-end-to-end,$(RECORDED) cargo nextest run --locked --workspace -E 'package(e2e)')
-else
-	$(call step,6-end-to-end,$(RECORDED) cargo test --locked --workspace --test '*')
-endif
+	@printf '\n'; $(MAKE) --no-print-directory build
+	$(call step,6-end-to-end,$(RECORDED) $(E2E_TESTS))
 	$(call step,7-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
 	$(call step,8-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 	@printf '\n=== all passed\n'
-	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'
+	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'; cat seconds
 
 # Advisories come from the network, and tests need none; so this isn't one of them.
 .PHONY: audit
@@ -128,13 +152,13 @@ audit: ## Check licences, origins and known vulnerabilities of what the function
 	@cargo deny --version >/dev/null 2>&1 || { echo "error: cargo-deny isn't installed; run: cargo install --locked cargo-deny" >&2; exit 1; }
 	@cargo deny --workspace check $(CHECKS)
 
-# Together with a test, so that the AWS SDK has the features that the tests compile it with. The bare
-# function is what the start of the others is held against: built as they are, deployed nowhere.
+# The bare function is what the start of the others is held against: built as they are, deployed nowhere.
 .PHONY: bench
-bench: build ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, --start, --cost)
+bench: ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, --start, --cost)
+	@$(MAKE) --no-print-directory package ARCHITECTURE=$(HOST_ARCHITECTURE)
 	@cd tests/bare-function && cargo lambda build --release --locked $(if $(filter arm64,$(HOST_ARCHITECTURE)),--arm64)
-	@cargo build --locked --workspace --bin bench --test policy_documents
-	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/debug/bench" --bare "$$target/lambda/bare-function/bootstrap" $(BENCH)
+	@$(CARGO_DEBUG) build --locked --workspace --bin bench --test policy_documents
+	@"$(TARGET)/debug/bench" --build .aws-sam/build --bare "$(TARGET)/lambda/bare-function/bootstrap" $(BENCH)
 
 .PHONY: replay
 replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
@@ -142,7 +166,7 @@ replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-g
 
 # --- policy -------------------------------------------------------------------------------------
 
-POLICY_CHECK := "$${CARGO_TARGET_DIR:-target}/debug/policy-check"
+POLICY_CHECK := "$(TARGET)/debug/policy-check"
 
 .PHONY: policy-check
 policy-check: ## Check a policy document and print what it comes to (FILE=policy.yaml; STRICT=1 lets warnings fail)
@@ -158,8 +182,12 @@ policy-schema: ## Write docs/policy.schema.json from the types (after a change o
 	@$(compile-policy-check)
 	@schema=$$($(POLICY_CHECK) --schema); printf '%s\n' "$$schema" > docs/policy.schema.json
 
-# As the benchmark, with the features that the tests have.
-compile-policy-check = cargo build --locked --workspace --bin policy-check --test policy_documents
+compile-policy-check = $(CARGO_DEBUG) build --locked --workspace --bin policy-check --test policy_documents
+
+.PHONY: docs
+docs: ## Write the documents' tables of conditions from the code (after a change of a kind)
+	@cargo build --locked --workspace --bin docs --test policy_documents
+	@"$${CARGO_TARGET_DIR:-target}/debug/docs" docs/*.md
 
 .PHONY: clean
 clean: ## Remove all that was built or set up here

@@ -117,7 +117,9 @@ mod tests {
             })
             .then_output(|| CreateOrUpdateTagsOutput::builder().build());
         let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&write]);
-        write_tags(&client, "web/blue", [("k", "v".to_owned())]).await.unwrap();
+        write_tags(&client, "web/blue", [("k", "v".to_owned())])
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

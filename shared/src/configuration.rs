@@ -43,7 +43,8 @@ impl Environment {
         name: &'static str,
         meaning: &'static str,
     ) -> Result<String, ConfigurationError> {
-        self.set(name).ok_or(ConfigurationError::Missing { name, meaning })
+        self.set(name)
+            .ok_or(ConfigurationError::Missing { name, meaning })
     }
 
     /// A variable's value; an empty one counts as not set.
@@ -87,8 +88,10 @@ impl Configuration {
                 "NOTIFICATION_TOPIC_ARN",
                 "the ARN of the SNS topic for notices",
             )?,
-            state_table: environment
-                .required("STATE_TABLE", "the name of the DynamoDB table for what is remembered")?,
+            state_table: environment.required(
+                "STATE_TABLE",
+                "the name of the DynamoDB table for what is remembered",
+            )?,
         })
     }
 }
@@ -105,7 +108,10 @@ mod tests {
         for (environment, missing) in [
             (Environment::from([TABLE]), "NOTIFICATION_TOPIC_ARN"),
             // An empty variable counts as not set.
-            (Environment::from([TOPIC, ("STATE_TABLE", "")]), "STATE_TABLE"),
+            (
+                Environment::from([TOPIC, ("STATE_TABLE", "")]),
+                "STATE_TABLE",
+            ),
         ] {
             let error = Configuration::of(&environment).unwrap_err().to_string();
             assert!(error.contains(missing), "{error}");

@@ -97,7 +97,12 @@ pub async fn instances<T>(
         .map_err(|error| ApiError::of("ec2:DescribeInstances", &error))?
     {
         let owner = reservation.owner_id();
-        found.extend(reservation.instances().iter().filter_map(|one| read(owner, one)));
+        found.extend(
+            reservation
+                .instances()
+                .iter()
+                .filter_map(|one| read(owner, one)),
+        );
     }
     Ok(found)
 }
@@ -127,7 +132,10 @@ pub async fn remove_tags(
     resources: &[&str],
     keys: impl IntoIterator<Item = String>,
 ) -> Result<(), ApiError> {
-    let tags: Vec<Tag> = keys.into_iter().map(|key| Tag::builder().key(key).build()).collect();
+    let tags: Vec<Tag> = keys
+        .into_iter()
+        .map(|key| Tag::builder().key(key).build())
+        .collect();
     ec2.delete_tags()
         .set_resources(Some(resources.iter().map(|id| (*id).to_owned()).collect()))
         .set_tags(Some(tags))

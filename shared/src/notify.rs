@@ -8,6 +8,8 @@
 //! runs at once the first to write it down sends.
 
 mod chat;
+mod digest;
+mod event;
 mod memory;
 mod notice;
 mod place;
@@ -17,26 +19,21 @@ mod text;
 use std::collections::{HashMap, HashSet};
 
 use aws_config::SdkConfig;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use lambda_runtime::tracing;
-use serde_json::json;
 
 use crate::aws::{ApiError, ErrorKind};
 use crate::condition::{Condition, Coverage, Kind, Status};
 use crate::guardrail::Assessment;
 use crate::state::{Expect, State, Stored, Written};
 
+pub use digest::Origin;
+pub use event::{DETAIL_TYPE as EVENT_DETAIL_TYPE, SOURCE as EVENT_SOURCE};
 pub use memory::PACE;
 use memory::{LAST_NOTICE, LastNotice, Memory, NOTIFIED, Stage};
-pub use notice::{Notice, Origin, compose, examples};
+pub use notice::{Notice, compose, examples};
 pub use place::Place;
-
-/// `source` of the findings on the event bus.
-pub const EVENT_SOURCE: &str = "ec2-guardrails";
-/// `detail-type` of the findings on the event bus.
-pub const EVENT_DETAIL_TYPE: &str = "EC2 Guardrails Finding";
 
 /// Most events per `PutEvents` (AWS takes 10), and how often those that the bus didn't take for want
 /// of capacity are sent.
@@ -69,8 +66,6 @@ pub struct Notified {
 #[derive(Debug)]
 struct Change {
     condition: Condition,
-    /// Whether its resource is gone: nobody needs a notice of that.
-    gone: bool,
     /// Where it goes: onto the bus, into a notice.
     bus: bool,
     notice: bool,
@@ -113,7 +108,8 @@ impl Notifier {
     pub(crate) fn for_tests(sns: &aws_smithy_mocks::Rule, state: State) -> Self {
         use aws_smithy_mocks::{RuleMode, mock, mock_client};
         let attributes = mock!(aws_sdk_sns::Client::get_topic_attributes).then_output(|| {
-            aws_sdk_sns::operation::get_topic_attributes::GetTopicAttributesOutput::builder().build()
+            aws_sdk_sns::operation::get_topic_attributes::GetTopicAttributesOutput::builder()
+                .build()
         });
         let put = mock!(aws_sdk_eventbridge::Client::put_events).then_output(|| {
             aws_sdk_eventbridge::operation::put_events::PutEventsOutput::builder()
@@ -158,14 +154,27 @@ impl Notifier {
         }
         let wanted = changes.iter().any(|change| change.notice);
         if wanted {
-            notified.held_back = self.holds_back(origin.now, is_sweep, &mut notified.errors).await;
+            notified.held_back = self
+                .holds_back(origin.now, is_sweep, &mut notified.errors)
+                .await;
         }
         let send = notified.held_back.is_none();
-        let claimed = self.claim(changes, send, origin.now, &mut notified.errors).await;
-        let told = send && self.publish(origin, &claimed, &mut notified.errors).await;
-        let on_bus = self.put_events(origin, &claimed, &mut notified.errors).await;
-        self.remember(&claimed, send, told, &on_bus, origin.now, &mut notified.errors)
+        let claimed = self
+            .claim(changes, send, origin.now, &mut notified.errors)
             .await;
+        let told = send && self.publish(origin, &claimed, &mut notified.errors).await;
+        let on_bus = self
+            .put_events(origin, &claimed, &mut notified.errors)
+            .await;
+        self.remember(
+            &claimed,
+            send,
+            told,
+            &on_bus,
+            origin.now,
+            &mut notified.errors,
+        )
+        .await;
         notified
     }
 
@@ -191,7 +200,9 @@ impl Notifier {
             let read: Result<Vec<_>, _> = read.into_iter().collect();
             read?.into_iter().flatten().collect()
         };
-        let by_name = found.into_iter().map(|stored| (stored.name.clone(), stored));
+        let by_name = found
+            .into_iter()
+            .map(|stored| (stored.name.clone(), stored));
         Ok(by_name.collect())
     }
 
@@ -234,7 +245,11 @@ impl Notifier {
         };
         let sent = LastNotice { at: now };
         let until = Some(PACE.after(now));
-        match self.state.put(&LAST_NOTICE, "all", &sent, until, &expect, now).await {
+        match self
+            .state
+            .put(&LAST_NOTICE, "all", &sent, until, &expect, now)
+            .await
+        {
             Ok(Written::Done(_)) => None,
             Ok(Written::Conflict) => Some(too_soon.to_owned()),
             Err(error) => {
@@ -276,10 +291,13 @@ impl Notifier {
                     // Held back, and on the bus already.
                     return Ok((change, Written::Conflict));
                 }
-                let tries = change.before.as_ref().map_or(0, |before| match before.value.stage {
-                    Stage::Sending { tries, .. } => tries,
-                    _ => 0,
-                });
+                let tries = change
+                    .before
+                    .as_ref()
+                    .map_or(0, |before| match before.value.stage {
+                        Stage::Sending { tries, .. } => tries,
+                        _ => 0,
+                    });
                 let stage = if change.notice {
                     Stage::Sending {
                         at: now,
@@ -291,7 +309,10 @@ impl Notifier {
                 let memory = change.memory(stage, !change.bus);
                 let expect = Expect::read(change.before.as_ref());
                 let name = change.name();
-                let written = self.state.put(&NOTIFIED, &name, &memory, None, &expect, now).await?;
+                let written = self
+                    .state
+                    .put(&NOTIFIED, &name, &memory, None, &expect, now)
+                    .await?;
                 if let Written::Done(version) = &written {
                     change.before = Some(Stored {
                         name,
@@ -357,7 +378,9 @@ impl Notifier {
         for attempt in 1..=EVENT_TRIES {
             let mut again = Vec::new();
             for some in open.chunks(EVENTS_AT_ONCE) {
-                let entries = some.iter().map(|at| event(origin, &claimed[*at].condition));
+                let entries = some
+                    .iter()
+                    .map(|at| event::of(origin, &claimed[*at].condition));
                 let answer = self
                     .events
                     .put_events()
@@ -377,7 +400,10 @@ impl Notifier {
                         continue;
                     };
                     let kind = ErrorKind::of_code(code);
-                    if attempt < EVENT_TRIES && kind != ErrorKind::Refused && kind != ErrorKind::Denied {
+                    if attempt < EVENT_TRIES
+                        && kind != ErrorKind::Refused
+                        && kind != ErrorKind::Denied
+                    {
                         again.push(*at);
                         continue;
                     }
@@ -424,31 +450,15 @@ impl Notifier {
                 if memory == claim.value {
                     return Ok(Written::Conflict);
                 }
-                self.state.put(&NOTIFIED, &name, &memory, None, &expect, now).await
+                self.state
+                    .put(&NOTIFIED, &name, &memory, None, &expect, now)
+                    .await
             })
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
         errors.extend(writes.into_iter().filter_map(Result::err));
     }
-}
-
-fn event(origin: &Origin<'_>, condition: &Condition) -> PutEventsRequestEntry {
-    let detail = json!({
-        "guardrail": origin.guardrail,
-        "account": origin.place.account,
-        "region": origin.place.region,
-        "resource": condition.resource,
-        "kind": condition.kind.name,
-        "status": condition.status,
-        "text": condition.text(),
-    });
-    PutEventsRequestEntry::builder()
-        .source(EVENT_SOURCE)
-        .detail_type(EVENT_DETAIL_TYPE)
-        .resources(condition.resource.to_string())
-        .detail(detail.to_string())
-        .build()
 }
 
 /// Compares the conditions with what is remembered.
@@ -471,14 +481,17 @@ fn changes(
         if bus || notice {
             changes.push(Change {
                 condition: condition.clone(),
-                gone: false,
                 bus,
                 notice,
                 before,
             });
         }
     }
-    let Coverage::All { kinds: judged, present } = &assessment.coverage else {
+    let Coverage::All {
+        kinds: judged,
+        present,
+    } = &assessment.coverage
+    else {
         return changes;
     };
     let mut rest: Vec<_> = remembered.into_values().collect();
@@ -493,16 +506,15 @@ fn changes(
         }
         let gone = !present.contains(&resource);
         let (bus, notice) = memory::resolved(Some(&before.value), now);
-        let mut condition =
-            Condition::resolved(resource, kind).called(before.value.label.clone());
+        let mut condition = Condition::resolved(resource, kind).called(before.value.label.clone());
         if gone {
             "it is gone".clone_into(&mut condition.why);
         }
         if bus || notice {
             changes.push(Change {
                 condition,
-                gone,
                 bus,
+                // Nobody needs a mail of what is gone.
                 notice: notice && !gone,
                 before: Some(before),
             });
@@ -512,4 +524,5 @@ fn changes(
 }
 
 #[cfg(test)]
-mod notifier_tests;
+#[path = "notify/tests/notifier.rs"]
+mod tests;

@@ -300,7 +300,13 @@ impl<G: Guardrail> Runner<G> {
                 }
             };
             let again = self
-                .batch(entries, &mut effects, batch, (looked + LOOK_VALID).min(last_start), run)
+                .batch(
+                    entries,
+                    &mut effects,
+                    batch,
+                    (looked + LOOK_VALID).min(last_start),
+                    run,
+                )
                 .await;
             throttled |= again.throttled;
             queue.extend(again.actions);
@@ -492,11 +498,7 @@ fn log(entry: &Entry) {
 
 /// What a run writes as metrics. A look at one resource says nothing about the account: of its
 /// numbers only those hold that count what was done, and they are written where there is something.
-fn measured<G: Guardrail>(
-    scope: &Scope,
-    outcomes: Counts,
-    assessment: &Assessment,
-) -> Vec<Metric> {
+fn measured<G: Guardrail>(scope: &Scope, outcomes: Counts, assessment: &Assessment) -> Vec<Metric> {
     if *scope == Scope::All {
         let considered = Metric {
             name: "Considered",

@@ -105,9 +105,7 @@ impl Expect {
     /// What was read: an item, or none.
     #[must_use]
     pub fn read<T>(stored: Option<&Stored<T>>) -> Self {
-        stored.map_or(Self::Absent, |stored| {
-            Self::Version(stored.version.clone())
-        })
+        stored.map_or(Self::Absent, |stored| Self::Version(stored.version.clone()))
     }
 }
 
@@ -312,10 +310,13 @@ impl State {
     }
 
     fn key<T>(&self, topic: &Topic<T>, name: &str) -> Attributes {
-        [(GUARDRAIL, self.guardrail.to_owned()), (ITEM, topic.key(name))]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), AttributeValue::S(value)))
-            .collect()
+        [
+            (GUARDRAIL, self.guardrail.to_owned()),
+            (ITEM, topic.key(name)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), AttributeValue::S(value)))
+        .collect()
     }
 
     /// Reads an item. One that can't be read stops the run, as a table that can't be read does:

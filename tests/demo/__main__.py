@@ -22,12 +22,13 @@ TEMPLATE = TESTS.parent / ".aws-sam" / "local" / "template.yaml"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the local AWS running until Ctrl-C, to look around")
+    parser.add_argument("--template", type=Path, default=TEMPLATE, help="the built template (default: that of `make build`)")
     parser.add_argument(
         "--dashboard", type=Path, metavar="FILE", help="draw the dashboard after some hours of an account instead (svg, png)"
     )
     arguments = parser.parse_args()
-    if not TEMPLATE.is_file():
-        parser.error(f"{TEMPLATE} is missing: run `make build`, or `make demo`, which does")
+    if not arguments.template.is_file():
+        parser.error(f"{arguments.template} is missing: run `make build`, or `make demo`, which does")
     if arguments.dashboard and not importlib.util.find_spec("matplotlib"):
         parser.error("matplotlib is missing: run `make dashboard`, which installs tests/demo/requirements-dashboard.txt")
     # As Ctrl-C: nothing is left running. And Ctrl-C also where a script started this in the background: a shell lets
@@ -44,16 +45,16 @@ def main() -> int:
         return 130
     try:
         if arguments.dashboard:
-            Day(aws, TEMPLATE).draw(arguments.dashboard)
+            Day(aws, arguments.template).draw(arguments.dashboard)
             return 0
-        story = Story(aws, TEMPLATE)
+        story = Story(aws, arguments.template)
         story.tell()
         seconds = time.monotonic() - began
         timeline.title("That was it")
         timeline.text(
             f"{timeline.statements} statements, each read back from the local AWS, in {seconds:.0f} seconds. The "
-            "template, the functions' binaries and their roles are those that a real account gets. All of it is on the "
-            "stack's dashboard, too; docs/operations.md has a picture."
+            "template and its roles are those that a real account gets, the functions the same code, only not optimised. "
+            "All of it is on the stack's dashboard, too; docs/operations.md has a picture."
         )
         _next_steps(aws, story, arguments.keep)
         if arguments.keep:

@@ -1,6 +1,7 @@
 """python -m emulator --port 0: starts the local AWS and prints `ready http://127.0.0.1:PORT` when it serves.
 
-With --deploy TEMPLATE (a built SAM template) it is ready when `sam deploy` has put all of the template there.
+With --deploy TEMPLATE (a built SAM template) it is ready when `sam deploy` has put all of the template there, and with
+--copies SOCKET it then serves nothing itself, but a copy to each client of that socket: see copies.py.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ def main() -> None:
     parser.add_argument(
         "--record-usage", type=Path, metavar="DIRECTORY", help="write down there what the roles were used for"
     )
+    parser.add_argument(
+        "--copies", type=Path, metavar="SOCKET", help="once it is deployed, serve a copy to each client of this Unix socket"
+    )
+    parser.add_argument("--while", type=int, dest="whoever", metavar="PID", help="serve copies while this process runs")
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the starting process ends")
     parser.add_argument("--verbose", action="store_true", help="log each function's output and each emulator error")
     arguments = parser.parse_args()
@@ -55,25 +60,43 @@ def main() -> None:
     context.account_id, context.region = arguments.account, arguments.region
     _configure_moto()
 
-    from emulator import server, usage
-    from emulator.deploy import DeploymentFailed, deploy
+    from emulator import copies, server, usage
+    from emulator.deploy import DeploymentFailed, deploy, set_parameters
+    from emulator.functions import service
 
     if arguments.record_usage:
         usage.write_to(arguments.record_usage)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    running = server.start(arguments.port)
+    running = server.start(arguments.port, clock=not arguments.copies)
+    client = None
     try:
         if arguments.deploy:
             deploy(arguments.deploy, stopped, parameters)
+        if arguments.copies and not stopped.is_set():
+            service.unpack_all()
+            running.pause()
+            copies.quiet()
+            client = copies.serve(arguments.copies, arguments.whoever, stopped)
+            if client is None:
+                return
+            copies.settle_in(client)
+            request = copies.read_request(client)
+            if "record_usage" in request:
+                usage.write_to(Path(request["record_usage"]))
+            running = server.start(0)
+            if request.get("parameters"):
+                set_parameters(request["parameters"])
         if not stopped.is_set():
             print(f"ready {context.endpoint}", flush=True)
+        if client is not None:
+            copies.wait_until_closed(client, stopped)
         # Not PR_SET_PDEATHSIG: it goes by the thread that started us, and a test's thread ends before its process.
-        while not stopped.wait(0.25):
+        while client is None and not stopped.wait(0.25):
             if arguments.die_with_parent and os.getppid() != parent:
                 break
-    except DeploymentFailed as error:
+    except (DeploymentFailed, copies.NotQuiet) as error:
         sys.exit(f"error: {error}")
     finally:
         running.stop()

@@ -27,6 +27,9 @@ from emulator.process import die_with_parent
 CONFIG_ENVIRONMENT = "local"
 """The environment in samconfig.toml that is meant for the emulator."""
 
+SAM_STACK = "aws-sam-cli-managed-default"
+"""`sam deploy --resolve-s3` makes a stack of its own for the bucket."""
+
 
 class DeploymentFailed(Exception):
     pass
@@ -44,8 +47,7 @@ def deploy(template: Path, stopped: threading.Event, parameters: dict[str, str] 
     _run_sam(template, stopped, parameters or {})
     if stopped.is_set():
         return
-    # `sam deploy --resolve-s3` makes a stack of its own for the bucket.
-    made = [s for s in stacks.all_stacks() if s.stack_id not in before and s.name != "aws-sam-cli-managed-default"]
+    made = [s for s in stacks.all_stacks() if s.stack_id not in before and s.name != SAM_STACK]
     if len(made) != 1:
         raise DeploymentFailed(f"sam deploy made {len(made)} stacks of {template}, not one")
     verify(made[0], templates.parse(template.read_text()))
@@ -59,6 +61,23 @@ def deploy_now(body: dict[str, Any]) -> Any:
     except DeploymentFailed as failed:
         raise control.ControlError(str(failed)) from failed
     return {"stacks": [stack.name for stack in stacks.all_stacks()]}
+
+
+def set_parameters(parameters: dict[str, str]) -> None:
+    """Other values for parameters of the deployed stack, by an update of it."""
+    (stack,) = (stack for stack in stacks.all_stacks() if stack.name != SAM_STACK)
+    assert stack.version is not None
+    others = stack.version.given_parameters.keys() - parameters.keys()
+    client("cloudformation").update_stack(
+        StackName=stack.name,
+        UsePreviousTemplate=True,
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        + [{"ParameterKey": name, "UsePreviousValue": True} for name in others],
+    )
+    while stack.status.endswith("IN_PROGRESS"):
+        time.sleep(0.01)
+    verify(stack, templates.parse(stack.version.text))
 
 
 def _run_sam(template: Path, stopped: threading.Event, parameters: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ _EXTENSIONS = (
     "emulator.metrics",
     "emulator.notices",
     "emulator.parameters",
+    "emulator.queues",
     "emulator.scheduler",
     "emulator.ec2",
     "emulator.ssm",
@@ -57,16 +58,21 @@ class Running:
     def __init__(self, server: _Server) -> None:
         self._server = server
 
+    def pause(self) -> None:
+        """No requests any more; all else stays."""
+        self._server.shutdown()
+        self._server.server_close()
+
     def stop(self) -> None:
         from emulator.functions import pool, service
 
-        self._server.shutdown()
-        self._server.server_close()
+        self.pause()
         pool.retire_all()
         service.remove_code()
 
 
-def start(port: int) -> Running:
+def start(port: int, clock: bool = True) -> Running:
+    """With a `clock`, schedules fire."""
     for name in _EXTENSIONS:
         try:
             importlib.import_module(name)
@@ -79,5 +85,6 @@ def start(port: int) -> Running:
     server = _Server("127.0.0.1", port, application, handler=_Handler)
     context.endpoint = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
-    scheduler.start_clock()
+    if clock:
+        scheduler.start_clock()
     return Running(server)

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -382,6 +383,35 @@ def expire(body: dict[str, Any]) -> Any:
             table.delete_item(item.hash_key, item.range_key)
             expired += 1
     return {"expired": expired}
+
+
+@control.route("POST", "tables/age")
+def age(body: dict[str, Any]) -> Any:
+    """What items say of times lies further back: {"aged": number of items}. {"seconds", "item"?: begin of the sort key}.
+
+    The functions go by the real clock, so where time passes in a test, what they have remembered grows older instead.
+    Times stand in texts, as RFC 3339, and in the attribute of TTL.
+    """
+    by, begin, aged = float(body["seconds"]), body.get("item", ""), 0
+    for table in dynamodb_backends[context.account_id][context.region].tables.values():
+        for item in list(table.all_items()):
+            if item.range_key is None or not str(item.range_key.value).startswith(begin):
+                continue
+            for name, held in item.attrs.items():
+                if held.type == "S" and name not in (table.hash_key_attr, table.range_key_attr):
+                    held.value = _TIME.sub(lambda found: _earlier(found.group(), by), held.value)
+                elif held.type == "N" and name == table.ttl.get("AttributeName"):
+                    held.value = str(int(float(held.value) - by))
+            aged += 1
+    return {"aged": aged}
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def _earlier(time_of_day: str, seconds: float) -> str:
+    moved = datetime.fromisoformat(time_of_day) - timedelta(seconds=seconds)
+    return moved.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _is_expired(value: DynamoType | None) -> bool:

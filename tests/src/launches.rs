@@ -7,7 +7,6 @@ use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ec2::types::{Filter, InstanceAttributeName, SecurityGroup};
 use aws_sdk_lambda::primitives::Blob;
-use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::estate::answered;
@@ -233,25 +232,9 @@ impl LocalAws {
         Some(tag.split(' ').next().unwrap_or_default().to_owned())
     }
 
-    /// Lets seconds pass for a time that the guardrail has written into a tag of an instance: the
-    /// local AWS doesn't understand it.
-    pub async fn age_tag(&self, instance: &str, key: &str, seconds: i64) {
-        let value = self.instance_tag(instance, key).await;
-        let value = value.unwrap_or_else(|| panic!("{instance} has no tag {key}"));
-        let by = SignedDuration::from_secs(seconds);
-        let earlier: Vec<String> = value
-            .split(' ')
-            .map(|word| match word.parse::<Timestamp>() {
-                Ok(at) => format!("{:.0}", at - by),
-                Err(_) => word.to_owned(),
-            })
-            .collect();
-        self.tag(&[instance], &[(key, &earlier.join(" "))]).await;
-    }
-
-    /// The same for when its quarantine began.
-    pub async fn age_quarantine(&self, instance: &str, seconds: i64) {
-        self.age_tag(instance, QUARANTINED, seconds).await;
+    /// Lets seconds pass for what is remembered of its quarantine.
+    pub async fn age_quarantine(&self, instance: &str, seconds: u32) {
+        self.age_memory(&format!("quarantine#{instance}"), seconds).await;
     }
 
     /// The evidence snapshots of an instance.

@@ -27,6 +27,7 @@ mod groups;
 mod images;
 mod launches;
 mod letters;
+mod memory;
 mod network;
 mod nodes;
 mod permissions;
@@ -84,6 +85,8 @@ pub struct LocalAws {
     pub ecr: aws_sdk_ecr::Client,
     /// CloudWatch's.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
+    /// `DynamoDB`'s, as an operator uses it.
+    pub dynamodb: aws_sdk_dynamodb::Client,
     guardrail: &'static str,
     eventbridge: aws_sdk_eventbridge::Client,
     load_balancing: aws_sdk_elasticloadbalancingv2::Client,
@@ -133,6 +136,7 @@ impl LocalAws {
             autoscaling: aws_sdk_autoscaling::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
             guardrail,
             eventbridge: aws_sdk_eventbridge::Client::new(&config),
             load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),

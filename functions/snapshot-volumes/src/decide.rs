@@ -24,7 +24,12 @@ const DELETE: &str = "delete-snapshot";
 
 /// Decides.
 pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
-    let mut decisions: Vec<_> = evaluation.facts.not_found.iter().map(not_found).collect();
+    let mut decisions: Vec<_> = evaluation
+        .facts
+        .not_found
+        .iter()
+        .map(|id| not_found(id))
+        .collect();
     decisions.extend(creations(evaluation));
     if evaluation.facts.complete {
         decisions.extend(plans_without_volume(evaluation));
@@ -34,7 +39,7 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
 }
 
 /// A person has asked for a volume that isn't there.
-fn not_found(id: &String) -> Decision<Action> {
+fn not_found(id: &str) -> Decision<Action> {
     Decision::cannot_judge(
         Resource::volume(id),
         "you asked for it".to_owned(),

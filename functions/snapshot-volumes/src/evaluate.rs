@@ -227,8 +227,9 @@ impl<'a> Standing<'a> {
             .snapshots
             .iter()
             .rev()
+            .copied()
             .find(|s| s.state == State::Pending && self.plan.grace.after(s.started) >= now);
-        under_way.map_or(Freshness::Overdue, |snapshot| Freshness::UnderWay(snapshot))
+        under_way.map_or(Freshness::Overdue, Freshness::UnderWay)
     }
 }
 

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::EVENT_DETAIL_TYPE;
-use super::notice::{Cause, Origin, Digest, capitalized, short};
+use super::digest::{Cause, Digest, Origin, capitalized, short};
+use super::event;
 use crate::condition::Urgency;
 use crate::resource::Resource;
 
@@ -64,7 +64,7 @@ pub(super) fn chat(
         },
         "metadata": {
             "summary": subject,
-            "eventType": EVENT_DETAIL_TYPE,
+            "eventType": event::DETAIL_TYPE,
             "relatedResources": related,
             "additionalContext": {
                 "guardrail": origin.guardrail,

@@ -82,9 +82,7 @@ pub(super) fn firing(memory: Option<&Memory>, fingerprint: &str, now: Timestamp)
 pub(super) fn resolved(memory: Option<&Memory>, now: Timestamp) -> (bool, bool) {
     match memory {
         None => (false, false),
-        Some(memory) if memory.fingerprint.is_none() => {
-            (!memory.on_bus, memory.stage.is_due(now))
-        }
+        Some(memory) if memory.fingerprint.is_none() => (!memory.on_bus, memory.stage.is_due(now)),
         Some(memory) => (true, memory.stage != Stage::Held),
     }
 }

@@ -184,7 +184,12 @@ mod tests {
                 "https://cn-north-1.console.amazonaws.cn/ec2/home?region=cn-north-1#InstanceDetails:instanceId=i-1",
             ),
         ] {
-            assert_eq!(Place::of_function(arn).console(&Resource::instance("i-1")).unwrap(), page);
+            assert_eq!(
+                Place::of_function(arn)
+                    .console(&Resource::instance("i-1"))
+                    .unwrap(),
+                page
+            );
         }
     }
 

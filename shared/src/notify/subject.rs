@@ -1,6 +1,6 @@
 //! The subject: what happened to what, whole words only, however much it is.
 
-use super::notice::{Digest, capitalized};
+use super::digest::{Digest, capitalized};
 
 /// Longest subject: SNS takes fewer than 100 characters. More than ASCII isn't shown rightly
 /// by every mail program, and control characters are refused.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::notice::{Origin, Digest, capitalized, short};
+use super::digest::{Digest, Origin, capitalized, short};
 
 /// Most causes of a kind that are listed, and most resources of one cause; the log has them all.
 const CAUSES_MAX: usize = 20;

@@ -309,7 +309,10 @@ async fn notifying_tells_and_changes_nothing() {
     let runner = runner(guardrail, "snapshot-volumes: {mode: notify}");
     let error = sweep(&runner, 900).await.unwrap_err().to_string();
     // The one thing that was tried, and that this AWS refuses.
-    assert!(error.starts_with("1 of 5 failed (0 done") && error.contains("sns:Publish"), "{error}");
+    assert!(
+        error.starts_with("1 of 5 failed (0 done") && error.contains("sns:Publish"),
+        "{error}"
+    );
     assert!(log_of(&runner).is_empty());
 }
 
@@ -323,7 +326,9 @@ async fn what_could_not_be_read_is_said_in_every_mode_and_is_no_success() {
         let document = format!("snapshot-volumes: {{mode: {mode}}}").leak();
         let error = sweep(&runner(guardrail, document), 900).await.unwrap_err();
         assert!(
-            error.to_string().contains("i-1 cannot-judge: x:Act failed with Denied"),
+            error
+                .to_string()
+                .contains("i-1 cannot-judge: x:Act failed with Denied"),
             "{error}"
         );
     }

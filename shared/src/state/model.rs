@@ -48,7 +48,9 @@ impl Model {
         let connector = SharedHttpConnector::new(self.clone());
         let config = aws_sdk_dynamodb::Config::builder()
             .with_test_defaults()
-            .region(aws_sdk_dynamodb::config::Region::from_static("eu-central-1"))
+            .region(aws_sdk_dynamodb::config::Region::from_static(
+                "eu-central-1",
+            ))
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .http_client(http_client_fn(move |_, _| connector.clone()))
             .build();
@@ -194,9 +196,7 @@ impl Inner {
         let mut found: Vec<&Value> = self
             .items
             .iter()
-            .filter(|((of, item), _)| {
-                of == guardrail && item.starts_with(prefix) && *item > after
-            })
+            .filter(|((of, item), _)| of == guardrail && item.starts_with(prefix) && *item > after)
             .map(|(_, item)| item)
             .collect();
         let more = self.page.is_some_and(|page| found.len() > page);
@@ -218,12 +218,14 @@ fn holds(request: &Value, stands: Option<&Value>) -> bool {
     match request["ConditionExpression"].as_str() {
         None => true,
         Some("#v = :v") => stands.is_some_and(|item| item["version"] == values[":v"]),
-        Some("attribute_not_exists(#i) OR #e < :now") => stands.is_none_or(|item| {
-            match (number(&item["expires"]), number(&values[":now"])) {
-                (Some(expires), Some(now)) => expires < now,
-                _ => false,
-            }
-        }),
+        Some("attribute_not_exists(#i) OR #e < :now") => {
+            stands.is_none_or(
+                |item| match (number(&item["expires"]), number(&values[":now"])) {
+                    (Some(expires), Some(now)) => expires < now,
+                    _ => false,
+                },
+            )
+        }
         Some(_) => false,
     }
 }

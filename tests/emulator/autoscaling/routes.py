@@ -19,7 +19,7 @@ from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
 
-from emulator import metrics
+from emulator import metrics, tables
 from emulator.autoscaling import clock, engine, health, refresh
 from emulator.autoscaling.model import Group, ec2, groups
 from emulator.context import context
@@ -70,6 +70,7 @@ def _pass(seconds: float) -> None:
     if instances:
         status.age({"seconds": seconds, "instance_ids": instances})
     metrics.age(seconds)
+    tables.age({"seconds": seconds})
     for alarm in cloudwatch_backends[context.account_id][context.region].alarms.values():
         alarm.state_updated_timestamp -= by
         alarm.state_transitioned_timestamp -= by

@@ -47,9 +47,15 @@ def _remove_abandoned_code() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def unpack_all() -> None:
+    """Before copies are made, which then share it."""
+    for function in lambda_backends[context.account_id][context.region].list_functions():
+        _task_root(function)
+
+
 def remove_code() -> None:
-    """At the emulator's end."""
-    if _code_root.cache_info().currsize:
+    """At the emulator's end; a copy of another leaves it to that one."""
+    if _code_root.cache_info().currsize and f"{_CODE_FOLDER}{os.getpid()}-" in _code_root():
         shutil.rmtree(_code_root(), ignore_errors=True)
 
 
@@ -96,7 +102,10 @@ def _task_root(function: LambdaFunction) -> str:
                 extracted = archive.extract(entry, unpacked)
                 if mode := entry.external_attr >> 16 & 0o777:
                     os.chmod(extracted, mode)
-        os.rename(unpacked, path)
+        try:
+            os.rename(unpacked, path)
+        except OSError:  # another copy of this emulator was faster
+            shutil.rmtree(unpacked)
     return path
 
 

@@ -426,3 +426,14 @@ def test_a_table_that_does_not_exist(client):
         refused(lambda: call(TableName="state", Key=key("a")), "ResourceNotFoundException")  # noqa: B023
     answer = refused(lambda: dynamodb.put_item(TableName="state", Item=key("a")), "ResourceNotFoundException")
     assert answer["Error"]["Message"] == "Requested resource not found"
+
+
+def test_what_is_remembered_grows_older(table, emulator):
+    text = '{"at":"2026-11-21T03:00:00Z","of":{"since":"2026-11-21T03:00:00.5Z"}}'
+    for item in ("node#i-1", "node#i-2"):
+        table.put(item, data={"S": text}, expires={"N": "1000"}, version={"S": "v"})
+    assert emulator.control("POST", "tables/age", seconds=60, item="node#i-1") == {"aged": 1}
+    aged = table.get("node#i-1")
+    assert aged["data"]["S"] == '{"at":"2026-11-21T02:59:00Z","of":{"since":"2026-11-21T02:59:00.500000Z"}}'
+    assert (aged["expires"]["N"], aged["version"]["S"]) == ("940", "v")
+    assert table.get("node#i-2")["data"]["S"] == text

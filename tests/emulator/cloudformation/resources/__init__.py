@@ -6,7 +6,6 @@ A property that a handler doesn't name fails the stack: better than a deployment
 
 from __future__ import annotations
 
-import functools
 import random
 import string
 from dataclasses import dataclass
@@ -79,9 +78,25 @@ class Handler:
         raise NotImplementedError
 
 
-@functools.cache
+_clients: dict[tuple[str, str], Any] = {}
+
+
 def client(service: str) -> Any:
     """A client of the emulator's own API, as CloudFormation calls the services."""
+    key = context.endpoint, service
+    if key not in _clients:
+        _clients[key] = _new_client(service)
+    return _clients[key]
+
+
+def forget_clients() -> None:
+    """Close their connections."""
+    for each in _clients.values():
+        each.close()
+    _clients.clear()
+
+
+def _new_client(service: str) -> Any:
     return boto3.client(
         service,
         endpoint_url=context.endpoint,
