@@ -32,10 +32,8 @@ use serde_json::Value;
 use crate::action::{Action, Effect};
 use crate::evaluate::Evaluation;
 use crate::facts::Facts;
+pub use crate::ownership::NAME;
 use crate::policy::Policy;
-
-/// The guardrail's name, as snapshots carry it.
-pub const NAME: &str = "snapshot-volumes";
 
 /// The guardrail.
 #[derive(Debug)]

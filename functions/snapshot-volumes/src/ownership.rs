@@ -15,6 +15,8 @@ use crate::action::Member;
 use crate::facts::{Disowned, Snapshot, State, Tag};
 use crate::slots;
 
+/// The guardrail's name, as snapshots carry it.
+pub const NAME: &str = "snapshot-volumes";
 /// What the description of each snapshot of ours begins with.
 pub(crate) const DESCRIBED: &str = "ec2-guardrails snapshot-volumes: plan ";
 /// Longest description that EC2 takes.
@@ -89,7 +91,7 @@ pub(crate) fn description(plan: &str, slot: &Zoned, attempt: u32, what: &str) ->
 /// The tags that have to agree with the description, but for the volumes.
 fn agreeing<'a>(origin: &Origin<'a>) -> [(&'static str, &'a str); 3] {
     [
-        (tags::GUARDRAIL, crate::NAME),
+        (tags::GUARDRAIL, NAME),
         (tags::PLAN, origin.plan),
         (tags::SLOT, origin.slot),
     ]
