@@ -71,7 +71,9 @@ impl<'a> Entry<'a> {
     async fn write(&mut self) -> Result<bool, ApiError> {
         let (now, group) = (Timestamp::now(), &self.target.group);
         let until = Some(KEPT.after(now));
-        let put = self.state.put(&REFRESHES, group, &self.memory, until, &self.expect, now);
+        let put = self
+            .state
+            .put(&REFRESHES, group, &self.memory, until, &self.expect, now);
         match put.await? {
             Written::Done(version) => {
                 self.expect = Expect::Version(version);
@@ -159,13 +161,17 @@ impl Stopping<'_> {
         let before = self.entry.memory.stop.replace(claim.clone());
         if let Some(plan) = &self.stop.image {
             // The refresh may be stopped at its first sight, before anything was written down.
-            let seen = self.entry.memory.image.get_or_insert_with(|| seen(&plan.bad));
+            let seen = self
+                .entry
+                .memory
+                .image
+                .get_or_insert_with(|| seen(&plan.bad));
             seen.repair = Repair::Seen;
         }
         let run = self.run;
         let beside = |memory: &Memory| {
-            let free = memory.stop == before
-                || memory.stop.as_ref().is_some_and(|other| other.run == run);
+            let free =
+                memory.stop == before || memory.stop.as_ref().is_some_and(|other| other.run == run);
             let image = self.stop.image.as_ref().map(|plan| seen(&plan.bad));
             free.then(|| Memory {
                 stop: Some(claim.clone()),
@@ -219,7 +225,10 @@ impl Stopping<'_> {
         let asg = &self.clients.autoscaling;
         let group = &self.stop.target.group;
         let ended = |error: &ApiError| {
-            Sent::Skipped(format!("it came to its end by itself meanwhile ({})", error.code))
+            Sent::Skipped(format!(
+                "it came to its end by itself meanwhile ({})",
+                error.code
+            ))
         };
         let error = match request(asg, group, self.stop.how).await {
             Ok(hit) => return Ok(Sent::Done(self.stop.how, hit)),

@@ -112,7 +112,11 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     }
     if let Some(error) = group.case.unread.first() {
         let reason = "not all of it could be read".to_owned();
-        return vec![Decision::cannot_judge(resource(group), reason, error.clone())];
+        return vec![Decision::cannot_judge(
+            resource(group),
+            reason,
+            error.clone(),
+        )];
     }
     let Some(newest) = &group.refresh else {
         let reason = "the group has had no instance refresh in the last six weeks";
@@ -186,7 +190,12 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
             _ => None,
         },
     };
-    Decision::act(resource(group), action, reason, Action::Stop(Box::new(stop)))
+    Decision::act(
+        resource(group),
+        action,
+        reason,
+        Action::Stop(Box::new(stop)),
+    )
 }
 
 /// The image tag's repair after a refresh that failed on its own, or one that was stopped before
@@ -212,7 +221,12 @@ fn restore(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action
         plan: plan.clone(),
     };
     let action = Action::Restore(Box::new(restore));
-    Some(Decision::act(resource(group), "restore-image", reason, action))
+    Some(Decision::act(
+        resource(group),
+        "restore-image",
+        reason,
+        action,
+    ))
 }
 
 /// At first sight of a refresh: what its image tag points to.
@@ -249,7 +263,12 @@ fn remember(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Actio
         digest,
     };
     let action = Action::Remember(Box::new(remember));
-    Some(Decision::act(resource(group), "remember-image", reason, action))
+    Some(Decision::act(
+        resource(group),
+        "remember-image",
+        reason,
+        action,
+    ))
 }
 
 #[cfg(test)]

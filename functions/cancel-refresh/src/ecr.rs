@@ -52,9 +52,11 @@ async fn manifests(ecr: &Client, repository: &str, tags: &[&str]) -> Read<Vec<(S
         .await
         .map_err(|error| ApiError::of("ecr:BatchGetImage", &error))?;
     // What isn't there comes in `failures`; anything else there is no answer.
-    if let Some(failure) = answer.failures().iter().find(|failure| {
-        failure.failure_code() != Some(&ImageFailureCode::ImageNotFound)
-    }) {
+    if let Some(failure) = answer
+        .failures()
+        .iter()
+        .find(|failure| failure.failure_code() != Some(&ImageFailureCode::ImageNotFound))
+    {
         return Err(ApiError {
             operation: "ecr:BatchGetImage",
             code: failure
@@ -107,7 +109,10 @@ async fn try_restore(ecr: &Client, plan: &Plan) -> Read<Outcome> {
     };
     let (current, known_good) = (take(tag), take(stable));
     let Some(known_good) = known_good.filter(|manifest| manifest.digest == *good) else {
-        return Ok(refused(plan, &format!("{repository}:{stable} has changed meanwhile")));
+        return Ok(refused(
+            plan,
+            &format!("{repository}:{stable} has changed meanwhile"),
+        ));
     };
     match current {
         Some(current) if current.digest == *good => return Ok(restored(plan)),
@@ -125,7 +130,10 @@ async fn try_restore(ecr: &Client, plan: &Plan) -> Read<Outcome> {
             return Ok(refused(plan, &why));
         }
         None => {
-            return Ok(refused(plan, &format!("{repository}:{tag} doesn't exist any more")));
+            return Ok(refused(
+                plan,
+                &format!("{repository}:{tag} doesn't exist any more"),
+            ));
         }
     }
     match put(ecr, repository, tag, &known_good).await? {

@@ -115,10 +115,7 @@ impl Guardrail for CancelRefresh {
         act::act(&self.clients, &self.state, action, &run).await
     }
 
-    fn report(
-        evaluation: &Evaluation<'_>,
-        settled: &[Settled<'_, Action, Effect>],
-    ) -> Assessment {
+    fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
         report::report(evaluation, settled)
     }
 }

@@ -130,7 +130,9 @@ impl Memory {
             other => Self {
                 refresh: refresh.to_owned(),
                 // The refresh that was hit in another's place is the group's newest.
-                mismatch: other.and_then(|memory| memory.mismatch_at(refresh)).cloned(),
+                mismatch: other
+                    .and_then(|memory| memory.mismatch_at(refresh))
+                    .cloned(),
                 ..Self::default()
             },
         }

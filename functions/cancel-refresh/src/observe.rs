@@ -123,7 +123,9 @@ async fn remembered(
         }
         _ => state.list(&REFRESHES, now).await?,
     };
-    let by_name = found.into_iter().map(|stored| (stored.name.clone(), stored));
+    let by_name = found
+        .into_iter()
+        .map(|stored| (stored.name.clone(), stored));
     Ok(by_name.collect())
 }
 

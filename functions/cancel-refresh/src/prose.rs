@@ -40,7 +40,10 @@ pub(crate) fn would_be_stopped(newest: &Newest<'_>, image: Option<&Plan>) -> Str
             plan.repository, plan.tag, plan.good
         )
     });
-    format!("In mode enforce it would be {}{image}{fallback}", newest.how)
+    format!(
+        "In mode enforce it would be {}{image}{fallback}",
+        newest.how
+    )
 }
 
 pub(crate) fn would_be_restored(plan: &Plan) -> String {

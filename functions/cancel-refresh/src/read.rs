@@ -274,7 +274,12 @@ fn group(found: &asg::AutoScalingGroup) -> Option<Group> {
             .operator()
             .map(|operator| operator.principal().unwrap_or("an AWS service").to_owned()),
         tags: tags
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
+            .filter_map(|tag| {
+                Some((
+                    tag.key()?.to_owned(),
+                    tag.value().unwrap_or_default().to_owned(),
+                ))
+            })
             .collect(),
         members: found.instances().iter().filter_map(member).collect(),
         target_groups: target_groups(found).into_iter().collect(),
@@ -291,9 +296,18 @@ fn target_groups(found: &asg::AutoScalingGroup) -> BTreeSet<String> {
     let sources = found.traffic_sources().iter();
     let traffic = sources
         .filter_map(asg::TrafficSourceIdentifier::identifier)
-        .filter(|name| Arn::read(name).is_some_and(|arn| arn.service == "elasticloadbalancing" && arn.resource.starts_with("targetgroup/")))
+        .filter(|name| {
+            Arn::read(name).is_some_and(|arn| {
+                arn.service == "elasticloadbalancing" && arn.resource.starts_with("targetgroup/")
+            })
+        })
         .map(str::to_owned);
-    found.target_group_arns().iter().cloned().chain(traffic).collect()
+    found
+        .target_group_arns()
+        .iter()
+        .cloned()
+        .chain(traffic)
+        .collect()
 }
 
 fn member(found: &asg::Instance) -> Option<Member> {
@@ -374,7 +388,8 @@ fn refresh(found: &asg::InstanceRefresh) -> Option<Refresh> {
 
 fn status(found: &asg::InstanceRefreshStatus) -> Status {
     let word = found.as_str();
-    word.parse().unwrap_or_else(|_| Status::Other(word.to_owned()))
+    word.parse()
+        .unwrap_or_else(|_| Status::Other(word.to_owned()))
 }
 
 fn preferences(found: &asg::RefreshPreferences) -> Preferences {
@@ -397,3 +412,6 @@ fn preferences(found: &asg::RefreshPreferences) -> Preferences {
         auto_rollback: found.auto_rollback() == Some(true),
     }
 }
+
+#[cfg(test)]
+mod tests;

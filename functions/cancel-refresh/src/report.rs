@@ -11,9 +11,7 @@ use guardrails::report::Outcome;
 use guardrails::resource::Resource;
 use guardrails::tags;
 
-use crate::conditions::{
-    ENDED, FAILED, FAILING, IMAGE, MISMATCH, SETTINGS, STOPPED, TROUBLED,
-};
+use crate::conditions::{ENDED, FAILED, FAILING, IMAGE, MISMATCH, SETTINGS, STOPPED, TROUBLED};
 use crate::decide::{Action, Effect, Stopped};
 use crate::evaluate::{Evaluated, Evaluation, Newest};
 use crate::explain;
@@ -72,7 +70,12 @@ fn metrics(
     settled: &[Settled<'_, Action, Effect>],
     conditions: &[Condition],
 ) -> Vec<Metric> {
-    let judged = || evaluation.groups.iter().filter(|one| one.excluded.is_none());
+    let judged = || {
+        evaluation
+            .groups
+            .iter()
+            .filter(|one| one.excluded.is_none())
+    };
     let groups = |such: &dyn Fn(&Evaluated<'_>) -> bool| judged().filter(|one| such(one)).count();
     let effects = |such: &dyn Fn(&Effect) -> bool| {
         let effects = settled.iter().filter_map(|one| one.effect);
@@ -167,9 +170,7 @@ impl<'a> Done<'a> {
     /// What came of the image tag.
     fn image(&self) -> Option<&'a image::Outcome> {
         let effects = [self.restore, self.stop].into_iter().flatten();
-        effects
-            .filter_map(|one| one.effect)
-            .find_map(image_of)
+        effects.filter_map(|one| one.effect).find_map(image_of)
     }
 }
 

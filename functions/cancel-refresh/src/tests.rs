@@ -32,10 +32,7 @@ fn each_event_points_at_its_group_or_alarm() {
     ] {
         let detail_type = format!("EC2 Auto Scaling Instance Refresh {ending}");
         let request = request(event("aws.autoscaling", &detail_type, &group)).unwrap();
-        assert_eq!(
-            request.scope,
-            Scope::one(Resource::group("web"))
-        );
+        assert_eq!(request.scope, Scope::one(Resource::group("web")));
         assert_eq!(request.order, Order::Own);
     }
     for detail_type in [
@@ -45,10 +42,7 @@ fn each_event_points_at_its_group_or_alarm() {
         // The instance's id is sometimes empty (ASG-6).
         let detail = json!({"AutoScalingGroupName": "a/b c", "EC2InstanceId": ""});
         let request = request(event("aws.autoscaling", detail_type, &detail)).unwrap();
-        assert_eq!(
-            request.scope,
-            Scope::one(Resource::group("a/b c"))
-        );
+        assert_eq!(request.scope, Scope::one(Resource::group("a/b c")));
     }
     let alarm = json!({"alarmName": "errors", "state": {"value": "ALARM"}});
     let request = request(event(
@@ -67,10 +61,7 @@ fn explain_changes_nothing() {
     let request =
         request(json!({"trigger": "command", "command": "explain", "group": "web"})).unwrap();
     assert_eq!(request.order, Order::Question);
-    assert_eq!(
-        request.scope,
-        Scope::one(Resource::group("web"))
-    );
+    assert_eq!(request.scope, Scope::one(Resource::group("web")));
 }
 
 #[test]

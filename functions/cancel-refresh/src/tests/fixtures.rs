@@ -11,6 +11,8 @@ use crate::memory::{Claim, Memory, Repair, Seen, Step};
 use crate::policy::Policy;
 
 pub(crate) const REFRESH: &str = "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b";
+/// When tests look at it.
+pub(crate) const NOW: &str = "09:05";
 pub(crate) const NO_AMI: &str =
     "The image id '[ami-0123456789abcdef0]' does not exist. Launching EC2 instance failed.";
 pub(crate) const NO_CAPACITY: &str = "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a). Launching EC2 instance failed.";
@@ -95,6 +97,19 @@ pub(crate) fn web(desired: u32) -> Case {
         rollback_reason: None,
     });
     case
+}
+
+/// A refresh that runs since five minutes and against which nothing stands, and one whose launches
+/// fail.
+pub(crate) fn fine() -> Case {
+    web(2).change(|case| case.looked = NOW.at())
+}
+
+pub(crate) fn bad() -> Case {
+    let message = "The image id '[ami-1]' does not exist. Launching EC2 instance failed.";
+    fine()
+        .with(launch_fails(NOW, message))
+        .with(launch_fails(NOW, message))
 }
 
 /// Something that happens.
@@ -182,6 +197,7 @@ impl Case {
         })
     }
 
+    /// As a sweep sees it that sees nothing else.
     pub(crate) fn facts(self) -> Facts {
         Facts {
             complete: true,
@@ -201,7 +217,8 @@ pub(crate) fn launch_fails(when: impl When, message: &str) -> FailedLaunch {
 impl Happens for FailedLaunch {
     fn to(self, case: &mut Case) {
         let description = format!("Launching a new EC2 instance.  Status Reason: {}", self.1);
-        case.activities.push(activity(self.0, description, "Failed", ""));
+        case.activities
+            .push(activity(self.0, description, "Failed", ""));
     }
 }
 
@@ -246,14 +263,18 @@ impl Instance {
     /// It comes up and stands.
     pub(crate) fn launched(mut self, when: impl When) -> Self {
         let description = format!("Launching a new EC2 instance: {}", self.id);
-        self.activities.push(activity(when.at(), description, "Successful", ""));
+        self.activities
+            .push(activity(when.at(), description, "Successful", ""));
         self.stands = true;
         self
     }
 
     /// It is terminated because it fails its health checks.
     pub(crate) fn unhealthy(self, when: impl When) -> Self {
-        self.terminated(when, &format!("{RESPONSE} an ELB system health check failure."))
+        self.terminated(
+            when,
+            &format!("{RESPONSE} an ELB system health check failure."),
+        )
     }
 
     /// It is terminated by the refresh itself.
@@ -263,12 +284,18 @@ impl Instance {
 
     /// It is found stopped or terminated.
     pub(crate) fn found_gone(self, when: impl When) -> Self {
-        self.terminated(when, &format!("{RESPONSE} an EC2 health check indicating it has been terminated or stopped."))
+        self.terminated(
+            when,
+            &format!(
+                "{RESPONSE} an EC2 health check indicating it has been terminated or stopped."
+            ),
+        )
     }
 
     fn terminated(mut self, when: impl When, cause: &str) -> Self {
         let description = format!("Terminating EC2 instance: {}", self.id);
-        self.activities.push(activity(when.at(), description, "Successful", cause));
+        self.activities
+            .push(activity(when.at(), description, "Successful", cause));
         self.stands = false;
         self
     }
