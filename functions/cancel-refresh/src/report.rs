@@ -191,8 +191,8 @@ impl View<'_> {
             let why = format!("not all of it could be read: {error}");
             found.extend(kinds.map(|kind| self.unknown(kind, &why)));
         } else if let Some(newest) = &self.group.refresh {
-            found.extend(self.mismatch(newest));
             found.extend(self.image(newest));
+            found.extend(self.mismatch(newest));
             // What has come through resolves all that isn't named.
             if newest.refresh.status != Status::Successful {
                 found.push(self.refresh(newest));

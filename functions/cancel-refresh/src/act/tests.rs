@@ -19,6 +19,8 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use futures::FutureExt as _;
 use guardrails::state::model::{Fault, Model};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -231,7 +233,10 @@ fn ecr(world: &Shared) -> aws_sdk_ecr::Client {
     let put = mock!(aws_sdk_ecr::Client::put_image).then_compute_output(move |request| {
         let tag = request.image_tag().unwrap();
         let digest = request.image_digest().unwrap().to_owned();
-        log(&shared, &format!("put {tag}"));
+        let stands = with(&shared, |world| world.images.get(tag) == Some(&digest));
+        if !stands {
+            log(&shared, &format!("put {tag}"));
+        }
         with(&shared, |world| world.images.insert(tag.to_owned(), digest));
         killed_after(&shared, &format!("put {tag}"));
         PutImageOutput::builder().build()
@@ -642,6 +647,64 @@ async fn each_refusal_is_sent_once() {
             );
             assert_eq!(stopped.how, None);
         }
+    }
+}
+
+/// Whatever the table does: several runs, each tried again as the runner does, stop it at most once,
+/// and never without a claim that stands.
+fn several_runs(faults: &[Fault], tries: &[usize]) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()?;
+    let world = world();
+    with(&world, |world| world.table.script(faults));
+    let action = the_stop(How::Cancel, false);
+    let results = runtime.block_on(async {
+        let (clients, state) = (clients(&world), state(&world));
+        let runs = tries.iter().enumerate().map(|(n, tries)| {
+            let (clients, state, action) = (&clients, &state, &action);
+            async move {
+                let run = format!("run-{n}");
+                let mut acted = act(clients, state, action, &run).await;
+                for _ in 1..*tries {
+                    if let ActResult::Failed(error) = &acted.result
+                        && error.kind == ErrorKind::Throttled
+                    {
+                        acted = act(clients, state, action, &run).await;
+                    }
+                }
+                acted.result
+            }
+        });
+        futures::future::join_all(runs).await
+    });
+    let done = results
+        .iter()
+        .filter(|result| matches!(result, ActResult::Done(_)));
+    prop_assert_eq!(done.count(), stopped_times(&world), "{:?}", results);
+    prop_assert!(stopped_times(&world) <= 1, "{:?}", results);
+    let unclaimed = calls(&world).iter().any(|call| call.ends_with("()"));
+    prop_assert!(!unclaimed, "{:?}", calls(&world));
+    if faults.iter().all(|fault| *fault == Fault::None) {
+        prop_assert_eq!(stopped_times(&world), 1);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn however_the_table_fails_it_is_stopped_at_most_once(
+        faults in prop::collection::vec(prop_oneof![
+            4 => Just(Fault::None),
+            2 => Just(Fault::Lost),
+            2 => Just(Fault::Throttled),
+            1 => Just(Fault::Denied),
+        ], 0..16),
+        tries in prop::collection::vec(1..4_usize, 1..4),
+    ) {
+        several_runs(&faults, &tries)?;
     }
 }
 

@@ -7,7 +7,7 @@ use guardrails::tags;
 /// A refresh of a group that is opted in; `seen` is what is remembered.
 fn case(current: Option<char>, stable: Option<char>, seen: Option<(char, Repair)>) -> Case {
     let case = web(2).pulling('x').change(|case| {
-        case.looked = case.looked + SignedDuration::from_mins(2);
+        case.looked += SignedDuration::from_mins(2);
         case.image = Some(Ok(Image {
             current: current.map(String::from),
             stable: stable.map(String::from),
@@ -78,7 +78,7 @@ fn the_tag_is_put_back_only_while_it_points_to_what_was_seen() {
 #[test]
 fn an_image_seen_too_late_is_not_trusted_to_be_the_releases() {
     let mut late = case(Some('b'), Some('a'), None);
-    late.looked = late.looked + SignedDuration::from_mins(9);
+    late.looked += SignedDuration::from_mins(9);
     assert!(matches!(stands(&late), Standing::Refused(why) if why.contains("nobody saw")));
     // What was seen of another refresh says nothing of this one.
     let mut other = case(Some('b'), Some('a'), Some(('b', Repair::Seen)));
