@@ -92,7 +92,7 @@ impl Call {
     /// Whether it changes nothing.
     #[must_use]
     pub fn only_reads(&self) -> bool {
-        ["Describe", "Get", "List", "BatchGet", "Simulate"]
+        ["Describe", "Get", "List", "BatchGet", "Query", "Simulate"]
             .iter()
             .any(|verb| self.operation.starts_with(verb))
     }
@@ -246,6 +246,13 @@ impl Seed {
     #[must_use]
     pub fn later(mut self, slot: &Zoned, minutes: i64) -> Self {
         self.0["start_time"] = (slot + minutes.minutes()).timestamp().to_string().into();
+        self
+    }
+
+    /// Described so: EC2 lets nobody change a description.
+    #[must_use]
+    pub fn described(mut self, description: &str) -> Self {
+        self.0["description"] = description.into();
         self
     }
 
@@ -430,11 +437,17 @@ impl LocalAws {
         calls
     }
 
-    /// The function's calls that change something: all but reads and what tells people.
+    /// The function's calls that change something: all but reads, what tells people and what is
+    /// remembered.
     pub async fn changes(&self) -> Vec<Call> {
-        let mut calls = self.calls().await;
-        calls.retain(|call| !call.only_reads());
-        calls.retain(|call| !["Publish", "PutEvents"].contains(&call.operation.as_str()));
+        self.changes_since(0).await
+    }
+
+    /// The same after a number.
+    pub async fn changes_since(&self, number: u64) -> Vec<Call> {
+        let own = ["Publish", "PutEvents", "PutItem", "DeleteItem"];
+        let mut calls = self.calls_since(number).await;
+        calls.retain(|call| !call.only_reads() && !own.contains(&call.operation.as_str()));
         calls
     }
 

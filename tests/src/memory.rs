@@ -49,7 +49,10 @@ impl LocalAws {
 
     /// A minute after the last notice, so that runs by events may send another.
     pub async fn a_minute_after_the_last_notice(&self) {
-        self.post("tables/age", json!({ "item": "last-notice#", "seconds": 61 }))
-            .await;
+        self.post(
+            "tables/age",
+            json!({ "item": "last-notice#", "seconds": 61 }),
+        )
+        .await;
     }
 }

@@ -48,7 +48,7 @@ pub struct Report {
     /// Its numbers.
     pub metrics: BTreeMap<String, u64>,
     /// What stands against the policy.
-    pub findings: Vec<Value>,
+    pub conditions: Vec<Value>,
     /// The decisions.
     pub decisions: Vec<Entry>,
     /// More about one resource.

@@ -142,7 +142,7 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
         let report = aws.sweep().await.succeeded();
         assert!(!aws.agent(&old).await.online);
         assert_eq!(
-            (report.metrics["InstancesWaiting"], report.findings.len()),
+            (report.metrics["InstancesWaiting"], report.conditions.len()),
             (1, 0)
         );
         let detail = diagnosis(aws, &old).await.detail;
@@ -522,7 +522,7 @@ async fn usable_again(aws: &LocalAws, instance: &str) {
     assert!(agent.online && agent.usable, "{agent:?}");
     for _ in 0..2 {
         let report = aws.sweep().await.succeeded();
-        assert!(report.findings.is_empty(), "{report:?}");
+        assert!(report.conditions.is_empty(), "{report:?}");
         let notices = aws.notices().await;
         assert_eq!(notices.len(), 2, "{notices:?}");
         let subject = &notices[1].subject;
@@ -755,7 +755,7 @@ async fn an_instance_reached_through_nat_has_no_finding() {
         aws.pass_minutes(&instance, 4).await;
         let report = aws.sweep().await.succeeded();
         assert_eq!(
-            (report.findings.len(), report.metrics["InstancesManaged"]),
+            (report.conditions.len(), report.metrics["InstancesManaged"]),
             (0, 1)
         );
         // Nor where one service goes by an endpoint and the others by NAT.
@@ -764,7 +764,7 @@ async fn an_instance_reached_through_nat_has_no_finding() {
         let agent = aws.try_agent(&instance).await;
         assert!(agent.online && agent.usable, "{agent:?}");
         let report = aws.sweep().await.succeeded();
-        assert_eq!(report.findings.len(), 0, "{report:?}");
+        assert_eq!(report.conditions.len(), 0, "{report:?}");
         assert!(!aws.calls_of("DescribeRouteTables").await.is_empty());
         let detail = diagnosis(aws, &instance).await.detail;
         assert_eq!(detail["standing"], "online");

@@ -6,6 +6,8 @@
 
 mod lines;
 
+pub mod tables;
+
 use std::collections::BTreeMap;
 
 use guardrails::policy::{self, Mistake, Remark, SECTIONS, Section};
