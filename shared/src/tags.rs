@@ -73,12 +73,6 @@ pub const LOOP_DESIRED: &str = "ec2-guardrails:loop-desired";
 /// The group's latest launches of unapproved AMIs: `i-1=<time> i-2=<time>`.
 pub const LOOP_LAUNCHES: &str = "ec2-guardrails:loop-launches";
 
-/// On an Auto Scaling group: what cancel-refresh was about to do with a refresh, or did:
-/// `<refresh id> <cancel|rollback|cancelled|rolled-back> <time> <invocation>`.
-pub const REFRESH: &str = "ec2-guardrails:refresh";
-/// On an Auto Scaling group: what its image tag pointed to when a refresh was seen first:
-/// `<refresh id> <digest> <seen|restored|not-restored>`.
-pub const REFRESH_IMAGE: &str = "ec2-guardrails:refresh-image";
 /// Set by people on an Auto Scaling group: `rollback`, `cancel` or `notify`.
 pub const ON_FAILURE: &str = "ec2-guardrails:on-failure";
 /// Set by people on an Auto Scaling group: how many launches may fail in a row.

@@ -27,7 +27,7 @@ pub enum Fault {
 /// Why a member was terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Why {
+pub(crate) enum Why {
     /// It failed a health check.
     Unhealthy,
     /// It was found stopped or terminated: whether by itself, only EC2 tells.
@@ -38,7 +38,7 @@ pub enum Why {
 
 /// What an activity did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Did<'a> {
+pub(crate) enum Did<'a> {
     /// Launched an instance.
     Launched {
         /// The instance.
@@ -70,8 +70,7 @@ pub enum Did<'a> {
 }
 
 /// What `activity` did.
-#[must_use]
-pub fn read(activity: &Activity) -> Did<'_> {
+pub(crate) fn read(activity: &Activity) -> Did<'_> {
     let description = activity.description.as_str();
     let instance = instance_in(description);
     if description.starts_with("Launching a new EC2 instance") {
@@ -226,8 +225,7 @@ const PERMANENT: &[&[&str]] = &[
 ];
 
 /// Whose fault a failed launch is, by AWS's words.
-#[must_use]
-pub fn fault(message: &str) -> Fault {
+pub(crate) fn fault(message: &str) -> Fault {
     let message = message.to_ascii_lowercase();
     if CAPACITY.iter().any(|text| message.contains(text)) {
         Fault::Capacity
@@ -248,8 +246,7 @@ const IN_RESPONSE: &str = "taken out of service in response to ";
 
 /// Why a member was terminated, by the cause's sentence that says so. The sentences before it tell
 /// of what led there (`a user request update of AutoScalingGroup constraints …`).
-#[must_use]
-pub fn why(cause: &str) -> Why {
+pub(crate) fn why(cause: &str) -> Why {
     let cause = cause.to_ascii_lowercase();
     let Some(from) = cause.find(IN_RESPONSE) else {
         return Why::Other;
@@ -278,8 +275,7 @@ pub fn why(cause: &str) -> Why {
 
 /// Whether an instance that was found stopped or terminated failed by itself, by the code of its
 /// state's reason. `Client.UserInitiatedShutdown` is a person, or the group itself.
-#[must_use]
-pub fn failed_by_itself(reason: Option<&str>) -> bool {
+pub(crate) fn failed_by_itself(reason: Option<&str>) -> bool {
     matches!(
         reason,
         Some(

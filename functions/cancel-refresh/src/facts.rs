@@ -3,20 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::{ApiError, ErrorKind};
-use guardrails::tags;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use strum::{Display, EnumString};
+
+use crate::memory::Remembered;
 
 /// What was read, or why it couldn't be.
-pub type Read<T> = Result<T, ApiError>;
+pub(crate) type Read<T> = Result<T, ApiError>;
 
 /// All that was read in one run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// Whether every group was looked at.
     pub complete: bool,
-    /// The one group that a person asked about.
-    pub asked: Option<String>,
+    /// Whether a person asks about the one group.
+    pub asked: bool,
     /// The groups, by name.
     pub cases: BTreeMap<String, Case>,
 }
@@ -28,7 +30,9 @@ pub struct Case {
     pub group: Group,
     /// When it was looked at.
     pub looked: Timestamp,
-    /// Its newest refresh.
+    /// What is remembered of the group.
+    pub remembered: Remembered,
+    /// Its newest refresh; none: AWS shows none, or it couldn't be read (`unread`).
     pub refresh: Option<Refresh>,
     /// The group's scaling activities since the refresh's start.
     pub activities: Vec<Activity>,
@@ -54,6 +58,7 @@ impl Case {
         Self {
             group,
             looked,
+            remembered: Remembered::default(),
             refresh: None,
             activities: Vec::new(),
             alarms: None,
@@ -105,18 +110,6 @@ impl Group {
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.tags.get(key).map(String::as_str)
-    }
-
-    /// What this guardrail did, or was about to do.
-    #[must_use]
-    pub fn mark(&self) -> Option<Mark> {
-        Mark::read(self.tag(tags::REFRESH)?)
-    }
-
-    /// The image that its tag was seen to point to.
-    #[must_use]
-    pub fn seen(&self) -> Option<Seen> {
-        Seen::read(self.tag(tags::REFRESH_IMAGE)?)
     }
 }
 
@@ -179,8 +172,8 @@ pub struct Member {
     pub protected: bool,
 }
 
-/// An instance refresh's status (ASG-1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// An instance refresh's status (ASG-1), in AWS's word.
+#[derive(Debug, Clone, PartialEq, Eq, Display, EnumString)]
 pub enum Status {
     /// Not started yet. Not a failure.
     Pending,
@@ -203,46 +196,11 @@ pub enum Status {
     /// Ended: it couldn't be rolled back.
     RollbackFailed,
     /// One that this version doesn't know: left alone.
+    #[strum(default)]
     Other(String),
 }
 
 impl Status {
-    /// Reads AWS's word.
-    #[must_use]
-    pub fn read(word: &str) -> Self {
-        match word {
-            "Pending" => Self::Pending,
-            "InProgress" => Self::InProgress,
-            "Baking" => Self::Baking,
-            "Cancelling" => Self::Cancelling,
-            "RollbackInProgress" => Self::RollbackInProgress,
-            "Successful" => Self::Successful,
-            "Failed" => Self::Failed,
-            "Cancelled" => Self::Cancelled,
-            "RollbackSuccessful" => Self::RollbackSuccessful,
-            "RollbackFailed" => Self::RollbackFailed,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// AWS's word.
-    #[must_use]
-    pub fn word(&self) -> &str {
-        match self {
-            Self::Pending => "Pending",
-            Self::InProgress => "InProgress",
-            Self::Baking => "Baking",
-            Self::Cancelling => "Cancelling",
-            Self::RollbackInProgress => "RollbackInProgress",
-            Self::Successful => "Successful",
-            Self::Failed => "Failed",
-            Self::Cancelled => "Cancelled",
-            Self::RollbackSuccessful => "RollbackSuccessful",
-            Self::RollbackFailed => "RollbackFailed",
-            Self::Other(word) => word,
-        }
-    }
-
     /// Whether it can be judged, cancelled and rolled back.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -383,176 +341,4 @@ pub struct Image {
     pub current: Option<String>,
     /// The digest under the tag of the known good image.
     pub stable: Option<String>,
-}
-
-/// What the tag [`tags::REFRESH`] says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// The refresh.
-    pub refresh: String,
-    /// What was about to be done, or done.
-    pub step: Step,
-    /// When.
-    pub at: Timestamp,
-    /// Which invocation.
-    pub run: String,
-}
-
-/// How far stopping a refresh has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// About to be cancelled.
-    Cancel,
-    /// About to be rolled back.
-    Rollback,
-    /// Cancelled.
-    Cancelled,
-    /// Rolled back.
-    RolledBack,
-}
-
-impl Step {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Rollback => "rollback",
-            Self::Cancelled => "cancelled",
-            Self::RolledBack => "rolled-back",
-        }
-    }
-}
-
-impl Mark {
-    fn read(value: &str) -> Option<Self> {
-        let mut words = value.split(' ');
-        let (refresh, step, at) = (words.next()?, words.next()?, words.next()?);
-        let step = [
-            Step::Cancel,
-            Step::Rollback,
-            Step::Cancelled,
-            Step::RolledBack,
-        ]
-        .into_iter()
-        .find(|known| known.word() == step)?;
-        Some(Self {
-            refresh: refresh.to_owned(),
-            step,
-            at: at.parse().ok()?,
-            run: words.next().unwrap_or_default().to_owned(),
-        })
-    }
-
-    /// The tag's value.
-    #[must_use]
-    pub fn value(&self) -> String {
-        let Self {
-            refresh,
-            step,
-            at,
-            run,
-        } = self;
-        format!("{refresh} {} {at:.0} {run}", step.word())
-    }
-}
-
-/// What the tag [`tags::REFRESH_IMAGE`] says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The refresh.
-    pub refresh: String,
-    /// What the image tag pointed to when the refresh was seen first (ASG-10).
-    pub digest: String,
-    /// How far the repair has come.
-    pub repair: Repair,
-}
-
-/// How far the repair of an image tag has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repair {
-    /// Not called for so far.
-    Open,
-    /// The tag points to the known good image again.
-    Restored,
-    /// It couldn't be done, and that was told.
-    NotRestored,
-}
-
-impl Repair {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Open => "seen",
-            Self::Restored => "restored",
-            Self::NotRestored => "not-restored",
-        }
-    }
-}
-
-impl Seen {
-    fn read(value: &str) -> Option<Self> {
-        let mut words = value.split(' ');
-        let (refresh, digest, repair) = (words.next()?, words.next()?, words.next()?);
-        let repair = [Repair::Open, Repair::Restored, Repair::NotRestored]
-            .into_iter()
-            .find(|known| known.word() == repair)?;
-        Some(Self {
-            refresh: refresh.to_owned(),
-            digest: digest.to_owned(),
-            repair,
-        })
-    }
-
-    /// The tag's value.
-    #[must_use]
-    pub fn value(&self) -> String {
-        format!("{} {} {}", self.refresh, self.digest, self.repair.word())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn marks_are_read_back_as_they_were_written() {
-        for step in [
-            Step::Cancel,
-            Step::Rollback,
-            Step::Cancelled,
-            Step::RolledBack,
-        ] {
-            let mark = Mark {
-                refresh: "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b".to_owned(),
-                step,
-                at: "2026-11-21T09:00:00Z".parse().unwrap(),
-                run: "2f9c3f9a-1111-4c4f-9a77-0123456789ab".to_owned(),
-            };
-            assert!(mark.value().len() <= tags::VALUE_MAX);
-            assert_eq!(Mark::read(&mark.value()), Some(mark));
-        }
-        for repair in [Repair::Open, Repair::Restored, Repair::NotRestored] {
-            let seen = Seen {
-                refresh: "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b".to_owned(),
-                digest: format!("sha256:{}", "a".repeat(64)),
-                repair,
-            };
-            assert!(seen.value().len() <= tags::VALUE_MAX);
-            assert_eq!(Seen::read(&seen.value()), Some(seen));
-        }
-    }
-
-    #[test]
-    fn what_a_person_wrote_into_our_tags_is_no_mark() {
-        for value in [
-            "",
-            "hello",
-            "r cancel",
-            "r cancel soon run",
-            "r stop 2026-11-21T09:00:00Z x",
-        ] {
-            assert_eq!(Mark::read(value), None, "{value}");
-        }
-        for value in ["", "r sha256:a", "r sha256:a maybe"] {
-            assert_eq!(Seen::read(value), None, "{value}");
-        }
-    }
 }

@@ -139,13 +139,15 @@ pub struct Stall {
 }
 
 /// Judges the refresh of `case`.
-#[must_use]
-pub fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
+pub(crate) fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
     let refresh = case.refresh.as_ref();
     let start = refresh.and_then(|refresh| refresh.start);
     let (Some(refresh), Some(start)) = (refresh, start) else {
         return Judgement::none(Verdict::NotJudged(match refresh {
-            None => "the group has had no instance refresh in the last six weeks".to_owned(),
+            None => match case.unread.first() {
+                Some(error) => format!("its newest refresh couldn't be read: {error}"),
+                None => "the group has had no instance refresh in the last six weeks".to_owned(),
+            },
             Some(_) => "it has not started yet".to_owned(),
         }));
     };
@@ -166,8 +168,7 @@ pub fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
 }
 
 /// The new instances that were terminated since the refresh's start: of them EC2 tells more.
-#[must_use]
-pub fn terminated(case: &Case) -> Vec<String> {
+pub(crate) fn terminated(case: &Case) -> Vec<String> {
     let Some((refresh, start)) = case
         .refresh
         .as_ref()
@@ -190,8 +191,7 @@ pub fn terminated(case: &Case) -> Vec<String> {
 }
 
 /// Whether the targets' health matters to the judgement.
-#[must_use]
-pub fn targets_matter(judgement: &Judgement) -> bool {
+pub(crate) fn targets_matter(judgement: &Judgement) -> bool {
     let stalled = |stall: &Stall| stall.long && stall.excuses.is_empty();
     !judgement.health.unhealthy.is_empty() || judgement.stall.as_ref().is_some_and(stalled)
 }
@@ -217,7 +217,7 @@ impl Judgement {
         if !refresh.status.is_running() {
             return Verdict::NotJudged(match refresh.status {
                 Status::Pending => "it is Pending, which is no failure".to_owned(),
-                _ => format!("it is {}", refresh.status.word()),
+                _ => format!("it is {}", refresh.status),
             });
         }
         if let Some(error) = case.unread.first() {
