@@ -211,6 +211,85 @@ fn each_wrong_document_is_refused_with_its_place() {
     }
 }
 
+/// One mechanism for every key that there is, and every one that comes.
+#[test]
+fn no_key_may_have_nothing_behind_its_colon() {
+    assert!(!schema().expect("a schema").contains("\"null\""));
+    let every_key = read(EVERY_KEY);
+    let mut emptied = 0;
+    for (number, line) in (1..).zip(every_key.lines()) {
+        let Some((key, _)) = line.split_once(": ") else {
+            continue;
+        };
+        if line.starts_with('#') {
+            continue;
+        }
+        let key = key.trim_start_matches([' ', '-']);
+        let document = every_key.replacen(line, &line[..line.find(": ").expect("a key") + 1], 1);
+        let mistakes = check(&document).expect_err(&document);
+        let found = mistakes.iter().any(|mistake| {
+            mistake.line == Some(number)
+                && mistake.path.ends_with(&format!(".{key}"))
+                && mistake.problem.starts_with("has nothing behind its colon; write")
+        });
+        assert!(found && mistakes.len() == 1, "line {number}, {line}: {mistakes:?}");
+        emptied += 1;
+    }
+    assert!(emptied > 40, "{emptied}");
+}
+
+/// Each value of the document with every key is another than it should be, in turn, and so is the
+/// document's form: whoever reads the mistake knows YAML and not Rust.
+#[test]
+fn a_mistake_is_told_without_rusts_words_and_the_parsers() {
+    const WRONG_VALUES: &[&str] = &[
+        "[]", "{}", "[[]]", "[~]", "{a: ~}", "~", "-1", "0", "1.5", "99999999999", "1e400",
+        "99999999999999999999999999", "12345678901.0", ".inf", ".nan", "true", "text", "''",
+        "2026-01-01", "0x1F", "[1, [2]]", "{a: {b: c}}", "!!int x", "!!binary '*'", "!a b",
+        "*nowhere", "&a [*a]", "'unclosed", "[unclosed", "\t- x", "a: b: c", "{[]: 1}", "? [x]", "@",
+    ];
+    const FORMS: &[&str] = &[
+        "- a", "text", "7", "null: {}", "[a]: {}", "7: {}", "~: x", "a: b\n c: d", "a: b\n- c", "\ta: b",
+        "%YAML 3.0\n---\n{}", "{}\n---\n{}", "{", "a: *b", "a: &b *b", "<<: 7", "a: {<<: [1]}",
+        "attach-ssm-role: {<<: 7}", "attach-ssm-role: {[a]: 1}", "attach-ssm-role: {~: 1}",
+        "attach-ssm-role: {mode: observe, mode: observe}", "attach-ssm-role: &a {mode: *a}",
+        "attach-ssm-role: !!set {a}", "attach-ssm-role: \"\\q\"", "a: |\n\t\n", "\u{0}", "a: \u{7}",
+        "attach-ssm-role: {exclude: {tag: !!binary '*', values: [!!binary '*']}}",
+    ];
+    const FOREIGN: &[&str] = &[
+        "Option", "String", "str>", "u8", "u32", "u64", "i64", "f64", "usize", "nonzero", "NonZero",
+        "struct ", "enum", "variant", "tuple", "newtype", "serde", "deserial", "Deserial", "Raw",
+        "floating", "integer `", "boolean `", "string \"", "sequence", "mapping", "scalar", "unit",
+        "field", "invalid type", "invalid value", "invalid length", "budget", "breach", "Some(", "::",
+        "saphyr", "granit", "borrow", "null into", "panic", "Alias", "Error",
+    ];
+    let every_key = read(EVERY_KEY);
+    let mut documents: Vec<String> = FORMS.iter().map(|&form| form.to_owned()).collect();
+    documents.push(format!("attach-ssm-role: {}", "[".repeat(2_000)));
+    documents.push(format!("attach-ssm-role: {{a: &a x, b: [{}]}}", "*a, ".repeat(30_000)));
+    for line in every_key.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((key, _)) = line.split_once(": ") {
+            for value in WRONG_VALUES {
+                documents.push(every_key.replacen(line, &format!("{key}: {value}"), 1));
+            }
+        }
+    }
+    let mut refused = 0;
+    for document in documents {
+        let Err(mistakes) = check(&document) else {
+            continue;
+        };
+        refused += 1;
+        for mistake in mistakes {
+            let text = mistake.problem.replace("\"unit", "");
+            let foreign: Vec<_> = FOREIGN.iter().filter(|word| text.contains(*word)).collect();
+            assert!(foreign.is_empty(), "{foreign:?} in {mistake}\n{document}");
+            assert!(!text.contains('\n') && text.len() < 600, "{mistake}");
+        }
+    }
+    assert!(refused > 800, "{refused}");
+}
+
 /// Where the schema is stricter, which docs/policy.md says.
 #[test]
 fn a_text_that_looks_like_something_else_is_read_as_the_text() {
