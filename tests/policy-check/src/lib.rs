@@ -12,7 +12,6 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::Value;
 
-
 /// Most characters that an SSM parameter holds: 8 KB, of the advanced tier. Whether AWS counts
 /// bytes or characters, more than this is too much.
 const ADVANCED_MAX: usize = 8_192;

@@ -230,9 +230,14 @@ fn no_key_may_have_nothing_behind_its_colon() {
         let found = mistakes.iter().any(|mistake| {
             mistake.line == Some(number)
                 && mistake.path.ends_with(&format!(".{key}"))
-                && mistake.problem.starts_with("has nothing behind its colon; write")
+                && mistake
+                    .problem
+                    .starts_with("has nothing behind its colon; write")
         });
-        assert!(found && mistakes.len() == 1, "line {number}, {line}: {mistakes:?}");
+        assert!(
+            found && mistakes.len() == 1,
+            "line {number}, {line}: {mistakes:?}"
+        );
         emptied += 1;
     }
     assert!(emptied > 40, "{emptied}");
@@ -243,30 +248,123 @@ fn no_key_may_have_nothing_behind_its_colon() {
 #[test]
 fn a_mistake_is_told_without_rusts_words_and_the_parsers() {
     const WRONG_VALUES: &[&str] = &[
-        "[]", "{}", "[[]]", "[~]", "{a: ~}", "~", "-1", "0", "1.5", "99999999999", "1e400",
-        "99999999999999999999999999", "12345678901.0", ".inf", ".nan", "true", "text", "''",
-        "2026-01-01", "0x1F", "[1, [2]]", "{a: {b: c}}", "!!int x", "!!binary '*'", "!a b",
-        "*nowhere", "&a [*a]", "'unclosed", "[unclosed", "\t- x", "a: b: c", "{[]: 1}", "? [x]", "@",
+        "[]",
+        "{}",
+        "[[]]",
+        "[~]",
+        "{a: ~}",
+        "~",
+        "-1",
+        "0",
+        "1.5",
+        "99999999999",
+        "1e400",
+        "99999999999999999999999999",
+        "12345678901.0",
+        ".inf",
+        ".nan",
+        "true",
+        "text",
+        "''",
+        "2026-01-01",
+        "0x1F",
+        "[1, [2]]",
+        "{a: {b: c}}",
+        "!!int x",
+        "!!binary '*'",
+        "!a b",
+        "*nowhere",
+        "&a [*a]",
+        "'unclosed",
+        "[unclosed",
+        "\t- x",
+        "a: b: c",
+        "{[]: 1}",
+        "? [x]",
+        "@",
     ];
     const FORMS: &[&str] = &[
-        "- a", "text", "7", "null: {}", "[a]: {}", "7: {}", "~: x", "a: b\n c: d", "a: b\n- c", "\ta: b",
-        "%YAML 3.0\n---\n{}", "{}\n---\n{}", "{", "a: *b", "a: &b *b", "<<: 7", "a: {<<: [1]}",
-        "attach-ssm-role: {<<: 7}", "attach-ssm-role: {[a]: 1}", "attach-ssm-role: {~: 1}",
-        "attach-ssm-role: {mode: observe, mode: observe}", "attach-ssm-role: &a {mode: *a}",
-        "attach-ssm-role: !!set {a}", "attach-ssm-role: \"\\q\"", "a: |\n\t\n", "\u{0}", "a: \u{7}",
+        "- a",
+        "text",
+        "7",
+        "null: {}",
+        "[a]: {}",
+        "7: {}",
+        "~: x",
+        "a: b\n c: d",
+        "a: b\n- c",
+        "\ta: b",
+        "%YAML 3.0\n---\n{}",
+        "{}\n---\n{}",
+        "{",
+        "a: *b",
+        "a: &b *b",
+        "<<: 7",
+        "a: {<<: [1]}",
+        "attach-ssm-role: {<<: 7}",
+        "attach-ssm-role: {[a]: 1}",
+        "attach-ssm-role: {~: 1}",
+        "attach-ssm-role: {mode: observe, mode: observe}",
+        "attach-ssm-role: &a {mode: *a}",
+        "attach-ssm-role: !!set {a}",
+        "attach-ssm-role: \"\\q\"",
+        "a: |\n\t\n",
+        "\u{0}",
+        "a: \u{7}",
         "attach-ssm-role: {exclude: {tag: !!binary '*', values: [!!binary '*']}}",
     ];
     const FOREIGN: &[&str] = &[
-        "Option", "String", "str>", "u8", "u32", "u64", "i64", "f64", "usize", "nonzero", "NonZero",
-        "struct ", "enum", "variant", "tuple", "newtype", "serde", "deserial", "Deserial", "Raw",
-        "floating", "integer `", "boolean `", "string \"", "sequence", "mapping", "scalar", "unit",
-        "field", "invalid type", "invalid value", "invalid length", "budget", "breach", "Some(", "::",
-        "saphyr", "granit", "borrow", "null into", "panic", "Alias", "Error",
+        "Option",
+        "String",
+        "str>",
+        "u8",
+        "u32",
+        "u64",
+        "i64",
+        "f64",
+        "usize",
+        "nonzero",
+        "NonZero",
+        "struct ",
+        "enum",
+        "variant",
+        "tuple",
+        "newtype",
+        "serde",
+        "deserial",
+        "Deserial",
+        "Raw",
+        "floating",
+        "integer `",
+        "boolean `",
+        "string \"",
+        "sequence",
+        "mapping",
+        "scalar",
+        "unit",
+        "field",
+        "invalid type",
+        "invalid value",
+        "invalid length",
+        "budget",
+        "breach",
+        "Some(",
+        "::",
+        "saphyr",
+        "granit",
+        "borrow",
+        "null into",
+        "panic",
+        "Alias",
+        "Error",
     ];
     let every_key = read(EVERY_KEY);
     let mut documents: Vec<String> = FORMS.iter().map(|&form| form.to_owned()).collect();
     documents.push(format!("attach-ssm-role: {}", "[".repeat(2_000)));
-    documents.push(format!("attach-ssm-role: {{a: &a x, b: [{}]}}", "*a, ".repeat(30_000)));
+    documents.push(format!(
+        "attach-ssm-role: {{a: &a x, b: [{}]}}",
+        "*a, ".repeat(30_000)
+    ));
     for line in every_key.lines().filter(|line| !line.starts_with('#')) {
         if let Some((key, _)) = line.split_once(": ") {
             for value in WRONG_VALUES {
