@@ -7,13 +7,14 @@ use std::fmt::Display;
 
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
 use serde::de::{
-    DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess, SeqAccess,
-    Unexpected, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
+use super::mistake::Mistake;
 use super::tree::{Content, Meaning, Node};
-use super::{Mistake, Section};
+
 use crate::text;
 
 /// Nobody corrects more at once.
@@ -22,7 +23,7 @@ const MOST_MISTAKES: usize = 50;
 const LONGEST: usize = 400;
 
 /// Reads a section.
-pub(super) fn read<P: Section>(mut root: Node) -> Result<P, Vec<Mistake>> {
+pub(super) fn read<P: DeserializeOwned>(mut root: Node) -> Result<P, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut removed: Vec<String> = Vec::new();
     while mistakes.len() < MOST_MISTAKES {

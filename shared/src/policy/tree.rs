@@ -9,7 +9,7 @@ use serde::de::{
 };
 use serde_saphyr::{Error, NonFiniteFloatPolicy, Options, Spanned};
 
-use super::{Mistake, SECTIONS};
+use super::mistake::Mistake;
 use crate::text;
 
 /// A place of the document.
@@ -168,8 +168,12 @@ impl Lines {
     }
 }
 
-/// The `section` of a document; none when it is left out. The other sections must only be YAML.
-pub(super) fn section(document: &str, section: &'static str) -> Result<Option<Node>, Mistake> {
+/// The `section` of a document; none when it is left out. The `others` must only be YAML.
+pub(super) fn section(
+    document: &str,
+    section: &'static str,
+    others: &'static [&'static str],
+) -> Result<Option<Node>, Mistake> {
     let document = without_mark(document);
     let inside = Cell::new(false);
     let read = serde_saphyr::with_deserializer_from_str_with_options(
@@ -177,7 +181,12 @@ pub(super) fn section(document: &str, section: &'static str) -> Result<Option<No
         options(),
         |deserializer| {
             let inside = &inside;
-            Sections { section, inside }.deserialize(deserializer)
+            Sections {
+                section,
+                others,
+                inside,
+            }
+            .deserialize(deserializer)
         },
     );
     let path = if inside.get() { section } else { "" };
@@ -195,7 +204,7 @@ fn without_mark(document: &str) -> &str {
 fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_depth: 64,
+            max_depth: 24,
             max_nodes: 20_000,
             enforce_alias_anchor_ratio: false,
         },
@@ -210,6 +219,7 @@ fn options() -> Options {
 /// The document as a map of known sections, of which one is read.
 struct Sections<'a> {
     section: &'static str,
+    others: &'static [&'static str],
     /// Whether the parser is in it.
     inside: &'a Cell<bool>,
 }
@@ -243,10 +253,10 @@ impl<'de> Visitor<'de> for Sections<'_> {
                 self.inside.set(true);
                 found = Some((known(key.referenced.line()), map.next_value()?));
                 self.inside.set(false);
-            } else if SECTIONS.contains(&key.value.as_str()) {
+            } else if self.others.contains(&key.value.as_str()) {
                 map.next_value::<IgnoredAny>()?;
             } else {
-                return Err(A::Error::unknown_field(&key.value, SECTIONS));
+                return Err(A::Error::unknown_field(&key.value, self.others));
             }
         }
         Ok(found)
