@@ -12,16 +12,20 @@ mod values;
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
+use jiff::Timestamp;
+use lambda_runtime::tracing;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::aws::{ApiError, ErrorKind};
+use crate::state::{Expect, State, Topic};
 use tree::{Content, Node};
 
 pub use mistake::{Mistake, Mistakes};
@@ -159,6 +163,23 @@ pub enum PolicyError {
         /// AWS's answer.
         error: ApiError,
     },
+    /// There was a policy, and now there is none. That is somebody's mistake, or an attack: what he
+    /// had forbidden isn't allowed by that, nor what he wanted forgotten.
+    #[error(
+        "policy parameter {parameter} is gone: there was a policy before, so the built-in one isn't taken for it, and nothing was done. Put it again; to go back to the built-in policy put the document {{}}"
+    )]
+    Gone {
+        /// The parameter's name.
+        parameter: String,
+    },
+}
+
+impl PolicyError {
+    /// Whether the document is what is wrong, and not its reading.
+    #[must_use]
+    pub fn is_mistake(&self) -> bool {
+        !matches!(self, Self::Unreadable { .. })
+    }
 }
 
 /// Reads `section` out of a document, or out of [`BUILT_IN`] when the document leaves it out.
@@ -194,7 +215,20 @@ pub fn parse<P: Section>(document: &str, section: &'static str) -> Result<P, Mis
 pub struct Loader {
     ssm: Client,
     parameter: String,
+    state: State,
     cached: Mutex<Option<Cached>>,
+    /// Whether it is remembered that there is a policy.
+    remembered: AtomicBool,
+}
+
+/// That there was a policy once; the one name is [`ANY`].
+const POLICY: Topic<Seen> = Topic::new("policy");
+const ANY: &str = "any";
+
+/// Where a policy was seen first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    parameter: String,
 }
 
 #[derive(Debug, Clone)]
@@ -207,11 +241,13 @@ struct Cached {
 impl Loader {
     /// A loader of `parameter`, a name or an ARN.
     #[must_use]
-    pub fn new(ssm: Client, parameter: String) -> Self {
+    pub fn new(ssm: Client, parameter: String, state: State) -> Self {
         Self {
             ssm,
             parameter,
+            state,
             cached: Mutex::new(None),
+            remembered: AtomicBool::new(false),
         }
     }
 
@@ -267,6 +303,7 @@ impl Loader {
                             kind: ErrorKind::Refused,
                         })
                     })?;
+                self.remember().await;
                 let origin = format!("version {version} of {}", self.parameter);
                 (Some(document), origin)
             }
@@ -275,6 +312,12 @@ impl Loader {
                     .as_service_error()
                     .is_some_and(GetParameterError::is_parameter_not_found) =>
             {
+                let before = self.state.get(&POLICY, ANY, Timestamp::now()).await;
+                if before.map_err(unreadable)?.is_some() {
+                    return Err(PolicyError::Gone {
+                        parameter: self.parameter.clone(),
+                    });
+                }
                 (None, "built-in default".to_owned())
             }
             Err(error) => return Err(unreadable(ApiError::of(GET_PARAMETER, &error))),
@@ -289,11 +332,32 @@ impl Loader {
         }
         Ok(read)
     }
+
+    /// Remembers that there is a policy, once per process. Where that fails the next reading tries
+    /// again: this one has its policy.
+    async fn remember(&self) {
+        if self.remembered.load(Ordering::Relaxed) {
+            return;
+        }
+        let seen = Seen {
+            parameter: self.parameter.clone(),
+        };
+        let now = Timestamp::now();
+        let written = self
+            .state
+            .put(&POLICY, ANY, &seen, None, &Expect::Absent, now)
+            .await;
+        match written {
+            Ok(_) => self.remembered.store(true, Ordering::Relaxed),
+            Err(error) => tracing::warn!("that there is a policy couldn't be remembered: {error}"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::model::Model;
     use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
     use aws_sdk_ssm::types::Parameter;
     use aws_sdk_ssm::types::error::ParameterNotFound;
@@ -577,7 +641,11 @@ mod tests {
             GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
         });
         let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&missing]);
-        let loader = Loader::new(ssm, "/p".to_owned());
+        let loader = Loader::new(
+            ssm,
+            "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
+        );
         for _ in 0..3 {
             let effective: Effective<Any> = loader.load("snapshot-volumes").await.unwrap();
             assert_eq!(effective.origin, "built-in default");
@@ -592,11 +660,15 @@ mod tests {
     async fn a_bad_document_names_the_parameter_and_its_version() {
         let bad = mock!(Client::get_parameter).then_output(|| answer("snapshot-volumes: {x: 1}"));
         let ssm = mock_client!(aws_sdk_ssm, [&bad]);
-        let error = Loader::new(ssm, "/p".to_owned())
-            .load::<Plans>("snapshot-volumes")
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = Loader::new(
+            ssm,
+            "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
+        )
+        .load::<Plans>("snapshot-volumes")
+        .await
+        .unwrap_err()
+        .to_string();
         assert!(
             error.starts_with(
                 "policy (version 7 of /p): 2 mistakes: snapshot-volumes.x (line 1): unknown key `x`; expected one of `mode`, `plans` | snapshot-volumes (line 1): `plans` is missing; nothing was done."
@@ -618,7 +690,11 @@ mod tests {
         ] {
             let rule = mock!(Client::get_parameter).then_output(move || empty.clone());
             let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
-            let loader = Loader::new(ssm, "/p".to_owned());
+            let loader = Loader::new(
+                ssm,
+                "/p".to_owned(),
+                Model::default().state("snapshot-volumes"),
+            );
             for _ in 0..2 {
                 let error = loader.load::<Any>("snapshot-volumes").await.unwrap_err();
                 assert!(
@@ -641,8 +717,53 @@ mod tests {
             )
         });
         let ssm = mock_client!(aws_sdk_ssm, [&denied]);
-        let error = Loader::new(ssm, "/p".to_owned())
-            .load::<Plans>("snapshot-volumes")
+        let error = Loader::new(
+            ssm,
+            "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
+        )
+        .load::<Plans>("snapshot-volumes")
+        .await
+        .unwrap_err();
+        assert!(matches!(error, PolicyError::Unreadable { .. }), "{error}");
+    }
+
+    /// Somebody who may delete the parameter doesn't get the built-in policy by that.
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_that_is_gone_is_a_mistake_and_no_built_in_one() {
+        let model = Model::default();
+        let loader = |rule| {
+            let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [rule]);
+            Loader::new(ssm, "/p".to_owned(), model.state("snapshot-volumes"))
+        };
+        let missing = mock!(Client::get_parameter).then_error(|| {
+            GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
+        });
+        let there = mock!(Client::get_parameter).then_output(|| answer("{}"));
+        loader(&missing)
+            .load::<Any>("snapshot-volumes")
+            .await
+            .unwrap();
+        let put = loader(&there);
+        for _ in 0..3 {
+            put.load::<Any>("snapshot-volumes").await.unwrap();
+            tokio::time::advance(CACHED_FOR).await;
+        }
+        let writes = model
+            .calls()
+            .into_iter()
+            .filter(|call| call.starts_with("PutItem"));
+        assert_eq!(writes.count(), 1, "once a process");
+        let error = loader(&missing)
+            .load::<Any>("snapshot-volumes")
+            .await
+            .unwrap_err();
+        assert!(matches!(error, PolicyError::Gone { .. }), "{error}");
+        assert!(error.is_mistake() && error.to_string().ends_with("put the document {}"));
+        // Nor does somebody who takes the table away.
+        model.deny(Some("GetItem"));
+        let error = loader(&missing)
+            .load::<Any>("snapshot-volumes")
             .await
             .unwrap_err();
         assert!(matches!(error, PolicyError::Unreadable { .. }), "{error}");
