@@ -2,7 +2,9 @@
 
 mod warnings;
 
-use guardrails::policy::{Age, Mode, Remark, SPAN_PATTERN, Section, TagMatch, positive_span};
+use std::collections::BTreeSet;
+
+use guardrails::policy::{Age, Mode, SPAN_PATTERN, TagMatch, positive_span};
 use guardrails::text::quoted;
 use jiff::{Span, Timestamp, Zoned};
 use schemars::JsonSchema;
@@ -31,20 +33,6 @@ pub struct Policy {
     /// When a run deletes nothing, because it would delete too much.
     #[serde(default)]
     pub brake: Brake,
-}
-
-impl Section for Policy {
-    fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    fn warnings(&self) -> Vec<Remark> {
-        warnings::warnings(self)
-    }
-
-    fn requirements(&self) -> Vec<Remark> {
-        warnings::requirements(self)
-    }
 }
 
 impl Policy {

@@ -98,7 +98,7 @@ impl Creation<'_> {
                 Some("this run had no time left for it; the next one goes on".to_owned())
             }
             Outcome::WouldDo => {
-                Some("the policy's `mode` keeps this run from making one".to_owned())
+                Some("one would be made, but this run changes nothing (`mode` isn't enforce, or it was a question)".to_owned())
             }
             Outcome::Done => Some("AWS left it out of the set".to_owned()),
         }
