@@ -23,7 +23,6 @@ pub enum Action {
 /// A group's refresh, and what was remembered when it was judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// The group's name.
     pub group: String,
     /// The refresh that was judged. No other is touched.
     pub refresh: String,
@@ -31,41 +30,30 @@ pub struct Target {
     pub before: Remembered,
 }
 
-/// Stops a refresh.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stop {
-    /// Which.
     pub target: Target,
-    /// How.
     pub how: How,
     /// The image tag's repair, which comes first (ASG-11).
     pub image: Option<Plan>,
 }
 
-/// Puts an image back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restore {
-    /// After which refresh.
     pub target: Target,
-    /// What is done.
     pub plan: Plan,
 }
 
-/// Remembers the image that a refresh began with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Remember {
-    /// Which refresh.
     pub target: Target,
-    /// What its image tag points to.
     pub digest: String,
 }
 
 /// What an action brought about.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Of stopping a refresh.
     Stopped(Stopped),
-    /// Of putting an image back.
     Image(image::Outcome),
 }
 
@@ -78,7 +66,6 @@ pub struct Stopped {
     pub fallback: Option<String>,
     /// Another refresh that AWS says was hit (ASG-2).
     pub mismatch: Option<String>,
-    /// What came of the image tag.
     pub image: Option<image::Outcome>,
 }
 
