@@ -34,6 +34,8 @@ pub struct Target {
 pub struct Stop {
     pub target: Target,
     pub how: How,
+    /// What stands against it.
+    pub because: String,
     /// The image tag's repair, which comes first (ASG-11).
     pub image: Option<Plan>,
 }
@@ -112,8 +114,7 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     let name = format!("refresh {}", newest.refresh.id);
     let mut decisions = match &group.judgement.verdict {
         Verdict::Failing(because) => {
-            let because = format!("{name} fails: {}", because.join("; "));
-            vec![failing(group, newest, because)]
+            vec![failing(group, newest, because.join("; "))]
         }
         Verdict::Troubled(because) => vec![Decision::leave(
             resource(group),
@@ -153,7 +154,8 @@ fn fine(group: &Evaluated<'_>, newest: &Newest<'_>) -> String {
 }
 
 fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decision<Action> {
-    let left = |why: &str| format!("{because}. Nothing is done: {why}");
+    let fails = format!("refresh {} fails: {because}", newest.refresh.id);
+    let left = |why: &str| format!("{fails}. Nothing is done: {why}");
     let gate = newest.gate.closed();
     if let (Gate::Unknown(error), Some(why)) = (&newest.gate, &gate) {
         return Decision::cannot_judge(resource(group), left(why), (*error).clone());
@@ -162,8 +164,8 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
         return Decision::leave(resource(group), "report", left(why));
     }
     let reason = match &newest.fallback {
-        Some(fallback) => format!("{because}. Cancelled and not rolled back: {fallback}"),
-        None => because,
+        Some(fallback) => format!("{fails}. Cancelled and not rolled back: {fallback}"),
+        None => fails,
     };
     let action = match newest.how {
         How::Cancel => "cancel-refresh",
@@ -172,6 +174,7 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
     let stop = Stop {
         target: target(group, newest),
         how: newest.how,
+        because,
         image: match &newest.image {
             Standing::Repair(plan) => Some(plan.clone()),
             _ => None,

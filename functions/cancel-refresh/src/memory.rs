@@ -55,6 +55,8 @@ pub struct Claim {
     pub step: Step,
     pub at: Timestamp,
     pub run: String,
+    /// What stood against the refresh: the run may end before it tells.
+    pub because: String,
 }
 
 /// How far stopping a refresh has come.
