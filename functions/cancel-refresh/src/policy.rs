@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 
 use guardrails::policy::{Age, Exempt, Mode, Remark, Section};
 use guardrails::tags;
+use guardrails::text::quoted;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Group;
@@ -14,7 +16,8 @@ use crate::facts::Group;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "CancelRefresh")]
 pub struct Policy {
-    /// enforce (the default): do it; observe: change nothing, report what would be done.
+    /// enforce (the default): do it; notify: change nothing, tell people; observe: change nothing,
+    /// only report what would be done.
     #[serde(default)]
     pub mode: Mode,
     /// What is done with a failing refresh: `rollback` (the default; it falls back to `cancel`
@@ -94,14 +97,32 @@ impl Default for LaunchFailures {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawLaunchFailures {
     /// The share, in percent of the desired capacity. Default 50.
+    #[serde(default, deserialize_with = "percent")]
     #[schemars(range(min = 1, max = 100))]
     percent: Option<u32>,
     /// At least so many. Default 3.
+    #[serde(default, deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     min: Option<u32>,
     /// At most so many. Default 200.
     #[schemars(range(min = 1))]
     max: Option<u32>,
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match u32::deserialize(deserializer)? {
+        percent @ 1..=100 => Ok(Some(percent)),
+        _ => Err(D::Error::custom("`percent` must be from 1 to 100")),
+    }
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match u32::deserialize(deserializer)? {
+        0 => Err(D::Error::custom(
+            "`min` must be at least 1: none failed yet is no failure",
+        )),
+        count => Ok(Some(count)),
+    }
 }
 
 impl TryFrom<RawLaunchFailures> for LaunchFailures {
@@ -114,11 +135,7 @@ impl TryFrom<RawLaunchFailures> for LaunchFailures {
             min: raw.min.unwrap_or(default.min),
             max: raw.max.unwrap_or(default.max),
         };
-        if !(1..=100).contains(&read.percent) {
-            Err("`percent` must be from 1 to 100".to_owned())
-        } else if read.min == 0 {
-            Err("`min` must be at least 1: none failed yet is no failure".to_owned())
-        } else if read.max < read.min {
+        if read.max < read.min {
             Err(format!(
                 "`max` ({}) is below `min` ({})",
                 read.max, read.min
@@ -220,7 +237,8 @@ impl Settings {
                     problems.push(Problem {
                         tag: key,
                         problem: format!(
-                            "\"{value}\" is no whole number from 1; the policy's {otherwise} holds"
+                            "{} is no whole number from 1; the policy's {otherwise} holds",
+                            quoted(value)
                         ),
                     });
                     otherwise
@@ -250,7 +268,8 @@ impl Settings {
                 problems.push(Problem {
                     tag: tags::ON_FAILURE,
                     problem: format!(
-                        "\"{other}\" is none of rollback, cancel and notify; a failing refresh is only told until it is corrected"
+                        "{} is none of rollback, cancel and notify; a failing refresh is only told until it is corrected",
+                        quoted(other)
                     ),
                 });
                 OnFailure::Notify
