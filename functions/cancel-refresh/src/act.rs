@@ -15,7 +15,7 @@ use crate::clients::Clients;
 use crate::decide::{Action, Effect, Remember, Restore, Stop, Stopped, Target};
 use crate::facts::{Group, Refresh};
 use crate::image::Outcome;
-use crate::memory::{Claim, How, KEPT, Memory, Mismatch, REFRESHES, Repair, Seen};
+use crate::memory::{Claim, How, KEPT, Memory, Mismatch, REFRESHES, Repair, Seen, Step};
 use crate::{ecr, read};
 
 /// Carries out `action`; `run` names this run, and no other that may be at it.
@@ -34,8 +34,7 @@ pub(crate) async fn act(
                 entry: Entry::of(state, &stop.target),
                 stopped: Stopped::default(),
             };
-            // Boxed: it is by far the largest of them.
-            let result = Box::pin(stopping.run()).await;
+            let result = stopping.run().await;
             stopping.acted(result)
         }
         Action::Restore(restore) => restore_image(clients, state, restore).await,
@@ -151,13 +150,18 @@ impl Stopping<'_> {
         }
     }
 
-    /// Whether the refresh is this run's to stop.
-    async fn claim(&mut self) -> Result<bool, ApiError> {
-        let claim = Claim {
-            step: self.stop.how.claim(),
+    fn claim_at(&self, step: Step) -> Claim {
+        Claim {
+            step,
             at: Timestamp::now(),
             run: self.run.to_owned(),
-        };
+            because: self.stop.because.clone(),
+        }
+    }
+
+    /// Whether the refresh is this run's to stop.
+    async fn claim(&mut self) -> Result<bool, ApiError> {
+        let claim = self.claim_at(self.stop.how.claim());
         let before = self.entry.memory.stop.replace(claim.clone());
         if let Some(plan) = &self.stop.image {
             // The refresh may be stopped at its first sight, before anything was written down.
@@ -263,11 +267,7 @@ impl Stopping<'_> {
         let meant = &self.stop.target.refresh;
         self.stopped.how = Some(how);
         self.stopped.mismatch = hit.filter(|hit| hit != meant);
-        self.entry.memory.stop = Some(Claim {
-            step: how.done(),
-            at: Timestamp::now(),
-            run: self.run.to_owned(),
-        });
+        self.entry.memory.stop = Some(self.claim_at(how.done()));
         if let Some(hit) = &self.stopped.mismatch {
             self.entry.memory.mismatch = Some(Mismatch {
                 meant: meant.clone(),

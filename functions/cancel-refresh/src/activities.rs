@@ -20,7 +20,6 @@ pub enum Fault {
     Capacity,
     /// Somebody or something outside of the release ended it.
     Outside,
-    /// Anything else.
     Other,
 }
 
@@ -36,40 +35,27 @@ pub(crate) enum Why {
     Other,
 }
 
-/// What an activity did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Did<'a> {
-    /// Launched an instance.
     Launched {
-        /// The instance.
         instance: &'a str,
     },
-    /// Is launching one.
     Launching {
-        /// The instance, once there is one.
         instance: Option<&'a str>,
     },
-    /// Failed to launch one.
     LaunchFailed {
         /// The instance, where there was one.
         instance: Option<&'a str>,
-        /// Whose fault.
         fault: Fault,
-        /// AWS's words.
         message: &'a str,
     },
-    /// Terminates, or has terminated, one.
     Terminated {
-        /// The instance.
         instance: &'a str,
-        /// Why.
         why: Why,
     },
-    /// Anything else.
     Other,
 }
 
-/// What `activity` did.
 pub(crate) fn read(activity: &Activity) -> Did<'_> {
     let description = activity.description.as_str();
     let instance = instance_in(description);

@@ -23,7 +23,6 @@ pub enum Action {
 /// A group's refresh, and what was remembered when it was judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// The group's name.
     pub group: String,
     /// The refresh that was judged. No other is touched.
     pub refresh: String,
@@ -31,41 +30,32 @@ pub struct Target {
     pub before: Remembered,
 }
 
-/// Stops a refresh.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stop {
-    /// Which.
     pub target: Target,
-    /// How.
     pub how: How,
+    /// What stands against it.
+    pub because: String,
     /// The image tag's repair, which comes first (ASG-11).
     pub image: Option<Plan>,
 }
 
-/// Puts an image back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restore {
-    /// After which refresh.
     pub target: Target,
-    /// What is done.
     pub plan: Plan,
 }
 
-/// Remembers the image that a refresh began with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Remember {
-    /// Which refresh.
     pub target: Target,
-    /// What its image tag points to.
     pub digest: String,
 }
 
 /// What an action brought about.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Of stopping a refresh.
     Stopped(Stopped),
-    /// Of putting an image back.
     Image(image::Outcome),
 }
 
@@ -78,7 +68,6 @@ pub struct Stopped {
     pub fallback: Option<String>,
     /// Another refresh that AWS says was hit (ASG-2).
     pub mismatch: Option<String>,
-    /// What came of the image tag.
     pub image: Option<image::Outcome>,
 }
 
@@ -125,8 +114,7 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     let name = format!("refresh {}", newest.refresh.id);
     let mut decisions = match &group.judgement.verdict {
         Verdict::Failing(because) => {
-            let because = format!("{name} fails: {}", because.join("; "));
-            vec![failing(group, newest, because)]
+            vec![failing(group, newest, because.join("; "))]
         }
         Verdict::Troubled(because) => vec![Decision::leave(
             resource(group),
@@ -166,7 +154,8 @@ fn fine(group: &Evaluated<'_>, newest: &Newest<'_>) -> String {
 }
 
 fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decision<Action> {
-    let left = |why: &str| format!("{because}. Nothing is done: {why}");
+    let fails = format!("refresh {} fails: {because}", newest.refresh.id);
+    let left = |why: &str| format!("{fails}. Nothing is done: {why}");
     let gate = newest.gate.closed();
     if let (Gate::Unknown(error), Some(why)) = (&newest.gate, &gate) {
         return Decision::cannot_judge(resource(group), left(why), (*error).clone());
@@ -175,8 +164,8 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
         return Decision::leave(resource(group), "report", left(why));
     }
     let reason = match &newest.fallback {
-        Some(fallback) => format!("{because}. Cancelled and not rolled back: {fallback}"),
-        None => because,
+        Some(fallback) => format!("{fails}. Cancelled and not rolled back: {fallback}"),
+        None => fails,
     };
     let action = match newest.how {
         How::Cancel => "cancel-refresh",
@@ -185,6 +174,7 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
     let stop = Stop {
         target: target(group, newest),
         how: newest.how,
+        because,
         image: match &newest.image {
             Standing::Repair(plan) => Some(plan.clone()),
             _ => None,

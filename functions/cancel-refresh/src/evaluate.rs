@@ -17,39 +17,30 @@ const RECENT: Age = Age::from_hours(24);
 /// All groups that were looked at, judged.
 #[derive(Debug)]
 pub struct Evaluation<'a> {
-    /// Whether every group was looked at.
     pub complete: bool,
     /// Whether a person asks about the one group.
     pub asked: bool,
-    /// The groups, by name.
     pub groups: Vec<Evaluated<'a>>,
 }
 
-/// A group, judged.
 #[derive(Debug)]
 pub struct Evaluated<'a> {
-    /// What was seen.
     pub case: &'a Case,
-    /// What holds for it.
     pub settings: Settings,
     /// Why it is left alone.
     pub excluded: Option<String>,
     /// What stands for and against its newest refresh.
     pub judgement: Judgement,
-    /// Its newest refresh.
     pub refresh: Option<Newest<'a>>,
 }
 
-/// A group's newest refresh, judged.
 #[derive(Debug)]
 pub struct Newest<'a> {
-    /// The refresh.
     pub refresh: &'a Refresh,
     /// The run that stops it, or did.
     pub claim: Option<&'a Claim>,
     /// Whether that run has it to itself.
     pub claimed: bool,
-    /// How it would be stopped.
     pub how: How,
     /// Why it would be cancelled though a rollback is wanted.
     pub fallback: Option<String>,
@@ -57,13 +48,10 @@ pub struct Newest<'a> {
     pub gate: Gate<'a>,
     /// Why nothing is done: this guardrail has been at it before.
     pub already: Option<String>,
-    /// Whether it ended a short time ago.
     pub ended_recently: bool,
     /// Whether it ended as one that failed, and not because a person stopped it.
     pub failed: bool,
-    /// What is remembered of its image tag.
     pub seen: Option<&'a Seen>,
-    /// How the repair of its image tag stands.
     pub image: Standing,
     /// Another refresh was hit in the place of one, and this is one of the two.
     pub mismatch: Option<&'a Mismatch>,
@@ -72,7 +60,6 @@ pub struct Newest<'a> {
 /// Whether a failing refresh may be stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Gate<'a> {
-    /// It may.
     Open,
     /// It is only told, for this reason.
     Closed(String),
@@ -93,7 +80,6 @@ impl Gate<'_> {
     }
 }
 
-/// Judges each group.
 pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &Policy, now: Timestamp) -> Evaluation<'a> {
     let cases = facts.cases.values();
     Evaluation {
@@ -152,7 +138,6 @@ impl<'a> Newest<'a> {
         }
     }
 
-    /// Whether it failed and ended a short time ago.
     pub(crate) fn just_failed(&self) -> bool {
         self.failed && self.ended_recently
     }

@@ -19,18 +19,14 @@ pub struct Facts {
     pub complete: bool,
     /// Whether a person asks about the one group.
     pub asked: bool,
-    /// The groups, by name.
     pub cases: BTreeMap<String, Case>,
 }
 
 /// A group with its newest instance refresh and what is known of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// The group.
     pub group: Group,
-    /// When it was looked at.
     pub looked: Timestamp,
-    /// What is remembered of the group.
     pub remembered: Remembered,
     /// Its newest refresh; none: AWS shows none, or it couldn't be read (`unread`).
     pub refresh: Option<Refresh>,
@@ -52,8 +48,6 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case of which nothing more is known.
-    #[must_use]
     pub fn of(group: Group, looked: Timestamp) -> Self {
         Self {
             group,
@@ -71,29 +65,22 @@ impl Case {
     }
 
     /// Whether AWS refused to answer something only because too many calls came.
-    #[must_use]
     pub fn is_throttled(&self) -> bool {
         let mut unread = self.unread.iter();
         unread.any(|error| error.kind == ErrorKind::Throttled)
     }
 }
 
-/// An Auto Scaling group.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Group {
-    /// Its name.
     pub name: String,
-    /// How many instances it should have.
     pub desired: u32,
     /// What it launches from now; none: a launch configuration, or an instance.
     pub source: Option<Source>,
-    /// Its suspended processes.
     pub suspended: BTreeSet<String>,
     /// Who alone may change it (ASG-9).
     pub operator: Option<String>,
-    /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Its instances.
     pub members: Vec<Member>,
     /// ARNs of the target groups attached.
     pub target_groups: Vec<String>,
@@ -101,13 +88,10 @@ pub struct Group {
     pub elb_health: bool,
     /// How long the health checks of a new instance are ignored.
     pub grace: SignedDuration,
-    /// How long a new instance warms up.
     pub warmup: Option<SignedDuration>,
 }
 
 impl Group {
-    /// A tag's value.
-    #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.tags.get(key).map(String::as_str)
     }
@@ -131,15 +115,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// The version's number, where it is one.
-    #[must_use]
     pub fn number(&self) -> Option<u64> {
         self.version.parse().ok()
     }
 
     /// Whether instances launched from `self` are as those launched from `other`. Where one is
     /// known by its id alone and the other by its name alone, the version decides.
-    #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         let template = match (&self.id, &other.id, &self.name, &other.name) {
             (Some(a), Some(b), _, _) | (_, _, Some(a), Some(b)) => a == b,
@@ -157,35 +138,26 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// An instance of a group.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Member {
-    /// `i-…`
     pub id: String,
-    /// The launch template's version that it was launched from.
     pub version: Option<String>,
     /// `InService`, `Pending:Wait` …
     pub lifecycle: String,
-    /// Whether the group calls it healthy.
     pub healthy: bool,
-    /// Whether it is protected from scale-in.
     pub protected: bool,
 }
 
 /// An instance refresh's status (ASG-1), in AWS's word.
 #[derive(Debug, Clone, PartialEq, Eq, Display, EnumString)]
 pub enum Status {
-    /// Not started yet. Not a failure.
     Pending,
     /// Replacing instances.
     InProgress,
     /// All replaced, watching.
     Baking,
-    /// Being cancelled.
     Cancelling,
-    /// Being rolled back.
     RollbackInProgress,
-    /// Ended well.
     Successful,
     /// Ended: AWS gave up.
     Failed,
@@ -202,13 +174,11 @@ pub enum Status {
 
 impl Status {
     /// Whether it can be judged, cancelled and rolled back.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self, Self::InProgress | Self::Baking)
     }
 
     /// Whether nothing changes any more.
-    #[must_use]
     pub fn is_ended(&self) -> bool {
         matches!(
             self,
@@ -221,32 +191,24 @@ impl Status {
     }
 
     /// Whether it ended without what it was started for.
-    #[must_use]
     pub fn is_ended_badly(&self) -> bool {
         self.is_ended() && *self != Self::Successful
     }
 }
 
-/// An instance refresh.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refresh {
-    /// Its id.
     pub id: String,
-    /// Its status.
     pub status: Status,
-    /// AWS's explanation of the status.
     pub reason: Option<String>,
     /// When it began; a pending one may not have begun.
     pub start: Option<Timestamp>,
-    /// When it ended.
     pub end: Option<Timestamp>,
     /// How much AWS counts as done. Only healthy, warmed instances count (ASG-4).
     pub percentage: u32,
-    /// How many instances are left to replace.
     pub remaining: Option<u32>,
     /// What it changes the group to; none: the group's own template as it stands.
     pub wanted: Option<Source>,
-    /// How it goes about it.
     pub preferences: Preferences,
     /// Why it was rolled back, where it was.
     pub rollback_reason: Option<String>,
@@ -260,7 +222,6 @@ pub struct Preferences {
     pub warmup: Option<SignedDuration>,
     /// At which percentages it stops for a while.
     pub checkpoints: Vec<u32>,
-    /// How long it stops at a checkpoint.
     pub checkpoint_delay: SignedDuration,
     /// Whether it waits for somebody to remove the scale-in protection of instances.
     pub waits_for_protected: bool,
@@ -273,7 +234,6 @@ pub struct Preferences {
 impl Refresh {
     /// How long a new instance warms up: what the refresh says, else the group, else the grace
     /// period, as AWS does it.
-    #[must_use]
     pub fn warmup(&self, group: &Group) -> SignedDuration {
         self.preferences
             .warmup
@@ -282,10 +242,8 @@ impl Refresh {
     }
 }
 
-/// A scaling activity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
-    /// Its id.
     pub id: String,
     /// What it did: `Launching a new EC2 instance: i-…`.
     pub description: String,
@@ -293,22 +251,15 @@ pub struct Activity {
     pub cause: String,
     /// `Successful`, `Failed`, `Cancelled`, `InProgress` …
     pub status: String,
-    /// What went wrong.
     pub message: Option<String>,
-    /// When it started.
     pub start: Timestamp,
-    /// When it ended.
     pub end: Option<Timestamp>,
 }
 
-/// A CloudWatch alarm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alarm {
-    /// Whether its state is `ALARM`.
     pub alarming: bool,
-    /// Since when it has had its state.
     pub since: Option<Timestamp>,
-    /// CloudWatch's reason for the state.
     pub reason: Option<String>,
 }
 
@@ -329,7 +280,6 @@ pub enum TargetHealth {
 pub struct Ended {
     /// The code of its state's reason: `Client.UserInitiatedShutdown` …
     pub reason: Option<String>,
-    /// The launch template's version that it was launched from.
     pub version: Option<String>,
 }
 

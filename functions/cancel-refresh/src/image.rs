@@ -21,16 +21,13 @@ pub enum Standing {
     NotAsked,
     /// The tag points to the known good image.
     Done,
-    /// It can be repaired so.
     Repair(Plan),
     /// It is left as it is, for this reason; with what a person does about it.
     Refused(String),
 }
 
-/// What is put back where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The repository.
     pub repository: String,
     /// The tag that the instances pull.
     pub tag: String,
@@ -44,19 +41,15 @@ pub struct Plan {
     pub keep_as: String,
 }
 
-/// What came of a repair.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The tag points to the known good image; the other stays under `keep_as`.
     Restored {
-        /// The digest under the tag now.
         digest: String,
-        /// The tag of the failing image.
         kept_as: String,
     },
     /// Nothing was overwritten: why, and what to do.
     Refused(String),
-    /// AWS said no, or nobody knows.
     Failed(ApiError),
 }
 

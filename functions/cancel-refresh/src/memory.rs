@@ -18,15 +18,12 @@ pub(crate) const CLAIM_VALID: SignedDuration = SignedDuration::from_mins(3);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Memory {
-    /// The refresh.
     pub refresh: String,
-    /// What its image tag pointed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Seen>,
     /// Who stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Claim>,
-    /// That another refresh was hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
 }
@@ -36,7 +33,6 @@ pub struct Memory {
 pub struct Seen {
     /// What the image tag pointed to when the refresh was seen first.
     pub digest: String,
-    /// How far the repair has come.
     pub repair: Repair,
 }
 
@@ -57,23 +53,19 @@ pub enum Repair {
 pub struct Claim {
     /// What it is about to do, or has done.
     pub step: Step,
-    /// When.
     pub at: Timestamp,
-    /// Which run.
     pub run: String,
+    /// What stood against the refresh: the run may end before it tells.
+    pub because: String,
 }
 
 /// How far stopping a refresh has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// About to be cancelled.
     Cancel,
-    /// About to be rolled back.
     Rollback,
-    /// Cancelled.
     Cancelled,
-    /// Rolled back.
     RolledBack,
 }
 
@@ -81,10 +73,8 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
-    /// Cancel it.
     #[strum(to_string = "cancelled")]
     Cancel,
-    /// Roll it back.
     #[strum(to_string = "rolled back")]
     Rollback,
 }
@@ -92,7 +82,6 @@ pub enum How {
 /// A refresh that was hit in another's place (ASG-2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mismatch {
-    /// The refresh that was meant.
     pub meant: String,
     /// The one that AWS says was stopped.
     pub hit: String,
@@ -103,7 +92,6 @@ pub struct Mismatch {
 pub struct Remembered {
     /// What; it may be of an earlier refresh.
     pub memory: Option<Memory>,
-    /// What a write that rests on it expects.
     pub expect: Expect,
 }
 

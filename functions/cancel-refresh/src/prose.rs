@@ -88,11 +88,13 @@ pub(crate) fn was_stopped(
     )
 }
 
-/// That a run stopped it which ended before it could tell.
+/// That another run stopped it.
 pub(crate) fn stopped_before(newest: &Newest<'_>, claim: &Claim) -> String {
     format!(
-        "{} was stopped at {:.0} because it failed; it is {}",
+        "{} failed: {}. It was {} at {:.0} and is {} now",
         name(newest),
+        claim.because,
+        claim.step.how(),
         claim.at,
         newest.refresh.status
     )

@@ -237,18 +237,16 @@ impl View<'_> {
             return Ok((&STOPPED, "stopped", text));
         }
         let status = &newest.refresh.status;
+        let claim = newest.claim;
+        if let Some(claim) = claim.filter(|claim| newest.claimed && !claim.step.is_done()) {
+            return Err(format!("a run is at it since {:.0}, and tells", claim.at));
+        }
         if status.is_ended_badly() {
             return self.ended(newest);
         }
-        if let Some(claim) = newest.claim {
-            // The run that stops it is about to tell it, with its evidence.
-            if newest.claimed {
-                return Err(format!("a run is about to stop it since {:.0}", claim.at));
-            }
-            // It ended before it could.
-            if claim.step.is_done() || !status.is_running() {
-                return Ok((&STOPPED, "stopped", prose::stopped_before(newest, claim)));
-            }
+        // The run that stopped it tells the same, and the first to do so sends the notice.
+        if let Some(claim) = claim.filter(|claim| claim.step.is_done() || !status.is_running()) {
+            return Ok((&STOPPED, "stopped", prose::stopped_before(newest, claim)));
         }
         match &self.group.judgement.verdict {
             Verdict::Failing(because) => {
@@ -262,10 +260,6 @@ impl View<'_> {
 
     fn ended(&self, newest: &Newest<'_>) -> Result<Stage, String> {
         match newest.claim {
-            // About to send its call, and it ends at this moment: what it was is told soon.
-            Some(claim) if newest.claimed && !claim.step.is_done() => {
-                Err(format!("a run was about to stop it at {:.0}", claim.at))
-            }
             Some(claim) => {
                 let text = prose::ended_stopped(self.group, newest, claim);
                 Ok((&ENDED, "ended", text))

@@ -24,27 +24,19 @@ const MESSAGES: usize = 5;
 pub enum Verdict {
     /// Not to be judged: not running, or not all of it could be read.
     NotJudged(String),
-    /// Nothing stands against it.
     Fine,
     /// Something a person should know that isn't the release's fault, or may not be.
     Troubled(Vec<String>),
-    /// The release fails.
     Failing(Vec<String>),
 }
 
-/// What was found about a refresh.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Judgement {
-    /// What it comes to.
     pub verdict: Verdict,
-    /// Launches since the start.
     pub launches: Launches,
-    /// The health of new and old instances.
     pub health: Health,
-    /// The alarms that the group names.
     pub alarms: Vec<Alarming>,
-    /// How long nothing has happened.
     pub stall: Option<Stall>,
 }
 
@@ -52,17 +44,14 @@ pub struct Judgement {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Launches {
-    /// Launches that worked.
     pub succeeded: u32,
     /// When the last instance came into service that hasn't failed since: it resets the counts.
     pub last_healthy: Option<Timestamp>,
     /// Failed since then, for want of capacity and outside causes not counted.
     pub failed_in_a_row: u32,
-    /// How many are too many.
     pub threshold: u32,
     /// Those among them that don't pass by themselves.
     pub permanent_in_a_row: u32,
-    /// How many are too many.
     pub permanent_threshold: u32,
     /// Failed since then for want of capacity: never counted.
     pub capacity_in_a_row: u32,
@@ -76,11 +65,8 @@ pub struct Launches {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Message {
-    /// AWS's words.
     pub message: String,
-    /// Whose fault that is.
     pub fault: Fault,
-    /// How often.
     pub times: u32,
 }
 
@@ -90,15 +76,12 @@ pub struct Message {
 pub struct Health {
     /// New instances that were terminated because they failed health checks.
     pub unhealthy: Vec<String>,
-    /// How many are too many.
     pub threshold: u32,
     /// New instances that were terminated for another reason, or on another version.
     pub not_counted: Vec<String>,
     /// New instances that have passed their warm-up and stand.
     pub passed: Vec<String>,
-    /// New instances that stand.
     pub new: u32,
-    /// Old instances that stand.
     pub old: u32,
     /// Old instances that are unhealthy, or were terminated as such since the start.
     pub old_unhealthy: u32,
@@ -112,13 +95,9 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Alarming {
-    /// Its name.
     pub name: String,
-    /// Whether it fails the refresh.
     pub counts: bool,
-    /// Why, or why not.
     pub why: String,
-    /// Whether there is no such alarm.
     pub missing: bool,
 }
 
@@ -126,13 +105,10 @@ pub struct Alarming {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Stall {
-    /// Since when.
     pub since: Timestamp,
     /// From when on it counts.
     pub counts_from: Timestamp,
-    /// Whether that is past.
     pub long: bool,
-    /// What explains it.
     pub excuses: Vec<String>,
     /// Whether all new targets are unhealthy while all old ones are healthy.
     pub new_targets_fail: bool,
@@ -207,8 +183,6 @@ impl Judgement {
         }
     }
 
-    /// Whether the release fails.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
         matches!(self.verdict, Verdict::Failing(_))
     }

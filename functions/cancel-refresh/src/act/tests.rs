@@ -283,6 +283,7 @@ fn stop_after(before: Remembered, how: How, image: bool) -> Action {
     Action::Stop(Box::new(Stop {
         target: target(before),
         how,
+        because: "launches fail".to_owned(),
         image: image.then(the_plan),
     }))
 }
@@ -332,6 +333,7 @@ async fn claims_stops_and_writes_down() {
         assert_eq!(memory["refresh"], REFRESH);
         assert_eq!(memory["stop"]["step"], done);
         assert_eq!(memory["stop"]["run"], "run-2");
+        assert_eq!(memory["stop"]["because"], "launches fail");
         assert_eq!(items.len(), 1);
     }
 }
@@ -420,6 +422,7 @@ fn stolen(world: &mut World) {
         step: Step::Cancel,
         at: Timestamp::now(),
         run: "run-3".to_owned(),
+        because: "launches fail".to_owned(),
     };
     let memory = Memory {
         stop: Some(claim),

@@ -469,6 +469,7 @@ async fn what_is_remembered_comes_with_the_group() {
             step: Step::Cancelled,
             at: now() - CLAIM_VALID,
             run: "run-1".to_owned(),
+            because: "launches fail".to_owned(),
         }),
         ..Memory::of("r-1", None)
     };

@@ -57,6 +57,7 @@ fn stop() -> Action {
     Action::Stop(Box::new(Stop {
         target: target(),
         how: How::Rollback,
+        because: String::new(),
         image: None,
     }))
 }
@@ -293,6 +294,7 @@ fn what_would_be_done_is_told() {
     let action = Action::Stop(Box::new(Stop {
         target: target(),
         how: How::Cancel,
+        because: String::new(),
         image: Some(plan.clone()),
     }));
     let told = only(&case, &settled(&action, Outcome::WouldDo, None));
@@ -319,7 +321,7 @@ fn standing(case: &Case) -> image::Standing {
         .image
 }
 
-/// The run that stopped it tells it a moment later.
+/// The run that is about to stop it tells it a moment later.
 #[test]
 fn a_run_that_meets_another_leaves_the_telling_to_it() {
     for step in [Step::Rollback, Step::RolledBack] {
@@ -329,9 +331,8 @@ fn a_run_that_meets_another_leaves_the_telling_to_it() {
             Status::RollbackSuccessful,
         ] {
             let case = |when| bad().ended(status.clone(), NOW).claimed(step, when);
-            let over = status == Status::RollbackSuccessful;
-            // Once it is stopped, its end is news at once.
-            let at_once = usize::from(over && step == Step::RolledBack);
+            // Once it is stopped that is news for whoever tells it first.
+            let at_once = usize::from(step == Step::RolledBack);
             assert_eq!(
                 firing(&case("09:04"), &[]).len(),
                 at_once,

@@ -184,6 +184,7 @@ impl Case {
                 step,
                 at: when.at(),
                 run: "run-1".to_owned(),
+                because: "2 launches in a row failed".to_owned(),
             });
         })
     }
