@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// An answer's content, or AWS's code for why there is none and more about it.
-pub(crate) type Answer = Result<String, (&'static str, String)>;
+/// AWS's code for why there is no answer, and more about it.
+pub(crate) type Refusal = (&'static str, String);
+/// An answer's content.
+pub(crate) type Answer = Result<String, Refusal>;
 
 /// Refuses what nobody taught the synthetic account, or what shouldn't be asked.
 pub(crate) fn refuse(why: impl Into<String>) -> Answer {
@@ -30,11 +32,8 @@ impl Call {
         if let Some(target) = target {
             let cloudtrail = target.contains("cloudtrail");
             call.service = if cloudtrail { "cloudtrail" } else { "json" };
-            target
-                .rsplit('.')
-                .next()
-                .unwrap_or_default()
-                .clone_into(&mut call.action);
+            let action = target.rsplit('.').next();
+            call.action = action.unwrap_or_default().to_owned();
             call.json = serde_json::from_slice(body).unwrap_or_default();
             return call;
         }
@@ -71,9 +70,7 @@ impl Call {
         &'a self,
         named: impl Iterator<Item = &'a String>,
     ) -> Vec<(&'a str, Vec<&'a str>)> {
-        let ec2 = ("Filter", "Value", "");
-        let others = ("Filters.member", "Values.member", ".member");
-        let (filter, values, list) = if self.service == "ec2" { ec2 } else { others };
+        let [filter, values, list, _] = self.words();
         let of_form = (1..).map_while(|n| {
             let name = self.form.get(&format!("{filter}.{n}.Name"))?;
             Some((&**name, self.list(&format!("{filter}.{n}.{values}"))))
@@ -98,11 +95,9 @@ impl Call {
             Value::Null => self.get(name).to_owned(),
             value => value.to_string().replace('"', ""),
         };
-        let size = text("MaxResults") + &text("MaxRecords");
-        let size = if size.is_empty() {
-            most
-        } else {
-            size.parse().ok()?
+        let size = match &*(text("MaxResults") + &text("MaxRecords")) {
+            "" => most,
+            size => size.parse().ok()?,
         };
         let start = format!("0{}", text("NextToken")).parse().ok()?;
         (1..=most).contains(&size).then_some((size, start))
@@ -110,18 +105,21 @@ impl Call {
 
     /// The action, what it changes and, where it changes one of several attributes, which.
     pub(crate) fn target(&self) -> String {
-        let instances = [
-            "InstanceSpecification.InstanceId",
-            "InstanceIds.member.1",
-            "InstanceId",
-        ];
-        let others = ["NetworkInterfaceId", "SnapshotId", "AutoScalingGroupName"];
-        let mut names = instances.into_iter().chain(others);
-        let target = names.find_map(|name| self.form.get(name));
+        let names = "InstanceSpecification.InstanceId NetworkInterfaceId SnapshotId InstanceId \
+            InstanceIds.member.1 AutoScalingGroupName";
+        let target = names.split(' ').find_map(|name| self.form.get(name));
         let mut attributes = ["DisableApiTermination", "BlockDeviceMapping"].into_iter();
         let attribute = attributes.find(|name| self.form.keys().any(|key| key.starts_with(name)));
         let words = [Some(&*self.action), target.map(|id| &**id), attribute];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// What the query protocols call a filter, its values, a list's items and the next page.
+    fn words(&self) -> [&'static str; 4] {
+        match self.service {
+            "ec2" => ["Filter", "Value", "", "nextToken"],
+            _ => ["Filters.member", "Values.member", ".member", "NextToken"],
+        }
     }
 
     fn is_json(&self) -> bool {
@@ -131,55 +129,45 @@ impl Call {
     /// A page of `items`, in the element `set`.
     pub(crate) fn listed(&self, set: &str, items: &[&str], next: Option<usize>) -> String {
         if self.is_json() {
-            let next = next
-                .map(|at| format!(r#","NextToken":"{at}""#))
-                .unwrap_or_default();
+            let next = next.map_or(String::new(), |at| format!(r#","NextToken":"{at}""#));
             return format!(r#"{{"{set}":[{}]{next}}}"#, items.join(","));
         }
-        let token = if self.service == "ec2" {
-            "nextToken"
-        } else {
-            "NextToken"
-        };
-        let next = next
-            .map(|at| format!("<{token}>{at}</{token}>"))
-            .unwrap_or_default();
+        let [.., token] = self.words();
+        let next = next.map_or(String::new(), |at| format!("<{token}>{at}</{token}>"));
         format!("<{set}>{}</{set}>{next}", items.concat())
     }
 
     /// Status, content type and body of an answer.
     pub(crate) fn reply(&self, answer: Answer) -> (u16, &'static str, String) {
-        let (action, ec2) = (&self.action, self.service == "ec2");
-        let kind = if self.is_json() {
-            "application/x-amz-json-1.1"
-        } else {
-            "text/xml"
-        };
-        let (status, content) = match answer {
-            Ok(content) if self.is_json() => (200, content),
-            Ok(content) if ec2 => (200, format!("<requestId>r</requestId>{content}")),
-            Ok(content) => (200, format!("<{action}Result>{content}</{action}Result>")),
-            Err((code, why)) if self.is_json() => {
-                (400, json!({ "__type": code, "message": why }).to_string())
-            }
-            Err((code, why)) => {
-                let error = format!("<Error><Code>{code}</Code><Message>{why}</Message></Error>");
+        let action = &self.action;
+        if self.is_json() {
+            let (status, body) = match answer {
+                Ok(content) => (200, content),
+                Err((code, why)) => (400, json!({"__type": code, "message": why}).to_string()),
+            };
+            return (status, "application/x-amz-json-1.1", body);
+        }
+        let answer = answer.map_err(|(code, why)| {
+            format!("<Error><Code>{code}</Code><Message>{why}</Message></Error>")
+        });
+        let (status, body) = match (answer, self.service) {
+            (Ok(content), "ec2") => (
+                200,
+                format!("<{action}Response>{content}</{action}Response>"),
+            ),
+            (Ok(content), _) => {
+                let result = format!("<{action}Result>{content}</{action}Result>");
                 (
-                    400,
-                    if ec2 {
-                        format!("<Errors>{error}</Errors>")
-                    } else {
-                        error
-                    },
+                    200,
+                    format!("<{action}Response>{result}</{action}Response>"),
                 )
             }
+            (Err(error), "ec2") => (
+                503,
+                format!("<Response><Errors>{error}</Errors></Response>"),
+            ),
+            (Err(error), _) => (400, format!("<ErrorResponse>{error}</ErrorResponse>")),
         };
-        let root = match status {
-            _ if self.is_json() => return (status, kind, content),
-            200 => format!("{action}Response"),
-            _ if ec2 => "Response".to_owned(),
-            _ => "ErrorResponse".to_owned(),
-        };
-        (status, kind, format!("<{root}>{content}</{root}>"))
+        (status, "text/xml", body)
     }
 }

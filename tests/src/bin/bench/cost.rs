@@ -6,7 +6,7 @@
 use crate::Failure;
 use crate::function::{MEMORY_MIB, MIB_PER_PROCESSOR};
 use crate::options::Options;
-use crate::table::{Row, grouped, table};
+use crate::table::{grouped, table};
 
 /// Instances of the estates that the cost is told for.
 const INSTANCES: [usize; 3] = [10, 100, 1_000];
@@ -26,8 +26,10 @@ const LOG_MONTHS: f64 = 3.0;
 const PLATFORM_LOG: f64 = 700.0;
 /// `PolicyInvalid` of each guardrail: written only while the policy can't be read.
 const RARE_METRICS: usize = 4;
+/// <https://aws.amazon.com/dynamodb/pricing/on-demand/>: a request unit read, and one written.
+const STATE: (f64, f64) = (0.125e-6, 0.625e-6);
 
-/// One kind of run: how often a month, and as measured.
+/// One kind of run: how often a month, and as measured; `state` is what the state table costs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Runs {
     what: &'static str,
@@ -35,21 +37,13 @@ struct Runs {
     wall: f64,
     cpu: f64,
     log: f64,
-    reads: f64,
-    writes: f64,
+    state: f64,
 }
 
 impl Runs {
-    fn of(what: &'static str, row: &Row) -> Self {
-        Self {
-            what,
-            a_month: 0.0,
-            wall: row.wall.as_secs_f64(),
-            cpu: row.usage.0.as_secs_f64(),
-            log: row.log_bytes as f64,
-            reads: row.units.0 as f64,
-            writes: row.units.1 as f64,
-        }
+    fn times(mut self, what: &'static str, a_month: f64) -> Self {
+        (self.what, self.a_month) = (what, a_month);
+        self
     }
 
     /// Seconds that Lambda bills at most: as though waiting and computing never overlapped.
@@ -71,7 +65,7 @@ fn month(instances: usize, sweeps: [Runs; 6], events: [Runs; 6]) -> (Vec<Runs>, 
     // Two of a day's sweeps of snapshot-volumes have something to do.
     let times = [slow - 2.0 * MONTH, MONTH, MONTH, slow, fast, fast];
     let sweeps = times.into_iter().zip(sweeps);
-    let sweeps = sweeps.map(|(a_month, sweep)| Runs { a_month, ..sweep });
+    let sweeps = sweeps.map(|(times, sweep)| sweep.times(sweep.what, times));
     let [.., managed, quiet, approved] = events;
     let events = [
         // An instance that runs.
@@ -81,11 +75,7 @@ fn month(instances: usize, sweeps: [Runs; 6], events: [Runs; 6]) -> (Vec<Runs>, 
         // RunInstances, pending, running.
         ("quarantine-launch, event", 3.0 * launches, approved),
     ];
-    let events = events.map(|(what, a_month, sweep)| Runs {
-        what,
-        a_month,
-        ..sweep
-    });
+    let events = events.map(|(what, times, sweep)| sweep.times(what, times));
     (sweeps.chain(events).collect(), 2.0 * (slow + fast))
 }
 
@@ -95,42 +85,22 @@ type Part = (&'static str, f64, f64);
 /// The bill, part by part.
 fn bill((runs, sweeps): &(Vec<Runs>, f64), metrics: usize) -> Vec<Part> {
     let sum = |of: fn(&Runs) -> f64| runs.iter().map(of).sum::<f64>();
-    let log_gb = sum(|runs| runs.a_month * (runs.log + PLATFORM_LOG)) / f64::from(1 << 30);
+    let log = sum(|runs| runs.a_month * (runs.log + PLATFORM_LOG)) / f64::from(1 << 30);
+    let (time, invoked) = (sum(Runs::gb_seconds), sum(|runs| runs.a_month));
+    let state = sum(|runs| runs.a_month * runs.state);
     let metrics = (metrics + RARE_METRICS) as f64;
     let part =
         |name, used: f64, price: f64, free: f64| (name, used * price, used.min(free) * price);
     vec![
         // arm64, <https://aws.amazon.com/lambda/pricing/>
-        part(
-            "Lambda, time",
-            sum(Runs::gb_seconds),
-            0.000_013_333_4,
-            400_000.0,
-        ),
-        part(
-            "Lambda, invocations",
-            sum(|runs| runs.a_month),
-            0.20e-6,
-            1e6,
-        ),
+        part("Lambda, time", time, 0.000_013_333_4, 400_000.0),
+        part("Lambda, invocations", invoked, 0.20e-6, 1e6),
         // <https://aws.amazon.com/eventbridge/pricing/>; events of AWS's services are free.
         part("EventBridge Scheduler", *sweeps, 1.00e-6, 14e6),
         part("EventBridge, findings", MONTH, 1.00e-6, 0.0),
         // <https://aws.amazon.com/sns/pricing/>: a request and a mail.
         part("SNS, mails", MONTH, 0.50e-6 + 2.00 / 100_000.0, 1_000.0),
-        // <https://aws.amazon.com/dynamodb/pricing/on-demand/>
-        part(
-            "DynamoDB, reads",
-            sum(|runs| runs.a_month * runs.reads),
-            0.125e-6,
-            0.0,
-        ),
-        part(
-            "DynamoDB, writes",
-            sum(|runs| runs.a_month * runs.writes),
-            0.625e-6,
-            0.0,
-        ),
+        part("DynamoDB, state table", state, 1.0, 0.0),
         part("SSM parameter, standard", 1.0, 0.0, 0.0),
         part("SQS, dead letters", 0.0, 0.40e-6, 1e6),
         // <https://aws.amazon.com/cloudwatch/pricing/>: of the first 10,000 metrics; of metrics that
@@ -138,29 +108,19 @@ fn bill((runs, sweeps): &(Vec<Runs>, f64), metrics: usize) -> Vec<Part> {
         part("CloudWatch, metrics", metrics, 0.30, 10.0),
         part("CloudWatch, alarms", ALARM_METRICS as f64, 0.10, 10.0),
         part("CloudWatch, dashboard", 1.0, 3.00, 3.0),
-        part("Logs, taken in", log_gb, 0.50, 5.0),
-        part("Logs, kept", log_gb * LOG_MONTHS, 0.03, 5.0),
+        part("Logs, taken in", log, 0.50, 5.0),
+        part("Logs, kept", log * LOG_MONTHS, 0.03, 5.0),
     ]
 }
 
-/// What is measured: a run, what it is called here, and how much of it an instance is.
-const SWEEPS: [(&str, &str, fn(usize) -> usize); 6] = [
-    ("idle", "snapshot-volumes, sweep", |instances| {
-        instances * VOLUMES
-    }),
-    ("slot", "snapshot-volumes, day's snapshots", |instances| {
-        instances * VOLUMES
-    }),
-    ("prune", "snapshot-volumes, day's deletions", |instances| {
-        instances * VOLUMES
-    }),
-    ("managed", "attach-ssm-role, sweep", |instances| instances),
-    ("quiet", "cancel-refresh, sweep", |instances| {
-        instances.div_ceil(GROUP)
-    }),
-    ("approved", "quarantine-launch, sweep", |instances| {
-        instances
-    }),
+/// What is measured, and what it is called here.
+const SWEEPS: [(&str, &str); 6] = [
+    ("idle", "snapshot-volumes, sweep"),
+    ("slot", "snapshot-volumes, day's snapshots"),
+    ("prune", "snapshot-volumes, day's deletions"),
+    ("managed", "attach-ssm-role, sweep"),
+    ("quiet", "cancel-refresh, sweep"),
+    ("approved", "quarantine-launch, sweep"),
 ];
 
 /// Measures the sweeps of each estate, and computes the cost from them.
@@ -171,15 +131,27 @@ pub(crate) async fn cost(options: &Options) -> Result<String, Failure> {
     for instances in INSTANCES {
         let mut sweeps = [Runs::default(); 6];
         metrics = 0;
-        for (sweep, (name, what, size)) in sweeps.iter_mut().zip(SWEEPS) {
-            // A later sweep of the same process finds the policy read: not after five minutes.
-            let rows = crate::measure(options, &name.parse()?, size(instances)).await?;
-            *sweep = Runs::of(what, &rows[0]);
-            metrics += if what.ends_with("sweep") {
-                rows[0].metrics
-            } else {
-                0
+        for (sweep, (name, what)) in sweeps.iter_mut().zip(SWEEPS) {
+            let size = match name {
+                "idle" | "slot" | "prune" => instances * VOLUMES,
+                "quiet" => instances.div_ceil(GROUP),
+                _ => instances,
             };
+            // A later sweep of the same process finds the policy read: not after five minutes.
+            let rows = crate::measure(options, &name.parse()?, size).await?;
+            let row = &rows[0];
+            let (reads, writes) = row.units;
+            *sweep = Runs {
+                what,
+                a_month: 0.0,
+                wall: row.wall.as_secs_f64(),
+                cpu: row.usage.0.as_secs_f64(),
+                log: row.log_bytes as f64,
+                state: reads as f64 * STATE.0 + writes as f64 * STATE.1,
+            };
+            if what.ends_with("sweep") {
+                metrics += row.metrics;
+            }
         }
         // An event is about one instance or group: less than a sweep of the smallest estate reads.
         let events = *events.get_or_insert(sweeps);
@@ -207,9 +179,9 @@ fn render(options: &Options, months: &[(Vec<Runs>, f64)], metrics: usize) -> Str
     let measured = table(head, measured);
     let bills: Vec<_> = months.iter().map(|month| bill(month, metrics)).collect();
     let line = |name: &str, of: &dyn Fn(&[Part]) -> f64| {
-        let cell = |cost: f64| match cost > 0.0 && cost < 0.005 {
-            true => "< 0.01".to_owned(),
-            false => format!("{cost:.2}"),
+        let cell = |cost: f64| match format!("{cost:.2}") {
+            cents if cost > 0.0 && cents == "0.00" => "< 0.01".to_owned(),
+            cents => cents,
         };
         let costs = bills.iter().map(|bill| cell(of(bill)));
         [name.to_owned()].into_iter().chain(costs).collect()
@@ -224,10 +196,8 @@ fn render(options: &Options, months: &[(Vec<Runs>, f64)], metrics: usize) -> Str
     lines.push(line("free, if nothing else uses it", &free));
     lines.push(line("**left to pay then**", &|bill| all(bill) - free(bill)));
     let sizes = INSTANCES.map(|size| format!("{} instances", grouped(size)));
-    let costs = table(
-        &format!("USD a month | {}", sizes.join(" | ")),
-        lines.into_iter(),
-    );
+    let head = format!("USD a month | {}", sizes.join(" | "));
+    let costs = table(&head, lines.into_iter());
     let latency = options.latency.as_millis();
     format!(
         "Estates of {VOLUMES} volumes for each instance and groups of {GROUP}; a snapshot of each volume a day; each group refreshed once a week; a notice a day. {latency} ms a call.\n\n{measured}\nMetrics: {metrics} in each sweep's log and {RARE_METRICS} that are written only while the policy is invalid.\n\n{costs}"
@@ -246,8 +216,7 @@ mod tests {
             wall: 1.0,
             cpu: 0.256,
             log: 2_048.0,
-            reads: 2.0,
-            writes: 1.0,
+            state: 1e-6,
             ..Runs::default()
         };
         let event = Runs { cpu: 0.0, ..sweep };
@@ -257,18 +226,14 @@ mod tests {
             ("Lambda, time", seconds * 0.25 * 0.000_013_333_4),
             ("Lambda, invocations", 24_630.0 * 0.2e-6),
             ("EventBridge Scheduler", 23_040.0 * 1e-6),
-            ("DynamoDB, reads", 24_630.0 * 2.0 * 0.125e-6),
+            ("DynamoDB, state table", 24_630.0 * 1e-6),
             ("CloudWatch, metrics", 53.0 * 0.30),
             ("CloudWatch, alarms", 3.20),
             ("Logs, taken in", 24_630.0 * 2_748.0 / 1_073_741_824.0 * 0.5),
         ] {
             let (_, cost, free) = bill.iter().find(|(part, ..)| *part == name).unwrap();
-            let off = (cost - expected).abs();
-            assert!(
-                off <= 1e-3 * expected,
-                "{name}: {cost} instead of {expected}"
-            );
-            assert!(free <= cost, "{name}: {free} of {cost}");
+            let right = (cost - expected).abs() <= 1e-3 * expected && free <= cost;
+            assert!(right, "{name}: {cost}, {free} free, instead of {expected}");
         }
     }
 }

@@ -54,10 +54,8 @@ fn tag_set(tags: &[(&str, &str)]) -> String {
     let tag = |(key, value): &(&str, &str)| {
         format!("<item><key>{key}</key><value>{value}</value></item>")
     };
-    format!(
-        "<tagSet>{}</tagSet>",
-        tags.iter().map(tag).collect::<String>()
-    )
+    let tags: String = tags.iter().map(tag).collect();
+    format!("<tagSet>{tags}</tagSet>")
 }
 
 /// An item of `DescribeInstances`, launched long ago where nothing else is said.
@@ -74,11 +72,6 @@ pub(crate) struct Instance<'a> {
     pub(crate) tags: &'a [(&'a str, &'a str)],
 }
 
-/// How an instance says which profile it has.
-pub(crate) fn profile_xml(arn: &str) -> String {
-    format!("<iamInstanceProfile><arn>{arn}</arn><id>AIPAEXAMPLE</id></iamInstanceProfile>")
-}
-
 impl Instance<'_> {
     pub(crate) fn add_to(&self, list: &mut List) {
         let (id, image) = (id("i", self.number), id("ami", self.image));
@@ -92,27 +85,23 @@ impl Instance<'_> {
             )
         };
         let volumes: String = DEVICES.iter().zip(&self.volumes).map(volume).collect();
-        let profile = self.profile.map(profile_xml).unwrap_or_default();
+        let profile = self.profile.map(|arn| {
+            format!("<iamInstanceProfile><arn>{arn}</arn><id>AIPAEXAMPLE</id></iamInstanceProfile>")
+        });
+        let profile = profile.unwrap_or_default();
         let name = format!("app-{:05}", self.number);
-        let mut tags = [
-            &[("Name", &*name), ("Environment", "production")],
-            self.tags,
-        ]
-        .concat();
-        tags.extend(
-            self.group
-                .iter()
-                .map(|name| ("aws:autoscaling:groupName", &**name)),
-        );
+        let mut tags = vec![("Name", &*name), ("Environment", "production")];
+        tags.extend(self.tags);
+        if let Some(group) = &self.group {
+            tags.push(("aws:autoscaling:groupName", group));
+        }
         let tags = tag_set(&tags);
         let address = format!("10.{}.{}.10", self.number / 250, self.number % 250);
         let text = format!(
             "<item><reservationId>r-{id}</reservationId><ownerId>{ACCOUNT}</ownerId><groupSet/><instancesSet><item><instanceId>{id}</instanceId><imageId>{image}</imageId><instanceState><code>{code}</code><name>{state}</name></instanceState><privateDnsName>{id}.{REGION}.compute.internal</privateDnsName><dnsName/><reason/><keyName>operations</keyName><amiLaunchIndex>0</amiLaunchIndex><productCodes/><instanceType>m7g.large</instanceType><launchTime>{launched}</launchTime><placement><availabilityZone>{REGION}a</availabilityZone><groupName/><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><architecture>arm64</architecture><rootDeviceType>ebs</rootDeviceType><rootDeviceName>/dev/xvda</rootDeviceName><blockDeviceMapping>{volumes}</blockDeviceMapping><virtualizationType>hvm</virtualizationType><clientToken>terraform-{id}</clientToken>{tags}<hypervisor>xen</hypervisor><networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><description/><ownerId>{ACCOUNT}</ownerId><status>in-use</status><macAddress>02:00:00:00:00:01</macAddress><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><attachment><attachmentId>eni-attach-{id}</attachmentId><deviceIndex>0</deviceIndex><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment><privateIpAddressesSet><item><privateIpAddress>{address}</privateIpAddress><primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet/><interfaceType>interface</interfaceType></item></networkInterfaceSet>{profile}<ebsOptimized>true</ebsOptimized><enaSupport>true</enaSupport><cpuOptions><coreCount>2</coreCount><threadsPerCore>1</threadsPerCore></cpuOptions><metadataOptions><state>applied</state><httpTokens>required</httpTokens><httpPutResponseHopLimit>2</httpPutResponseHopLimit><httpEndpoint>enabled</httpEndpoint></metadataOptions></item></instancesSet></item>"
         );
-        list.add(
-            &[("instance-id", &id), ("instance-state-name", state)],
-            text,
-        );
+        let keys = [("instance-id", &*id), ("instance-state-name", state)];
+        list.add(&keys, text);
     }
 }
 
@@ -123,10 +112,8 @@ pub(crate) fn images() -> List {
     let mut list = List::new("DescribeImages", "imagesSet", 1_000);
     let [own, amazon, others] = IMAGES;
     for number in 0..own + amazon + others {
-        let (id, alias) = (
-            id("ami", number),
-            "<imageOwnerAlias>amazon</imageOwnerAlias>",
-        );
+        let id = id("ami", number);
+        let alias = "<imageOwnerAlias>amazon</imageOwnerAlias>";
         let (owner, alias, name) = match number {
             n if n < own => (ACCOUNT, "", format!("golden-web-2026-{n:02}")),
             n if n < own + amazon => ("137112412989", alias, format!("al2023-ami-2023.{n}-arm64")),
@@ -152,10 +139,8 @@ pub(crate) fn add_volume(
     let text = format!(
         "<item><volumeId>{id}</volumeId><size>100</size><snapshotId>snap-0a</snapshotId><availabilityZone>{REGION}a</availabilityZone><availabilityZoneId>euc1-az2</availabilityZoneId><status>in-use</status><createTime>{created}</createTime><attachmentSet><item><volumeId>{id}</volumeId><instanceId>{instance}</instanceId><device>{device}</device><status>attached</status><attachTime>{created}</attachTime><deleteOnTermination>true</deleteOnTermination></item></attachmentSet><volumeType>gp3</volumeType><iops>3000</iops><throughput>125</throughput><encrypted>true</encrypted><kmsKeyId>{KEY}</kmsKeyId><sseType>sse-ebs</sseType><multiAttachEnabled>false</multiAttachEnabled><operator><managed>false</managed></operator>{tags}</item>"
     );
-    list.add(
-        &[("volume-id", id), ("attachment.instance-id", instance)],
-        text,
-    );
+    let keys = [("volume-id", id), ("attachment.instance-id", instance)];
+    list.add(&keys, text);
 }
 
 /// Adds a snapshot, and returns how it is described.
@@ -174,43 +159,31 @@ pub(crate) fn add_snapshot(
     );
     let mut keys = vec![("snapshot-id", &*id), ("volume-id", volume)];
     // Nobody looks for other tags.
-    let looked_for =
-        |(key, _): &&(&str, &str)| key.ends_with("guardrail") || key.ends_with("evidence");
-    let found: Vec<_> = tags
-        .iter()
-        .filter(looked_for)
-        .map(|(key, v)| (format!("tag:{key}"), *v))
-        .collect();
-    keys.extend(found.iter().map(|(key, value)| (&**key, *value)));
+    for (key, value) in tags {
+        match *key {
+            "ec2-guardrails:guardrail" => keys.push(("tag:ec2-guardrails:guardrail", value)),
+            "ec2-guardrails:evidence" => keys.push(("tag:ec2-guardrails:evidence", value)),
+            _ => {}
+        }
+    }
     list.add(&keys, text.clone());
     text
 }
 
-/// Adds an Auto Scaling group that launches version 3 of a launch template; of its members the first
-/// `replaced` come from version 4.
-pub(crate) fn add_group(
-    list: &mut List,
-    name: &str,
-    members: &[String],
-    replaced: usize,
-    (key, value): (&str, &str),
-) {
-    let launches = |version: u64| {
+/// Adds an Auto Scaling group that launches version 3 of a launch template.
+pub(crate) fn add_group(list: &mut List, name: &str, members: &[String]) {
+    let launches = format!(
+        "<LaunchTemplate><LaunchTemplateId>lt-{name}</LaunchTemplateId><LaunchTemplateName>{name}</LaunchTemplateName><Version>3</Version></LaunchTemplate>"
+    );
+    let member = |id: &String| {
         format!(
-            "<LaunchTemplate><LaunchTemplateId>lt-{name}</LaunchTemplateId><LaunchTemplateName>{name}</LaunchTemplateName><Version>{version}</Version></LaunchTemplate>"
-        )
-    };
-    let member = |(at, id): (usize, &String)| {
-        format!(
-            "<member><InstanceId>{id}</InstanceId><LifecycleState>InService</LifecycleState><InstanceType>m7g.large</InstanceType><AvailabilityZone>{REGION}a</AvailabilityZone><HealthStatus>Healthy</HealthStatus>{}<ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>",
-            launches(if at < replaced { 4 } else { 3 })
+            "<member><InstanceId>{id}</InstanceId><LifecycleState>InService</LifecycleState><InstanceType>m7g.large</InstanceType><AvailabilityZone>{REGION}a</AvailabilityZone><HealthStatus>Healthy</HealthStatus>{launches}<ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>"
         )
     };
     let desired = members.len();
-    let members: String = members.iter().enumerate().map(member).collect();
-    let launches = launches(3);
+    let members: String = members.iter().map(member).collect();
     let text = format!(
-        "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><AutoScalingGroupARN>arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:example:autoScalingGroupName/{name}</AutoScalingGroupARN>{launches}<MinSize>0</MinSize><MaxSize>100</MaxSize><DesiredCapacity>{desired}</DesiredCapacity><DefaultCooldown>300</DefaultCooldown><AvailabilityZones><member>{REGION}a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType><HealthCheckGracePeriod>300</HealthCheckGracePeriod><CreatedTime>2026-01-01T00:00:00Z</CreatedTime><VPCZoneIdentifier>subnet-0a,subnet-0b</VPCZoneIdentifier><TerminationPolicies><member>Default</member></TerminationPolicies><Instances>{members}</Instances><Tags><member><Key>{key}</Key><Value>{value}</Value><ResourceId>{name}</ResourceId><ResourceType>auto-scaling-group</ResourceType><PropagateAtLaunch>false</PropagateAtLaunch></member></Tags></member>"
+        "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><AutoScalingGroupARN>arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:example:autoScalingGroupName/{name}</AutoScalingGroupARN>{launches}<MinSize>0</MinSize><MaxSize>100</MaxSize><DesiredCapacity>{desired}</DesiredCapacity><DefaultCooldown>300</DefaultCooldown><AvailabilityZones><member>{REGION}a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType><HealthCheckGracePeriod>300</HealthCheckGracePeriod><CreatedTime>2026-01-01T00:00:00Z</CreatedTime><VPCZoneIdentifier>subnet-0a,subnet-0b</VPCZoneIdentifier><TerminationPolicies><member>Default</member></TerminationPolicies><Instances>{members}</Instances><Tags><member><Key>Environment</Key><Value>production</Value><ResourceId>{name}</ResourceId><ResourceType>auto-scaling-group</ResourceType><PropagateAtLaunch>false</PropagateAtLaunch></member></Tags></member>"
     );
     list.add(&[("AutoScalingGroupNames", name)], text);
 }

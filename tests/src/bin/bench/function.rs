@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt as _;
@@ -55,7 +54,7 @@ enum Said {
 /// that it ever had (resident set).
 pub(crate) type Usage = (Duration, f64);
 
-/// A running function; killed when dropped.
+/// A running function, the only one; killed when dropped.
 pub(crate) struct Function {
     child: Child,
     accepting: JoinHandle<()>,
@@ -74,16 +73,13 @@ impl Function {
         aws: &str,
         tls: Option<&Tls>,
     ) -> Result<Self, Failure> {
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
         let (saying, said) = mpsc::unbounded_channel();
         let (events, coming) = mpsc::unbounded_channel();
         let coming = Arc::new(Mutex::new(coming));
         let handler =
             move |request| runtime_api(name, saying.clone(), Arc::clone(&coming), request);
         let (address, accepting) = serve(handler, None).await?;
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let log = format!("bench-{}-{number}.log", std::process::id());
-        let log = std::env::temp_dir().join(log);
+        let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
         let begun = Instant::now();
         let child = command(name, binary, aws, &address.to_string())
             .envs(tls.map(|tls| ("SSL_CERT_FILE", &tls.roots)))
@@ -92,13 +88,14 @@ impl Function {
             .stderr(File::options().append(true).open(&log)?)
             .spawn()
             .map_err(|error| format!("{} doesn't start: {error}", binary.display()))?;
+        let started_in = Duration::ZERO;
         let mut function = Self {
             child,
             accepting,
             events,
             said,
             log,
-            started_in: Duration::ZERO,
+            started_in,
         };
         function.started_in = function.idle().await?.duration_since(begun);
         Ok(function)
@@ -202,11 +199,13 @@ pub(crate) fn built(path: &Path) -> Result<PathBuf, Failure> {
 /// How many metrics of our own a log holds, in the embedded metric format.
 pub(crate) fn metrics(log: &str) -> usize {
     let documents = log.lines().flat_map(serde_json::from_str::<Value>);
-    let metrics = documents.filter_map(|document| {
-        let metrics = document.pointer("/_aws/CloudWatchMetrics/0/Metrics");
-        metrics.and_then(Value::as_array).cloned()
-    });
-    let names = metrics.flatten().map(|metric| metric["Name"].to_string());
+    let written = |of: &Value| {
+        of["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+            .as_array()
+            .cloned()
+    };
+    let metrics = documents.flat_map(|document| written(&document)).flatten();
+    let names = metrics.map(|metric| metric["Name"].to_string());
     names.collect::<BTreeSet<_>>().len()
 }
 
@@ -233,10 +232,7 @@ fn command(name: &str, binary: &Path, aws: &str, runtime_api: &str) -> Command {
         ("AWS_REGION", REGION),
         ("AWS_DEFAULT_REGION", REGION),
         ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
-        (
-            "AWS_SECRET_ACCESS_KEY",
-            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        ),
+        ("AWS_SECRET_ACCESS_KEY", "example"),
         ("AWS_SESSION_TOKEN", "example"),
         ("AWS_ENDPOINT_URL", aws),
     ]);
@@ -269,23 +265,17 @@ async fn runtime_api(
 }
 
 fn handed_out(name: &str, event: String) -> Reply {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let deadline = (now.unwrap_or_default() + LIMIT).as_millis();
+    let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
     let mut reply = reply(200, "application/json", event);
     for (name, value) in [
-        (
-            "aws-request-id",
-            "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
-        ),
-        ("deadline-ms", (now + LIMIT).as_millis().to_string()),
-        (
-            "invoked-function-arn",
-            format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"),
-        ),
+        ("aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
+        ("deadline-ms", &deadline.to_string()),
+        ("invoked-function-arn", &arn),
         (
             "trace-id",
-            "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0".to_owned(),
+            "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
         ),
     ] {
         let name = HeaderName::try_from(format!("lambda-runtime-{name}"));

@@ -16,12 +16,7 @@ const SIZE: usize = 10;
 const VPCS: usize = 3;
 /// One in so many was launched long ago from an AMI that isn't approved, and one just now.
 const UNAPPROVED_EVERY: usize = 250;
-const POLICY: &str = "quarantine-launch:
-  mode: enforce
-  approve:
-    - { owner: self, name: \"golden-*\" }
-    - { owner: amazon, name: \"al2023-ami-2023.*-arm64\" }
-";
+const POLICY: &str = "quarantine-launch:\n  mode: enforce\n  approve:\n    - { owner: self, name: \"golden-*\" }\n    - { owner: amazon, name: \"al2023-ami-2023.*-arm64\" }\n";
 
 /// Id of a VPC's isolation group.
 fn isolation(vpc: usize) -> String {
@@ -30,7 +25,7 @@ fn isolation(vpc: usize) -> String {
 
 /// An estate of so many instances.
 pub(crate) fn estate(run: &str, size: usize) -> Estate {
-    let [own, amazon, others] = IMAGES;
+    let (approved, others) = (IMAGES[0] + IMAGES[1], IMAGES[2]);
     let mut instances = List::new("DescribeInstances", "reservationSet", 1_000);
     let mut groups = List::new("DescribeAutoScalingGroups", "AutoScalingGroups", 100);
     let (mut changes, mut findings) = (Vec::new(), Vec::new());
@@ -41,19 +36,18 @@ pub(crate) fn estate(run: &str, size: usize) -> Estate {
         let is_member = group.is_multiple_of(2);
         // By turns in a group and alone.
         let unapproved = run == "enforced" && number % UNAPPROVED_EVERY == 4;
-        let old = !unapproved && number % UNAPPROVED_EVERY == 29;
+        let strange = unapproved || number % UNAPPROVED_EVERY == 29;
+        let image = [number % approved, approved + number % others][usize::from(strange)];
+        let launched = match number % SIZE {
+            _ if unapproved => minutes_ago(2),
+            // A tenth was launched today.
+            1 => minutes_ago(5 * 60),
+            _ => Timestamp::default(),
+        };
         Instance {
             number,
-            image: match unapproved || old {
-                true => own + amazon + number % others,
-                false => number % (own + amazon),
-            },
-            launched: match number % SIZE {
-                _ if unapproved => minutes_ago(2),
-                // A tenth was launched today.
-                1 => minutes_ago(5 * 60),
-                _ => Timestamp::default(),
-            },
+            image,
+            launched,
             vpc: number % VPCS,
             volumes: vec![id("vol", number)],
             group: is_member.then(|| name.clone()),
@@ -74,7 +68,7 @@ pub(crate) fn estate(run: &str, size: usize) -> Estate {
         }
         if is_member && number % SIZE == 0 {
             let members: Vec<String> = (number..number + SIZE).map(|at| id("i", at)).collect();
-            add_group(&mut groups, &name, &members, 0, ("Team", "a"));
+            add_group(&mut groups, &name, &members);
         }
     }
     Estate {
@@ -139,26 +133,19 @@ pub(crate) fn standby(account: &mut Account, call: &Call) -> Answer {
     }
     let id = call.get("InstanceIds.member.1");
     let is = |state: &str| format!("<InstanceId>{id}</InstanceId><LifecycleState>{state}<");
-    let (list, group) = (
-        "DescribeAutoScalingGroups",
-        call.get("AutoScalingGroupName"),
-    );
-    account.replace(list, group, &is("InService"), &is("Standby"))?;
+    let (from, to) = (is("InService"), is("Standby"));
+    let group = call.get("AutoScalingGroupName");
+    account.replace("DescribeAutoScalingGroups", group, &from, &to)?;
     Ok("<Activities/>".to_owned())
 }
 
 /// Each by somebody else: of one launcher two would be a loop.
 pub(crate) fn lookup(call: &Call) -> Answer {
     let about = call.json["LookupAttributes"][0]["AttributeValue"].as_str();
-    let role = format!(
-        "arn:aws:iam::{ACCOUNT}:role/ci-{}",
-        about.unwrap_or_default()
-    );
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/{}", about.unwrap_or_default());
     let record = json!({
-        "eventName": "RunInstances",
-        "eventTime": rfc3339(Timestamp::now()),
-        "sourceIPAddress": "203.0.113.7",
-        "userAgent": "HashiCorp Terraform/1.9.8",
+        "eventName": "RunInstances", "eventTime": rfc3339(Timestamp::now()),
+        "sourceIPAddress": "203.0.113.7", "userAgent": "HashiCorp Terraform/1.9.8",
         "userIdentity": {"type": "AssumedRole", "arn": role},
     });
     let (id, name, record) = ("59dbff89", "RunInstances", record.to_string());

@@ -22,9 +22,12 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn new(action: &'static str, set: &'static str, most: usize) -> Self {
-        let mut list = Self::default();
-        (list.action, list.set, list.most) = (action, set, most);
-        list
+        Self {
+            action,
+            set,
+            most,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -82,10 +85,8 @@ impl List {
         }
         let chosen = chosen.unwrap_or_else(|| (0..self.rows.len()).collect());
         let from = chosen.partition_point(|at| *at < start);
-        let there = chosen[from..]
-            .iter()
-            .filter(|at| !self.rows[**at].is_empty());
-        let mut there = there.peekable();
+        let there = chosen[from..].iter();
+        let mut there = there.filter(|at| !self.rows[**at].is_empty()).peekable();
         let page = there.by_ref().take(size).map(|at| &*self.rows[*at]);
         let page: Vec<&str> = page.collect();
         Ok(call.listed(self.set, &page, there.peek().map(|at| **at)))
@@ -101,11 +102,8 @@ mod tests {
     fn pages_meet_every_row_that_is_chosen_once() {
         let mut list = List::new("D", "set", 5);
         for number in 0..23 {
-            let keys = [
-                ("n", &*number.to_string()),
-                ("odd", &(number % 2).to_string()),
-            ];
-            list.add(&keys, format!("<i>{number}</i>"));
+            let (name, odd) = (number.to_string(), (number % 2).to_string());
+            list.add(&[("n", &name), ("odd", &odd)], format!("<i>{number}</i>"));
         }
         let ask = |query: String| {
             let query = format!("Version=2016-11-15&Filter.1.Name=odd&Filter.1.Value.1=0&{query}");

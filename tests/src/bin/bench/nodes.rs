@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::account::Account;
-use crate::call::{Answer, Call, refuse};
-use crate::estate::{ACCOUNT, Estate, Instance, add_group, id, images, minutes_ago, profile_xml};
+use crate::call::{Answer, Call};
+use crate::estate::{ACCOUNT, Estate, Instance, id, images};
 use crate::list::List;
 
 /// The stack's instance profile.
@@ -20,40 +19,24 @@ const VPCS: usize = 36;
 const TRUST: &str = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22Service%22%3A%22ec2.amazonaws.com%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D";
 
 /// An estate of so many instances.
-pub(crate) fn estate(run: &str, size: usize) -> Estate {
-    let mut changes = Vec::new();
+pub(crate) fn estate(_: &str, size: usize) -> Estate {
     let mut instances = List::new("DescribeInstances", "reservationSet", 1_000);
     let mut nodes = List::new("DescribeInstanceInformation", "InstanceInformationList", 50);
-    let mut groups = List::new("DescribeAutoScalingGroups", "AutoScalingGroups", 100);
     for number in 0..size {
         let (group, place) = (number / GROUP, number % GROUP);
         let alone = group.is_multiple_of(5);
-        let own = format!(
-            "arn:aws:iam::{ACCOUNT}:instance-profile/app-{:02}",
-            number % PROFILES
-        );
+        let own = number % PROFILES;
+        let own = format!("arn:aws:iam::{ACCOUNT}:instance-profile/app-{own:02}");
+        let ours = alone && number % 2 == 0;
         let mut found = Instance {
             number,
             vpc: number % VPCS,
-            profile: Some(if alone && number % 2 == 0 {
-                OUR_PROFILE
-            } else {
-                &own
-            }),
+            profile: Some(if ours { OUR_PROFILE } else { &own }),
             group: (!alone).then(|| format!("web-{group:03}")),
             ..Instance::default()
         };
         let mut online = true;
         match place {
-            // Of those that stand alone two in fifty lack a profile, and one of a group's fifty is
-            // on its way.
-            7 | 17 if run == "unmanaged" && alone => {
-                (found.profile, online) = (None, false);
-                changes.push(format!("AssociateIamInstanceProfile {}", id("i", number)));
-            }
-            27 if run == "unmanaged" && !alone => {
-                (found.launched, online) = (minutes_ago(5), false);
-            }
             // Nodes of stopped instances aren't listed.
             9 | 29 => (found.stopped, online) = (true, false),
             // By Default Host Management.
@@ -68,40 +51,23 @@ pub(crate) fn estate(run: &str, size: usize) -> Estate {
         if online {
             add_node(&mut nodes, &id("i", number));
         }
-        if place == 0 && !alone {
-            add_group(
-                &mut groups,
-                &format!("web-{group:03}"),
-                &[],
-                0,
-                ("Team", "a"),
-            );
-        }
     }
+    let groups = List::new("DescribeAutoScalingGroups", "AutoScalingGroups", 100);
     Estate {
         policy: "attach-ssm-role:\n  exclude: { tag: NoSsm }\n".to_owned(),
         lists: vec![groups, images(), nodes, instances, endpoints()],
         size,
-        changes,
-        findings: Vec::new(),
+        ..Estate::default()
     }
 }
 
 fn add_node(list: &mut List, id: &str) {
     let text = json!({
-        "InstanceId": id,
-        "PingStatus": "Online",
-        "LastPingDateTime": Timestamp::now().as_second(),
-        "AgentVersion": "3.3.2299.0",
-        "IsLatestVersion": true,
-        "PlatformType": "Linux",
-        "PlatformName": "Amazon Linux",
-        "PlatformVersion": "2023",
-        "ResourceType": "EC2Instance",
-        "IPAddress": "10.0.0.10",
-        "ComputerName": "ip-10-0-0-10.eu-central-1.compute.internal",
-        "AssociationStatus": "Success",
-        "SourceType": "AWS::EC2::Instance",
+        "InstanceId": id, "PingStatus": "Online", "LastPingDateTime": Timestamp::now().as_second(),
+        "AgentVersion": "3.3.2299.0", "IsLatestVersion": true, "PlatformType": "Linux",
+        "PlatformName": "Amazon Linux", "PlatformVersion": "2023", "ResourceType": "EC2Instance",
+        "IPAddress": "10.0.0.10", "ComputerName": "ip-10-0-0-10.eu-central-1.compute.internal",
+        "AssociationStatus": "Success", "SourceType": "AWS::EC2::Instance",
     });
     let keys = [("InstanceIds", id), ("ResourceType", "EC2Instance")];
     list.add(&keys, text.to_string());
@@ -116,30 +82,12 @@ fn endpoints() -> List {
             let text = format!(
                 "<item><vpcEndpointId>{endpoint}</vpcEndpointId><vpcEndpointType>Interface</vpcEndpointType><vpcId>{vpc}</vpcId><serviceName>com.amazonaws.eu-central-1.{service}</serviceName><state>available</state><policyDocument>{{\"Statement\":[{{\"Action\":\"*\",\"Effect\":\"Allow\",\"Principal\":\"*\",\"Resource\":\"*\"}}]}}</policyDocument><routeTableIdSet/><groupSet><item><groupId>sg-0e</groupId><groupName>endpoints</groupName></item></groupSet><privateDnsEnabled>true</privateDnsEnabled><requesterManaged>false</requesterManaged><ownerId>{ACCOUNT}</ownerId><subnetIdSet><item>subnet-0a</item></subnetIdSet><networkInterfaceIdSet><item>eni-{endpoint}</item></networkInterfaceIdSet></item>"
             );
-            let keys = [
-                ("vpc-endpoint-id", &*endpoint),
-                ("vpc-id", &vpc),
-                ("vpc-endpoint-type", "Interface"),
-            ];
+            let kind = ("vpc-endpoint-type", "Interface");
+            let keys = [("id", &*endpoint), ("vpc-id", &vpc), kind];
             list.add(&keys, text);
         }
     }
     list
-}
-
-/// Only once, and only the stack's profile (SSM-2).
-pub(crate) fn associate(account: &mut Account, call: &Call) -> Answer {
-    let (id, arn) = (call.get("InstanceId"), call.get("IamInstanceProfile.Arn"));
-    let (list, profile) = ("DescribeInstances", profile_xml(arn));
-    let has_one = account.row(list, id)?.contains("<iamInstanceProfile>");
-    if arn != OUR_PROFILE || has_one {
-        return refuse(format!("it has a profile, or it is {arn}"));
-    }
-    let (from, to) = ("<ebsOptimized>", format!("{profile}<ebsOptimized>"));
-    account.replace(list, id, from, &to)?;
-    Ok(format!(
-        "<iamInstanceProfileAssociation><associationId>iip-assoc-{id}</associationId><instanceId>{id}</instanceId>{profile}<state>associating</state></iamInstanceProfileAssociation>"
-    ))
 }
 
 pub(crate) fn profile(call: &Call) -> Answer {
@@ -159,8 +107,5 @@ pub(crate) fn simulate(call: &Call) -> Answer {
     };
     let actions = call.list("ActionNames.member").into_iter();
     let results: String = actions.map(result).collect();
-    let complete = "<IsTruncated>false</IsTruncated>";
-    Ok(format!(
-        "{complete}<EvaluationResults>{results}</EvaluationResults>"
-    ))
+    Ok(format!("<EvaluationResults>{results}</EvaluationResults>"))
 }

@@ -13,8 +13,8 @@ pub(crate) const HELP: &str = "\
 Measures sweeps of the guardrails against a synthetic AWS, and their start.
 
   --run NAME[,NAME…]  snapshot-volumes: idle, slot, prune (volumes: 100, 1,000, 10,000);
-                      attach-ssm-role: managed, unmanaged (instances: 500, 5,000);
-                      cancel-refresh: quiet, failing (groups: 100, 500);
+                      attach-ssm-role: managed (instances: 500, 5,000);
+                      cancel-refresh: quiet (groups: 100, 500);
                       quarantine-launch: approved, enforced (instances: 1,000, 5,000)
   --size N[,N…]       other sizes of their estates than those
   --start             only the start: all functions, beside a program without the SDK
@@ -27,7 +27,7 @@ Measures sweeps of the guardrails against a synthetic AWS, and their start.
 Through make: make bench BENCH=\"--size 1000 --run slot\"";
 
 /// What is measured, by default all of it.
-const RUNS: &str = "idle,slot,prune,managed,unmanaged,quiet,failing,approved,enforced";
+const RUNS: &str = "idle,slot,prune,managed,quiet,approved,enforced";
 
 /// What a guardrail finds in an estate.
 #[derive(Debug, Clone)]
@@ -47,15 +47,14 @@ impl FromStr for Run {
     fn from_str(name: &str) -> Result<Self, String> {
         let (guardrail, sizes, make): (usize, &[usize], fn(&str, usize) -> Estate) = match name {
             "idle" | "slot" | "prune" => (0, &[100, 1_000, 10_000], volumes::estate),
-            "managed" | "unmanaged" => (1, &[500, 5_000], nodes::estate),
-            "quiet" | "failing" => (2, &[100, 500], groups::estate),
+            "managed" => (1, &[500, 5_000], nodes::estate),
+            "quiet" => (2, &[100, 500], groups::estate),
             "approved" | "enforced" => (3, &[1_000, 5_000], launches::estate),
             _ => return Err(format!("no run is named {name}")),
         };
-        let (name, program) = (name.to_owned(), GUARDRAILS[guardrail]);
         Ok(Self {
-            name,
-            program,
+            name: name.to_owned(),
+            program: GUARDRAILS[guardrail],
             sizes,
             make,
         })
@@ -94,7 +93,8 @@ impl Options {
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self::default();
         (options.runs, options.start) = (all("", RUNS)?, true);
-        options.latency = Duration::from_millis(50);
+        let millis = Duration::from_millis;
+        options.latency = millis(50);
         options.build = ".aws-sam/local".into();
         options.bare = "target/lambda/bare-function/bootstrap".into();
         let mut arguments = arguments;
@@ -104,10 +104,7 @@ impl Options {
                 "--run" => (options.runs, options.start) = (all(&name, &value()?)?, false),
                 "--size" => options.sizes = all(&name, &value()?)?,
                 "--start" => options.runs.clear(),
-                "--latency-ms" => {
-                    let millis = all(&name, &value()?)?;
-                    options.latency = Duration::from_millis(millis[0]);
-                }
+                "--latency-ms" => options.latency = millis(all(&name, &value()?)?[0]),
                 "--build" => options.build = value()?.into(),
                 "--bare" => options.bare = value()?.into(),
                 "--cost" => options.cost = true,
@@ -121,11 +118,8 @@ impl Options {
 
     /// The sizes of `run`'s estate.
     pub(crate) fn sizes<'a>(&'a self, run: &'a Run) -> &'a [usize] {
-        if self.sizes.is_empty() {
-            run.sizes
-        } else {
-            &self.sizes
-        }
+        let own = self.sizes.is_empty();
+        if own { run.sizes } else { &self.sizes }
     }
 }
 

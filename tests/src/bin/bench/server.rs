@@ -72,8 +72,8 @@ where
 pub(crate) fn reply(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status.try_into().unwrap_or_default();
-    let kind = HeaderValue::from_static(kind);
-    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
 }
 
@@ -107,7 +107,7 @@ impl Server {
 
     /// The account as it is now.
     pub(crate) fn account(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.account)
     }
 }
 
@@ -115,6 +115,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+fn locked(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
+    account.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answers after the latency, in which the time for making the answer is contained.
@@ -130,12 +134,9 @@ async fn answer(
     };
     let target = target.as_ref().and_then(|target| target.to_str().ok());
     let call = Call::read(target, &body.to_bytes());
-    let answered = account
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .respond(&call);
+    let (status, kind, body) = locked(&account).respond(&call);
     tokio::time::sleep_until(begun + latency).await;
-    reply(answered.0, answered.1, answered.2)
+    reply(status, kind, body)
 }
 
 /// A certificate for 127.0.0.1 that signs itself, and its key. The key is no secret: only processes
@@ -143,10 +144,8 @@ async fn answer(
 const CERTIFICATE: &str = include_str!("loopback.pem");
 
 /// Where Linux distributions keep the root certificates in one file; the second is Lambda's.
-const SYSTEM_ROOTS: [&str; 2] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-];
+const DEBIAN_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+const LAMBDA_ROOTS: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
 /// How the synthetic AWS proves that it is AWS, so that a first invocation does what it does in
 /// Lambda: read the root certificates, seed the random generator, shake hands.
@@ -160,9 +159,7 @@ impl Tls {
     /// Reads the certificate, and writes it behind the system's roots into a file for the functions:
     /// they have as many certificates to read as in Lambda.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let system = SYSTEM_ROOTS.iter().find_map(|file| fs::read(file).ok());
-        let mut bundle =
-            system.ok_or("no root certificates: install the package ca-certificates")?;
+        let mut bundle = fs::read(DEBIAN_ROOTS).or_else(|_| fs::read(LAMBDA_ROOTS))?;
         bundle.extend_from_slice(CERTIFICATE.as_bytes());
         let roots = std::env::temp_dir().join(format!("bench-{}-roots.pem", std::process::id()));
         fs::write(&roots, bundle)?;

@@ -20,13 +20,11 @@ pub(crate) struct Row {
     pub(crate) wall: Duration,
     pub(crate) usage: Usage,
     pub(crate) log_bytes: usize,
-    /// How many metrics the log holds.
     pub(crate) metrics: usize,
     /// By name, how many calls were made, and how many of them were throttled.
     pub(crate) calls: BTreeMap<String, (usize, usize)>,
     /// Request units of the state table, read and written.
     pub(crate) units: (usize, usize),
-    /// The function's.
     pub(crate) report: Value,
 }
 
@@ -49,20 +47,14 @@ pub(crate) fn render(options: &Options, program: &str, rows: &[Row]) -> String {
         ]
     });
     let (latency, cells) = (options.latency.as_millis(), table(head, cells));
-    let rates = if options.aws_rates {
-        " at most, AWS's rates"
-    } else {
-        ""
-    };
+    let rates = ["", ", at AWS's rates"][usize::from(options.aws_rates)];
     let mut text = format!("\n## {program}\n\n{latency} ms a call{rates}.\n\n{cells}\nCalls:\n\n");
     for row in rows {
-        let calls = row
-            .calls
-            .iter()
-            .map(|(name, (made, throttled))| match throttled {
-                0 => format!("{name} {made}"),
-                _ => format!("{name} {made} of which {throttled} throttled"),
-            });
+        let call = |(name, (made, throttled)): (&String, &(usize, usize))| match throttled {
+            0 => format!("{name} {made}"),
+            _ => format!("{name} {made} of which {throttled} throttled"),
+        };
+        let calls = row.calls.iter().map(call);
         let calls = calls.collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "* {} {}: {calls}", grouped(row.size), row.run);
     }

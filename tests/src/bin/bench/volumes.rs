@@ -105,8 +105,10 @@ fn tags(instance: usize, place: usize) -> [(&'static str, String); 5] {
     ]
 }
 
-fn borrowed<'a>(tags: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
-    tags.iter().map(|(key, value)| (*key, &**value)).collect()
+fn borrowed<K: AsRef<str>>(tags: &[(K, String)]) -> Vec<(&str, &str)> {
+    tags.iter()
+        .map(|(key, value)| (key.as_ref(), &**value))
+        .collect()
 }
 
 /// A slot's snapshots of an instance, as the guardrail makes them.
@@ -115,25 +117,17 @@ fn add_set(list: &mut List, number: usize, volumes: &Range<usize>, slot: Timesta
     let devices = volumes.clone().zip(DEVICES);
     let listed = devices.map(|(volume, device)| format!("{}={device}", id("vol", volume)));
     let ours = [
-        ("ec2-guardrails:guardrail", "snapshot-volumes".to_owned()),
-        ("ec2-guardrails:plan", "daily".to_owned()),
-        (
-            "ec2-guardrails:slot",
-            slot.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
-        ),
-        ("ec2-guardrails:attempt", "1".to_owned()),
-        (
-            "ec2-guardrails:volumes",
-            listed.collect::<Vec<_>>().join(" "),
-        ),
-        ("ec2-guardrails:instance", instance.clone()),
-        ("ec2-guardrails:image", id("ami", number % 20)),
-        (
-            "ec2-guardrails:image-name",
-            format!("golden-web-2026-{:02}", number % 20),
-        ),
-        ("ec2-guardrails:set", format!("{instance}-59dbff89")),
+        ("guardrail", "snapshot-volumes".to_owned()),
+        ("plan", "daily".to_owned()),
+        ("slot", slot.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
+        ("attempt", "1".to_owned()),
+        ("volumes", listed.collect::<Vec<_>>().join(" ")),
+        ("instance", instance.clone()),
+        ("image", id("ami", number % 20)),
+        ("image-name", format!("golden-web-2026-{:02}", number % 20)),
+        ("set", format!("{instance}-59dbff89")),
     ];
+    let ours = ours.map(|(key, value)| (format!("ec2-guardrails:{key}"), value));
     let description = format!(
         "ec2-guardrails, plan daily: {} volumes of app-{number:05} ({instance}), slot {} UTC",
         volumes.len(),
