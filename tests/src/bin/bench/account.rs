@@ -59,7 +59,7 @@ impl Account {
     pub(crate) fn check(&self, report: &Value) -> Result<(), String> {
         if let Some(refused) = self.refused.first() {
             return Err(format!(
-                "the synthetic account refused a request: {refused}; teach it that, or mend the function"
+                "refused {refused}: mend it, or teach the synthetic account"
             ));
         }
         let left = report["outcomes"]["left"].as_u64().unwrap_or_default();

@@ -212,13 +212,8 @@ mod tests {
     /// refreshes a month, so 300 + (300 + 90) + 900 events.
     #[test]
     fn a_month_costs_what_one_gets_by_hand() {
-        let sweep = Runs {
-            wall: 1.0,
-            cpu: 0.256,
-            log: 2_048.0,
-            state: 1e-6,
-            ..Runs::default()
-        };
+        let mut sweep = Runs::default();
+        (sweep.wall, sweep.cpu, sweep.log, sweep.state) = (1.0, 0.256, 2_048.0, 1e-6);
         let event = Runs { cpu: 0.0, ..sweep };
         let bill = bill(&month(70, [sweep; 6], [event; 6]), 49);
         let seconds = 23_040.0 * (1.0 + 1.769) + 1_590.0;

@@ -37,9 +37,8 @@ pub(crate) const MEMORY_MIB: u16 = 256;
 /// Lambda gives a whole processor to a function with so much memory, and a share of it to one
 /// with less ("Configure Lambda function memory" in the Lambda developer guide).
 pub(crate) const MIB_PER_PROCESSOR: f64 = 1_769.0;
-/// Lambda gives a start ten seconds.
+/// Lambda gives a start ten seconds; an event gets the `Timeout` of template.yaml.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
-/// `Timeout` in template.yaml.
 const LIMIT: Duration = Duration::from_mins(15);
 
 /// What the process says through the Runtime API.

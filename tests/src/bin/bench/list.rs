@@ -57,10 +57,6 @@ impl List {
         };
         let mut chosen: Option<Vec<usize>> = None;
         for (name, values) in call.filters(self.filters.iter()) {
-            // There is nothing older.
-            if name == "StartTimeLowerBound" {
-                continue;
-            }
             let known = self.filters.contains(name) || name.starts_with("tag");
             // EBS-7
             if !known || values.len() > 200 {

@@ -1,8 +1,7 @@
 //! Measures sweeps of the guardrails: the release binaries, run as Lambda runs them, against a
 //! synthetic AWS in this process that answers each call after a set latency. It is no model of AWS:
-//! rows of text, found by filters and given out in pages, and as little memory as a run needs.
-//!
-//! And their start, beside that of a bare program: see `start.rs`.
+//! rows of text, found by filters and given out in pages, and as little memory as a run needs. And
+//! their start, beside that of a bare program: see `start.rs`.
 //!
 //! Every run is checked before it is counted: a sweep that does or tells too much, too little or
 //! the wrong thing ends the benchmark with an error.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -70,11 +70,10 @@ where
 
 /// An answer with a body.
 pub(crate) fn reply(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
-    *reply.status_mut() = status.try_into().unwrap_or_default();
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    reply
+    let reply = Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, kind);
+    reply.body(Full::new(body.into())).unwrap_or_default()
 }
 
 /// The account's endpoint; gone when dropped.
