@@ -2,8 +2,6 @@
 
 mod warnings;
 
-use std::collections::BTreeSet;
-
 use guardrails::policy::{Age, Mode, SPAN_PATTERN, TagMatch, positive_span};
 use guardrails::text::quoted;
 use jiff::{Span, Timestamp, Zoned};
