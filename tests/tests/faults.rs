@@ -1,6 +1,7 @@
 //! Whatever goes wrong on the way: each slot has one snapshot in the end.
 
 use e2e::{Fault, SNAPSHOT_VOLUMES, Seed, deployed, once_each, per_slot, slots};
+use serde_json::json;
 
 /// The one plan `daily` that selects `Backup`.
 fn policy() -> String {
