@@ -189,6 +189,7 @@ async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
         assert_eq!(aws.ours().await.len() as u64, outcomes.done);
 
         aws.clear_faults().await;
+        aws.set_timeout(60).await;
         assert_eq!(aws.sweep().await.succeeded().outcomes.done, outcomes.left);
         let expected = once_each(&volumes, "daily", &slots::latest());
         assert_eq!(per_slot(&aws.ours().await), expected);
