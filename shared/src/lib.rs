@@ -16,5 +16,6 @@ pub mod policy;
 pub mod report;
 pub mod runner;
 pub mod tags;
+pub mod text;
 pub mod trigger;
 pub mod wiring;

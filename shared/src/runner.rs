@@ -218,7 +218,7 @@ impl<G: Guardrail> Runner<G> {
         let decisions = G::decide(&facts, &policy, invocation.now);
         let (mut entries, actions) = split(decisions);
         match mode {
-            Mode::Observe => {
+            Mode::Observe | Mode::Notify => {
                 for (index, _) in &actions {
                     entries[*index].outcome = Outcome::WouldDo;
                 }
