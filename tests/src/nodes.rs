@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 use crate::LocalAws;
 use crate::estate::{answered, tag};
 
-/// What the guardrail notes on an instance that it has given a profile.
-
 /// The agent on an instance, as only the instance itself knows it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Agent {
