@@ -1,5 +1,6 @@
 //! Accounts as the tests tell of them.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use guardrails::aws::{ApiError, ErrorKind};

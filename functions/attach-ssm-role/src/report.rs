@@ -88,8 +88,13 @@ fn of_instances(
     let of_one = |judged: &Judged<'_>| {
         let instance = judged.instance;
         let outcome = attached.get(instance.id.as_str()).copied();
-        let group = instance.group().map(|name| groups.get(name).copied());
-        let without = without_profile(judged, outcome, group, evaluation.profile);
+        let group = match instance.group() {
+            None => Template::None,
+            Some(name) => groups
+                .get(name)
+                .map_or(Template::Unread, |group| Template::Of(group)),
+        };
+        let without = without_profile(judged, outcome, &group, evaluation.profile);
         [
             (&UNMANAGED, judged.unmanaged.clone()),
             (&UNUSABLE, judged.unusable.clone()),
@@ -103,12 +108,21 @@ fn of_instances(
     evaluation.instances.iter().flat_map(of_one).collect()
 }
 
+/// What an instance's group launches from.
+enum Template<'a> {
+    /// It is in no group.
+    None,
+    /// Only a sweep reads groups.
+    Unread,
+    Of(&'a JudgedGroup<'a>),
+}
+
 /// Whether an instance lacks a profile and only the mode keeps it from getting one. Of a member of
 /// a `group` the group's own condition tells it, once for all; only a sweep reads groups.
 fn without_profile(
     judged: &Judged<'_>,
     attached: Option<Outcome>,
-    group: Option<Option<&JudgedGroup<'_>>>,
+    group: &Template<'_>,
     profile: &str,
 ) -> Judgement {
     match (&judged.standing, attached) {
@@ -122,19 +136,23 @@ fn without_profile(
         }
         _ => return Judgement::Not,
     }
-    let of_group = group.map(|group| group.map(|group| &group.without_profile));
+    let of_group = match group {
+        Template::None => &Judgement::Not,
+        Template::Of(group) => &group.without_profile,
+        Template::Unread => {
+            return Judgement::Unknown("what its group launches from wasn't read".to_owned());
+        }
+    };
     match of_group {
-        None | Some(Some(Judgement::Not)) => Judgement::Stands {
+        Judgement::Not => Judgement::Stands {
             fingerprint: "has none".to_owned(),
             why: format!(
                 "it has no instance profile; with mode: enforce it would be given {}",
                 name_of(profile)
             ),
         },
-        Some(Some(Judgement::Stands { .. })) => Judgement::Not,
-        Some(None | Some(Judgement::Unknown(_))) => {
-            Judgement::Unknown("what its group launches from wasn't read".to_owned())
-        }
+        Judgement::Stands { .. } => Judgement::Not,
+        Judgement::Unknown(why) => Judgement::Unknown(why.clone()),
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Launches {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Message {
-    pub message: String,
+    pub text: String,
     pub fault: Fault,
     pub times: u32,
 }
@@ -234,7 +234,7 @@ impl Launches {
                 .messages
                 .iter()
                 .filter(|message| faults.contains(&message.fault))
-                .map(|message| format!("\"{}\" ({}x)", message.message, message.times))
+                .map(|message| format!("\"{}\" ({}x)", message.text, message.times))
                 .collect();
             said.join(", ")
         };
@@ -444,7 +444,7 @@ impl<'a> Since<'a> {
             messages
                 .entry((*message, *fault as u8))
                 .or_insert_with(|| Message {
-                    message: (*message).to_owned(),
+                    text: (*message).to_owned(),
                     fault: *fault,
                     times: 0,
                 })
