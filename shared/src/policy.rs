@@ -356,6 +356,8 @@ impl Loader {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::state::model::Model;
     use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
@@ -591,10 +593,8 @@ mod tests {
         let mut bomb = "snapshot-volumes:\n  a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n".to_owned();
         for level in 1..9 {
             let below = format!("*a{}", level - 1);
-            bomb += &format!(
-                "  a{level}: &a{level} [{}]\n",
-                [below.as_str(); 10].join(", ")
-            );
+            let ten = [below.as_str(); 10].join(", ");
+            let _ = writeln!(bomb, "  a{level}: &a{level} [{ten}]");
         }
         let text = read(&bomb).unwrap_err().to_string();
         assert!(

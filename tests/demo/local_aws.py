@@ -159,5 +159,6 @@ def seeded_snapshot(volume: str, slot: datetime) -> dict[str, Any]:
     return {
         "volume_id": volume,
         "start_time": slot.astimezone(UTC).isoformat(),
+        "description": f"ec2-guardrails snapshot-volumes: plan daily, slot {slot.isoformat()}, attempt 1: x",
         "tags": {f"ec2-guardrails:{key}": value for key, value in tags.items()},
     }

@@ -208,7 +208,7 @@ impl Facts {
             source: "launch template lt-1 version 3".to_owned(),
             has_profile,
         };
-        let groups = self.groups.get_or_insert_with(|| Ok(Default::default()));
+        let groups = self.groups.get_or_insert_with(|| Ok(BTreeMap::default()));
         groups.as_mut().unwrap().insert(name.to_owned(), group);
         self
     }

@@ -93,35 +93,42 @@ impl Default for LaunchFailures {
 }
 
 /// How many launches may fail in a row: a share of the group's desired capacity, within bounds.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawLaunchFailures {
     /// The share, in percent of the desired capacity. Default 50.
-    #[serde(default, deserialize_with = "percent")]
+    #[serde(deserialize_with = "percent")]
     #[schemars(range(min = 1, max = 100))]
-    percent: Option<u32>,
+    percent: u32,
     /// At least so many. Default 3.
-    #[serde(default, deserialize_with = "at_least_one")]
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
-    min: Option<u32>,
+    min: u32,
     /// At most so many. Default 200.
     #[schemars(range(min = 1))]
-    max: Option<u32>,
+    max: u32,
 }
 
-fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+impl Default for RawLaunchFailures {
+    fn default() -> Self {
+        let LaunchFailures { percent, min, max } = LaunchFailures::default();
+        Self { percent, min, max }
+    }
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
-        percent @ 1..=100 => Ok(Some(percent)),
+        percent @ 1..=100 => Ok(percent),
         _ => Err(D::Error::custom("`percent` must be from 1 to 100")),
     }
 }
 
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         0 => Err(D::Error::custom(
             "`min` must be at least 1: none failed yet is no failure",
         )),
-        count => Ok(Some(count)),
+        count => Ok(count),
     }
 }
 
@@ -129,19 +136,11 @@ impl TryFrom<RawLaunchFailures> for LaunchFailures {
     type Error = String;
 
     fn try_from(raw: RawLaunchFailures) -> Result<Self, String> {
-        let default = Self::default();
-        let read = Self {
-            percent: raw.percent.unwrap_or(default.percent),
-            min: raw.min.unwrap_or(default.min),
-            max: raw.max.unwrap_or(default.max),
-        };
-        if read.max < read.min {
-            Err(format!(
-                "`max` ({}) is below `min` ({})",
-                read.max, read.min
-            ))
+        let RawLaunchFailures { percent, min, max } = raw;
+        if max < min {
+            Err(format!("`max` ({max}) is below `min` ({min})"))
         } else {
-            Ok(read)
+            Ok(Self { percent, min, max })
         }
     }
 }

@@ -1,135 +1,90 @@
 //! Carries out one action.
 
+mod claim;
 mod evidence;
 mod groups;
 mod hold;
 mod isolate;
+mod launcher;
+mod loops;
 mod protect;
 mod release;
-mod who;
 
-use aws_sdk_ec2::types::Tag;
-use aws_sdk_ssm::types::ResourceTypeForTagging;
-use guardrails::autoscaling;
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::guardrail::Acted;
-use guardrails::notify::{AUTO_SCALING_GROUP, PARAMETER};
-use guardrails::tags;
+use guardrails::state::Expect;
+use jiff::Timestamp;
 
-use crate::Clients;
-use crate::decide::Action;
+use crate::clients::Clients;
+use crate::decide::{Action, Effect};
+use crate::record::{Approval, KEPT, LAUNCH, QUARANTINE, Record};
 
 /// Carries out `action`.
-pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted {
+pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted<Effect> {
     match action {
         // Boxed: their many steps would make every run's future large.
-        Action::Quarantine(quarantine) => {
-            Box::pin(hold::quarantine(clients, quarantine, run)).await
-        }
-        Action::BreakLoop(looping) => groups::break_loop(&clients.autoscaling, looping, run).await,
-        Action::NameLauncher(name) => who::name(clients, name).await,
-        Action::Release(release) => Box::pin(release::release(clients, release)).await,
-        Action::RestoreGroup { group, at } => {
-            match groups::restore(&clients.autoscaling, group, *at).await {
-                Ok(Some(note)) => Acted::Done(Some(note)),
-                Ok(None) => Acted::Skipped("nothing of it is suspended any more".to_owned()),
-                Err(error) => Acted::Failed(error),
-            }
-        }
+        Action::Quarantine(order) => Box::pin(hold::quarantine(clients, order, run)).await,
+        Action::Release(order) => Box::pin(release::release(clients, order, run)).await,
+        Action::ReleaseByLabels(order) => Box::pin(release::by_labels(clients, order)).await,
+        Action::BreakLoop(order) => loops::break_loop(clients, order, run).await,
+        Action::NameLauncher(order) => launcher::name(clients, order).await,
+        Action::RestoreGroup { group, at } => match loops::restore(clients, group, *at).await {
+            Ok(Some(note)) => Acted::done(Some(note)),
+            Ok(None) => Acted::skipped("nothing of it is suspended any more"),
+            Err(error) => Acted::failed(error),
+        },
+        Action::RememberApproval {
+            instance,
+            approval,
+            at,
+        } => remember(clients, instance, approval, *at).await,
+        Action::Forget {
+            instance,
+            record,
+            at,
+        } => forget(clients, instance, record, *at).await,
     }
 }
 
-/// Writes tags on an instance.
-async fn tag(
-    ec2: &aws_sdk_ec2::Client,
-    instance: &str,
-    tags: impl IntoIterator<Item = (String, String)>,
-) -> Result<(), ApiError> {
-    let tags: Vec<Tag> = tags
-        .into_iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect();
-    if tags.is_empty() {
-        return Ok(());
-    }
-    ec2.create_tags()
-        .resources(instance)
-        .set_tags(Some(tags))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:CreateTags", &error))
-}
-
-/// Removes tags from an instance, whatever their values.
-async fn untag(
-    ec2: &aws_sdk_ec2::Client,
-    instance: &str,
-    keys: impl IntoIterator<Item = String>,
-) -> Result<(), ApiError> {
-    let tags: Vec<Tag> = keys
-        .into_iter()
-        .map(|key| Tag::builder().key(key).build())
-        .collect();
-    if tags.is_empty() {
-        return Ok(());
-    }
-    ec2.delete_tags()
-        .resources(instance)
-        .set_tags(Some(tags))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:DeleteTags", &error))
-}
-
-/// Remembers what was told on what EC2's own tags can't be put on: an Auto Scaling group, or the
-/// policy's parameter.
-pub(crate) async fn remember(
+async fn remember(
     clients: &Clients,
-    resource: &str,
-    key: &str,
-    value: Option<&str>,
-) -> Result<(), ApiError> {
-    if resource.starts_with(AUTO_SCALING_GROUP) {
-        return autoscaling::remember(&clients.autoscaling, resource, key, value).await;
+    instance: &str,
+    approval: &Approval,
+    at: Timestamp,
+) -> Acted<Effect> {
+    let (until, absent) = (Some(KEPT.after(at)), Expect::Absent);
+    let written = clients
+        .state
+        .put(&LAUNCH, instance, approval, until, &absent, at)
+        .await;
+    match written {
+        Ok(written) if written.is_done() => Acted::done(None),
+        Ok(_) => Acted::skipped("another run has written it down"),
+        Err(error) => Acted::failed(error),
     }
-    let Some(parameter) = resource.strip_prefix(PARAMETER) else {
-        return Ok(());
-    };
-    match value {
-        Some(value) => {
-            let tag = aws_sdk_ssm::types::Tag::builder()
-                .key(key)
-                .value(value)
-                .build()
-                .map_err(|error| ApiError {
-                    operation: "ssm:AddTagsToResource",
-                    code: "InvalidRequest".to_owned(),
-                    message: error.to_string(),
-                    kind: ErrorKind::Refused,
-                })?;
-            clients
-                .ssm
-                .add_tags_to_resource()
-                .resource_type(ResourceTypeForTagging::Parameter)
-                .resource_id(parameter)
-                .tags(tag)
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("ssm:AddTagsToResource", &error))
+}
+
+async fn forget(
+    clients: &Clients,
+    instance: &str,
+    record: &Record,
+    at: Timestamp,
+) -> Acted<Effect> {
+    let forgotten = async {
+        let Some(stored) = clients.state.get(&QUARANTINE, instance, at).await? else {
+            return Ok(false);
+        };
+        if stored.value != *record {
+            return Ok(false);
         }
-        None => clients
-            .ssm
-            .remove_tags_from_resource()
-            .resource_type(ResourceTypeForTagging::Parameter)
-            .resource_id(parameter)
-            .tag_keys(key)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ApiError::of("ssm:RemoveTagsFromResource", &error)),
+        let expect = Expect::Version(stored.version);
+        let written = clients.state.delete(&QUARANTINE, instance, &expect).await?;
+        Ok(written.is_done())
+    };
+    match forgotten.await {
+        Ok(true) => Acted::done(None),
+        Ok(false) => Acted::skipped("it was changed meanwhile"),
+        Err(error) => Acted::failed(error),
     }
 }
 
@@ -149,9 +104,9 @@ fn is_wrong_state(error: &ApiError) -> bool {
     )
 }
 
-/// The tags that a release removes.
-fn is_quarantine_tag(key: &str) -> bool {
-    key == tags::QUARANTINED || key.starts_with(tags::QUARANTINE_PREFIX)
+/// IAM lets the role change an instance only once it sees its label.
+fn is_denied(error: &ApiError) -> bool {
+    error.kind == ErrorKind::Denied
 }
 
 #[cfg(test)]

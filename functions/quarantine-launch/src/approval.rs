@@ -3,7 +3,7 @@
 //! A refusing rule wins over any that approve. What couldn't be read is never a "no": then the
 //! verdict is that it can't be told, and nothing is done.
 
-use guardrails::tags;
+use guardrails::aws::ApiError;
 use jiff::Timestamp;
 use serde::Serialize;
 use wildmatch::WildMatch;
@@ -22,8 +22,10 @@ pub enum Verdict<'a> {
     NothingApproved,
     /// This rule approves it.
     Approved(&'a Approve),
-    /// It can't be told; why.
-    Undecided(String),
+    /// This rule approved it when it was launched, as is remembered.
+    ApprovedAtLaunch(String),
+    /// It can't be told.
+    Undecided(Unclear),
     /// This rule refuses it.
     Denied(&'a Deny),
     /// No rule approves it.
@@ -45,7 +47,10 @@ impl Verdict<'_> {
     /// Whether it is approved, or none of this guardrail's business.
     #[must_use]
     pub fn is_approved(&self) -> bool {
-        matches!(self, Self::Approved(_) | Self::Exempt(_) | Self::Released)
+        matches!(
+            self,
+            Self::Approved(_) | Self::ApprovedAtLaunch(_) | Self::Exempt(_) | Self::Released
+        )
     }
 
     /// Why, for people.
@@ -59,7 +64,13 @@ impl Verdict<'_> {
                     .to_owned()
             }
             Self::Approved(rule) => format!("approved by the rule \"{}\"", rule.text),
-            Self::Undecided(why) => format!("it can't be told whether its AMI is approved: {why}"),
+            Self::ApprovedAtLaunch(rule) => {
+                format!("approved at its launch by the rule \"{rule}\"")
+            }
+            Self::Undecided(unclear) => format!(
+                "it can't be told whether its AMI is approved: {}",
+                unclear.why
+            ),
             Self::Denied(rule) => format!("the deny rule \"{}\" refuses it", rule.text),
             Self::Unapproved { nearest, unknown } => {
                 let mut text = if *unknown {
@@ -81,7 +92,7 @@ impl Verdict<'_> {
 
 /// An AMI as it is launched.
 #[derive(Debug, Clone, Copy)]
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     /// The AMI.
     pub image: &'a Image,
     /// The instance; none when only the AMI is asked about.
@@ -90,6 +101,45 @@ pub struct Launch<'a> {
     pub at: Timestamp,
 }
 
+/// What can't be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclear {
+    /// What it hangs on.
+    pub why: String,
+    /// The call that failed, where one did.
+    pub error: Option<ApiError>,
+}
+
+impl Unclear {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            error: None,
+        }
+    }
+
+    /// `what` couldn't be read. A parameter that isn't there is a mistake in the policy, and no
+    /// failed read.
+    fn unread(what: &str, error: &ApiError) -> Self {
+        Self {
+            why: format!("{what} couldn't be read: {error}"),
+            error: (error.code != PARAMETER_NOT_FOUND).then(|| error.clone()),
+        }
+    }
+
+    fn all(mut unclear: Vec<Self>) -> Self {
+        unclear.dedup();
+        let why: Vec<&str> = unclear.iter().map(|one| one.why.as_str()).collect();
+        Self {
+            why: why.join("; "),
+            error: unclear.iter().find_map(|one| one.error.clone()),
+        }
+    }
+}
+
+/// What a parameter that isn't there is read as.
+pub(crate) const PARAMETER_NOT_FOUND: &str = "ParameterNotFound";
+
 /// Whether a condition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Holds {
@@ -97,18 +147,24 @@ enum Holds {
     /// What is otherwise.
     No(String),
     /// What couldn't be read.
-    Unclear(String),
+    Unclear(Unclear),
+}
+
+impl Holds {
+    fn unclear(why: impl Into<String>) -> Self {
+        Self::Unclear(Unclear::new(why))
+    }
 }
 
 /// What a rule says of a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applies {
+pub(crate) enum Applies {
     /// It applies.
     Yes,
     /// These conditions don't hold.
     No(Vec<String>),
     /// That depends on these, which couldn't be read.
-    Unclear(Vec<String>),
+    Unclear(Vec<Unclear>),
 }
 
 impl Applies {
@@ -132,8 +188,7 @@ impl Applies {
 }
 
 /// What is said of `instance`'s launch.
-#[must_use]
-pub fn verdict<'a>(instance: &Instance, facts: &Facts, policy: &'a Policy) -> Verdict<'a> {
+pub(crate) fn verdict<'a>(instance: &Instance, facts: &Facts, policy: &'a Policy) -> Verdict<'a> {
     if let Some(tag) = policy.exempt.tag_of(|key| instance.tag(key)) {
         return Verdict::Exempt(tag.to_owned());
     }
@@ -141,25 +196,35 @@ pub fn verdict<'a>(instance: &Instance, facts: &Facts, policy: &'a Policy) -> Ve
         return Verdict::NothingApproved;
     }
     let Some(id) = instance.image.as_deref() else {
-        return Verdict::Undecided("EC2 names no AMI of it".to_owned());
+        return Verdict::Undecided(Unclear::new("EC2 names no AMI of it"));
     };
-    if instance.tag(tags::RELEASED_IMAGE) == Some(id) {
+    let released = facts.released.get(&instance.id);
+    if released.is_some_and(|released| released.image.as_deref() == Some(id)) {
         return Verdict::Released;
     }
-    let Some(image) = facts.images.get(id) else {
-        return Verdict::Undecided(format!("{id} wasn't read"));
+    let now = match (facts.images.get(id), facts.images_unread.get(id)) {
+        (Some(image), _) => {
+            let launch = Launch {
+                image,
+                instance: Some(instance),
+                at: instance.launched,
+            };
+            verdict_on(launch, facts, policy)
+        }
+        (None, Some(error)) => Verdict::Undecided(Unclear::unread(id, error)),
+        (None, None) => Verdict::Undecided(Unclear::new(format!("{id} wasn't read"))),
     };
-    let launch = Launch {
-        image,
-        instance: Some(instance),
-        at: instance.launched,
-    };
-    verdict_on(launch, facts, policy)
+    // What changed since the launch (the AMI's tags, a parameter, a rule) makes no launch of it.
+    match facts.approvals.get(&instance.id) {
+        Some(then) if then.image == id && !now.is_approved() => {
+            Verdict::ApprovedAtLaunch(then.rule.clone())
+        }
+        _ => now,
+    }
 }
 
 /// What is said of a launch by the rules alone.
-#[must_use]
-pub fn verdict_on<'a>(launch: Launch<'_>, facts: &Facts, policy: &'a Policy) -> Verdict<'a> {
+pub(crate) fn verdict_on<'a>(launch: Launch<'_>, facts: &Facts, policy: &'a Policy) -> Verdict<'a> {
     // Deny rules alone quarantine nothing either: an account that has approved nothing yet has
     // not said what it wants.
     if policy.approve.is_empty() {
@@ -178,7 +243,7 @@ pub fn verdict_on<'a>(launch: Launch<'_>, facts: &Facts, policy: &'a Policy) -> 
     let mut nearest: Option<(&Approve, Vec<String>)> = None;
     for rule in &policy.approve {
         match approves(rule, launch, facts, policy) {
-            Applies::Yes if perhaps_denied => return Verdict::Undecided(unclear.join("; ")),
+            Applies::Yes if perhaps_denied => return Verdict::Undecided(Unclear::all(unclear)),
             Applies::Yes => return Verdict::Approved(rule),
             Applies::Unclear(what) => unclear.extend(what),
             Applies::No(lacks) => {
@@ -197,14 +262,17 @@ pub fn verdict_on<'a>(launch: Launch<'_>, facts: &Facts, policy: &'a Policy) -> 
             unknown: launch.image.known == Known::Unknown,
         }
     } else {
-        unclear.dedup();
-        Verdict::Undecided(unclear.join("; "))
+        Verdict::Undecided(Unclear::all(unclear))
     }
 }
 
 /// Whether `rule` approves.
-#[must_use]
-pub fn approves(rule: &Approve, launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Applies {
+pub(crate) fn approves(
+    rule: &Approve,
+    launch: Launch<'_>,
+    facts: &Facts,
+    policy: &Policy,
+) -> Applies {
     let which = match &rule.which {
         Which::Image(selector) => selected(selector, launch.image, facts),
         Which::Parameter { name, grace } => {
@@ -226,8 +294,7 @@ pub fn approves(rule: &Approve, launch: Launch<'_>, facts: &Facts, policy: &Poli
 }
 
 /// Whether `rule` refuses.
-#[must_use]
-pub fn denies(rule: &Deny, launch: Launch<'_>, facts: &Facts) -> Applies {
+pub(crate) fn denies(rule: &Deny, launch: Launch<'_>, facts: &Facts) -> Applies {
     Applies::of(
         selected(&rule.which, launch.image, facts)
             .into_iter()
@@ -263,7 +330,7 @@ fn selected(selector: &Selector, image: &Image, facts: &Facts) -> Vec<Holds> {
             if owners.iter().any(|owner| image.is_owned_by(owner, account)) {
                 Holds::Yes
             } else if account.is_none() && owners.iter().any(|owner| owner == "self") {
-                Holds::Unclear("which account this is isn't known".to_owned())
+                Holds::unclear("which account this is isn't known")
             } else {
                 match (&image.owner_alias, &image.owner) {
                     (Some(alias), _) => Holds::No(format!("its owner is {alias}")),
@@ -303,9 +370,9 @@ fn named_by(
     facts: &Facts,
 ) -> Holds {
     let parameter = match facts.parameters.get(name) {
-        None => return Holds::Unclear(format!("parameter {name} wasn't read")),
+        None => return Holds::unclear(format!("parameter {name} wasn't read")),
         Some(Err(error)) => {
-            return Holds::Unclear(format!("parameter {name} couldn't be read: {error}"));
+            return Holds::Unclear(Unclear::unread(&format!("parameter {name}"), error));
         }
         Some(Ok(parameter)) => parameter,
     };
@@ -370,18 +437,16 @@ fn differ_in_release(a: &str, b: &str) -> bool {
 fn derived(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Holds {
     let image = launch.image;
     if facts.account.is_none() {
-        return Holds::Unclear("which account this is isn't known".to_owned());
+        return Holds::unclear("which account this is isn't known");
     }
     if !image.is_owned_by("self", facts.account.as_deref()) {
         return Holds::No("it isn't the account's own".to_owned());
     }
     let chain = match facts.ancestry.get(&image.id) {
-        None => return Holds::Unclear(format!("the ancestry of {} wasn't read", image.id)),
+        None => return Holds::unclear(format!("the ancestry of {} wasn't read", image.id)),
         Some(Err(error)) => {
-            return Holds::Unclear(format!(
-                "the ancestry of {} couldn't be read: {error}",
-                image.id
-            ));
+            let what = format!("the ancestry of {}", image.id);
+            return Holds::Unclear(Unclear::unread(&what, error));
         }
         Some(Ok(chain)) => chain,
     };
@@ -417,7 +482,7 @@ fn derived(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Holds {
     if unclear.is_empty() {
         Holds::No("it descends from no approved AMI".to_owned())
     } else {
-        Holds::Unclear(unclear.join("; "))
+        Holds::Unclear(Unclear::all(unclear))
     }
 }
 
@@ -512,9 +577,9 @@ fn role(wanted: &[String], instance: &Instance, facts: &Facts) -> Holds {
         return Holds::No("it has no role".to_owned());
     };
     match facts.roles.get(profile) {
-        None => Holds::Unclear(format!("the role of {profile} wasn't read")),
+        None => Holds::unclear(format!("the role of {profile} wasn't read")),
         Some(Err(error)) => {
-            Holds::Unclear(format!("the role of {profile} couldn't be read: {error}"))
+            Holds::Unclear(Unclear::unread(&format!("the role of {profile}"), error))
         }
         Some(Ok(roles)) if roles.iter().any(|role| like(wanted, role)) => Holds::Yes,
         Some(Ok(roles)) if roles.is_empty() => Holds::No("it has no role".to_owned()),
@@ -538,13 +603,15 @@ pub struct Line {
 }
 
 /// Every rule and what it says.
-#[must_use]
-pub fn lines(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Vec<Line> {
+pub(crate) fn lines(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Vec<Line> {
     let line = |list, rule: &str, applies| {
         let (result, because) = match applies {
             Applies::Yes => ("applies", Vec::new()),
             Applies::No(why) => ("does not apply", why),
-            Applies::Unclear(why) => ("cannot tell", why),
+            Applies::Unclear(what) => {
+                let why = what.into_iter().map(|unclear| unclear.why);
+                ("cannot tell", why.collect())
+            }
         };
         Line {
             list,

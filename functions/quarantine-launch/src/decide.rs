@@ -1,29 +1,24 @@
 //! What is to be done about each instance, and about sources that launch in a loop. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 
+use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
 use guardrails::guardrail::Decision;
-use guardrails::policy::Age;
-use guardrails::tags;
-use jiff::{SignedDuration, Timestamp};
+use guardrails::policy::Mode;
+use guardrails::resource::Resource;
+use jiff::Timestamp;
 
-use crate::approval::{Verdict, verdict};
-use crate::facts::{Asked, Facts, Group, Instance, Isolation, Stage};
-use crate::launcher::Launcher;
-use crate::launches::{Looping, Source, is_broken, loops};
-use crate::policy::{Policy, Steps};
+use crate::approval::Verdict;
+use crate::ask::Ask;
+use crate::evaluate::{Evaluation, Held, Judged, Judgement, Phase, Stance, Standing, is_young};
+use crate::facts::{Group, Instance, Isolation};
+use crate::labels::{self, Labels};
+use crate::launcher::{Launcher, Who};
+use crate::launches::Source;
+use crate::policy::Steps;
+use crate::record::{Approval, Loop, Record, Stage};
 
-/// How long after the isolation a look may still show the groups from before it.
-const SETTLE: Age = Age::from_mins(2);
-/// How long a person's release may take before a sweep finishes it.
-const RELEASE_TAKES: Age = Age::from_mins(5);
-/// How long a run may take to carry a quarantine out, before another takes it up: long enough that
-/// of several events for one launch only the first acts and tells.
-const UNDER_WAY: SignedDuration = SignedDuration::from_secs(20);
-/// How long after the launch CloudTrail is asked who it was; its records come within 15 minutes.
-const LOOK_FOR_LAUNCHER: Age = Age::from_hours(2);
 /// Launchers looked up per sweep: CloudTrail takes two lookups a second from the whole account.
 const LAUNCHERS_PER_SWEEP: usize = 5;
 
@@ -38,10 +33,30 @@ pub enum Action {
     NameLauncher(Box<NameLauncher>),
     /// Put everything back.
     Release(Box<Release>),
+    /// Put back what the labels say, where nothing was recorded.
+    ReleaseByLabels(Box<ReleaseByLabels>),
     /// Let a group launch again.
     RestoreGroup {
         /// The group's name.
         group: String,
+        /// When this was decided.
+        at: Timestamp,
+    },
+    /// Remember that a launch was approved.
+    RememberApproval {
+        /// The instance.
+        instance: String,
+        /// What approved it.
+        approval: Approval,
+        /// When this was decided.
+        at: Timestamp,
+    },
+    /// Forget the quarantine of an instance that is gone.
+    Forget {
+        /// The instance.
+        instance: String,
+        /// What is recorded of it.
+        record: Box<Record>,
         /// When this was decided.
         at: Timestamp,
     },
@@ -55,7 +70,8 @@ impl Action {
             Self::Quarantine(quarantine) => Some(&quarantine.instance.id),
             Self::NameLauncher(name) => Some(&name.instance),
             Self::Release(release) => Some(&release.instance.id),
-            Self::BreakLoop(_) | Self::RestoreGroup { .. } => None,
+            Self::ReleaseByLabels(release) => Some(&release.instance.id),
+            _ => None,
         }
     }
 }
@@ -78,14 +94,14 @@ pub enum Occasion {
 pub struct Quarantine {
     /// The instance as it was looked at.
     pub instance: Instance,
+    /// What is recorded of it, as it was looked at.
+    pub record: Option<Record>,
     /// Why.
     pub occasion: Occasion,
     /// The rule that refused it, or the person's reason.
     pub reason: String,
     /// Its AMI's id and name.
     pub image: String,
-    /// Since when: the same for every run that carries it on.
-    pub since: Timestamp,
     /// When this was decided.
     pub at: Timestamp,
     /// What it does besides isolating.
@@ -96,21 +112,6 @@ pub struct Quarantine {
     pub group: Option<Group>,
     /// Who launched it, where the event told.
     pub launcher: Option<Launcher>,
-    /// What came of it, for the notice.
-    pub held: OnceLock<Held>,
-}
-
-/// What a quarantine did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
-    /// What was done, in order.
-    pub done: Vec<String>,
-    /// What couldn't be done, and why.
-    pub not_done: Vec<String>,
-    /// Interfaces that AWS refused to change.
-    pub refused: Vec<String>,
-    /// Who launched it: what the tag remembers, and what a person reads.
-    pub launcher: Option<(String, String)>,
 }
 
 /// A loop to break.
@@ -129,11 +130,11 @@ pub struct NameLauncher {
     pub instance: String,
     /// Its group, whose last change tells who is behind the launch.
     pub group: Option<Group>,
-    /// What was found.
-    pub found: OnceLock<Option<(String, String)>>,
+    /// When this was decided.
+    pub at: Timestamp,
 }
 
-/// A release to carry out.
+/// A release to carry out: what is put back is read from the table then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Release {
     /// The instance as it was looked at.
@@ -145,450 +146,466 @@ pub struct Release {
     pub at: Timestamp,
 }
 
+/// A release without a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReleaseByLabels {
+    /// The instance as it was looked at.
+    pub instance: Instance,
+    /// What its labels say.
+    pub labels: Labels,
+    /// The isolation groups that exist, by VPC.
+    pub isolation: BTreeMap<String, Isolation>,
+    /// When this was decided.
+    pub at: Timestamp,
+}
+
+/// What an action brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// What a quarantine did, also where it failed half-way.
+    Quarantined(Box<Quarantined>),
+    /// Who launched an instance in quarantine.
+    Named(Who),
+    /// How far a release came.
+    Released {
+        /// Whether nothing is left to be done.
+        finished: bool,
+    },
+}
+
+/// What a quarantine did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quarantined {
+    /// What was done, in order.
+    pub done: Vec<String>,
+    /// What couldn't be done, and why.
+    pub not_done: Vec<String>,
+    /// Interfaces that AWS refused to change.
+    pub refused: Vec<String>,
+    /// Who launched it.
+    pub launcher: Option<Who>,
+}
+
 /// What is to be done.
-#[must_use]
-pub fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
-    match &facts.asked {
-        Asked::Reconcile => reconcile(facts, policy, now),
-        Asked::CheckInstance(id) => match facts.instances.get(id) {
-            // Whatever a sweep would do: the answer of `check`.
-            Some(_) => reconcile(facts, policy, now),
+pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
+    let judged = |id: &str| evaluation.judged.get(id);
+    match &evaluation.facts.ask {
+        Ask::Reconcile | Ask::Launched(_) => reconcile(evaluation),
+        Ask::CheckImage(_) => Vec::new(),
+        // Whatever a sweep would do: the answer of `check`.
+        Ask::CheckInstance(id) => match judged(id) {
+            Some(_) => reconcile(evaluation),
             None => vec![absent(id)],
         },
-        Asked::CheckImage(_) => Vec::new(),
-        Asked::Quarantine { instance, reason } => vec![match facts.instances.get(instance) {
-            Some(found) => by_hand(found, reason, facts, policy, now),
+        Ask::Quarantine { instance, reason } => vec![match judged(instance) {
+            Some(judged) => by_hand(judged, reason, evaluation),
             None => absent(instance),
         }],
-        Asked::Release(id) => vec![match facts.instances.get(id) {
-            Some(found) => release(found, facts, now),
-            None => absent(id),
+        Ask::Release {
+            instance,
+            from_labels,
+        } => vec![match judged(instance) {
+            Some(judged) => release_ordered(judged, *from_labels, evaluation),
+            None => absent(instance),
         }],
-        Asked::ReleaseGroup(name) => vec![restore(name, facts, now)],
+        Ask::ReleaseGroup(name) => vec![restore(name, evaluation)],
     }
 }
 
-fn leave(resource: &str, reason: String) -> Decision<Action> {
-    Decision {
-        resource: resource.to_owned(),
-        action: "leave-alone",
-        reason,
-        step: None,
-    }
+fn leave(instance: &Instance, reason: impl Into<String>) -> Decision<Action> {
+    Decision::leave(instance.resource(), "leave-alone", reason.into())
 }
 
-fn report(resource: &str, reason: String) -> Decision<Action> {
-    Decision {
-        action: "report",
-        ..leave(resource, reason)
-    }
+fn report(instance: &Instance, reason: String) -> Decision<Action> {
+    Decision::leave(instance.resource(), "report", reason)
+}
+
+fn not_there(resource: Resource, operation: &'static str, what: &str) -> Decision<Action> {
+    let message = format!("there is no such {what} in this account and Region (any more)");
+    let error = ApiError {
+        operation,
+        code: "NotFound".to_owned(),
+        message: message.clone(),
+        kind: ErrorKind::Refused,
+    };
+    Decision::cannot_judge(resource, message, error)
 }
 
 fn absent(id: &str) -> Decision<Action> {
-    leave(
-        id,
-        "there is no such instance in this account and Region (any more)".to_owned(),
-    )
+    not_there(Resource::instance(id), "ec2:DescribeInstances", "instance")
 }
 
-fn reconcile(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
+fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     // Loops first: they are the fire, the instances the smoke. Both start at once.
-    let mut decisions: Vec<_> = loops(facts, policy, now)
-        .iter()
-        .map(|looping| break_loop(looping, facts, policy, now))
-        .collect();
-    if policy.approve.is_empty() && facts.complete {
-        decisions.push(leave("policy", Verdict::NothingApproved.reason()));
+    let loops = evaluation.loops.iter();
+    let mut decisions: Vec<_> = loops.map(|one| break_loop(one, evaluation)).collect();
+    let facts = evaluation.facts;
+    if evaluation.policy.approve.is_empty() && facts.complete {
+        let parameter = Resource::Parameter(facts.policy_parameter.clone());
+        let reason = Verdict::NothingApproved.reason();
+        decisions.push(Decision::leave(parameter, "leave-alone", reason));
     }
     let mut lookups = 0;
-    for instance in facts.instances.values() {
-        let decision = decide_one(instance, facts, policy, now);
-        if let Some(Decision {
-            step: Some(Action::NameLauncher(_)),
-            ..
-        }) = &decision
+    for judged in evaluation.judged.values() {
+        decisions.extend(
+            judged
+                .unrecorded
+                .as_deref()
+                .map(|said| unrecorded(judged, said)),
+        );
+        if let Stance::Held(held) = &judged.stance
+            && held.wants_launcher
         {
             lookups += 1;
-            if lookups > LAUNCHERS_PER_SWEEP {
-                continue;
-            }
         }
-        decisions.extend(decision);
+        let look_up = lookups <= LAUNCHERS_PER_SWEEP;
+        decisions.extend(decide_one(judged, look_up, evaluation));
+    }
+    for id in &evaluation.forgotten {
+        decisions.push(forget(id, evaluation));
     }
     decisions
 }
 
+/// What its labels say counts for nothing: anybody who may tag can write them.
+fn unrecorded(judged: &Judged<'_>, said: &str) -> Decision<Action> {
+    report(
+        judged.instance,
+        format!(
+            "its labels say that it is in quarantine ({said}), but nothing was recorded (they were copied or planted, or the table was lost): nothing is done because of them"
+        ),
+    )
+}
+
 fn decide_one(
-    instance: &Instance,
-    facts: &Facts,
-    policy: &Policy,
-    now: Timestamp,
+    judged: &Judged<'_>,
+    look_up: bool,
+    evaluation: &Evaluation<'_>,
 ) -> Option<Decision<Action>> {
-    if instance.state == State::Terminal {
-        return (!facts.complete).then(|| leave(&instance.id, "it is being terminated".to_owned()));
-    }
-    if let Some((stage, since)) = instance.quarantine() {
-        return held(instance, stage, since, facts, policy, now);
-    }
-    let verdict = verdict(instance, facts, policy);
+    let Judged {
+        instance, verdict, ..
+    } = judged;
+    // Of thousands of instances nothing is to be said, of the one asked for it is.
+    let one = !evaluation.facts.complete;
     let reason = verdict.reason();
-    match &verdict {
-        Verdict::Undecided(_) => Some(Decision {
-            action: "cannot-tell",
-            ..report(&instance.id, reason)
+    match &judged.stance {
+        Stance::Terminal => one.then(|| leave(instance, "it is being terminated")),
+        Stance::Held(held) => self::held(instance, held, look_up, evaluation),
+        Stance::Fine => remember(judged, evaluation).or_else(|| one.then(|| leave(instance, reason))),
+        Stance::Undecided => Some(cannot_tell(instance, verdict)),
+        Stance::Managed(operator) => Some(report(
+            instance,
+            format!("{reason}; {operator} manages it, and only {operator} may change it"),
+        )),
+        // Counted in a sweep, told only of the one that is asked about.
+        Stance::Old => one.then(|| {
+            report(
+                instance,
+                format!(
+                    "{reason}; it was launched {:.0}, longer ago than launched-within ({}), so it stays; the command quarantine isolates it all the same",
+                    instance.launched, evaluation.policy.launched_within
+                ),
+            )
         }),
-        Verdict::Denied(_) | Verdict::Unapproved { .. } => {
-            if let Some(operator) = &instance.operator {
-                return Some(report(
-                    &instance.id,
-                    format!("{reason}; {operator} manages it, and only {operator} may change it"),
-                ));
-            }
-            if policy.launched_within.after(instance.launched) <= now {
-                // Counted in a sweep, told only of the one that is asked about.
-                return (!facts.complete).then(|| {
-                    report(
-                        &instance.id,
-                        format!(
-                            "{reason}; it was launched {:.0}, longer ago than launched-within ({}), so it stays; the command quarantine isolates it all the same",
-                            instance.launched, policy.launched_within
-                        ),
-                    )
-                });
-            }
-            Some(Decision {
-                resource: instance.id.clone(),
-                action: "quarantine",
-                reason: format!("{}: {reason}", image_label(instance, facts)),
-                step: Some(quarantine(
-                    instance,
-                    Occasion::Launch,
-                    reason,
-                    now,
-                    facts,
-                    policy,
-                    now,
-                )),
-            })
+        Stance::ToIsolate => {
+            let label = evaluation.image_label(instance);
+            let why = format!("{label}: {reason}");
+            let action = quarantine(instance, None, Occasion::Launch, reason, evaluation);
+            Some(Decision::act(instance.resource(), "quarantine", why, action))
         }
-        // Of thousands of approved instances nothing is to be said, of the one asked for it is.
-        _ if facts.complete => None,
-        _ => Some(leave(&instance.id, reason)),
     }
+}
+
+fn cannot_tell(instance: &Instance, verdict: &Verdict<'_>) -> Decision<Action> {
+    let reason = verdict.reason();
+    let error = match verdict {
+        Verdict::Undecided(unclear) => unclear.error.clone(),
+        _ => None,
+    };
+    match error {
+        Some(error) => Decision::cannot_judge(instance.resource(), reason, error),
+        None => Decision::leave(instance.resource(), "cannot-tell", reason),
+    }
+}
+
+/// The approval of a young launch is remembered: what changes later makes no launch of it.
+fn remember(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
+    let (instance, facts) = (judged.instance, evaluation.facts);
+    let Verdict::Approved(rule) = &judged.verdict else {
+        return None;
+    };
+    if evaluation.policy.mode != Mode::Enforce
+        || !facts.ask.is_reconcile()
+        || facts.approvals.contains_key(&instance.id)
+        || !is_young(instance, evaluation.now)
+    {
+        return None;
+    }
+    let action = Action::RememberApproval {
+        instance: instance.id.clone(),
+        approval: Approval {
+            rule: rule.text.clone(),
+            image: instance.image.clone()?,
+            launched: instance.launched,
+        },
+        at: evaluation.now,
+    };
+    let reason = judged.verdict.reason();
+    Some(Decision::act(
+        instance.resource(),
+        "remember-approval",
+        reason,
+        action,
+    ))
+}
+
+fn forget(id: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
+    let resource = Resource::instance(id);
+    let Some(record) = evaluation.facts.records.get(id) else {
+        return absent(id);
+    };
+    let action = Action::Forget {
+        instance: id.to_owned(),
+        record: Box::new(record.clone()),
+        at: evaluation.now,
+    };
+    let reason = "the instance is gone, and its quarantine with it".to_owned();
+    Decision::act(resource, "forget", reason, action)
 }
 
 /// An instance that is in quarantine.
 fn held(
     instance: &Instance,
-    stage: Stage,
-    since: Timestamp,
-    facts: &Facts,
-    policy: &Policy,
-    now: Timestamp,
+    held: &Held<'_>,
+    look_up: bool,
+    evaluation: &Evaluation<'_>,
 ) -> Option<Decision<Action>> {
-    let reason = || {
-        instance
-            .tag(tags::QUARANTINE_REASON)
-            .unwrap_or("a quarantine was begun")
-            .to_owned()
+    let record = held.record;
+    let again = |name, occasion, why: &str| {
+        let reason = record.reason.clone();
+        let action = quarantine(instance, Some(record), occasion, reason, evaluation);
+        Decision::act(instance.resource(), name, why.to_owned(), action)
     };
-    let step = |occasion| {
-        let steps = quarantine(instance, occasion, reason(), since, facts, policy, now);
-        Some(steps)
-    };
-    match stage {
-        Stage::Releasing if RELEASE_TAKES.after(since) > now => {
-            Some(leave(&instance.id, "its release is under way".to_owned()))
+    Some(match held.phase {
+        Phase::Releasing => leave(instance, "its release is under way"),
+        Phase::ReleaseUnfinished => release(
+            instance,
+            record,
+            "its release was begun and isn't finished",
+            evaluation,
+        ),
+        Phase::UnderWay => leave(instance, "another run is quarantining it right now"),
+        Phase::Unfinished => again(
+            "quarantine",
+            Occasion::Unfinished,
+            "its quarantine was begun and isn't finished",
+        ),
+        Phase::Drifted => again(
+            "isolate-again",
+            Occasion::Drift,
+            "it is in quarantine, but its security groups were changed",
+        ),
+        Phase::DriftedAgain => {
+            let at = record.drift.unwrap_or(record.since);
+            report(
+                instance,
+                format!(
+                    "it is in quarantine, but its security groups were changed again after it was isolated again {at:.0}; they stay as they are"
+                ),
+            )
         }
-        Stage::Releasing => Some(Decision {
-            reason: "its release was begun and isn't finished".to_owned(),
-            ..release(instance, facts, now)
-        }),
-        Stage::Started if now.duration_since(since) < UNDER_WAY => Some(leave(
-            &instance.id,
-            "another run is quarantining it right now".to_owned(),
-        )),
-        Stage::Started => Some(Decision {
-            resource: instance.id.clone(),
-            action: "quarantine",
-            reason: "its quarantine was begun and isn't finished".to_owned(),
-            step: step(Occasion::Unfinished),
-        }),
-        Stage::Partial | Stage::Complete => {
-            let drifted = SETTLE.after(since) <= now && drifted(instance, facts);
-            match (drifted, instance.tag(tags::QUARANTINE_DRIFT)) {
-                (true, None) => Some(Decision {
-                    resource: instance.id.clone(),
-                    action: "isolate-again",
-                    reason: "it is in quarantine, but its security groups were changed".to_owned(),
-                    step: step(Occasion::Drift),
-                }),
-                (true, Some(at)) if settled(at, now) => Some(report(
-                    &instance.id,
-                    format!(
-                        "it is in quarantine, but its security groups were changed again after it was isolated again {at}; they stay as they are"
-                    ),
-                )),
-                _ => name_launcher(instance, since, facts, now).or_else(|| {
-                    (!facts.complete).then(|| {
-                        leave(
-                            &instance.id,
-                            format!("it is in quarantine since {since:.0}"),
-                        )
-                    })
-                }),
-            }
-        }
-    }
-}
-
-fn settled(at: &str, now: Timestamp) -> bool {
-    at.parse().map_or(true, |at| SETTLE.after(at) <= now)
-}
-
-/// Whether an interface that was isolated isn't any more. One that was attached later counts too.
-#[must_use]
-pub fn drifted(instance: &Instance, facts: &Facts) -> bool {
-    let Some(isolation) = &facts.isolation else {
-        return false;
-    };
-    let refused: BTreeSet<&str> = instance
-        .tag(tags::QUARANTINE_REFUSED)
-        .into_iter()
-        .flat_map(|value| value.split(' '))
-        .collect();
-    instance.interfaces.iter().any(|interface| {
-        interface.operator.is_none()
-            && !refused.contains(interface.id.as_str())
-            && !interface.is_isolated(isolation)
+        Phase::Stands | Phase::Unread if held.wants_launcher && look_up => Decision::act(
+            instance.resource(),
+            "name-launcher",
+            "who launched it isn't known yet".to_owned(),
+            Action::NameLauncher(Box::new(NameLauncher {
+                instance: instance.id.clone(),
+                group: group_of(instance, evaluation).cloned(),
+                at: evaluation.now,
+            })),
+        ),
+        Phase::Stands | Phase::Unread if evaluation.facts.complete => return None,
+        Phase::Stands | Phase::Unread => leave(
+            instance,
+            format!("it is in quarantine since {:.0}", record.since),
+        ),
     })
 }
 
-/// Whoever launched it isn't known yet: CloudTrail's records come minutes after the launch.
-fn name_launcher(
-    instance: &Instance,
-    since: Timestamp,
-    facts: &Facts,
-    now: Timestamp,
-) -> Option<Decision<Action>> {
-    let known = instance.tag(tags::QUARANTINE_LAUNCHER).is_some();
-    // By hand: the person knows.
-    let launched = instance.tag(tags::QUARANTINE_IMAGE).is_some();
-    if known || !launched || LOOK_FOR_LAUNCHER.after(since) <= now {
-        return None;
-    }
-    Some(Decision {
-        resource: instance.id.clone(),
-        action: "name-launcher",
-        reason: "who launched it isn't known yet".to_owned(),
-        step: Some(Action::NameLauncher(Box::new(NameLauncher {
-            instance: instance.id.clone(),
-            group: group_of(instance, facts).cloned(),
-            found: OnceLock::new(),
-        }))),
-    })
-}
-
-fn group_of<'a>(instance: &Instance, facts: &'a Facts) -> Option<&'a Group> {
-    facts.groups.get(instance.group()?)
-}
-
-/// `ami-1 (its name)`.
-pub(crate) fn image_label(instance: &Instance, facts: &Facts) -> String {
-    match &instance.image {
-        None => "an AMI that EC2 doesn't name".to_owned(),
-        Some(id) => facts
-            .images
-            .get(id)
-            .map_or_else(|| id.clone(), crate::facts::Image::label),
-    }
+fn group_of<'a>(instance: &Instance, evaluation: &Evaluation<'a>) -> Option<&'a Group> {
+    evaluation.facts.groups.get(instance.group()?)
 }
 
 fn quarantine(
     instance: &Instance,
+    record: Option<&Record>,
     occasion: Occasion,
     reason: String,
-    since: Timestamp,
-    facts: &Facts,
-    policy: &Policy,
-    now: Timestamp,
+    evaluation: &Evaluation<'_>,
 ) -> Action {
+    let facts = evaluation.facts;
     Action::Quarantine(Box::new(Quarantine {
         instance: instance.clone(),
+        record: record.cloned(),
         occasion,
         reason,
-        image: image_label(instance, facts),
-        since,
-        at: now,
-        steps: policy.steps.clone(),
+        image: evaluation.image_label(instance),
+        at: evaluation.now,
+        steps: evaluation.policy.steps.clone(),
         isolation: facts.isolation.clone().unwrap_or_default(),
-        group: group_of(instance, facts).cloned(),
-        launcher: facts.launcher.clone(),
-        held: OnceLock::new(),
+        group: group_of(instance, evaluation).cloned(),
+        launcher: facts.ask.launcher().cloned(),
     }))
 }
 
-fn by_hand(
-    instance: &Instance,
-    reason: &str,
-    facts: &Facts,
-    policy: &Policy,
-    now: Timestamp,
-) -> Decision<Action> {
+fn by_hand(judged: &Judged<'_>, reason: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
+    let instance = judged.instance;
+    let record = evaluation.facts.records.get(&instance.id);
     if instance.state == State::Terminal {
-        return leave(&instance.id, "it is being terminated".to_owned());
+        return leave(instance, "it is being terminated");
     }
     if let Some(operator) = &instance.operator {
         return leave(
-            &instance.id,
+            instance,
             format!("{operator} manages it, and only {operator} may change it"),
         );
     }
-    let since = match instance.quarantine() {
-        Some((Stage::Releasing, _)) => {
-            return leave(
-                &instance.id,
-                "its release is under way; run release again to finish it first".to_owned(),
-            );
-        }
-        Some((_, since)) => since,
-        None => now,
-    };
-    Decision {
-        resource: instance.id.clone(),
-        action: "quarantine",
-        reason: reason.to_owned(),
-        step: Some(quarantine(
-            instance,
-            Occasion::ByHand,
-            format!("by hand: {reason}"),
-            since,
-            facts,
-            policy,
-            now,
-        )),
-    }
-}
-
-fn release(instance: &Instance, facts: &Facts, now: Timestamp) -> Decision<Action> {
-    if instance.quarantine().is_none() {
-        return leave(&instance.id, "it isn't in quarantine".to_owned());
-    }
-    if instance.state == State::Terminal {
+    if record.is_some_and(|record| record.stage == Stage::Releasing) {
         return leave(
-            &instance.id,
-            "it is being terminated; where its group's loop was broken, release the group"
-                .to_owned(),
+            instance,
+            "its release is under way; run release again to finish it first",
         );
     }
-    let group = |instance: &Instance| {
-        let service = instance.record().service;
-        service
-            .map(|service| service.group().to_owned())
-            .or_else(|| instance.group().map(str::to_owned))
-    };
-    let own = group(instance);
-    let others = facts
-        .instances
-        .values()
-        .chain(facts.siblings.values())
-        .filter(|other| {
-            other.id != instance.id
-                && other.state != State::Terminal
-                && other.quarantine().is_some()
-                && own.is_some()
-                && group(other) == own
-        })
-        .map(|other| other.id.clone())
-        .collect();
-    Decision {
-        resource: instance.id.clone(),
-        action: "release",
-        reason: "a person releases it".to_owned(),
-        step: Some(Action::Release(Box::new(Release {
-            instance: instance.clone(),
-            others,
-            at: now,
-        }))),
-    }
+    let why = format!("by hand: {reason}");
+    let action = quarantine(instance, record, Occasion::ByHand, why, evaluation);
+    Decision::act(instance.resource(), "quarantine", reason.to_owned(), action)
 }
 
-fn restore(name: &str, facts: &Facts, now: Timestamp) -> Decision<Action> {
-    match facts.groups.get(name) {
-        None => leave(
-            name,
-            "there is no such Auto Scaling group in this account and Region".to_owned(),
-        ),
-        Some(group) if !group.tags.contains_key(tags::LOOP_SUSPENDED) => leave(
-            name,
-            "this guardrail has suspended nothing of it".to_owned(),
-        ),
-        Some(_) => Decision {
-            resource: name.to_owned(),
-            action: "restore-group",
-            reason: "a person releases it".to_owned(),
-            step: Some(Action::RestoreGroup {
-                group: name.to_owned(),
-                at: now,
-            }),
-        },
-    }
-}
-
-fn break_loop(
-    looping: &Looping,
-    facts: &Facts,
-    policy: &Policy,
-    now: Timestamp,
+fn release_ordered(
+    judged: &Judged<'_>,
+    from_labels: bool,
+    evaluation: &Evaluation<'_>,
 ) -> Decision<Action> {
+    let instance = judged.instance;
+    if instance.state == State::Terminal {
+        return leave(
+            instance,
+            "it is being terminated; where its group's loop was broken, release the group",
+        );
+    }
+    match evaluation.facts.records.get(&instance.id) {
+        Some(record) => release(instance, record, "a person releases it", evaluation),
+        None => by_labels(instance, from_labels, evaluation),
+    }
+}
+
+/// Where nothing was recorded the labels tell what to put back, if a person says so.
+fn by_labels(
+    instance: &Instance,
+    from_labels: bool,
+    evaluation: &Evaluation<'_>,
+) -> Decision<Action> {
+    let Some(said) = labels::said(&instance.tags) else {
+        return leave(instance, "it isn't in quarantine");
+    };
+    let labels = labels::read(&instance.tags);
+    let would = labels.would_restore();
+    if !from_labels {
+        return report(
+            instance,
+            format!(
+                "nothing was recorded of it, so it isn't in quarantine, but its labels say so ({said}). Whoever may tag it may have written them. If the table was lost: with \"from-labels\": true this command {would}; it gives back no profile and no place in a group, and starts nothing"
+            ),
+        );
+    }
+    let action = Action::ReleaseByLabels(Box::new(ReleaseByLabels {
+        instance: instance.clone(),
+        labels,
+        isolation: evaluation.facts.isolation.clone().unwrap_or_default(),
+        at: evaluation.now,
+    }));
+    let reason = "a person releases it by its labels".to_owned();
+    Decision::act(instance.resource(), "release", reason, action)
+}
+
+fn release(
+    instance: &Instance,
+    record: &Record,
+    why: &str,
+    evaluation: &Evaluation<'_>,
+) -> Decision<Action> {
+    let facts = evaluation.facts;
+    let own = record.group();
+    let lives = |id: &String| {
+        let there = facts.instances.get(id).or_else(|| facts.siblings.get(id));
+        there.is_some_and(|one| one.state != State::Terminal)
+    };
+    let others = facts.records.iter().filter(|(id, other)| {
+        **id != instance.id && own.is_some() && other.group() == own && lives(id)
+    });
+    let action = Action::Release(Box::new(Release {
+        instance: instance.clone(),
+        others: others.map(|(id, _)| id.clone()).collect(),
+        at: evaluation.now,
+    }));
+    Decision::act(instance.resource(), "release", why.to_owned(), action)
+}
+
+fn restore(name: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
+    let (facts, resource) = (evaluation.facts, Resource::group(name));
+    if !facts.groups.contains_key(name) {
+        let operation = "autoscaling:DescribeAutoScalingGroups";
+        return not_there(resource, operation, "Auto Scaling group");
+    }
+    if !facts.loops.get(name).is_some_and(Loop::is_held) {
+        let reason = "this guardrail has suspended nothing of it".to_owned();
+        return Decision::leave(resource, "leave-alone", reason);
+    }
+    let action = Action::RestoreGroup {
+        group: name.to_owned(),
+        at: evaluation.now,
+    };
+    let reason = "a person releases it".to_owned();
+    Decision::act(resource, "restore-group", reason, action)
+}
+
+fn break_loop(judgement: &Judgement<'_>, evaluation: &Evaluation<'_>) -> Decision<Action> {
+    let looping = &judgement.looping;
     let count = looping.launches.len();
     let what = format!(
         "{} launched {count} unapproved {} within {}",
         looping.source,
         if count == 1 { "instance" } else { "instances" },
-        policy.relaunch.within
+        evaluation.policy.relaunch.within
     );
-    let Source::Group(name) = &looping.source else {
-        let resource = looping.newest.as_deref().unwrap_or("launches");
-        return report(
-            resource,
-            format!("{what}; each further one is isolated, but only a person can stop it"),
-        );
+    let resource = match (&looping.source, &looping.newest) {
+        (Source::Group(name), _) => Resource::group(name),
+        (_, Some(newest)) => Resource::instance(newest),
+        (_, None) => Resource::Account,
     };
-    let tell = |why: String| report(name, format!("{what}; {why}"));
-    match facts.groups.get(name) {
-        None => tell(match &facts.groups_unread {
-            Some(error) => format!("the group couldn't be read: {error}"),
-            None => "the group is gone".to_owned(),
-        }),
-        // Suspended but not marked as broken: a run was killed in between, and isn't done.
-        Some(group)
-            if is_broken(group)
-                && (group.tags.contains_key(tags::LOOP_BROKEN)
-                    || !group.tags.contains_key(tags::LOOP_SUSPENDED)) =>
-        {
-            tell("its processes Launch and ReplaceUnhealthy are suspended".to_owned())
-        }
-        Some(Group {
-            operator: Some(operator),
-            ..
-        }) => tell(format!(
+    let tell = |why: &str| Decision::leave(resource.clone(), "report", format!("{what}; {why}"));
+    match &judgement.standing {
+        Standing::NoGroup => tell("each further one is isolated, but only a person can stop it"),
+        Standing::Unread(error) => Decision::cannot_judge(
+            resource.clone(),
+            format!("{what}; the group couldn't be read"),
+            (*error).clone(),
+        ),
+        Standing::Gone => tell("the group is gone"),
+        Standing::Suspended => tell("its processes Launch and ReplaceUnhealthy are suspended"),
+        Standing::Managed(operator) => tell(&format!(
             "{operator} manages it, and only {operator} may change it"
         )),
-        Some(_) if !policy.steps.break_loop => {
-            tell("steps.break-loop is off, so it goes on".to_owned())
+        Standing::StepOff => tell("steps.break-loop is off, so it goes on"),
+        Standing::ToBreak(group) => {
+            let action = Action::BreakLoop(Box::new(BreakLoop {
+                group: (*group).clone(),
+                at: evaluation.now,
+            }));
+            Decision::act(resource.clone(), "break-loop", what, action)
         }
-        Some(group) => Decision {
-            resource: name.clone(),
-            action: "break-loop",
-            reason: what,
-            step: Some(Action::BreakLoop(Box::new(BreakLoop {
-                group: group.clone(),
-                at: now,
-            }))),
-        },
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -4,37 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
 use guardrails::ec2::{self, State};
-use guardrails::tags;
+use guardrails::resource::Resource;
 use jiff::Timestamp;
 
-use crate::launcher::Launcher;
-use crate::record::Record;
+use crate::ask::Ask;
+use crate::record::{Approval, Loop, Record, Released};
+
+/// The guardrail's name.
+pub(crate) const NAME: &str = "quarantine-launch";
+/// The name of the security group that isolates, one in each VPC.
+pub(crate) const ISOLATION_GROUP: &str = "ec2-guardrails-quarantine";
 
 /// Something read from AWS that may be missing: a failure is told, and never taken for a "no".
-pub type Read<T> = Result<T, ApiError>;
-
-/// What was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Asked {
-    /// The difference between what is and what the policy wants.
-    #[default]
-    Reconcile,
-    /// What would be decided about an instance.
-    CheckInstance(String),
-    /// What would be decided about an AMI.
-    CheckImage(String),
-    /// A person's order to quarantine an instance.
-    Quarantine {
-        /// The instance.
-        instance: String,
-        /// The person's reason.
-        reason: String,
-    },
-    /// A person's order to release an instance.
-    Release(String),
-    /// A person's order to resume what was suspended of a group.
-    ReleaseGroup(String),
-}
+pub(crate) type Read<T> = Result<T, ApiError>;
 
 /// What `observe` found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,15 +24,26 @@ pub struct Facts {
     /// Whether these are all instances of the account and Region. Only then they are counted.
     pub complete: bool,
     /// What was asked for.
-    pub asked: Asked,
+    pub ask: Ask,
     /// The account, where any instance told it: whose AMIs are `self`.
     pub account: Option<String>,
     /// The instances that are looked at, by id.
     pub instances: BTreeMap<String, Instance>,
-    /// Further instances of the same sources, for counting launches only.
+    /// Further instances of the same sources, for counting launches; at a release those that are in
+    /// quarantine with it.
     pub siblings: BTreeMap<String, Instance>,
+    /// The quarantines, by instance.
+    pub records: BTreeMap<String, Record>,
+    /// The releases, by instance.
+    pub released: BTreeMap<String, Released>,
+    /// Approvals at the launch, by instance: of those of which it matters.
+    pub approvals: BTreeMap<String, Approval>,
+    /// What is remembered of Auto Scaling groups, by name.
+    pub loops: BTreeMap<String, Loop>,
     /// The AMIs, by id. One that isn't here wasn't looked for.
     pub images: BTreeMap<String, Image>,
+    /// Why AMIs that can't be described couldn't be looked up otherwise, by id.
+    pub images_unread: BTreeMap<String, ApiError>,
     /// The ids of the AMIs that an AMI of the account descends from, nearest first; read only with
     /// a rule on derived AMIs.
     pub ancestry: BTreeMap<String, Read<Vec<String>>>,
@@ -64,19 +57,8 @@ pub struct Facts {
     pub groups: BTreeMap<String, Group>,
     /// Why the groups couldn't be read.
     pub groups_unread: Option<ApiError>,
-    /// Who launched the instances of this run's event, where the event said it.
-    pub launcher: Option<Launcher>,
-    /// What was told of the policy itself.
-    pub policy_parameter: PolicyParameter,
-}
-
-/// The SSM parameter that holds the policy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PolicyParameter {
-    /// Its name.
-    pub name: String,
-    /// Its tags that say what was told of it; none: they weren't read, so nothing is told.
-    pub told: Option<BTreeMap<String, String>>,
+    /// The name of the SSM parameter that holds the policy.
+    pub policy_parameter: String,
 }
 
 /// A security group that isolates.
@@ -242,40 +224,12 @@ pub struct Group {
     pub desired: i32,
     /// Its suspended processes.
     pub suspended: BTreeSet<String>,
-    /// Its tags.
-    pub tags: BTreeMap<String, String>,
     /// Its members and their lifecycle states.
     pub members: BTreeMap<String, String>,
     /// What it launches from: the id of its launch template.
     pub template: Option<String>,
     /// Who alone may change it (ASG-9).
     pub operator: Option<String>,
-}
-
-/// How far a quarantine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Begun; steps may be missing.
-    Started,
-    /// All that can be done is done, and it isn't all.
-    Partial,
-    /// Done.
-    Complete,
-    /// A person's release is under way.
-    Releasing,
-}
-
-impl Stage {
-    /// The word in the tag.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Partial => "partial",
-            Self::Complete => "complete",
-            Self::Releasing => "releasing",
-        }
-    }
 }
 
 impl Instance {
@@ -285,37 +239,16 @@ impl Instance {
         ec2::tag(&self.tags, key)
     }
 
-    /// How far its quarantine is, and since when; none: it is in none. A value that can't be read
-    /// counts as begun, so that the quarantine is finished rather than forgotten.
-    #[must_use]
-    pub fn quarantine(&self) -> Option<(Stage, Timestamp)> {
-        let value = self.tag(tags::QUARANTINED)?;
-        // The stage, since when, and which run was at it.
-        let mut words = value.split(' ');
-        let word = words.next().unwrap_or_default();
-        let at = words
-            .next()
-            .and_then(|at| at.parse().ok())
-            .unwrap_or(self.launched);
-        let stage = match word {
-            "partial" => Stage::Partial,
-            "complete" => Stage::Complete,
-            "releasing" => Stage::Releasing,
-            _ => Stage::Started,
-        };
-        Some((stage, at))
-    }
-
-    /// What a quarantine wrote down.
-    #[must_use]
-    pub fn record(&self) -> Record {
-        Record::of(&self.tags)
-    }
-
     /// The Auto Scaling group that launched it.
     #[must_use]
     pub fn group(&self) -> Option<&str> {
         self.tag("aws:autoscaling:groupName")
+    }
+
+    /// What decisions and conditions are about.
+    #[must_use]
+    pub fn resource(&self) -> Resource {
+        Resource::instance(&self.id)
     }
 
     /// Its id, and its name where it has one, for people.

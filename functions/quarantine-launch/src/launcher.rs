@@ -2,7 +2,17 @@
 
 use guardrails::tags;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// Who launched an instance, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// Who stays the same over many launches: a user, a role, or the service that launched.
+    pub principal: String,
+    /// For people.
+    pub text: String,
+}
 
 /// Whoever called an API, as a CloudTrail record names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,14 +64,22 @@ impl Launcher {
             .is_some_and(|service| service.ends_with(".amazonaws.com"))
     }
 
-    /// What is remembered of it on the instance: who, and no more than a tag holds.
+    /// Who stays the same over many launches: the service, where one launched.
     #[must_use]
-    pub fn value(&self) -> String {
-        let text = match &self.service {
-            Some(service) if self.is_service() => service.clone(),
-            _ => self.principal.clone(),
-        };
-        tags::clip(&text)
+    pub fn value(&self) -> &str {
+        match &self.service {
+            Some(service) if self.is_service() => service,
+            _ => &self.principal,
+        }
+    }
+
+    /// As it is remembered.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        Who {
+            principal: self.value().to_owned(),
+            text: self.text(),
+        }
     }
 
     /// For people.

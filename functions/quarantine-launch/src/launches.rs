@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guardrails::tags;
+use guardrails::ec2::State;
 use jiff::Timestamp;
 
-use crate::approval::verdict;
+use crate::approval::Verdict;
 use crate::facts::{Facts, Group, Instance};
+use crate::launcher::Launcher;
 use crate::policy::Policy;
+use crate::record::Record;
 
 /// The processes that make an Auto Scaling group launch again (AMI-6).
-pub const PROCESSES: [&str; 2] = ["Launch", "ReplaceUnhealthy"];
+pub(crate) const PROCESSES: [&str; 2] = ["Launch", "ReplaceUnhealthy"];
 
 /// Where launches come from (AMI-7).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +39,7 @@ impl std::fmt::Display for Source {
 }
 
 /// Where `instance` comes from, as far as it is known.
-#[must_use]
-pub fn source(instance: &Instance, facts: &Facts) -> Option<Source> {
+pub(crate) fn source(instance: &Instance, facts: &Facts) -> Option<Source> {
     if let Some(group) = instance.group() {
         return Some(Source::Group(group.to_owned()));
     }
@@ -47,26 +48,33 @@ pub fn source(instance: &Instance, facts: &Facts) -> Option<Source> {
             return Some(Source::Fleet(id.to_owned()));
         }
     }
-    // The event's launcher is that of the instances it names, which are those without a mark.
-    let marked = instance.tag(tags::QUARANTINE_LAUNCHER);
-    let named = facts
-        .launcher
-        .as_ref()
-        .filter(|launcher| {
-            !facts.complete && !launcher.is_service() && facts.instances.contains_key(&instance.id)
-        })
-        .map(crate::launcher::Launcher::value);
-    let principal = marked
-        .map(str::to_owned)
-        .or(named)
-        .filter(|principal| principal.starts_with("arn:"));
-    if let Some(principal) = principal {
-        return Some(Source::Principal(principal));
+    if let Some(principal) = principal(instance, facts) {
+        return Some(Source::Principal(principal.to_owned()));
     }
-    instance
-        .spot_request
-        .as_ref()
-        .map(|id| Source::Spot(id.clone()))
+    instance.spot_request.clone().map(Source::Spot)
+}
+
+/// The user or role that launched `instance`, as far as that is recorded or the event says it.
+fn principal<'a>(instance: &Instance, facts: &'a Facts) -> Option<&'a str> {
+    let recorded = facts.records.get(&instance.id).and_then(launched_by);
+    // The event's launcher is that of the instances it names, and not of their siblings.
+    let named = facts
+        .ask
+        .launcher()
+        .filter(|_| facts.instances.contains_key(&instance.id))
+        .filter(|launcher| !launcher.is_service())
+        .map(Launcher::value);
+    recorded.or(named.filter(|who| is_principal(who)))
+}
+
+/// The user or role that is recorded as the launcher.
+pub(crate) fn launched_by(record: &Record) -> Option<&str> {
+    let who = record.launcher.as_ref()?;
+    Some(who.principal.as_str()).filter(|who| is_principal(who))
+}
+
+fn is_principal(who: &str) -> bool {
+    who.starts_with("arn:")
 }
 
 /// A source that launches in a loop.
@@ -80,120 +88,103 @@ pub struct Looping {
     pub newest: Option<String>,
 }
 
-/// The sources of `facts.instances` that launch in a loop.
-#[must_use]
-pub fn loops(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Looping> {
-    let mut launches: BTreeMap<Source, BTreeMap<String, Timestamp>> = BTreeMap::new();
-    let mut living = BTreeSet::new();
-    // Released, or approved since: remembered as launches, and none that count any more.
-    let mut cleared = BTreeSet::new();
-    for instance in facts.instances.values().chain(facts.siblings.values()) {
-        let verdict = verdict(instance, facts, policy);
-        if verdict.is_approved() {
-            cleared.insert(instance.id.as_str());
+/// The sources that launch in a loop, of the instances that were `seen`, each with its verdict.
+pub(crate) fn loops(
+    seen: &[(&Instance, &Verdict<'_>)],
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Looping> {
+    let unapproved = seen.iter().filter(|(_, verdict)| verdict.is_unapproved());
+    let living: BTreeSet<&str> = unapproved
+        .clone()
+        .filter(|(instance, _)| instance.state != State::Terminal)
+        .map(|(instance, _)| instance.id.as_str())
+        .collect();
+    let mut sources: BTreeMap<Source, BTreeMap<&str, Timestamp>> = BTreeMap::new();
+    for (instance, _) in unapproved {
+        if let Some(source) = source(instance, facts) {
+            let launches = sources.entry(source).or_default();
+            launches.insert(&instance.id, instance.launched);
         }
-        if !verdict.is_unapproved() {
-            continue;
-        }
-        let Some(source) = source(instance, facts) else {
-            continue;
-        };
-        if instance.state != guardrails::ec2::State::Terminal {
-            living.insert(instance.id.clone());
-        }
-        launches
-            .entry(source)
-            .or_default()
-            .insert(instance.id.clone(), instance.launched);
     }
-    launches
-        .into_iter()
-        .filter_map(|(source, mut found)| {
-            let mut since = None;
-            if let Source::Group(name) = &source
-                && let Some(group) = facts.groups.get(name)
-            {
-                // Terminated ones lose their tags after a while and then vanish.
-                found.extend(remembered(group));
-                since = counted_since(group);
-            }
-            let mut launches: Vec<(Timestamp, String)> = found
-                .into_iter()
-                .map(|(id, at)| (at, id))
-                .filter(|(_, id)| !cleared.contains(id.as_str()))
-                .filter(|(at, _)| policy.relaunch.within.after(*at) > now)
-                .filter(|(at, _)| since.is_none_or(|since| *at > since))
-                .collect();
-            launches.sort();
-            let enough = launches.len() as u64 >= u64::from(policy.relaunch.launches);
-            let newest = launches
-                .iter()
-                .rev()
-                .find(|(_, id)| living.contains(id))
-                .map(|(_, id)| id.clone());
-            enough.then_some(Looping {
-                source,
-                launches,
-                newest,
-            })
+    for (source, launches) in &mut sources {
+        remembered(source, facts, launches);
+    }
+    // Released, or approved since: remembered as launches, and none that count any more.
+    let cleared = |id: &str| {
+        let approved = seen
+            .iter()
+            .any(|(instance, verdict)| instance.id == id && verdict.is_approved());
+        approved || facts.released.contains_key(id)
+    };
+    let looping = sources.into_iter().filter_map(|(source, found)| {
+        let since = counted_since(&source, facts);
+        let mut launches: Vec<(Timestamp, String)> = found
+            .into_iter()
+            .filter(|(id, _)| !cleared(id))
+            .filter(|(_, at)| policy.relaunch.within.after(*at) > now)
+            .filter(|(_, at)| since.is_none_or(|since| *at > since))
+            .map(|(id, at)| (at, id.to_owned()))
+            .collect();
+        launches.sort();
+        let mut newest_first = launches.iter().rev().map(|(_, id)| id);
+        let newest = newest_first
+            .find(|id| living.contains(id.as_str()))
+            .cloned();
+        let enough = launches.len() as u64 >= u64::from(policy.relaunch.launches);
+        enough.then_some(Looping {
+            source,
+            launches,
+            newest,
         })
-        .collect()
+    });
+    looping.collect()
+}
+
+/// Adds the launches that are remembered: terminated instances lose their tags, and then vanish.
+fn remembered<'a>(source: &Source, facts: &'a Facts, launches: &mut BTreeMap<&'a str, Timestamp>) {
+    match source {
+        Source::Group(name) => {
+            let group = facts.loops.get(name).into_iter();
+            let known = group.flat_map(|group| &group.launches);
+            launches.extend(known.map(|(id, at)| (id.as_str(), *at)));
+        }
+        Source::Principal(arn) => {
+            // Those that EC2 shows still are counted already, each where it comes from.
+            let vanished =
+                |id: &String| !facts.instances.contains_key(id) && !facts.siblings.contains_key(id);
+            let own = facts.records.iter().filter(|(id, record)| {
+                vanished(id)
+                    && !record.by_hand
+                    && record.group.is_none()
+                    && launched_by(record) == Some(arn)
+            });
+            launches.extend(own.map(|(id, record)| (id.as_str(), record.launched)));
+        }
+        Source::Fleet(_) | Source::Spot(_) => {}
+    }
 }
 
 /// From when on a group's launches count: since its processes were resumed, by a release or by
 /// hand after the loop was broken.
-fn counted_since(group: &Group) -> Option<Timestamp> {
-    let at = |key| group.tags.get(key)?.split(' ').next()?.parse().ok();
-    let restored: Option<Timestamp> = at(tags::LOOP_RESTORED);
-    let broken: Option<Timestamp> = at(tags::LOOP_BROKEN).filter(|_| !is_broken(group));
-    restored.max(broken)
+fn counted_since(source: &Source, facts: &Facts) -> Option<Timestamp> {
+    let Source::Group(name) = source else {
+        return None;
+    };
+    let known = facts.loops.get(name)?;
+    let by_hand = facts
+        .groups
+        .get(name)
+        .is_some_and(|group| !is_broken(group));
+    known.restored.max(known.broken.filter(|_| by_hand))
 }
 
 /// Whether the group can't launch again.
-#[must_use]
-pub fn is_broken(group: &Group) -> bool {
+pub(crate) fn is_broken(group: &Group) -> bool {
     PROCESSES
         .iter()
         .all(|process| group.suspended.contains(*process))
-}
-
-/// The launches that the group's tag remembers.
-#[must_use]
-pub fn remembered(group: &Group) -> BTreeMap<String, Timestamp> {
-    group
-        .tags
-        .get(tags::LOOP_LAUNCHES)
-        .into_iter()
-        .flat_map(|value| value.split(' '))
-        .filter_map(|launch| {
-            let (id, at) = launch.split_once('=')?;
-            Some((id.to_owned(), at.parse().ok()?))
-        })
-        .collect()
-}
-
-/// What the group's tag is to remember with `instance`'s launch: the latest that fit.
-#[must_use]
-pub fn remembering(group: &Group, instance: &str, at: Timestamp) -> String {
-    let mut launches: Vec<(Timestamp, String)> = remembered(group)
-        .into_iter()
-        .filter(|(id, _)| id != instance)
-        .map(|(id, at)| (at, id))
-        .collect();
-    launches.push((at, instance.to_owned()));
-    launches.sort();
-    let mut value = String::new();
-    for (at, id) in launches.iter().rev() {
-        let launch = format!("{id}={at:.0}");
-        if !value.is_empty() {
-            if value.len() + 1 + launch.len() > tags::VALUE_MAX {
-                break;
-            }
-            value.push(' ');
-        }
-        value.push_str(&launch);
-    }
-    value
 }
 
 #[cfg(test)]

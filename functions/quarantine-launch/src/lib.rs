@@ -1,39 +1,50 @@
 //! Isolates instances that are launched from AMIs that the policy doesn't approve, keeps their
 //! state, breaks the loop that launches them, and puts everything back when a person releases them.
 //!
-//! All that a quarantine changes is written down on the instance before it is changed. Every step
-//! may be repeated, and a run that ends between any two of them is finished by the next.
+//! All that a quarantine changes is written down in the state table before it is changed, by the
+//! one run that has taken it up. Every step may be repeated, and a run that ends between any two of
+//! them is finished by the next. What stands in tags is for people, and nothing is done because of
+//! it.
 
-pub mod act;
-pub mod approval;
-pub mod assess;
-pub mod breadth;
-pub mod decide;
-pub mod facts;
-pub mod launcher;
-pub mod launches;
-pub mod observe;
+mod act;
+mod approval;
+mod ask;
+mod clients;
+mod conditions;
+mod decide;
+mod evaluate;
+mod facts;
+mod labels;
+mod launcher;
+mod launches;
+mod observe;
 pub mod policy;
-pub mod record;
+mod read;
+mod record;
+mod report;
+
+#[cfg(test)]
+mod fixtures;
 
 use std::future::Future;
 
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, SdkConfig};
+use guardrails::condition::Kind;
+use guardrails::configuration::{Configuration, ConfigurationError, Environment};
 use guardrails::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
-use guardrails::trigger::{Command, Event, Request, Scope, Trigger, TriggerError};
-use guardrails::wiring::{Environment, Wiring, WiringError};
+use guardrails::state::State;
+use guardrails::trigger::{Request, Trigger, TriggerError};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
-use crate::decide::Action;
-use crate::facts::{Asked, Facts};
-use crate::launcher::Launcher;
+use crate::ask::Ask;
+use crate::clients::Clients;
+use crate::decide::{Action, Effect};
+use crate::evaluate::Evaluation;
+use crate::facts::Facts;
 use crate::policy::Policy;
 
 /// The guardrail's name.
-pub const NAME: &str = "quarantine-launch";
-/// The name of the security group that isolates, one in each VPC.
-pub const ISOLATION_GROUP: &str = "ec2-guardrails-quarantine";
+pub const NAME: &str = facts::NAME;
 
 /// The guardrail.
 #[derive(Debug)]
@@ -42,93 +53,66 @@ pub struct QuarantineLaunch {
     parameter: String,
 }
 
-/// The clients of the services that it works with.
-#[derive(Debug, Clone)]
-pub struct Clients {
-    /// EC2.
-    pub ec2: aws_sdk_ec2::Client,
-    /// EC2 Auto Scaling.
-    pub autoscaling: aws_sdk_autoscaling::Client,
-    /// CloudTrail.
-    pub cloudtrail: aws_sdk_cloudtrail::Client,
-    /// IAM.
-    pub iam: aws_sdk_iam::Client,
-    /// Systems Manager.
-    pub ssm: aws_sdk_ssm::Client,
-}
-
 impl Guardrail for QuarantineLaunch {
     const NAME: &'static str = NAME;
+    const KINDS: &'static [&'static Kind] = conditions::KINDS;
     type Policy = Policy;
+    type Ask = Ask;
     type Facts = Facts;
+    type Evaluation<'a> = Evaluation<'a>;
     type Action = Action;
+    type Effect = Effect;
 
     fn new(
-        config: &guardrails::aws::SdkConfig,
+        config: &SdkConfig,
         environment: &Environment,
-    ) -> Result<Self, WiringError> {
-        let clients = Clients {
-            ec2: aws_sdk_ec2::Client::new(config),
-            autoscaling: aws_sdk_autoscaling::Client::new(config),
-            cloudtrail: aws_sdk_cloudtrail::Client::new(config),
-            iam: aws_sdk_iam::Client::new(config),
-            ssm: aws_sdk_ssm::Client::new(config),
-        };
-        let parameter = Wiring::of(environment)?.policy_parameter;
+        state: &State,
+    ) -> Result<Self, ConfigurationError> {
+        // Left out: no role is passed.
+        let restores_profiles = environment
+            .required("RESTORE_PROFILES", "whether a release gives profiles back")
+            .is_ok_and(|value| value == "true");
+        let parameter = Configuration::of(environment)?.policy_parameter;
         Ok(Self {
-            clients,
+            clients: Clients::new(config, state, restores_profiles),
             parameter: parameter_name(&parameter).to_owned(),
         })
     }
 
-    fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
-        match trigger {
-            Trigger::Sweep => Ok(Request::sweep()),
-            Trigger::Event(event) => of_event(event),
-            Trigger::Command(command) => of_command(command),
-        }
+    fn request(trigger: &Trigger) -> Result<Request<Ask>, TriggerError> {
+        ask::request(trigger)
     }
 
     fn observe(
         &self,
         policy: &Policy,
-        request: &Request,
-        _now: Timestamp,
+        request: &Request<Ask>,
+        now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.clients, &self.parameter, policy, request)
+        observe::observe(&self.clients, &self.parameter, policy, request, now)
     }
 
-    fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
-        decide::decide(facts, policy, now)
+    fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
+        evaluate::evaluate(facts, policy, now)
     }
 
-    fn look_again(
+    fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
+        decide::decide(evaluation)
+    }
+
+    fn revalidate(
         &self,
         actions: &[&Action],
     ) -> impl Future<Output = Result<Vec<Option<String>>, ApiError>> + Send {
-        observe::look_again(&self.clients.ec2, actions)
+        observe::revalidate(&self.clients.ec2, actions)
     }
 
-    fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted> + Send {
+    fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {
         act::act(&self.clients, action, run)
     }
 
-    fn remember(
-        &self,
-        resource: &str,
-        key: &str,
-        value: Option<&str>,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send {
-        act::remember(&self.clients, resource, key, value)
-    }
-
-    fn assess(
-        facts: &Facts,
-        policy: &Policy,
-        now: Timestamp,
-        settled: &[Settled<'_, Action>],
-    ) -> Assessment {
-        assess::assess(facts, policy, now, settled)
+    fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
+        report::report(evaluation, settled)
     }
 }
 
@@ -144,156 +128,22 @@ fn parameter_name(given: &str) -> &str {
     }
 }
 
-/// Where an event says to look.
-fn of_event(event: &Event) -> Result<Request, TriggerError> {
-    if let Some(instance) = event.instance_in(&["pending", "running"]) {
-        return Ok(Request::of(Scope::One(instance?.to_owned())));
-    }
-    match (event.source.as_str(), event.detail_type.as_str()) {
-        ("aws.ec2", "AWS API Call via CloudTrail") => {
-            if event.detail_str("eventName") != Some("RunInstances") {
-                return Err(TriggerError::event(event, "its call is not RunInstances"));
-            }
-            // A failed call launched nothing (AMI-1): nothing to look at, and nothing wrong.
-            let ids = if event
-                .detail
-                .get("errorCode")
-                .is_some_and(|code| !code.is_null())
-            {
-                Vec::new()
-            } else {
-                launched(&event.detail)
-                    .ok_or_else(|| TriggerError::event(event, "it names no instances"))?
-            };
-            Ok(Request {
-                hint: json!({"record": event.detail}),
-                ..Request::of(Scope::Some(ids))
-            })
-        }
-        _ => Err(TriggerError::event(event, "wrong source or detail type")),
-    }
-}
-
-/// The instances in a `RunInstances` record: all items of the answer.
-fn launched(record: &Value) -> Option<Vec<String>> {
-    let items = record
-        .pointer("/responseElements/instancesSet/items")?
-        .as_array()?;
-    let ids: Vec<String> = items
-        .iter()
-        .filter_map(|item| item.get("instanceId")?.as_str())
-        .filter(|id| id.starts_with("i-"))
-        .map(str::to_owned)
-        .collect();
-    (!ids.is_empty()).then_some(ids)
-}
-
-/// An argument that must be an id.
-fn id<'a>(command: &'a Command, key: &str, prefix: &str) -> Result<&'a str, TriggerError> {
-    let id = command.argument(key)?;
-    if id.starts_with(prefix) {
-        return Ok(id);
-    }
-    Err(TriggerError::Argument {
-        command: command.name.clone(),
-        problem: format!("`{id}` is no `{key}`; it looks like {prefix}0123456789abcdef0"),
-    })
-}
-
-fn of_command(command: &Command) -> Result<Request, TriggerError> {
-    let has = |key: &str| command.arguments.contains_key(key);
-    let hint = |key: &str, value: &str| json!({"command": command.name, key: value});
-    match command.name.as_str() {
-        "release" if has("group") => {
-            let group = command.only_argument("group")?;
-            Ok(Request {
-                by_hand: true,
-                hint: hint("group", group),
-                ..Request::of(Scope::One(group.to_owned()))
-            })
-        }
-        "release" => {
-            command.takes(&["instance-id", "group"])?;
-            let instance = id(command, "instance-id", "i-")?;
-            Ok(Request {
-                by_hand: true,
-                hint: hint("instance-id", instance),
-                ..Request::of(Scope::One(instance.to_owned()))
-            })
-        }
-        "quarantine" => {
-            command.takes(&["instance-id", "reason"])?;
-            let instance = id(command, "instance-id", "i-")?;
-            let reason = command.argument("reason")?;
-            Ok(Request {
-                by_hand: true,
-                hint: json!({"command": "quarantine", "instance-id": instance, "reason": reason}),
-                ..Request::of(Scope::One(instance.to_owned()))
-            })
-        }
-        "check" if has("image-id") => {
-            command.takes(&["image-id"])?;
-            let image = id(command, "image-id", "ami-")?;
-            Ok(Request {
-                hint: hint("image-id", image),
-                ..Request::asking(Scope::One(image.to_owned()))
-            })
-        }
-        "check" => {
-            command.takes(&["instance-id", "image-id"])?;
-            let instance = id(command, "instance-id", "i-")?;
-            Ok(Request {
-                hint: hint("instance-id", instance),
-                ..Request::asking(Scope::One(instance.to_owned()))
-            })
-        }
-        _ => Err(TriggerError::Command {
-            name: command.name.clone(),
-            known: "release (with `instance-id` or `group`), quarantine (with `instance-id` and `reason`), check (with `instance-id` or `image-id`)",
-        }),
-    }
-}
-
-/// What a request's hint holds.
-#[derive(Debug, Default)]
-pub(crate) struct Hint {
-    /// What was asked.
-    pub(crate) asked: Asked,
-    /// Who launched, from the event.
-    pub(crate) launcher: Option<Launcher>,
-}
-
-impl Hint {
-    pub(crate) fn of(request: &Request) -> Self {
-        let text = |key: &str| {
-            request
-                .hint
-                .get(key)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        let asked = match (
-            text("command").as_deref(),
-            text("instance-id"),
-            text("image-id"),
-            text("group"),
-        ) {
-            (Some("release"), Some(instance), ..) => Asked::Release(instance),
-            (Some("release"), _, _, Some(group)) => Asked::ReleaseGroup(group),
-            (Some("quarantine"), Some(instance), ..) => Asked::Quarantine {
-                instance,
-                reason: text("reason").unwrap_or_default(),
-            },
-            (Some("check"), Some(instance), ..) => Asked::CheckInstance(instance),
-            (Some("check"), _, Some(image), _) => Asked::CheckImage(image),
-            _ => Asked::Reconcile,
-        };
-        Self {
-            asked,
-            launcher: request.hint.get("record").and_then(Launcher::of),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policys_parameter_is_known_by_name_or_arn() {
+        for (given, name) in [
+            ("/ec2-guardrails/policy", "/ec2-guardrails/policy"),
+            ("policy", "policy"),
+            (
+                "arn:aws:ssm:eu-central-1:1:parameter/ec2-guardrails/policy",
+                "/ec2-guardrails/policy",
+            ),
+            ("arn:aws:ssm:eu-central-1:1:parameter/policy", "policy"),
+        ] {
+            assert_eq!(parameter_name(given), name);
+        }
+    }
+}

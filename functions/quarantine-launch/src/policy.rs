@@ -1,5 +1,6 @@
 //! The section `quarantine-launch` of the policy document.
 
+pub(crate) mod breadth;
 mod warnings;
 
 use guardrails::policy::{Age, Exempt, Mode, Remark, Section, TagMatch};

@@ -1,33 +1,126 @@
-//! What a quarantine writes down before it changes anything, as tags of the instance. Pure.
+//! What the guardrail remembers, in its partition of the state table.
 //!
-//! A release puts back what stands here and nothing else. What is written down is never
-//! overwritten: a second run would write down the isolation as what was before.
+//! What a release puts back is taken from here, and it was written from what AWS said before
+//! anything was changed. What stands is never overwritten: a second run would write down the
+//! isolation as what was before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use guardrails::tags;
+use guardrails::policy::Age;
+use guardrails::state::Topic;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::facts::{Disk, Instance, Interface, Isolation};
+use crate::launcher::Who;
 
-/// What stood before the quarantine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Of an instance: its quarantine. Kept until its release is done, or it is gone.
+pub(crate) const QUARANTINE: Topic<Record> = Topic::new("quarantine");
+/// Of an instance: the AMI for which a person released it.
+pub(crate) const RELEASED: Topic<Released> = Topic::new("released");
+/// Of an instance: the rule that approved its launch.
+pub(crate) const LAUNCH: Topic<Approval> = Topic::new("launch");
+/// Of an Auto Scaling group: its unapproved launches, and how they were stopped.
+pub(crate) const LOOP: Topic<Loop> = Topic::new("loop");
+
+/// How long approvals, releases and launches are remembered: longer than anybody sets
+/// `launched-within`.
+pub(crate) const KEPT: Age = Age::from_hours(400 * 24);
+/// Most launches of a group that are remembered, the latest.
+const LAUNCHES_MAX: usize = 100;
+
+/// How far a quarantine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Begun; steps may be missing.
+    Started,
+    /// All that can be done is done, and it isn't all.
+    Partial,
+    /// Done.
+    Complete,
+    /// A person's release is under way.
+    Releasing,
+}
+
+impl Stage {
+    /// The word in the label.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Partial => "partial",
+            Self::Complete => "complete",
+            Self::Releasing => "releasing",
+        }
+    }
+}
+
+/// A quarantine: how far it is, and what stood before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Record {
-    /// The security groups of each network interface.
-    pub groups: BTreeMap<String, Vec<String>>,
+    /// How far it is.
+    pub stage: Stage,
+    /// When it began: the same for every run that carries it on.
+    pub since: Timestamp,
+    /// The run that took it up last …
+    pub run: String,
+    /// … and when.
+    pub at: Timestamp,
+    /// The rule that refused the AMI, or the person's reason.
+    pub reason: String,
+    /// Whether a person ordered it.
+    pub by_hand: bool,
+    /// The AMI's id and name.
+    pub image: String,
+    /// When the instance was launched.
+    pub launched: Timestamp,
+    /// Who launched it, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Who>,
+    /// The Auto Scaling group that launched it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The security groups that each network interface had.
+    pub interfaces: BTreeMap<String, Vec<String>>,
     /// Whether each device's volume was to be deleted with the instance.
     pub disks: BTreeMap<String, bool>,
     /// Whether termination protection was on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub protected: Option<bool>,
     /// The instance profile that the quarantine takes away.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// How it was taken out of its group's service.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
-    /// Whether the quarantine stops it.
-    pub stopped: bool,
+    /// When the quarantine stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Timestamp>,
+    /// Interfaces that AWS refused to change.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused: BTreeSet<String>,
+    /// When its one repeated isolation was, after somebody had changed its groups by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Timestamp>,
+    /// Until when a change that a run had sent before the release may still arrive: the release
+    /// isn't done before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settles: Option<Timestamp>,
+}
+
+impl Record {
+    /// The group whose service it left, or that launched it.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        let left = self.service.as_ref().map(Service::group);
+        left.or(self.group.as_deref())
+    }
 }
 
 /// How an instance was taken out of its group's service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Service {
     /// In standby of this group.
     Standby(String),
@@ -36,23 +129,6 @@ pub enum Service {
 }
 
 impl Service {
-    /// The tag's value.
-    #[must_use]
-    pub fn value(&self) -> String {
-        match self {
-            Self::Standby(group) => format!("standby {group}"),
-            Self::Detached(group) => format!("detached {group}"),
-        }
-    }
-
-    fn read(value: &str) -> Option<Self> {
-        match value.split_once(' ')? {
-            ("standby", group) => Some(Self::Standby(group.to_owned())),
-            ("detached", group) => Some(Self::Detached(group.to_owned())),
-            _ => None,
-        }
-    }
-
     /// The group.
     #[must_use]
     pub fn group(&self) -> &str {
@@ -62,195 +138,99 @@ impl Service {
     }
 }
 
-impl Record {
-    /// Reads an instance's tags.
+/// For which AMI a person released an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Released {
+    /// `ami-…`
+    pub image: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// That a launch was approved when it was looked at first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Approval {
+    /// The rule, as it was written then.
+    pub rule: String,
+    /// `ami-…`
+    pub image: String,
+    /// When the instance was launched.
+    pub launched: Timestamp,
+}
+
+/// An Auto Scaling group's launches of unapproved AMIs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Loop {
+    /// The latest, by instance: terminated ones vanish from EC2.
+    pub launches: BTreeMap<String, Timestamp>,
+    /// The processes that were suspended to stop it; not those that were suspended before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub suspended: BTreeSet<String>,
+    /// The run that took that up, and when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<(String, Timestamp)>,
+    /// When that was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Timestamp>,
+    /// The group's desired capacity before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired: Option<i32>,
+    /// When a person had the processes resumed: launches before don't count again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Timestamp>,
+}
+
+impl Loop {
+    /// Whether this guardrail has suspended something of the group, or was about to.
     #[must_use]
-    pub fn of(tags: &[(String, String)]) -> Self {
-        let value = |key: &str| {
-            tags.iter()
-                .find(|(have, _)| have == key)
-                .map(|(_, value)| value.as_str())
-        };
-        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (key, _) in tags {
-            // `eni-0a1b`, not its continuation `eni-0a1b-2`.
-            if let Some(interface) = key.strip_prefix(tags::QUARANTINE_GROUPS)
-                && interface.matches('-').count() == 1
-            {
-                groups.insert(interface.to_owned(), words(tags, key));
-            }
-        }
-        let disks = words(tags, tags::QUARANTINE_DISKS)
-            .iter()
-            .filter_map(|disk| disk.rsplit_once('='))
-            .map(|(device, what)| (device.to_owned(), what == "delete"))
-            .collect();
-        Self {
-            groups,
-            disks,
-            protected: value(tags::QUARANTINE_PROTECTION).map(|value| value == "on"),
-            profile: value(tags::QUARANTINE_PROFILE).map(str::to_owned),
-            service: value(tags::QUARANTINE_SERVICE).and_then(Service::read),
-            stopped: value(tags::QUARANTINE_STOPPED).is_some(),
-        }
+    pub fn is_held(&self) -> bool {
+        !self.suspended.is_empty() || self.broken.is_some()
     }
 
-    /// What is still to be written down of `instance`, as tags: the groups of interfaces and the
-    /// disks that aren't yet. An interface that is in an isolation group has no other groups to
-    /// write down (a run that was faster wrote them, and its tags aren't visible yet).
-    #[must_use]
-    pub fn missing(
-        &self,
-        instance: &Instance,
-        isolation: &BTreeMap<String, Isolation>,
-    ) -> Vec<(String, String)> {
-        let mut missing = Vec::new();
-        for interface in &instance.interfaces {
-            if self.groups.contains_key(&interface.id)
-                || interface.operator.is_some()
-                || is_any_isolation(interface, isolation)
-            {
-                continue;
-            }
-            let key = format!("{}{}", tags::QUARANTINE_GROUPS, interface.id);
-            missing.extend(in_tags(&key, interface.groups.iter().cloned()));
-        }
-        let new_disks = instance
-            .disks
-            .iter()
-            .any(|disk| !self.disks.contains_key(&disk.device));
-        if new_disks {
-            let mut disks = self.disks.clone();
-            for Disk {
-                device,
-                delete_on_termination,
-                ..
-            } in &instance.disks
-            {
-                disks
-                    .entry(device.clone())
-                    .or_insert(*delete_on_termination);
-            }
-            let words = disks.iter().map(|(device, delete)| {
-                format!("{device}={}", if *delete { "delete" } else { "keep" })
-            });
-            missing.extend(in_tags(tags::QUARANTINE_DISKS, words));
-        }
-        missing
-    }
-}
-
-fn is_any_isolation(interface: &Interface, isolation: &BTreeMap<String, Isolation>) -> bool {
-    interface
-        .groups
-        .iter()
-        .any(|group| isolation.values().any(|isolation| isolation.id == *group))
-}
-
-/// The words in a tag and its continuations `key-2`, `key-3` …
-fn words(tags: &[(String, String)], key: &str) -> Vec<String> {
-    let value = |key: &str| {
-        tags.iter()
-            .find(|(have, _)| have == key)
-            .map(|(_, value)| value.as_str())
-    };
-    let mut words = Vec::new();
-    let mut next = value(key);
-    let mut number = 2;
-    while let Some(part) = next {
-        words.extend(part.split_whitespace().map(str::to_owned));
-        next = value(&format!("{key}-{number}"));
-        number += 1;
-    }
-    words
-}
-
-/// `words` in as many tags as they need, none longer than a tag may be.
-fn in_tags(key: &str, words: impl Iterator<Item = String>) -> Vec<(String, String)> {
-    let mut values = vec![String::new()];
-    for word in words {
-        let fits = values
-            .last()
-            .is_some_and(|last| last.is_empty() || last.len() + 1 + word.len() <= tags::VALUE_MAX);
-        if !fits {
-            values.push(String::new());
-        }
-        if let Some(last) = values.last_mut() {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(&word);
+    /// Remembers a launch.
+    pub fn add(&mut self, instance: &str, launched: Timestamp) {
+        self.launches.insert(instance.to_owned(), launched);
+        while self.launches.len() > LAUNCHES_MAX {
+            let oldest = self.launches.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
+                break;
+            };
+            self.launches.remove(&oldest);
         }
     }
-    values
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| match index {
-            0 => (key.to_owned(), value),
-            _ => (format!("{key}-{}", index + 1), value),
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::tests::{instance, isolation};
+    use crate::fixtures::{now, record};
+    use jiff::SignedDuration;
 
     #[test]
-    fn what_is_written_is_read_again_however_long() {
-        let mut one = instance("i-1");
-        let groups: Vec<String> = (0..16).map(|n| format!("sg-{n:017x}")).collect();
-        one.interfaces[0].groups = groups.clone();
-        one.interfaces.push(Interface {
-            id: "eni-2".to_owned(),
-            vpc: "vpc-1".to_owned(),
-            groups: vec!["sg-b".to_owned()],
-            operator: None,
-        });
-        one.disks = (0..30)
-            .map(|n| Disk {
-                device: format!("/dev/sd{n}"),
-                volume: format!("vol-{n}"),
-                delete_on_termination: n % 2 == 0,
-            })
-            .collect();
-        let tags = Record::default().missing(&one, &isolation());
-        assert!(tags.iter().all(|(_, value)| value.len() <= 256));
-        let record = Record::of(&tags);
-        assert_eq!(record.groups["eni-1"], groups);
-        assert_eq!(record.groups["eni-2"], ["sg-b"]);
-        assert_eq!(record.disks.len(), 30);
-        assert!(record.disks["/dev/sd0"] && !record.disks["/dev/sd1"]);
-        one.tags = tags;
-        assert!(one.record().missing(&one, &isolation()).is_empty());
+    fn a_record_is_json_that_an_operator_can_read() {
+        let record = Record {
+            profile: Some("arn:aws:iam::1:instance-profile/app".to_owned()),
+            service: Some(Service::Standby("web blue".to_owned())),
+            ..record("12:00")
+        };
+        let json = serde_json::to_value(&record).unwrap();
+        assert_eq!(json["stage"], "complete");
+        assert_eq!(json["interfaces"]["eni-1"][0], "sg-web");
+        assert_eq!(json["service"]["standby"], "web blue");
+        assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
     }
 
     #[test]
-    fn the_isolation_is_never_written_down_as_what_was_before() {
-        let mut one = instance("i-1");
-        one.interfaces[0].groups = vec![isolation()["vpc-1"].id.clone()];
-        one.disks.clear();
-        assert!(Record::default().missing(&one, &isolation()).is_empty());
-    }
-
-    #[test]
-    fn what_stands_is_not_overwritten() {
-        let mut one = instance("i-1");
-        one.tags = Record::default().missing(&one, &isolation());
-        one.interfaces[0].groups = vec!["sg-other".to_owned()];
-        one.disks[0].delete_on_termination = false;
-        assert!(one.record().missing(&one, &isolation()).is_empty());
-    }
-
-    #[test]
-    fn a_group_whose_name_has_spaces_is_read_back() {
-        for service in [
-            Service::Standby("my web group".to_owned()),
-            Service::Detached("web".to_owned()),
-        ] {
-            assert_eq!(Service::read(&service.value()), Some(service));
+    fn the_latest_launches_are_remembered() {
+        let mut group = Loop::default();
+        for n in 0..LAUNCHES_MAX + 5 {
+            let at = now() + SignedDuration::from_secs(i64::try_from(n).unwrap());
+            group.add(&format!("i-{n}"), at);
         }
-        assert_eq!(Service::read("gone"), None);
+        assert_eq!(group.launches.len(), LAUNCHES_MAX);
+        assert!(!group.launches.contains_key("i-4") && group.launches.contains_key("i-5"));
     }
 }

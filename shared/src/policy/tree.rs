@@ -55,11 +55,15 @@ impl Node {
         match &mut self.content {
             Content::List(items) => {
                 items.retain(|item| item.path != path);
-                items.iter_mut().for_each(|item| item.remove(path));
+                for item in items {
+                    item.remove(path);
+                }
             }
             Content::Map(entries) => {
                 entries.retain(|(_, value)| value.path != path);
-                entries.iter_mut().for_each(|(_, value)| value.remove(path));
+                for (_, value) in entries {
+                    value.remove(path);
+                }
             }
             Content::Nothing | Content::Scalar { .. } => {}
         }

@@ -487,7 +487,7 @@ async fn a_stop_goes_on_where_meanwhile_only_the_image_was_written_down() {
 async fn throttled_behind_its_claim_a_run_goes_on_and_no_other_does() {
     let world = world();
     with(&world, |world| {
-        world.refusals.push_back((400, "Throttling"))
+        world.refusals.push_back((400, "Throttling"));
     });
     let action = the_stop(How::Cancel, true);
     let (result, _) = acted(&world, &action).await;

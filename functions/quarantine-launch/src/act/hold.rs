@@ -8,18 +8,25 @@
 //!
 //! Each step may be repeated: it looks at what there is, or sets what may be set twice.
 
-use futures::join;
-use guardrails::aws::{ApiError, ErrorKind, filter};
-use guardrails::ec2::State;
+use std::collections::BTreeMap;
+
+use futures::{join, try_join};
+use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::ec2::{self, State};
 use guardrails::guardrail::Acted;
 use guardrails::tags;
+use lambda_runtime::tracing;
 
+use super::claim::{Claim, Stop};
 use super::groups::Left;
-use super::{evidence, groups, is_wrong_state, isolate, protect, tag, untag, who};
-use crate::Clients;
-use crate::decide::{Held, Occasion, Quarantine};
-use crate::facts::{Instance, Stage};
-use crate::observe::instances;
+use super::{evidence, groups, is_denied, is_wrong_state, isolate, launcher, loops, protect};
+use crate::clients::Clients;
+use crate::decide::{Effect, Occasion, Quarantine, Quarantined};
+use crate::facts::{Instance, Isolation};
+use crate::labels;
+use crate::launcher::Who;
+use crate::read;
+use crate::record::{RELEASED, Record, Stage};
 
 /// How a step went.
 enum Step {
@@ -36,364 +43,373 @@ enum Step {
 }
 
 /// Isolates the instance and does what the policy asks for besides.
-pub(super) async fn quarantine(clients: &Clients, quarantine: &Quarantine, run: &str) -> Acted {
-    let ec2 = &clients.ec2;
-    let id = &quarantine.instance.id;
-    let (groups, mut errors) =
-        isolate::groups(ec2, &quarantine.instance, &quarantine.isolation).await;
-
-    let stamp = format!("{} {:.0} {run}", Stage::Started.word(), quarantine.since);
-    match write_down(ec2, quarantine, &groups, &stamp).await {
-        Ok(()) => {}
-        Err(error) if error.is_not_found() => return Acted::Skipped("gone meanwhile".to_owned()),
-        Err(error) => return Acted::Failed(error),
-    }
-
-    let isolated = isolate::interfaces(ec2, &quarantine.instance, &groups).await;
-    if let Some(throttled) = isolated
-        .errors
-        .iter()
-        .find(|error| error.kind == ErrorKind::Throttled)
-    {
-        return Acted::Failed(throttled.clone());
-    }
-
-    // From here on nothing is urgent.
-    let now = match look(ec2, id).await {
-        Ok(Some(now)) if now.state == State::Terminal => {
-            return Acted::Skipped("it is being terminated".to_owned());
-        }
-        Ok(Some(now)) => now,
-        Ok(None) => return Acted::Skipped("gone meanwhile".to_owned()),
-        Err(error) => return Acted::Failed(error),
-    };
-    // Two runs may have begun at the same moment (two events for one launch). Both have isolated,
-    // which does no harm; the one whose mark stands goes on and tells.
-    let mark = now.tag(tags::QUARANTINED);
-    if quarantine.occasion != Occasion::Drift
-        && mark.is_some_and(|mark| mark != stamp && mark.starts_with(Stage::Started.word()))
-    {
-        return Acted::Skipped("isolated; another run carries the quarantine on".to_owned());
-    }
-
-    let mut held = Held::default();
-    errors.extend(isolated.errors);
-    if !isolated.done.is_empty() {
-        held.done
-            .push(format!("isolated {}", isolated.done.join(", ")));
-    }
-    for (interface, why) in &isolated.refused {
-        held.not_done
-            .push(format!("{interface} is not isolated: {why}"));
-        held.refused.push(interface.clone());
-    }
-    // Boxed: its many steps would make every run's future large.
-    let later = Box::pin(further(clients, quarantine, &now, &mut held, &mut errors)).await;
-    // The steps may have taken long. Whoever wrote the mark since then (a run that had looked before
-    // this one wrote it, or a person's release) has the last word, and tells.
-    if quarantine.occasion != Occasion::Drift && is_overtaken(ec2, &now, &stamp).await {
-        return Acted::Skipped("isolated; another run carries the quarantine on".to_owned());
-    }
-    finish(ec2, quarantine, run, held, errors, later).await
-}
-
-/// Whether the instance bears another mark than `stamp` by now, or was released.
-async fn is_overtaken(ec2: &aws_sdk_ec2::Client, before: &Instance, stamp: &str) -> bool {
-    // What can't be read isn't known to be overtaken.
-    let Ok(Some(now)) = look(ec2, &before.id).await else {
-        return false;
-    };
-    match now.tag(tags::QUARANTINED) {
-        Some(mark) => mark != stamp,
-        // Tags may take a moment to be seen; a release leaves one of its own.
-        None => {
-            now.tag(tags::RELEASED_IMAGE).is_some()
-                && now.tag(tags::RELEASED_IMAGE) != before.tag(tags::RELEASED_IMAGE)
-        }
+pub(super) async fn quarantine(clients: &Clients, order: &Quarantine, run: &str) -> Acted<Effect> {
+    match carry_out(clients, order, run).await {
+        Ok(acted) => acted,
+        Err(Stop::Overtaken) => Acted::skipped("another run carries the quarantine on"),
+        Err(Stop::Released) => Acted::skipped("a person released it meanwhile"),
+        Err(Stop::Gone(why)) => Acted::skipped(why),
+        Err(Stop::Failed(error)) => Acted::failed(error),
     }
 }
 
-/// Everything that stands now, in one call, before anything is changed.
-async fn write_down(
-    ec2: &aws_sdk_ec2::Client,
-    quarantine: &Quarantine,
-    groups: &std::collections::BTreeMap<String, crate::facts::Isolation>,
-    stamp: &str,
-) -> Result<(), ApiError> {
-    let instance = &quarantine.instance;
-    let mut notes = instance.record().missing(instance, groups);
-    match quarantine.occasion {
-        Occasion::Drift => notes.push((
-            tags::QUARANTINE_DRIFT.to_owned(),
-            format!("{:.0}", quarantine.at),
-        )),
-        occasion => {
-            notes.push((tags::QUARANTINED.to_owned(), stamp.to_owned()));
-            if instance.tag(tags::QUARANTINE_REASON).is_none() {
-                notes.push((
-                    tags::QUARANTINE_REASON.to_owned(),
-                    tags::clip(&quarantine.reason),
-                ));
-            }
-            if occasion == Occasion::Launch {
-                notes.push((
-                    tags::QUARANTINE_IMAGE.to_owned(),
-                    tags::clip(&quarantine.image),
-                ));
-            }
-            if let Some(launcher) = &quarantine.launcher
-                && !launcher.is_service()
-            {
-                notes.push((tags::QUARANTINE_LAUNCHER.to_owned(), launcher.value()));
-            }
-        }
-    }
-    tag(ec2, &instance.id, notes).await
-}
-
-async fn look(ec2: &aws_sdk_ec2::Client, id: &str) -> Result<Option<Instance>, ApiError> {
-    let which = vec![filter("instance-id", vec![id.to_owned()])];
-    let (_, mut found) = instances(ec2, which).await?;
-    Ok(found.remove(id))
-}
-
-/// All steps after the isolation. Whether any of them is left for later.
-async fn further(
+async fn carry_out(
     clients: &Clients,
-    quarantine: &Quarantine,
-    now: &Instance,
-    held: &mut Held,
-    errors: &mut Vec<ApiError>,
-) -> bool {
-    let known = now.tag(tags::QUARANTINE_LAUNCHER);
-    let by_hand = quarantine.occasion == Occasion::ByHand;
-    let launcher = async {
-        match (known, by_hand, &quarantine.launcher) {
-            (Some(_), _, None) | (_, true, _) => Ok(None),
-            (_, _, told) => {
-                who::launched(
-                    &clients.cloudtrail,
-                    &now.id,
-                    quarantine.group.as_ref(),
-                    told.as_ref(),
-                )
-                .await
-            }
-        }
-    };
-    let (kept, deletion, evidence, left, remembered, launcher) = join!(
-        protection(clients, quarantine, now),
-        deletion(clients, quarantine, now),
-        snapshots(clients, quarantine, now),
-        leave(clients, quarantine),
-        groups::remember_launch(&clients.autoscaling, quarantine),
-        launcher,
+    order: &Quarantine,
+    run: &str,
+) -> Result<Acted<Effect>, Stop> {
+    let ec2 = &clients.ec2;
+    let (isolation, mut errors) = isolate::groups(ec2, &order.instance, &order.isolation).await;
+    let claim = take(clients, order, &isolation, run).await?;
+    let record = claim.record().await;
+    let (isolated, labelled) = join!(
+        isolate::interfaces(ec2, &order.instance, &isolation),
+        label(ec2, &order.instance.id, &record),
     );
-    held.launcher = match launcher {
-        Ok(Some(found)) => Some(found),
-        // Nobody's fault: it is looked up again.
-        Ok(None) | Err(_) => known.map(|known| (known.to_owned(), known.to_owned())),
-    };
-    if let Err(error) = remembered {
-        errors.push(error);
+    let throttled = |error: &&ApiError| error.kind == ErrorKind::Throttled;
+    if let Some(throttled) = isolated.errors.iter().find(throttled) {
+        return Err(Stop::Failed(throttled.clone()));
     }
-    let out = matches!(left, Ok(Left::NoMember | Left::Out(_)));
-    let service = match left {
-        Ok(Left::NoMember) => Step::Nothing,
-        Ok(Left::Out(what)) => Step::Done(what),
-        Ok(Left::Stays(why)) => Step::Not(why),
-        Ok(Left::NotYet(why)) => Step::Later(why),
-        Err(error) => Step::Failed(error),
+    // From here on nothing is urgent.
+    let now = match read::instance_now(ec2, &order.instance.id).await? {
+        None => return Err(Stop::Gone("gone meanwhile")),
+        Some(now) if now.state == State::Terminal => {
+            return Err(Stop::Gone("it is being terminated"));
+        }
+        Some(now) => now,
     };
-    // The role goes after the evidence is safe, and stopping comes last.
-    let role = role(clients, quarantine, now).await;
-    let stopped = stop(clients, quarantine, now, out).await;
-    let mut later = false;
-    for step in [kept, deletion, evidence, service, role, stopped] {
+    errors.extend(isolated.errors);
+    let mut held = Held {
+        effect: Quarantined::default(),
+        errors,
+        later: false,
+    };
+    if !isolated.done.is_empty() {
+        let what = format!("isolated {}", isolated.done.join(", "));
+        held.effect.done.push(what);
+    }
+    for (interface, why) in isolated.refused {
+        let what = format!("{interface} is not isolated: {why}");
+        held.effect.not_done.push(what);
+        held.effect.refused.push(interface);
+    }
+    if let Err(error) = &labelled {
+        held.effect.not_done.push(format!("its labels: {error}"));
+    }
+    let steps = Steps {
+        clients,
+        order,
+        claim: &claim,
+        now: &now,
+        is_labelled: order.instance.tag(tags::QUARANTINED).is_some(),
+    };
+    // Boxed: its many steps would make every run's future large.
+    Box::pin(steps.all(&mut held)).await?;
+    finish(clients, order, &claim, held).await
+}
+
+/// Takes the instance up, unless a person has released it since it was looked at.
+async fn take<'a>(
+    clients: &'a Clients,
+    order: &'a Quarantine,
+    isolation: &BTreeMap<String, Isolation>,
+    run: &str,
+) -> Result<Claim<'a>, Stop> {
+    let id = &order.instance.id;
+    let (claim, released) = join!(
+        Claim::take(&clients.state, order, isolation, run),
+        clients.state.get(&RELEASED, id, order.at),
+    );
+    let claim = claim?;
+    let released = match released {
+        Ok(released) => released.is_some_and(|one| one.value.image == order.instance.image),
+        Err(error) => return Err(Stop::Failed(error)),
+    };
+    if released && order.occasion == Occasion::Launch {
+        claim.forget().await?;
+        return Err(Stop::Released);
+    }
+    Ok(claim)
+}
+
+/// Writes the labels for people. Of an instance whose tags are used up the one that IAM asks for.
+pub(super) async fn label(
+    ec2: &aws_sdk_ec2::Client,
+    id: &str,
+    record: &Record,
+) -> Result<(), ApiError> {
+    let all = labels::of(record);
+    let first = all.first().cloned();
+    let written = ec2::write_tags(ec2, &[id], all).await;
+    match written {
+        Err(error) if error.code == "TagLimitExceeded" => {
+            tracing::warn!(instance = id, "not all labels were written: {error}");
+            ec2::write_tags(ec2, &[id], first).await
+        }
+        other => other,
+    }
+}
+
+/// What came of the steps so far.
+struct Held {
+    effect: Quarantined,
+    errors: Vec<ApiError>,
+    /// Whether a step is left for later.
+    later: bool,
+}
+
+/// The steps after the isolation.
+struct Steps<'a> {
+    clients: &'a Clients,
+    order: &'a Quarantine,
+    claim: &'a Claim<'a>,
+    /// The instance as it is now.
+    now: &'a Instance,
+    /// Whether it bore its label before this run, so that IAM sees it.
+    is_labelled: bool,
+}
+
+impl Steps<'_> {
+    async fn all(&self, held: &mut Held) -> Result<(), Stop> {
+        self.claim.check().await?;
+        let (kept, deletion, evidence, left, (), launcher) = try_join!(
+            self.protection(),
+            self.deletion(),
+            self.snapshots(),
+            self.leave(),
+            self.remember_launch(),
+            self.launcher(),
+        )?;
+        held.effect.launcher = launcher;
+        let out = matches!(left, Left::NoMember | Left::Out(_));
+        let service = match left {
+            Left::NoMember => Step::Nothing,
+            Left::Out(what) => Step::Done(what),
+            Left::Stays(why) => Step::Not(why),
+            Left::NotYet(why) => Step::Later(why),
+            Left::Failed(error) => Step::Failed(error),
+        };
+        // The role goes after the evidence is safe, and stopping comes last.
+        let role = self.role().await?;
+        let stopped = self.stop(out).await?;
+        for step in [kept, deletion, evidence, service, role, stopped] {
+            held.add(step);
+        }
+        Ok(())
+    }
+
+    /// What an error makes of a step. What IAM refuses because it doesn't see the label yet comes
+    /// later.
+    fn wrong(&self, stop: Stop) -> Result<Step, Stop> {
+        match stop {
+            Stop::Failed(error) if is_wrong_state(&error) => Ok(Step::Later(error.to_string())),
+            Stop::Failed(error) if is_denied(&error) && !self.is_labelled => {
+                Ok(Step::Later(error.to_string()))
+            }
+            Stop::Failed(error) => Ok(Step::Failed(error)),
+            other => Err(other),
+        }
+    }
+
+    /// Whether only the isolation is repeated.
+    fn is_repeated(&self) -> bool {
+        self.order.occasion == Occasion::Drift
+    }
+
+    async fn protection(&self) -> Result<Step, Stop> {
+        if !self.order.steps.protect {
+            return Ok(Step::Nothing);
+        }
+        if self.now.spot {
+            let why = "a Spot instance can't be protected from termination";
+            return Ok(Step::Not(why.to_owned()));
+        }
+        match protect::protect(&self.clients.ec2, self.now, self.claim).await {
+            Ok(()) => Ok(Step::Done("termination protection on".to_owned())),
+            Err(stop) => self.wrong(stop),
+        }
+    }
+
+    async fn deletion(&self) -> Result<Step, Stop> {
+        // Only what was written down may be changed.
+        let recorded = self.claim.record().await.disks;
+        let disks = self.now.disks.iter();
+        let going: Vec<&str> = disks
+            .filter(|disk| disk.delete_on_termination && recorded.contains_key(&disk.device))
+            .map(|disk| disk.device.as_str())
+            .collect();
+        if !self.order.steps.protect || going.is_empty() {
+            return Ok(Step::Nothing);
+        }
+        let what = format!("{} outlive it", going.join(", "));
+        match protect::set_deletion(&self.clients.ec2, &self.now.id, &going, false).await {
+            Ok(()) => Ok(Step::Done(what)),
+            Err(error) => self.wrong(error.into()),
+        }
+    }
+
+    async fn snapshots(&self) -> Result<Step, Stop> {
+        if !self.order.steps.snapshot || self.is_repeated() {
+            return Ok(Step::Nothing);
+        }
+        if self.now.disks.is_empty() {
+            // EBS volumes are attached some seconds after the start.
+            return Ok(if self.now.state == State::Pending {
+                Step::Later("its volumes aren't attached yet".to_owned())
+            } else {
+                Step::Not("it has no EBS volume to take a snapshot of".to_owned())
+            });
+        }
+        let since = self.claim.record().await.since;
+        match evidence::snapshots(&self.clients.ec2, self.now, since).await {
+            Ok(made) => Ok(Step::Done(format!("evidence {}", made.join(", ")))),
+            Err(error) => self.wrong(error.into()),
+        }
+    }
+
+    async fn leave(&self) -> Result<Left, Stop> {
+        if self.is_repeated() {
+            return Ok(Left::NoMember);
+        }
+        match groups::leave(self.clients, self.order, self.claim).await {
+            Err(Stop::Failed(error)) => Ok(Left::Failed(error)),
+            other => other,
+        }
+    }
+
+    /// Nothing of the quarantine hangs on it.
+    async fn remember_launch(&self) -> Result<(), Stop> {
+        if let Err(error) = loops::remember_launch(self.clients, self.order).await {
+            tracing::warn!("a launch wasn't counted: {error}");
+        }
+        Ok(())
+    }
+
+    async fn launcher(&self) -> Result<Option<Who>, Stop> {
+        let record = self.claim.record().await;
+        if record.launcher.is_some() && self.order.launcher.is_none() || record.by_hand {
+            return Ok(record.launcher);
+        }
+        let found = launcher::launched(
+            &self.clients.cloudtrail,
+            &self.now.id,
+            self.order.group.as_ref(),
+            self.order.launcher.as_ref(),
+        );
+        // Nobody's fault: it is looked up again.
+        Ok(found.await.ok().flatten().or(record.launcher))
+    }
+
+    async fn role(&self) -> Result<Step, Stop> {
+        if !self.order.steps.dissociate_profile || self.is_repeated() {
+            return Ok(Step::Nothing);
+        }
+        match protect::dissociate(&self.clients.ec2, &self.now.id, self.claim).await {
+            Ok(None) => Ok(Step::Nothing),
+            Ok(Some(arn)) => Ok(Step::Done(format!(
+                "took its profile {arn} away (credentials that it has stay valid until they expire)"
+            ))),
+            Err(stop) => self.wrong(stop),
+        }
+    }
+
+    async fn stop(&self, out: bool) -> Result<Step, Stop> {
+        if !self.order.steps.stop || self.is_repeated() {
+            return Ok(Step::Nothing);
+        }
+        let not = |why: &str| Ok(Step::Not(format!("it isn't stopped, because {why}")));
+        match self.now.state {
+            State::Pending => {
+                let why = "it is still starting, so it can't be stopped";
+                return Ok(Step::Later(why.to_owned()));
+            }
+            State::Running if !out => return not("its group would replace it"),
+            State::Running if self.now.spot => return not("it is a Spot instance"),
+            State::Running => {}
+            _ => return Ok(Step::Nothing),
+        }
+        let at = self.order.at;
+        self.claim.write(|record| record.stopped = Some(at)).await?;
+        match protect::stop(&self.clients.ec2, &self.now.id).await {
+            Ok(()) => Ok(Step::Done("stopped it".to_owned())),
+            // Instance-store root volumes and the like: written down, but not so.
+            Err(error) if error.code == "UnsupportedOperation" => {
+                self.claim.write(|record| record.stopped = None).await?;
+                Ok(Step::Not(format!("it can't be stopped: {}", error.message)))
+            }
+            Err(error) => self.wrong(error.into()),
+        }
+    }
+}
+
+impl Held {
+    fn add(&mut self, step: Step) {
         match step {
             Step::Nothing => {}
-            Step::Done(what) => held.done.push(what),
-            Step::Not(why) => held.not_done.push(why),
+            Step::Done(what) => self.effect.done.push(what),
+            Step::Not(why) => self.effect.not_done.push(why),
             Step::Later(why) => {
-                later = true;
-                held.not_done
-                    .push(format!("{why} (the next sweep does it)"));
+                self.later = true;
+                let why = format!("{why} (the next sweep does it)");
+                self.effect.not_done.push(why);
             }
             Step::Failed(error) => {
-                held.not_done.push(error.to_string());
-                errors.push(error);
+                self.effect.not_done.push(error.to_string());
+                self.errors.push(error);
             }
         }
     }
-    later
+
+    /// For the report.
+    fn note(&self) -> String {
+        let mut note = self.effect.done.join("; ");
+        if !self.effect.not_done.is_empty() {
+            note.push_str("; not done: ");
+            note.push_str(&self.effect.not_done.join("; "));
+        }
+        if let Some(who) = &self.effect.launcher {
+            note.push_str("; launched by ");
+            note.push_str(&who.text);
+        }
+        note
+    }
 }
 
 /// The stage that was reached, and what came of it.
 async fn finish(
-    ec2: &aws_sdk_ec2::Client,
-    quarantine: &Quarantine,
-    run: &str,
+    clients: &Clients,
+    order: &Quarantine,
+    claim: &Claim<'_>,
     held: Held,
-    errors: Vec<ApiError>,
-    later: bool,
-) -> Acted {
-    let id = &quarantine.instance.id;
-    let stage = match (errors.is_empty() && !later, held.refused.is_empty()) {
+) -> Result<Acted<Effect>, Stop> {
+    let stage = match (
+        held.errors.is_empty() && !held.later,
+        held.effect.refused.is_empty(),
+    ) {
         (false, _) => Stage::Started,
         (true, false) => Stage::Partial,
         (true, true) => Stage::Complete,
     };
-    let mut notes = vec![(
-        tags::QUARANTINED.to_owned(),
-        match stage {
-            Stage::Started => format!("{} {:.0} {run}", stage.word(), quarantine.since),
-            _ => format!("{} {:.0}", stage.word(), quarantine.since),
-        },
-    )];
-    if !held.refused.is_empty() {
-        notes.push((
-            tags::QUARANTINE_REFUSED.to_owned(),
-            tags::clip(&held.refused.join(" ")),
-        ));
+    let note = held.note();
+    let written = claim.write(|record| {
+        record.stage = stage;
+        record.refused = held.effect.refused.iter().cloned().collect();
+        record.launcher.clone_from(&held.effect.launcher);
+    });
+    written.await?;
+    let record = claim.record().await;
+    if let Err(error) = label(&clients.ec2, &order.instance.id, &record).await {
+        tracing::warn!(instance = order.instance.id, "its labels: {error}");
     }
-    if let Some((value, _)) = &held.launcher {
-        notes.push((tags::QUARANTINE_LAUNCHER.to_owned(), value.clone()));
-    }
-    let mut note = held.done.join("; ");
-    if !held.not_done.is_empty() {
-        note.push_str("; not done: ");
-        note.push_str(&held.not_done.join("; "));
-    }
-    if let Some((_, who)) = &held.launcher {
-        note.push_str("; launched by ");
-        note.push_str(who);
-    }
-    let written = tag(ec2, id, notes).await;
-    let error = errors.into_iter().next().or(written.err());
-    match error {
-        Some(error) if error.is_not_found() => Acted::Skipped("gone meanwhile".to_owned()),
+    let effect = Effect::Quarantined(Box::new(held.effect));
+    Ok(match held.errors.into_iter().next() {
+        None => Acted::done(Some(note)).with(effect),
+        Some(error) if error.is_not_found() => Acted::skipped("gone meanwhile"),
         // Tried again as a whole; told when that has come to an end.
-        Some(error) if error.kind == ErrorKind::Throttled => Acted::Failed(error),
+        Some(error) if error.kind == ErrorKind::Throttled => Acted::failed(error),
         Some(mut error) => {
-            let _ = quarantine.held.set(held);
             error.message = format!("{} (so far: {note})", error.message);
-            Acted::Failed(error)
+            Acted::failed(error).with(effect)
         }
-        None => {
-            let _ = quarantine.held.set(held);
-            Acted::Done(Some(note))
-        }
-    }
-}
-
-async fn protection(clients: &Clients, quarantine: &Quarantine, now: &Instance) -> Step {
-    if !quarantine.steps.protect {
-        return Step::Nothing;
-    }
-    if now.spot {
-        return Step::Not("a Spot instance can't be protected from termination".to_owned());
-    }
-    match protect::protect(&clients.ec2, now, now.record().protected).await {
-        Ok(()) => Step::Done("termination protection on".to_owned()),
-        Err(error) if is_wrong_state(&error) => Step::Later(error.to_string()),
-        Err(error) => Step::Failed(error),
-    }
-}
-
-async fn deletion(clients: &Clients, quarantine: &Quarantine, now: &Instance) -> Step {
-    // Only what was written down may be changed.
-    let recorded = now.record().disks;
-    let going: Vec<(String, bool)> = protect::going(now)
-        .into_iter()
-        .filter(|(device, _)| {
-            recorded.contains_key(device)
-                || quarantine
-                    .instance
-                    .disks
-                    .iter()
-                    .any(|disk| disk.device == *device)
-        })
-        .collect();
-    if !quarantine.steps.protect || going.is_empty() {
-        return Step::Nothing;
-    }
-    let devices: Vec<&str> = going.iter().map(|(device, _)| device.as_str()).collect();
-    let what = format!("{} outlive it", devices.join(", "));
-    match protect::set_deletion(&clients.ec2, &now.id, going).await {
-        Ok(()) => Step::Done(what),
-        Err(error) if is_wrong_state(&error) => Step::Later(error.to_string()),
-        Err(error) => Step::Failed(error),
-    }
-}
-
-async fn snapshots(clients: &Clients, quarantine: &Quarantine, now: &Instance) -> Step {
-    if !quarantine.steps.snapshot || quarantine.occasion == Occasion::Drift {
-        return Step::Nothing;
-    }
-    if now.disks.is_empty() {
-        // EBS volumes are attached some seconds after the start.
-        return if now.state == State::Pending {
-            Step::Later("its volumes aren't attached yet".to_owned())
-        } else {
-            Step::Not("it has no EBS volume to take a snapshot of".to_owned())
-        };
-    }
-    match evidence::snapshots(&clients.ec2, quarantine).await {
-        Ok(made) => Step::Done(format!("evidence {}", made.join(", "))),
-        Err(error) if is_wrong_state(&error) => Step::Later(error.to_string()),
-        Err(error) => Step::Failed(error),
-    }
-}
-
-async fn leave(clients: &Clients, quarantine: &Quarantine) -> Result<Left, ApiError> {
-    if quarantine.occasion == Occasion::Drift {
-        return Ok(Left::NoMember);
-    }
-    groups::leave(clients, quarantine).await
-}
-
-async fn role(clients: &Clients, quarantine: &Quarantine, now: &Instance) -> Step {
-    if !quarantine.steps.dissociate_profile || quarantine.occasion == Occasion::Drift {
-        return Step::Nothing;
-    }
-    match protect::dissociate(&clients.ec2, &now.id).await {
-        Ok(None) => Step::Nothing,
-        Ok(Some(arn)) => Step::Done(format!(
-            "took its profile {arn} away (credentials that it has stay valid until they expire)"
-        )),
-        Err(error) if is_wrong_state(&error) => Step::Later(error.to_string()),
-        Err(error) => Step::Failed(error),
-    }
-}
-
-async fn stop(clients: &Clients, quarantine: &Quarantine, now: &Instance, out: bool) -> Step {
-    if !quarantine.steps.stop || quarantine.occasion == Occasion::Drift {
-        return Step::Nothing;
-    }
-    match now.state {
-        State::Running if !out => {
-            Step::Not("it isn't stopped, because its group would replace it".to_owned())
-        }
-        State::Running if now.spot => {
-            Step::Not("it isn't stopped, because it is a Spot instance".to_owned())
-        }
-        State::Pending => Step::Later("it is still starting, so it can't be stopped".to_owned()),
-        State::Running => {
-            match protect::stop(&clients.ec2, &now.id, format!("{:.0}", quarantine.at)).await {
-                Ok(()) => Step::Done("stopped it".to_owned()),
-                Err(error) if is_wrong_state(&error) => Step::Later(error.to_string()),
-                // Instance-store root volumes and the like: written down, but not so.
-                Err(error) if error.code == "UnsupportedOperation" => {
-                    let undone =
-                        untag(&clients.ec2, &now.id, [tags::QUARANTINE_STOPPED.to_owned()]).await;
-                    match undone {
-                        Ok(()) => Step::Not(format!("it can't be stopped: {}", error.message)),
-                        Err(error) => Step::Failed(error),
-                    }
-                }
-                Err(error) => Step::Failed(error),
-            }
-        }
-        _ => Step::Nothing,
-    }
+    })
 }

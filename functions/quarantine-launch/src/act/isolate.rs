@@ -9,8 +9,8 @@ use guardrails::aws::{ApiError, ErrorKind, filter};
 use guardrails::tags;
 
 use super::is_managed_by_others;
-use crate::facts::{Instance, Isolation};
-use crate::{ISOLATION_GROUP, NAME};
+use crate::facts::{ISOLATION_GROUP, Instance, Isolation, NAME};
+use crate::read::is_bare;
 
 /// What came of isolating.
 #[derive(Debug, Default)]
@@ -84,18 +84,7 @@ async fn make(ec2: &Client, vpc: &str) -> Result<Isolation, ApiError> {
                 filter("group-name", vec![ISOLATION_GROUP.to_owned()]),
             ];
             let found = describe(ec2, which).await?.ok_or(error)?;
-            let ours = found
-                .tags()
-                .iter()
-                .any(|tag| tag.key() == Some(tags::GUARDRAIL) && tag.value() == Some(NAME));
-            let id = found.group_id().unwrap_or_default().to_owned();
-            if !ours {
-                return Err(refuse(format!(
-                    "{id} in {vpc} has the name {ISOLATION_GROUP}, but not the tag {}={NAME}: it isn't this guardrail's and isn't touched; rename or delete it",
-                    tags::GUARDRAIL
-                )));
-            }
-            id
+            found.group_id().unwrap_or_default().to_owned()
         }
         Err(error) => return Err(error),
     };
@@ -120,6 +109,15 @@ async fn mend(ec2: &Client, id: &str, vpc: &str) -> Result<Isolation, ApiError> 
             "the isolation group {id} of {vpc} can't be seen; the next sweep looks again"
         )));
     };
+    if is_bare(&found) {
+        return Ok(bare(id));
+    }
+    if !is_ours(&found) {
+        return Err(refuse(format!(
+            "{id} in {vpc} has the name {ISOLATION_GROUP} and lets something through, but not the tag {}={NAME}: it isn't this guardrail's and isn't touched; rename or delete it",
+            tags::GUARDRAIL
+        )));
+    }
     let (incoming, outgoing) = (found.ip_permissions(), found.ip_permissions_egress());
     if !outgoing.is_empty() {
         settle(
@@ -143,21 +141,26 @@ async fn mend(ec2: &Client, id: &str, vpc: &str) -> Result<Isolation, ApiError> 
                 .map_err(|error| ApiError::of("ec2:RevokeSecurityGroupIngress", &error)),
         )?;
     }
-    if !outgoing.is_empty() || !incoming.is_empty() {
-        let left = describe(ec2, which()).await?;
-        let bare = left.as_ref().is_some_and(|group| {
-            group.ip_permissions().is_empty() && group.ip_permissions_egress().is_empty()
-        });
-        if !bare {
-            return Err(refuse(format!(
-                "the isolation group {id} of {vpc} still has rules after they were revoked, so it isolates nothing; it isn't used until they are gone"
-            )));
-        }
+    let left = describe(ec2, which()).await?;
+    if !left.as_ref().is_some_and(is_bare) {
+        return Err(refuse(format!(
+            "the isolation group {id} of {vpc} still has rules after they were revoked, so it isolates nothing; it isn't used until they are gone"
+        )));
     }
-    Ok(Isolation {
+    Ok(bare(id))
+}
+
+fn bare(id: &str) -> Isolation {
+    Isolation {
         id: id.to_owned(),
         bare: true,
-    })
+    }
+}
+
+/// By the tag that IAM asks for: only of such a group the role may revoke rules.
+fn is_ours(group: &SecurityGroup) -> bool {
+    let mut tags = group.tags().iter();
+    tags.any(|tag| tag.key() == Some(tags::GUARDRAIL) && tag.value() == Some(NAME))
 }
 
 /// A rule that another run has revoked meanwhile is gone as well.

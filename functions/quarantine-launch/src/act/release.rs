@@ -1,22 +1,34 @@
 //! Puts back what a quarantine wrote down, and nothing else. What can't be put back is named.
 //!
-//! The mark goes last: a run that is killed in between is repeated from the start.
+//! The record goes last, once a look shows every interface as it was: a run that is killed before
+//! that is repeated from the start.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use futures::future::join_all;
 use guardrails::aws::{ApiError, filter};
-use guardrails::ec2::State;
+use guardrails::ec2::{self, State};
 use guardrails::guardrail::Acted;
-use guardrails::tags;
+use guardrails::state::Expect;
+use jiff::Timestamp;
+use lambda_runtime::tracing;
+use tokio::time::sleep;
 
+use super::claim::{Claim, Stop};
 use super::isolate::set_groups;
-use super::{groups, is_managed_by_others, is_quarantine_tag, protect, tag, untag};
-use crate::Clients;
-use crate::decide::Release;
-use crate::facts::Stage;
-use crate::record::{Record, Service};
+use super::{groups, hold, is_denied, is_managed_by_others, loops, protect};
+use crate::clients::Clients;
+use crate::decide::{Effect, Release, ReleaseByLabels};
+use crate::facts::{Instance, Interface};
+use crate::labels;
+use crate::read::instance_now;
+use crate::record::{KEPT, RELEASED, Record, Released};
+
+/// How often, and how far apart, it is looked whether the interfaces are as they were.
+const LOOKS: usize = 4;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What came of the steps.
 #[derive(Default)]
@@ -24,87 +36,10 @@ struct Undone {
     done: Vec<String>,
     /// What can't be restored.
     lost: Vec<String>,
-}
-
-/// Releases the instance.
-pub(super) async fn release(clients: &Clients, release: &Release) -> Acted {
-    let mut undone = Undone::default();
-    match steps(clients, release, &mut undone).await {
-        Ok(()) => {
-            let mut note = undone.done.join("; ");
-            if !undone.lost.is_empty() {
-                note.push_str("; NOT RESTORED: ");
-                note.push_str(&undone.lost.join("; "));
-            }
-            Acted::Done(Some(note))
-        }
-        Err(error) if error.is_not_found() && error.code.starts_with("InvalidInstanceID") => {
-            Acted::Skipped("gone meanwhile".to_owned())
-        }
-        Err(error) => Acted::Failed(error),
-    }
-}
-
-async fn steps(clients: &Clients, release: &Release, undone: &mut Undone) -> Result<(), ApiError> {
-    let ec2 = &clients.ec2;
-    let instance = &release.instance;
-    let id = &instance.id;
-    let record = instance.record();
-
-    // First, so that no run takes it for a launch or a drift meanwhile.
-    let mut notes = vec![(
-        tags::QUARANTINED.to_owned(),
-        format!("{} {:.0}", Stage::Releasing.word(), release.at),
-    )];
-    if let Some(image) = &instance.image {
-        notes.push((tags::RELEASED_IMAGE.to_owned(), image.clone()));
-    }
-    tag(ec2, id, notes).await?;
-
-    restore_groups(ec2, release, &record, undone).await?;
-    restore_deletion(ec2, release, &record, undone).await?;
-    if record.protected == Some(false) {
-        protect::set_protection(ec2, id, false).await?;
-        undone.done.push("termination protection off".to_owned());
-    }
-    if let Some(arn) = &record.profile {
-        undone.add(protect::associate(ec2, id, arn).await?);
-    }
-    if record.stopped && matches!(instance.state, State::Stopped | State::Stopping) {
-        protect::start(ec2, id).await?;
-        undone.done.push("started it".to_owned());
-    }
-    if let Some(service) = &record.service {
-        undone.add(groups::come_back(&clients.autoscaling, id, service).await?);
-    }
-    let group = record
-        .service
-        .as_ref()
-        .map(Service::group)
-        .or_else(|| instance.group());
-    if let Some(group) = group {
-        if release.others.is_empty() {
-            let restored = groups::restore(&clients.autoscaling, group, release.at).await?;
-            undone.done.extend(restored);
-        } else if groups::read(&clients.autoscaling, group)
-            .await?
-            .is_some_and(|group| group.tags.contains_key(tags::LOOP_SUSPENDED))
-        {
-            undone.done.push(format!(
-                "{group}'s processes stay suspended while {} {} in quarantine; release them, or the group",
-                release.others.join(", "),
-                if release.others.len() == 1 { "is" } else { "are" }
-            ));
-        }
-    }
-    let keys = instance
-        .tags
-        .iter()
-        .map(|(key, _)| key.clone())
-        .chain([tags::QUARANTINED.to_owned()])
-        .filter(|key| is_quarantine_tag(key));
-    let keys: std::collections::BTreeSet<String> = keys.collect();
-    untag(ec2, id, keys).await
+    /// Why it isn't finished.
+    open: Vec<String>,
+    /// Interfaces whose loss was named.
+    given_up: BTreeSet<String>,
 }
 
 impl Undone {
@@ -114,50 +49,192 @@ impl Undone {
             Err(lost) => self.lost.push(lost),
         }
     }
+
+    fn note(&self) -> String {
+        let mut note = self.done.join("; ");
+        if !self.lost.is_empty() {
+            note.push_str("; NOT RESTORED: ");
+            note.push_str(&self.lost.join("; "));
+        }
+        if !self.open.is_empty() {
+            note.push_str("; NOT FINISHED, and the next sweep goes on: ");
+            note.push_str(&self.open.join("; "));
+        }
+        note
+    }
 }
 
-/// Every interface gets its groups back, all at once.
-async fn restore_groups(
-    ec2: &Client,
-    release: &Release,
+/// Releases the instance.
+pub(super) async fn release(clients: &Clients, order: &Release, run: &str) -> Acted<Effect> {
+    let mut undone = Undone::default();
+    let unfinished = Effect::Released { finished: false };
+    match steps(clients, order, run, &mut undone).await {
+        Ok(true) => {
+            let finished = undone.open.is_empty();
+            Acted::done(Some(undone.note())).with(Effect::Released { finished })
+        }
+        Ok(false) => Acted::skipped("it has been released meanwhile"),
+        Err(Stop::Overtaken | Stop::Released) => {
+            Acted::skipped("another run carries the release on").with(unfinished)
+        }
+        Err(Stop::Gone(why)) => Acted::skipped(why),
+        Err(Stop::Failed(error)) => Acted::failed(error).with(unfinished),
+    }
+}
+
+/// Whether there was anything to release.
+async fn steps(
+    clients: &Clients,
+    order: &Release,
+    run: &str,
+    undone: &mut Undone,
+) -> Result<bool, Stop> {
+    let (ec2, instance) = (&clients.ec2, &order.instance);
+    // First, so that every other run stops.
+    let claim = Claim::release(&clients.state, &instance.id, order.at, run).await?;
+    let Some(claim) = claim else {
+        return Ok(false);
+    };
+    remember(clients, instance, order.at).await?;
+    let record = claim.record().await;
+    // IAM lets the role change only what bears its label.
+    if let Err(error) = hold::label(ec2, &instance.id, &record).await {
+        tracing::warn!(instance = instance.id, "its labels: {error}");
+    }
+    let put_back = put_back(clients, order, &claim, &record, undone).await;
+    if let Err(stop) = put_back {
+        return match stop {
+            // Of two releases the slower may find the labels gone already.
+            Stop::Failed(error) if is_denied(&error) => {
+                claim.check().await?;
+                Err(Stop::Failed(error))
+            }
+            other => Err(other),
+        };
+    }
+    last_look(clients, order, &record, undone).await?;
+    if let Some(until) = record.settles.filter(|until| *until > order.at) {
+        undone.open.push(format!(
+            "a run was quarantining it when the release began, and what it had sent may arrive until {until:.0}"
+        ));
+    }
+    if undone.open.is_empty() {
+        claim.forget().await?;
+        remove_labels(ec2, instance, &record, undone).await;
+    }
+    Ok(true)
+}
+
+/// That a person released it: it isn't quarantined again for its AMI.
+async fn remember(clients: &Clients, instance: &Instance, at: Timestamp) -> Result<(), ApiError> {
+    let released = Released {
+        image: instance.image.clone(),
+        at,
+    };
+    let (id, until) = (instance.id.as_str(), Some(KEPT.after(at)));
+    let written = clients
+        .state
+        .put(&RELEASED, id, &released, until, &Expect::Any, at);
+    written.await.map(drop)
+}
+
+/// All steps, in the order in which the instance can take them.
+async fn put_back(
+    clients: &Clients,
+    order: &Release,
+    claim: &Claim<'_>,
     record: &Record,
     undone: &mut Undone,
-) -> Result<(), ApiError> {
-    let now: BTreeMap<&str, &[String]> = release
-        .instance
-        .interfaces
-        .iter()
-        .map(|interface| (interface.id.as_str(), interface.groups.as_slice()))
-        .collect();
-    for (interface, groups) in &record.groups {
-        if !now.contains_key(interface.as_str()) {
-            undone.lost.push(format!(
-                "{interface}, which isn't attached any more (it had {})",
-                groups.join(", ")
-            ));
-        }
+) -> Result<(), Stop> {
+    let (ec2, instance) = (&clients.ec2, &order.instance);
+    let id = instance.id.as_str();
+    restore_groups(ec2, instance, record, undone).await?;
+    claim.check().await?;
+    restore_deletion(ec2, instance, &going(record), undone).await?;
+    if record.protected == Some(false) {
+        protect::set_protection(ec2, id, false).await?;
+        undone.done.push("termination protection off".to_owned());
     }
-    let changes = record
-        .groups
-        .iter()
-        .filter(|(interface, groups)| {
-            now.get(interface.as_str())
-                .is_some_and(|have| have != groups)
-        })
-        .map(|(interface, groups)| restore_one(ec2, interface, groups));
-    for answer in join_all(changes).await {
-        undone.add(answer?);
+    if let Some(arn) = &record.profile {
+        claim.check().await?;
+        undone.add(protect::associate(ec2, id, arn, clients.restores_profiles).await?);
+    }
+    claim.check().await?;
+    if record.stopped.is_some() && matches!(instance.state, State::Stopped | State::Stopping) {
+        protect::start(ec2, id).await?;
+        undone.done.push("started it".to_owned());
+    }
+    if let Some(service) = &record.service {
+        undone.add(groups::come_back(&clients.autoscaling, id, service).await?);
+    }
+    if let Some(group) = record.group() {
+        resume(clients, order, group, undone).await?;
     }
     Ok(())
 }
 
-async fn restore_one(
+/// The group launches again once none of its instances is in quarantine any more.
+async fn resume(
+    clients: &Clients,
+    order: &Release,
+    group: &str,
+    undone: &mut Undone,
+) -> Result<(), ApiError> {
+    if order.others.is_empty() {
+        let restored = loops::restore(clients, group, order.at).await?;
+        undone.done.extend(restored);
+    } else if loops::is_held(clients, group, order.at).await? {
+        let are = if order.others.len() == 1 { "is" } else { "are" };
+        undone.done.push(format!(
+            "{group}'s processes stay suspended while {} {are} in quarantine; release them, or the group",
+            order.others.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn attached<'a>(instance: &'a Instance, interface: &str) -> Option<&'a Interface> {
+    let mut interfaces = instance.interfaces.iter();
+    interfaces.find(|one| one.id == interface)
+}
+
+/// Every interface gets its groups back, all at once: also those that are shown with them, because
+/// a look may be older than a change.
+async fn restore_groups(
     ec2: &Client,
-    interface: &str,
+    instance: &Instance,
+    record: &Record,
+    undone: &mut Undone,
+) -> Result<(), ApiError> {
+    let mut changes = Vec::new();
+    for (interface, groups) in &record.interfaces {
+        match attached(instance, interface) {
+            None => undone.lost.push(format!(
+                "{interface}, which isn't attached any more (it had {})",
+                groups.join(", ")
+            )),
+            // Never isolated.
+            Some(now) if record.refused.contains(interface) && now.groups == *groups => {}
+            Some(_) => changes.push(restore_one(ec2, interface, groups)),
+        }
+    }
+    for (interface, answer) in join_all(changes).await {
+        let answer = answer?;
+        if answer.is_err() {
+            undone.given_up.insert(interface.to_owned());
+        }
+        undone.add(answer);
+    }
+    Ok(())
+}
+
+async fn restore_one<'a>(
+    ec2: &Client,
+    interface: &'a str,
     groups: &[String],
-) -> Result<Result<String, String>, ApiError> {
+) -> (&'a str, Result<Result<String, String>, ApiError>) {
     let had = groups.join(", ");
-    match set_groups(ec2, interface, groups.to_vec()).await {
+    let answer = match set_groups(ec2, interface, groups.to_vec()).await {
         Ok(()) => Ok(Ok(format!("{interface} has {had} again"))),
         Err(error) if error.code.starts_with("InvalidNetworkInterfaceID") => {
             Ok(Err(format!("{interface}, which is gone (it had {had})")))
@@ -166,68 +243,171 @@ async fn restore_one(
             Ok(Err(format!("{interface}: {}", error.message)))
         }
         Err(error) if error.code.starts_with("InvalidGroup") => {
-            // Some of them were deleted meanwhile: those that are left.
-            let here = ec2
-                .describe_security_groups()
-                .filters(filter("group-id", groups.to_vec()))
-                .send()
-                .await
-                .map_err(|error| ApiError::of("ec2:DescribeSecurityGroups", &error))?;
-            let left: Vec<String> = groups
-                .iter()
-                .filter(|group| {
-                    here.security_groups()
-                        .iter()
-                        .any(|here| here.group_id() == Some(group.as_str()))
-                })
-                .cloned()
-                .collect();
-            if left.is_empty() {
-                return Ok(Err(format!(
-                    "{interface} stays isolated: its groups {had} don't exist any more; give it others"
-                )));
-            }
-            if left.len() == groups.len() {
-                return Err(error);
-            }
-            set_groups(ec2, interface, left.clone()).await?;
-            Ok(Err(format!(
-                "{interface} has {} again, but of {had} the others don't exist any more",
-                left.join(", ")
-            )))
+            restore_rest(ec2, interface, groups, error).await
         }
         Err(error) => Err(error),
+    };
+    (interface, answer)
+}
+
+/// Some of its groups were deleted meanwhile: those that are left.
+async fn restore_rest(
+    ec2: &Client,
+    interface: &str,
+    groups: &[String],
+    error: ApiError,
+) -> Result<Result<String, String>, ApiError> {
+    let had = groups.join(", ");
+    let here = ec2
+        .describe_security_groups()
+        .filters(filter("group-id", groups.to_vec()))
+        .send()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeSecurityGroups", &error))?;
+    let exists = |group: &&String| {
+        let mut here = here.security_groups().iter();
+        here.any(|here| here.group_id() == Some(group.as_str()))
+    };
+    let left: Vec<String> = groups.iter().filter(exists).cloned().collect();
+    if left.is_empty() {
+        return Ok(Err(format!(
+            "{interface} stays isolated: its groups {had} don't exist any more; give it others"
+        )));
     }
+    if left.len() == groups.len() {
+        return Err(error);
+    }
+    set_groups(ec2, interface, left.clone()).await?;
+    Ok(Err(format!(
+        "{interface} has {} again, but of {had} the others don't exist any more",
+        left.join(", ")
+    )))
+}
+
+fn going(record: &Record) -> Vec<&str> {
+    let disks = record.disks.iter();
+    disks
+        .filter(|(_, delete)| **delete)
+        .map(|(device, _)| device.as_str())
+        .collect()
 }
 
 /// The volumes that went with the instance go with it again.
 async fn restore_deletion(
     ec2: &Client,
-    release: &Release,
-    record: &Record,
+    instance: &Instance,
+    going: &[&str],
     undone: &mut Undone,
 ) -> Result<(), ApiError> {
-    let mut going = Vec::new();
-    for (device, delete) in record.disks.iter().filter(|(_, delete)| **delete) {
-        match release
-            .instance
-            .disks
-            .iter()
-            .find(|disk| disk.device == *device)
-        {
+    let mut again = Vec::new();
+    for device in going {
+        let mut disks = instance.disks.iter();
+        match disks.find(|disk| disk.device == *device) {
+            Some(_) => again.push(*device),
             None => undone
                 .lost
                 .push(format!("{device}: no volume is attached there any more")),
-            Some(disk) if disk.delete_on_termination => {}
-            Some(_) => going.push((device.clone(), *delete)),
         }
     }
-    if going.is_empty() {
-        return Ok(());
+    if !again.is_empty() {
+        protect::set_deletion(ec2, &instance.id, &again, true).await?;
+        let what = format!("{} go with it again", again.join(", "));
+        undone.done.push(what);
     }
-    let devices: Vec<&str> = going.iter().map(|(device, _)| device.as_str()).collect();
-    let what = format!("{} go with it again", devices.join(", "));
-    protect::set_deletion(ec2, &release.instance.id, going).await?;
-    undone.done.push(what);
     Ok(())
+}
+
+/// Whether every interface is as it was, or was named as lost.
+async fn last_look(
+    clients: &Clients,
+    order: &Release,
+    record: &Record,
+    undone: &mut Undone,
+) -> Result<(), Stop> {
+    let mut open = Vec::new();
+    for look in 0..LOOKS {
+        if look > 0 {
+            sleep(PAUSE).await;
+        }
+        let now = instance_now(&clients.ec2, &order.instance.id).await?;
+        let now = now.ok_or(Stop::Gone("gone meanwhile"))?;
+        let recorded = record.interfaces.iter();
+        let differs = recorded.filter(|(interface, groups)| {
+            let now = attached(&now, interface);
+            let same = |now: &Interface| {
+                let now: BTreeSet<&String> = now.groups.iter().collect();
+                now == groups.iter().collect()
+            };
+            !undone.given_up.contains(*interface) && now.is_some_and(|now| !same(now))
+        });
+        open = differs
+            .map(|(interface, _)| format!("{interface} isn't shown with its groups yet"))
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+    }
+    undone.open.extend(open);
+    Ok(())
+}
+
+/// Best effort: they are for people.
+async fn remove_labels(ec2: &Client, instance: &Instance, record: &Record, undone: &mut Undone) {
+    let ours = labels::of(record).into_iter().map(|(key, _)| key);
+    let theirs = instance.tags.iter().map(|(key, _)| key.clone());
+    let keys: BTreeSet<String> = ours
+        .chain(theirs.filter(|key| labels::is_label(key)))
+        .collect();
+    if let Err(error) = ec2::remove_tags(ec2, &[&instance.id], keys).await {
+        undone.lost.push(format!("its labels are left: {error}"));
+    }
+}
+
+/// Releases an instance of which nothing was recorded, by what its labels say: security groups of
+/// interfaces that are isolated, delete-on-termination and termination protection. No profile and no
+/// place in a group, because whoever may tag may have written them.
+pub(super) async fn by_labels(clients: &Clients, order: &ReleaseByLabels) -> Acted<Effect> {
+    let mut undone = Undone::default();
+    match put_back_by_labels(clients, order, &mut undone).await {
+        Ok(()) => Acted::done(Some(undone.note())).with(Effect::Released { finished: true }),
+        Err(error) if error.is_not_found() && error.code.starts_with("InvalidInstanceID") => {
+            Acted::skipped("gone meanwhile")
+        }
+        Err(error) => Acted::failed(error),
+    }
+}
+
+async fn put_back_by_labels(
+    clients: &Clients,
+    order: &ReleaseByLabels,
+    undone: &mut Undone,
+) -> Result<(), ApiError> {
+    let (ec2, instance, said) = (&clients.ec2, &order.instance, &order.labels);
+    remember(clients, instance, order.at).await?;
+    let mut changes = Vec::new();
+    for (interface, groups) in &said.interfaces {
+        match attached(instance, interface) {
+            Some(now) if now.is_isolated(&order.isolation) => {
+                changes.push(restore_one(ec2, interface, groups));
+            }
+            Some(_) => undone
+                .lost
+                .push(format!("{interface}, which isn't isolated, stays as it is")),
+            None => undone
+                .lost
+                .push(format!("{interface}, which isn't attached")),
+        }
+    }
+    for (_, answer) in join_all(changes).await {
+        undone.add(answer?);
+    }
+    let going: Vec<&str> = said.going.iter().map(String::as_str).collect();
+    restore_deletion(ec2, instance, &going, undone).await?;
+    if said.unprotected {
+        protect::set_protection(ec2, &instance.id, false).await?;
+        undone.done.push("termination protection off".to_owned());
+    }
+    let keys = instance.tags.iter().map(|(key, _)| key.clone());
+    let keys: Vec<String> = keys.filter(|key| labels::is_label(key)).collect();
+    ec2::remove_tags(ec2, &[&instance.id], keys).await
 }

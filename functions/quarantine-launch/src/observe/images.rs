@@ -6,15 +6,10 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::ImageMetadata;
 use futures::future::join_all;
 use guardrails::aws::{ApiError, filter};
-use guardrails::ec2;
-use guardrails::ec2::State;
+use guardrails::ec2::{self, FILTER_VALUES, State};
 use jiff::Timestamp;
-use lambda_runtime::tracing;
 
-use super::{FILTER_VALUES, names};
-use crate::Clients;
-use crate::approval::verdict;
-use crate::facts::{Facts, Image, Instance, Known};
+use crate::facts::{Facts, Image, Instance, Known, Read};
 use crate::policy::{Policy, Which};
 
 /// Most instances per call of `DescribeInstanceImageMetadata`.
@@ -106,30 +101,9 @@ fn instant(text: Option<&str>) -> Option<Timestamp> {
     text.and_then(|text| text.parse().ok())
 }
 
-/// Reads what is still missing for a verdict, of those AMIs only that nothing approves so far.
-pub(super) async fn complete(clients: &Clients, facts: &mut Facts, policy: &Policy) {
-    let asked = matches!(facts.asked, crate::facts::Asked::CheckImage(_));
-    metadata(&clients.ec2, facts).await;
-    let open = open(facts, policy);
-    if open.is_empty() && !asked {
-        return;
-    }
-    let wanted: BTreeSet<String> = if asked {
-        facts.images.keys().cloned().collect()
-    } else {
-        open
-    };
-    futures::join!(
-        names::history(&clients.ssm, &mut facts.parameters, policy),
-        ancestry(
-            &clients.ec2,
-            &mut facts.ancestry,
-            &facts.images,
-            facts.account.as_deref(),
-            policy,
-            &wanted,
-        ),
-    );
+/// The AMIs that parameters name, and the ancestors. Without them a rule applies less often, so a
+/// failure must not read as "not approved".
+pub(super) async fn further(ec2: &Client, facts: &mut Facts) {
     let named = facts
         .parameters
         .values()
@@ -143,8 +117,7 @@ pub(super) async fn complete(clients: &Clients, facts: &mut Facts, policy: &Poli
     if more.is_empty() {
         return;
     }
-    // Without them a rule applies less often, so a failure must not read as "not approved".
-    match images(&clients.ec2, &more).await {
+    match images(ec2, &more).await {
         Ok(found) => facts.images.extend(found),
         Err(error) => {
             for parameter in facts.parameters.values_mut() {
@@ -162,22 +135,9 @@ pub(super) async fn complete(clients: &Clients, facts: &mut Facts, policy: &Poli
     }
 }
 
-/// The AMIs of launches that nothing approves so far.
-fn open(facts: &Facts, policy: &Policy) -> BTreeSet<String> {
-    facts
-        .instances
-        .values()
-        .filter(|instance| {
-            let verdict = verdict(instance, facts, policy);
-            verdict.is_unapproved() || matches!(verdict, crate::approval::Verdict::Undecided(_))
-        })
-        .filter_map(|instance| instance.image.clone())
-        .collect()
-}
-
 /// What the metadata of instances tells of AMIs that can't be described (AMI-2). An AMI of which
 /// nothing is told either is unknown; one whose metadata couldn't be read stays unread.
-async fn metadata(ec2: &Client, facts: &mut Facts) {
+pub(super) async fn metadata(ec2: &Client, facts: &mut Facts) {
     let mut of: BTreeMap<&str, &Instance> = BTreeMap::new();
     for instance in facts.instances.values() {
         if let Some(image) = instance.image.as_deref()
@@ -208,7 +168,8 @@ async fn metadata(ec2: &Client, facts: &mut Facts) {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::warn!("AMIs that can't be described weren't looked up: {error}");
+                let unread = asked.iter().map(|(id, _)| (id.clone(), error.clone()));
+                facts.images_unread.extend(unread);
                 continue;
             }
         };
@@ -244,9 +205,9 @@ fn from_metadata(found: &ImageMetadata) -> Option<Image> {
 }
 
 /// What the account's own AMIs among `wanted` descend from, with a rule that asks for it.
-async fn ancestry(
+pub(super) async fn ancestry(
     ec2: &Client,
-    ancestry: &mut BTreeMap<String, crate::facts::Read<Vec<String>>>,
+    ancestry: &mut BTreeMap<String, Read<Vec<String>>>,
     images: &BTreeMap<String, Image>,
     account: Option<&str>,
     policy: &Policy,

@@ -1,14 +1,14 @@
-//! What rules name besides AMIs: SSM parameters and roles; and the policy's own parameter.
+//! What rules name besides AMIs: SSM parameters and roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ssm::types::ResourceTypeForTagging;
 use futures::future::join_all;
-use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::aws::{ApiError, ErrorKind, timestamp};
+use guardrails::resource::name_of;
 use jiff::Timestamp;
-use lambda_runtime::tracing;
 use serde_json::Value;
 
+use crate::approval::PARAMETER_NOT_FOUND;
 use crate::facts::{Instance, Parameter, Read};
 use crate::policy::{Approve, Policy, Which};
 
@@ -46,7 +46,7 @@ pub(super) async fn parameters(
             // A parameter that isn't there is a mistake, not a "no": nothing is isolated for it.
             let missing = ApiError {
                 operation: "ssm:GetParameters",
-                code: "ParameterNotFound".to_owned(),
+                code: PARAMETER_NOT_FOUND.to_owned(),
                 message: format!("there is no parameter {name}; correct the policy or create it"),
                 kind: ErrorKind::Refused,
             };
@@ -60,7 +60,7 @@ pub(super) async fn parameters(
                 name.to_owned(),
                 Ok(Parameter {
                     image: image_in(value),
-                    since: instant(parameter.last_modified_date()),
+                    since: timestamp(parameter.last_modified_date()),
                     before: Vec::new(),
                 }),
             );
@@ -74,10 +74,6 @@ fn parameter_of(rule: &Approve) -> Option<&str> {
         Which::Parameter { name, .. } => Some(name),
         _ => None,
     }
-}
-
-fn instant(at: Option<&aws_sdk_ssm::primitives::DateTime>) -> Option<Timestamp> {
-    at.and_then(|at| Timestamp::from_second(at.secs()).ok())
 }
 
 /// The AMI in a parameter's value: some of AWS's public parameters hold a JSON document.
@@ -140,7 +136,7 @@ async fn versions(
     {
         for version in page.parameters() {
             if let (Some(at), Some(value)) =
-                (instant(version.last_modified_date()), version.value())
+                (timestamp(version.last_modified_date()), version.value())
             {
                 found.push((version.version(), at, image_in(value)));
             }
@@ -180,10 +176,9 @@ pub(super) async fn roles(
         .filter_map(|instance| instance.profile.as_deref())
         .collect();
     let reads = profiles.into_iter().map(|arn| async move {
-        let name = arn.rsplit('/').next().unwrap_or(arn);
         let roles = iam
             .get_instance_profile()
-            .instance_profile_name(name)
+            .instance_profile_name(name_of(arn))
             .send()
             .await
             .map_err(|error| ApiError::of("iam:GetInstanceProfile", &error))
@@ -202,33 +197,4 @@ pub(super) async fn roles(
         (arn.to_owned(), roles)
     });
     join_all(reads).await.into_iter().collect()
-}
-
-/// The tags of the policy's parameter; none where they can't be read, and then nothing is told.
-pub(super) async fn told_of_policy(
-    ssm: &aws_sdk_ssm::Client,
-    parameter: &str,
-) -> Option<BTreeMap<String, String>> {
-    let answer = ssm
-        .list_tags_for_resource()
-        .resource_type(ResourceTypeForTagging::Parameter)
-        .resource_id(parameter)
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ssm:ListTagsForResource", &error));
-    match answer {
-        Ok(answer) => Some(
-            answer
-                .tag_list()
-                .iter()
-                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-                .collect(),
-        ),
-        // No parameter: the built-in policy holds, which approves nothing.
-        Err(error) if error.code == "InvalidResourceId" => None,
-        Err(error) => {
-            tracing::warn!("what was told of the policy wasn't read: {error}");
-            None
-        }
-    }
 }

@@ -3,8 +3,8 @@
 
 use guardrails::policy::{Mode, Remark};
 
+use super::breadth;
 use super::{Policy, Selector, Which};
-use crate::breadth;
 
 pub(super) fn warnings(policy: &Policy) -> Vec<Remark> {
     let mut remarks = breadth::warnings(policy);

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use aws_sdk_cloudtrail::Client;
 use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::ec2;
 use guardrails::guardrail::Acted;
+use guardrails::state::{Expect, Written};
 use guardrails::tags;
+use lambda_runtime::tracing;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::tag;
-use crate::Clients;
-use crate::decide::NameLauncher;
+use crate::clients::Clients;
+use crate::decide::{Effect, NameLauncher};
 use crate::facts::Group;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Who};
+use crate::record::QUARANTINE;
 
 /// Longest that a notice waits for CloudTrail.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -30,14 +33,13 @@ const CHANGES: &[&str] = &[
     "CreateLaunchTemplate",
 ];
 
-/// Who launched `instance`: what a tag remembers, and what a person reads. None when CloudTrail
-/// doesn't know yet, or can't be asked now.
+/// Who launched `instance`. None when CloudTrail doesn't know yet, or can't be asked now.
 pub(super) async fn launched(
     cloudtrail: &Client,
     instance: &str,
     group: Option<&Group>,
     told: Option<&Launcher>,
-) -> Result<Option<(String, String)>, ApiError> {
+) -> Result<Option<Who>, ApiError> {
     let look = async {
         let launcher = match told {
             Some(told) => Some(told.clone()),
@@ -50,16 +52,16 @@ pub(super) async fn launched(
             _ => None,
         };
         Ok(match (launcher, changed, group) {
-            (Some(launcher), None, _) => Some((launcher.value(), launcher.text())),
+            (Some(launcher), None, _) => Some(launcher.who()),
             (launcher, Some(changed), Some(group)) => {
                 let by = launcher.map_or_else(
                     || format!("Auto Scaling group {}", group.name),
                     |launcher| format!("Auto Scaling group {} ({})", group.name, launcher.value()),
                 );
-                Some((
-                    changed.value(),
-                    format!("{by}, which was last changed by {}", changed.text()),
-                ))
+                Some(Who {
+                    principal: changed.value().to_owned(),
+                    text: format!("{by}, which was last changed by {}", changed.text()),
+                })
             }
             _ => None,
         })
@@ -99,7 +101,7 @@ async fn last(
             operation: "cloudtrail:LookupEvents",
             code: "InvalidRequest".to_owned(),
             message: error.to_string(),
-            kind: guardrails::aws::ErrorKind::Refused,
+            kind: ErrorKind::Refused,
         })?;
     let answer = cloudtrail
         .lookup_events()
@@ -119,29 +121,42 @@ async fn last(
     Ok(found)
 }
 
-/// Finds out who launched an instance that is in quarantine, and remembers it.
-pub(super) async fn name(clients: &Clients, name: &NameLauncher) -> Acted {
-    let found = launched(
-        &clients.cloudtrail,
-        &name.instance,
-        name.group.as_ref(),
-        None,
-    )
-    .await;
-    match found {
-        Ok(None) => Acted::Skipped("CloudTrail has no record of it yet".to_owned()),
-        Ok(Some((value, text))) => {
-            let note = [(tags::QUARANTINE_LAUNCHER.to_owned(), value.clone())];
-            match tag(&clients.ec2, &name.instance, note).await {
-                Ok(()) => {
-                    let _ = name.found.set(Some((value, text.clone())));
-                    Acted::Done(Some(format!("launched by {text}")))
-                }
-                Err(error) if error.is_not_found() => Acted::Skipped("gone meanwhile".to_owned()),
-                Err(error) => Acted::Failed(error),
-            }
-        }
+/// Finds out who launched an instance that is in quarantine, and writes it down.
+pub(super) async fn name(clients: &Clients, order: &NameLauncher) -> Acted<Effect> {
+    let id = order.instance.as_str();
+    let found = launched(&clients.cloudtrail, id, order.group.as_ref(), None).await;
+    let who = match found {
+        Ok(Some(who)) => who,
+        Ok(None) => return Acted::skipped("CloudTrail has no record of it yet"),
         // It is asked again in the next sweep, and nothing hangs on it.
-        Err(error) => Acted::Skipped(error.to_string()),
+        Err(error) => return Acted::skipped(error.to_string()),
+    };
+    match write_down(clients, order, &who).await {
+        Err(error) => Acted::failed(error),
+        Ok(false) => Acted::skipped("its quarantine was changed meanwhile"),
+        Ok(true) => {
+            let label = [(
+                tags::QUARANTINE_LAUNCHER.to_owned(),
+                tags::clip(&who.principal),
+            )];
+            if let Err(error) = ec2::write_tags(&clients.ec2, &[id], label).await {
+                tracing::warn!(instance = id, "its label: {error}");
+            }
+            let note = format!("launched by {}", who.text);
+            Acted::done(Some(note)).with(Effect::Named(who))
+        }
     }
+}
+
+/// Whether it could be written down.
+async fn write_down(clients: &Clients, order: &NameLauncher, who: &Who) -> Result<bool, ApiError> {
+    let (state, id) = (&clients.state, order.instance.as_str());
+    let Some(stored) = state.get(&QUARANTINE, id, order.at).await? else {
+        return Ok(false);
+    };
+    let mut record = stored.value;
+    record.launcher = Some(who.clone());
+    let expect = Expect::Version(stored.version);
+    let written = state.put(&QUARANTINE, id, &record, None, &expect, order.at);
+    Ok(matches!(written.await?, Written::Done(_)))
 }

@@ -6,7 +6,7 @@
 use guardrails::policy::Remark;
 use wildmatch::WildMatch;
 
-use crate::policy::{Approve, Policy, Which};
+use super::{Approve, Policy, Which};
 
 /// AMIs of well-known publishers by family: the plain image first, then variants that a pattern
 /// for the plain one shouldn't match. Names as AWS and Canonical publish them.
@@ -92,8 +92,7 @@ struct Family {
 }
 
 /// What is too broad about the policy's approve rules: one text per rule and cause.
-#[must_use]
-pub fn warnings(policy: &Policy) -> Vec<Remark> {
+pub(crate) fn warnings(policy: &Policy) -> Vec<Remark> {
     let rules = policy.approve.iter().enumerate();
     rules
         .flat_map(|(index, rule)| {

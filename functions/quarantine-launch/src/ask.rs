@@ -1,0 +1,196 @@
+//! What a trigger asks for.
+
+use guardrails::resource::Resource;
+use guardrails::trigger::{Command, Event, Order, Request, Scope, Trigger, TriggerError};
+use serde_json::Value;
+
+use crate::launcher::Launcher;
+
+/// What is asked for beyond where to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Ask {
+    /// The difference between what is and what the policy wants.
+    #[default]
+    Reconcile,
+    /// The same for a launch whose record names the launcher.
+    Launched(Launcher),
+    /// What would be decided about an instance.
+    CheckInstance(String),
+    /// What would be decided about an AMI.
+    CheckImage(String),
+    /// A person's order to quarantine an instance.
+    Quarantine {
+        /// The instance.
+        instance: String,
+        /// The person's reason.
+        reason: String,
+    },
+    /// A person's order to release an instance.
+    Release {
+        /// The instance.
+        instance: String,
+        /// Whether to go by its labels where nothing was recorded.
+        from_labels: bool,
+    },
+    /// A person's order to resume what was suspended of a group.
+    ReleaseGroup(String),
+}
+
+impl Ask {
+    /// Whether no person asks or orders anything.
+    #[must_use]
+    pub fn is_reconcile(&self) -> bool {
+        matches!(self, Self::Reconcile | Self::Launched(_))
+    }
+
+    /// Who launched, where the event says it.
+    #[must_use]
+    pub fn launcher(&self) -> Option<&Launcher> {
+        match self {
+            Self::Launched(launcher) => Some(launcher),
+            _ => None,
+        }
+    }
+}
+
+/// Where a trigger says to look.
+pub(crate) fn request(trigger: &Trigger) -> Result<Request<Ask>, TriggerError> {
+    match trigger {
+        Trigger::Sweep => Ok(Request::sweep()),
+        Trigger::Event(event) => of_event(event),
+        Trigger::Command(command) => of_command(command),
+    }
+}
+
+fn of_event(event: &Event) -> Result<Request<Ask>, TriggerError> {
+    if let Some(instance) = event.instance_in(&["pending", "running"]) {
+        return Ok(Request::of(Scope::one(Resource::instance(instance?))));
+    }
+    if (event.source.as_str(), event.detail_type.as_str())
+        != ("aws.ec2", "AWS API Call via CloudTrail")
+    {
+        return Err(TriggerError::event(event, "wrong source or detail type"));
+    }
+    if event.detail_str("eventName") != Some("RunInstances") {
+        return Err(TriggerError::event(event, "its call is not RunInstances"));
+    }
+    // A failed call launched nothing (AMI-1): nothing to look at, and nothing wrong.
+    let code = event.detail.get("errorCode");
+    if code.is_some_and(|code| !code.is_null()) {
+        return Ok(Request::of(Scope::Only(Vec::new())));
+    }
+    let ids = launched(&event.detail)
+        .ok_or_else(|| TriggerError::event(event, "it names no instances"))?;
+    Ok(Request {
+        ask: Launcher::of(&event.detail).map_or(Ask::Reconcile, Ask::Launched),
+        ..Request::of(Scope::Only(ids))
+    })
+}
+
+/// The instances in a `RunInstances` record: all items of the answer.
+fn launched(record: &Value) -> Option<Vec<Resource>> {
+    let items = record
+        .pointer("/responseElements/instancesSet/items")?
+        .as_array()?;
+    let ids: Vec<Resource> = items
+        .iter()
+        .filter_map(|item| item.get("instanceId")?.as_str())
+        .filter(|id| id.starts_with("i-"))
+        .map(Resource::instance)
+        .collect();
+    (!ids.is_empty()).then_some(ids)
+}
+
+fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
+    let has = |key: &str| command.arguments.contains_key(key);
+    let order = |resource, ask| Request {
+        order: Order::Person,
+        ask,
+        ..Request::of(Scope::one(resource))
+    };
+    let question = |resource, ask| Request {
+        ask,
+        ..Request::asking(Scope::one(resource))
+    };
+    match command.name.as_str() {
+        "release" if has("group") => {
+            let group = command.only_argument("group")?.to_owned();
+            Ok(order(Resource::group(&group), Ask::ReleaseGroup(group)))
+        }
+        "release" => {
+            command.takes(&["instance-id", "group", "from-labels"])?;
+            let instance = id(command, "instance-id", "i-")?;
+            let from_labels = flag(command, "from-labels")?;
+            let ask = Ask::Release {
+                instance: instance.clone(),
+                from_labels,
+            };
+            Ok(order(Resource::Instance(instance), ask))
+        }
+        "quarantine" => {
+            command.takes(&["instance-id", "reason"])?;
+            let instance = id(command, "instance-id", "i-")?;
+            let reason = command.argument("reason")?.to_owned();
+            let ask = Ask::Quarantine {
+                instance: instance.clone(),
+                reason,
+            };
+            Ok(order(Resource::Instance(instance), ask))
+        }
+        "check" if has("image-id") => {
+            command.takes(&["image-id"])?;
+            let image = id(command, "image-id", "ami-")?;
+            Ok(question(
+                Resource::Image(image.clone()),
+                Ask::CheckImage(image),
+            ))
+        }
+        "check" => {
+            command.takes(&["instance-id", "image-id"])?;
+            let instance = id(command, "instance-id", "i-")?;
+            Ok(question(
+                Resource::instance(&instance),
+                Ask::CheckInstance(instance),
+            ))
+        }
+        _ => Err(TriggerError::Command {
+            name: command.name.clone(),
+            known: "release (with `instance-id`, or with `group`), quarantine (with `instance-id` and `reason`), check (with `instance-id` or `image-id`)",
+        }),
+    }
+}
+
+fn refuse(command: &Command, problem: String) -> TriggerError {
+    TriggerError::Argument {
+        command: command.name.clone(),
+        problem,
+    }
+}
+
+/// An argument that must be an id. To be replaced by `Command::id` of the shared crate.
+fn id(command: &Command, key: &str, prefix: &str) -> Result<String, TriggerError> {
+    let id = command.argument(key)?;
+    let is_hex = |rest: &str| {
+        !rest.is_empty() && rest.len() <= 17 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    if id.strip_prefix(prefix).is_some_and(is_hex) {
+        return Ok(id.to_owned());
+    }
+    let id = guardrails::tags::clip_to(id, 60);
+    Err(refuse(
+        command,
+        format!("`{id}` is no `{key}`; it looks like {prefix}0123456789abcdef0"),
+    ))
+}
+
+/// An argument that is true or false, and false where it is left out.
+fn flag(command: &Command, key: &str) -> Result<bool, TriggerError> {
+    match command.arguments.get(key) {
+        None => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(refuse(command, format!("`{key}` is true or false"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! What EC2 and Auto Scaling say, as facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_autoscaling::types::AutoScalingGroup;
+use aws_sdk_ec2::types::{self as sdk, Filter, InstanceLifecycleType};
+use guardrails::autoscaling::{self, Which};
+use guardrails::aws::{ApiError, filter, timestamp};
+use guardrails::ec2::{self, FILTER_VALUES, State};
+use jiff::Timestamp;
+
+use crate::facts::{Disk, Group, ISOLATION_GROUP, Instance, Interface, Isolation};
+
+/// Largest page of `DescribeSecurityGroups`.
+const PAGE: i32 = 1_000;
+
+/// Instances by id, terminated ones too, and the account that they belong to.
+pub(crate) async fn instances(
+    ec2: &aws_sdk_ec2::Client,
+    which: Vec<Filter>,
+) -> Result<(Option<String>, BTreeMap<String, Instance>), ApiError> {
+    let mut account = None;
+    let found = ec2::instances(ec2, which, |owner, one| {
+        if account.is_none() {
+            account = owner.map(str::to_owned);
+        }
+        instance(one)
+    })
+    .await?;
+    let by_id = found.into_iter().map(|one| (one.id.clone(), one));
+    Ok((account, by_id.collect()))
+}
+
+/// The instances of these ids, those that exist, and their account.
+pub(crate) async fn instances_of(
+    ec2: &aws_sdk_ec2::Client,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<(Option<String>, BTreeMap<String, Instance>), ApiError> {
+    let ids: Vec<String> = ids.into_iter().collect();
+    let (mut account, mut found) = (None, BTreeMap::new());
+    for some in ids.chunks(FILTER_VALUES) {
+        let which = vec![filter("instance-id", some.to_vec())];
+        let (owner, instances) = instances(ec2, which).await?;
+        account = account.or(owner);
+        found.extend(instances);
+    }
+    Ok((account, found))
+}
+
+/// One instance as it is now.
+pub(crate) async fn instance_now(
+    ec2: &aws_sdk_ec2::Client,
+    id: &str,
+) -> Result<Option<Instance>, ApiError> {
+    let (_, mut found) = instances_of(ec2, [id.to_owned()]).await?;
+    Ok(found.remove(id))
+}
+
+fn instance(found: &sdk::Instance) -> Option<Instance> {
+    let started = timestamp(found.launch_time()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let vpc = found.vpc_id().unwrap_or_default();
+    let text = |value: Option<&str>| value.filter(|text| !text.is_empty()).map(str::to_owned);
+    Some(Instance {
+        id: found.instance_id()?.to_owned(),
+        state: State::of(found)?,
+        launched: first_attached(found).unwrap_or(started),
+        image: text(found.image_id()),
+        architecture: found.architecture().map(|one| one.as_str().to_owned()),
+        vpc: vpc.to_owned(),
+        subnet: found.subnet_id().unwrap_or_default().to_owned(),
+        profile: text(
+            found
+                .iam_instance_profile()
+                .and_then(|profile| profile.arn()),
+        ),
+        tags: ec2::tags(found.tags()),
+        operator: ec2::operator(found.operator()),
+        spot: found.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
+        spot_request: text(found.spot_instance_request_id()),
+        interfaces: found
+            .network_interfaces()
+            .iter()
+            .filter_map(|one| interface(one, vpc))
+            .collect(),
+        disks: found
+            .block_device_mappings()
+            .iter()
+            .filter_map(disk)
+            .collect(),
+    })
+}
+
+/// When the primary network interface was attached: at the launch. EC2's launch time is that of
+/// the last start, and a start is no launch (SSM-9).
+fn first_attached(found: &sdk::Instance) -> Option<Timestamp> {
+    found.network_interfaces().iter().find_map(|interface| {
+        let attachment = interface.attachment()?;
+        (attachment.device_index() == Some(0))
+            .then(|| timestamp(attachment.attach_time()))
+            .flatten()
+    })
+}
+
+fn interface(found: &sdk::InstanceNetworkInterface, vpc: &str) -> Option<Interface> {
+    Some(Interface {
+        id: found.network_interface_id()?.to_owned(),
+        vpc: found.vpc_id().unwrap_or(vpc).to_owned(),
+        groups: found
+            .groups()
+            .iter()
+            .filter_map(|group| group.group_id().map(str::to_owned))
+            .collect(),
+        operator: ec2::operator(found.operator()),
+    })
+}
+
+fn disk(found: &sdk::InstanceBlockDeviceMapping) -> Option<Disk> {
+    let ebs = found.ebs()?;
+    Some(Disk {
+        device: found.device_name()?.to_owned(),
+        volume: ebs.volume_id()?.to_owned(),
+        delete_on_termination: ebs.delete_on_termination().unwrap_or_default(),
+    })
+}
+
+/// The isolation groups in `vpcs` (all where none are named), by VPC. By their name, which is unique
+/// in a VPC and can't be changed: whoever made it, a group without a rule isolates.
+pub(crate) async fn isolation(
+    ec2: &aws_sdk_ec2::Client,
+    vpcs: Option<&BTreeSet<String>>,
+) -> Result<BTreeMap<String, Isolation>, ApiError> {
+    if vpcs.is_some_and(BTreeSet::is_empty) {
+        return Ok(BTreeMap::new());
+    }
+    let mut which = vec![filter("group-name", vec![ISOLATION_GROUP.to_owned()])];
+    which.extend(vpcs.map(|vpcs| filter("vpc-id", vpcs.iter().cloned().collect())));
+    let mut groups = ec2
+        .describe_security_groups()
+        .set_filters(Some(which))
+        .max_results(PAGE)
+        .into_paginator()
+        .items()
+        .send();
+    let mut found = BTreeMap::new();
+    while let Some(group) = groups
+        .try_next()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeSecurityGroups", &error))?
+    {
+        if let (Some(id), Some(vpc)) = (group.group_id(), group.vpc_id())
+            && group.group_name() == Some(ISOLATION_GROUP)
+        {
+            let isolation = Isolation {
+                id: id.to_owned(),
+                bare: is_bare(&group),
+            };
+            found.insert(vpc.to_owned(), isolation);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether it has no rule at all.
+pub(crate) fn is_bare(group: &sdk::SecurityGroup) -> bool {
+    group.ip_permissions().is_empty() && group.ip_permissions_egress().is_empty()
+}
+
+/// The Auto Scaling groups of these names, those that exist.
+pub(crate) async fn groups(
+    client: &aws_sdk_autoscaling::Client,
+    names: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Group>, ApiError> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let names: Vec<String> = names.iter().cloned().collect();
+    let found = autoscaling::groups(client, Which::Named(&names), group).await?;
+    let by_name = found.into_iter().map(|one| (one.name.clone(), one));
+    Ok(by_name.collect())
+}
+
+/// One group as it is now.
+pub(crate) async fn group_now(
+    client: &aws_sdk_autoscaling::Client,
+    name: &str,
+) -> Result<Option<Group>, ApiError> {
+    let mut found = groups(client, &BTreeSet::from([name.to_owned()])).await?;
+    Ok(found.remove(name))
+}
+
+fn group(found: &AutoScalingGroup) -> Option<Group> {
+    let mixed = found
+        .mixed_instances_policy()
+        .and_then(|policy| policy.launch_template())
+        .and_then(|template| template.launch_template_specification());
+    let suspended = found.suspended_processes().iter();
+    let members = found.instances().iter();
+    Some(Group {
+        name: found.auto_scaling_group_name()?.to_owned(),
+        min: found.min_size().unwrap_or_default(),
+        desired: found.desired_capacity().unwrap_or_default(),
+        suspended: suspended
+            .filter_map(|process| process.process_name().map(str::to_owned))
+            .collect(),
+        members: members
+            .filter_map(|member| {
+                let state = member.lifecycle_state()?.as_str().to_owned();
+                Some((member.instance_id()?.to_owned(), state))
+            })
+            .collect(),
+        template: found
+            .launch_template()
+            .or(mixed)
+            .and_then(|template| template.launch_template_id())
+            .map(str::to_owned),
+        operator: found
+            .operator()
+            .map(|operator| operator.principal().unwrap_or("an AWS service").to_owned()),
+    })
+}

@@ -1,0 +1,112 @@
+//! What people read.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use crate::decide::{Quarantine, Quarantined};
+use crate::evaluate::{Evaluation, Judged, Stance};
+use crate::facts::{Image, Known};
+use crate::launcher::Who;
+use crate::policy::{FromGroup, Steps};
+
+/// What people call a group.
+pub(super) fn group(name: &str) -> String {
+    format!("Auto Scaling group {name}")
+}
+
+/// `launched from ami-1 (its name), owned by amazon, 12 days old at the launch`.
+pub(super) fn launched(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> String {
+    let instance = judged.instance;
+    let recorded = match &judged.stance {
+        Stance::Held(held) => Some(held.record.image.clone()),
+        _ => None,
+    };
+    let image = recorded.unwrap_or_else(|| evaluation.image_label(instance));
+    let mut text = format!("launched from {image}");
+    let known = instance.image.as_ref();
+    if let Some(known) = known.and_then(|image| evaluation.facts.images.get(image)) {
+        text.push_str(&owner_and_age(known, instance.launched));
+    }
+    text
+}
+
+/// An instance in quarantine.
+pub(super) fn quarantined(
+    judged: &Judged<'_>,
+    now: Option<(&Quarantine, &Quarantined)>,
+    launcher: Option<&Who>,
+    evaluation: &Evaluation<'_>,
+) -> String {
+    let mut text = launched(judged, evaluation);
+    text.push_str(" by ");
+    text.push_str(launcher.map_or(
+        "somebody whom CloudTrail doesn't name yet (you are told when it does)",
+        |who| &who.text,
+    ));
+    text.push_str(". Why: ");
+    let recorded = match &judged.stance {
+        Stance::Held(held) => Some(held.record.reason.as_str()),
+        _ => None,
+    };
+    let ordered = now.map(|(order, _)| order.reason.as_str());
+    text.push_str(recorded.or(ordered).unwrap_or("a quarantine was begun"));
+    if let Some((_, effect)) = now {
+        if !effect.done.is_empty() {
+            text.push_str(". Done: ");
+            text.push_str(&effect.done.join("; "));
+        }
+        if !effect.not_done.is_empty() {
+            text.push_str(". Not done: ");
+            text.push_str(&effect.not_done.join("; "));
+        }
+    }
+    text.push('.');
+    text
+}
+
+/// What a quarantine does besides isolating: `, protected, taken out of its group's service`.
+pub(super) fn steps(steps: &Steps) -> String {
+    let out = match steps.group {
+        FromGroup::Keep => None,
+        FromGroup::Standby => Some("put into standby of its group"),
+        FromGroup::Detach => Some("detached from its group"),
+    };
+    let parts = [
+        steps.protect.then_some("protected from termination"),
+        steps.snapshot.then_some("kept in snapshots"),
+        out,
+        steps
+            .dissociate_profile
+            .then_some("deprived of its profile"),
+        steps.stop.then_some("stopped"),
+    ];
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" and {}", parts.join(", "))
+    }
+}
+
+/// `, owned by amazon, 12 days old at the launch`.
+fn owner_and_age(image: &Image, launched: Timestamp) -> String {
+    let mut text = String::new();
+    match (&image.owner_alias, &image.owner) {
+        (Some(alias), _) => {
+            let _ = write!(text, ", owned by {alias}");
+        }
+        (None, Some(owner)) => {
+            let _ = write!(text, ", owned by account {owner}");
+        }
+        (None, None) => text.push_str(", owner unknown"),
+    }
+    if let Some(created) = image.created {
+        let days = launched.duration_since(created).as_hours() / 24;
+        let _ = write!(text, ", {days} days old at the launch");
+    }
+    if image.known != Known::Described {
+        text.push_str(", no longer visible");
+    }
+    text
+}
