@@ -117,7 +117,7 @@ impl Account {
                 Ok(json!({ "Parameter": parameter }).to_string())
             }
             "ListTagsForResource" => Ok(json!({ "TagList": [] }).to_string()),
-            "PutEvents" => self.put_events(call),
+            "PutEvents" => Ok(self.put_events(call)),
             "Publish" if call.get("TopicArn") == TOPIC => {
                 self.notices += 1;
                 Ok("<MessageId>59dbff89</MessageId>".to_owned())
@@ -131,11 +131,11 @@ impl Account {
                 snapshot.clear();
                 Ok(done)
             }
-            "GetInstanceProfile" => nodes::profile(call),
-            "SimulatePrincipalPolicy" => nodes::simulate(call),
-            "DescribeInstanceAttribute" => launches::attribute(self, call),
+            "GetInstanceProfile" => Ok(nodes::profile(call)),
+            "SimulatePrincipalPolicy" => Ok(nodes::simulate(call)),
+            "DescribeInstanceAttribute" => Ok(launches::attribute(self, call)),
             "EnterStandby" => launches::standby(self, call),
-            "LookupEvents" => launches::lookup(call),
+            "LookupEvents" => Ok(launches::lookup(call)),
             "ModifyInstanceAttribute" => launches::modify(self, call),
             "ModifyNetworkInterfaceAttribute" => launches::isolate(self, call),
             "Query" | "GetItem" | "PutItem" | "DeleteItem" => self.state.answer(call),
@@ -146,7 +146,7 @@ impl Account {
         }
     }
 
-    fn put_events(&mut self, call: &Call) -> Answer {
+    fn put_events(&mut self, call: &Call) -> String {
         let mut ids = Vec::new();
         for entry in call.json["Entries"].as_array().into_iter().flatten() {
             let detail = entry["Detail"].as_str().unwrap_or_default();
@@ -155,7 +155,7 @@ impl Account {
             self.findings.push(resource.to_owned());
             ids.push(json!({ "EventId": "59dbff89" }));
         }
-        Ok(json!({ "FailedEntryCount": 0, "Entries": ids }).to_string())
+        json!({ "FailedEntryCount": 0, "Entries": ids }).to_string()
     }
 
     /// A snapshot of each volume of an instance (EBS-2).

@@ -28,23 +28,26 @@ pub(crate) struct Call {
 impl Call {
     /// Reads a request by the header `x-amz-target`, or else by the form in its body.
     pub(crate) fn read(target: Option<&str>, body: &[u8]) -> Self {
-        let mut call = Self::default();
         if let Some(target) = target {
             let cloudtrail = target.contains("cloudtrail");
-            call.service = if cloudtrail { "cloudtrail" } else { "json" };
-            let action = target.rsplit('.').next();
-            call.action = action.unwrap_or_default().to_owned();
-            call.json = serde_json::from_slice(body).unwrap_or_default();
-            return call;
+            return Self {
+                service: if cloudtrail { "cloudtrail" } else { "json" },
+                action: target.rsplit('.').next().unwrap_or_default().into(),
+                json: serde_json::from_slice(body).unwrap_or_default(),
+                ..Self::default()
+            };
         }
-        call.form = form_urlencoded::parse(body).into_owned().collect();
-        call.action = call.get("Action").to_owned();
-        call.service = match call.get("Version") {
-            "2016-11-15" => "ec2",
-            "2011-01-01" => "autoscaling",
-            _ => "query",
-        };
-        call
+        let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
+        Self {
+            service: match form.get("Version").map(String::as_str) {
+                Some("2016-11-15") => "ec2",
+                Some("2011-01-01") => "autoscaling",
+                _ => "query",
+            },
+            action: form.get("Action").cloned().unwrap_or_default(),
+            form,
+            json: Value::Null,
+        }
     }
 
     /// A parameter; empty where it is left out.

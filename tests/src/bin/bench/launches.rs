@@ -118,13 +118,13 @@ pub(crate) fn modify(account: &mut Account, call: &Call) -> Answer {
     }
 }
 
-pub(crate) fn attribute(account: &mut Account, call: &Call) -> Answer {
+pub(crate) fn attribute(account: &mut Account, call: &Call) -> String {
     let id = call.get("InstanceId");
     let protects = format!("ModifyInstanceAttribute {id} DisableApiTermination");
     let protected = account.changed.contains(&protects);
-    Ok(format!(
+    format!(
         "<instanceId>{id}</instanceId><disableApiTermination><value>{protected}</value></disableApiTermination>"
-    ))
+    )
 }
 
 pub(crate) fn standby(account: &mut Account, call: &Call) -> Answer {
@@ -140,7 +140,7 @@ pub(crate) fn standby(account: &mut Account, call: &Call) -> Answer {
 }
 
 /// Each by somebody else: of one launcher two would be a loop.
-pub(crate) fn lookup(call: &Call) -> Answer {
+pub(crate) fn lookup(call: &Call) -> String {
     let about = call.json["LookupAttributes"][0]["AttributeValue"].as_str();
     let role = format!("arn:aws:iam::{ACCOUNT}:role/{}", about.unwrap_or_default());
     let record = json!({
@@ -150,5 +150,5 @@ pub(crate) fn lookup(call: &Call) -> Answer {
     });
     let (id, name, record) = ("59dbff89", "RunInstances", record.to_string());
     let event = json!({"EventId": id, "EventName": name, "CloudTrailEvent": record});
-    Ok(json!({ "Events": [event] }).to_string())
+    json!({ "Events": [event] }).to_string()
 }

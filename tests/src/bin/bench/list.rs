@@ -115,8 +115,8 @@ mod tests {
                 Some(next) => next.clone_into(&mut token),
             }
         }
-        let even: String = (0..23).step_by(2).map(|n| format!("<i>{n}</i>")).collect();
-        assert_eq!((pages, met), (3, even));
+        let even = (0..23).step_by(2).map(|n| format!("<i>{n}</i>"));
+        assert_eq!((pages, met), (3, even.collect()));
         let both = ask("n.1=3&n.2=4".to_owned());
         assert_eq!(both.unwrap(), "<set><i>4</i></set>");
         assert!(ask("Filter.2.Name=size&Filter.2.Value.1=0".to_owned()).is_err());

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::call::{Answer, Call};
+use crate::call::Call;
 use crate::estate::{ACCOUNT, Estate, Instance, id, images};
 use crate::list::List;
 
@@ -90,16 +90,16 @@ fn endpoints() -> List {
     list
 }
 
-pub(crate) fn profile(call: &Call) -> Answer {
+pub(crate) fn profile(call: &Call) -> String {
     let name = call.get("InstanceProfileName");
     let created = "<CreateDate>2025-01-01T00:00:00Z</CreateDate>";
-    Ok(format!(
+    format!(
         "<InstanceProfile><InstanceProfileId>AIPAEXAMPLE</InstanceProfileId><InstanceProfileName>{name}</InstanceProfileName><Path>/</Path><Arn>arn:aws:iam::{ACCOUNT}:instance-profile/{name}</Arn>{created}<Roles><member><Path>/</Path><RoleName>{name}</RoleName><RoleId>AROAEXAMPLE</RoleId><Arn>arn:aws:iam::{ACCOUNT}:role/{name}</Arn>{created}<AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument></member></Roles></InstanceProfile>"
-    ))
+    )
 }
 
 /// Every role allows what the agent needs.
-pub(crate) fn simulate(call: &Call) -> Answer {
+pub(crate) fn simulate(call: &Call) -> String {
     let result = |action: &str| {
         format!(
             "<member><EvalActionName>{action}</EvalActionName><EvalResourceName>*</EvalResourceName><EvalDecision>allowed</EvalDecision><MatchedStatements/><MissingContextValues/></member>"
@@ -107,5 +107,5 @@ pub(crate) fn simulate(call: &Call) -> Answer {
     };
     let actions = call.list("ActionNames.member").into_iter();
     let results: String = actions.map(result).collect();
-    Ok(format!("<EvaluationResults>{results}</EvaluationResults>"))
+    format!("<EvaluationResults>{results}</EvaluationResults>")
 }

@@ -1,4 +1,4 @@
-//! The state table, as far as the guardrails use DynamoDB.
+//! The state table, as far as the guardrails use `DynamoDB`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
