@@ -184,6 +184,11 @@ policy-schema: ## Write docs/policy.schema.json from the types (after a change o
 
 compile-policy-check = $(CARGO_DEBUG) build --locked --workspace --bin policy-check --test policy_documents
 
+.PHONY: docs
+docs: ## Write the documents' tables of conditions from the code (after a change of a kind)
+	@cargo build --locked --workspace --bin docs --test policy_documents
+	@"$${CARGO_TARGET_DIR:-target}/debug/docs" docs/*.md
+
 .PHONY: clean
 clean: ## Remove all that was built or set up here
 	rm -rf .venv .aws-sam .local target

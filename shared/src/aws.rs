@@ -10,6 +10,7 @@ use aws_config::environment::{
 };
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Connector, ConnectorBuilder};
@@ -19,9 +20,10 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
+
+use crate::text::clip;
 
 /// Longest a creation may take before its outcome counts as unknown.
 pub const CREATION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -117,25 +119,26 @@ pub fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
 /// What an error says about the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// Not carried out, because too many calls came: try again later (EBS-6).
+    /// Not carried out, because too many calls came (EBS-6) or another change of the same thing is
+    /// under way: try again later.
     Throttled,
     /// Not carried out, because the function's role doesn't allow it.
     Denied,
     /// Not carried out, for the reason that the code names.
     Refused,
-    /// No answer, or a server's failure: it may have been carried out (EBS-1).
+    /// No answer, none of AWS's, or a server's failure: it may have been carried out (EBS-1).
     Unknown,
 }
 
 impl ErrorKind {
-    /// What an error code alone says.
+    /// What a code says about a call, or about one entry of a call that has several (`PutEvents`).
     #[must_use]
     pub fn of_code(code: &str) -> Self {
-        if THROTTLED.contains(&code) {
+        if (THROTTLING_ERRORS.contains(&code) && code != QUOTA) || BUSY.contains(&code) {
             Self::Throttled
         } else if DENIED.contains(&code) {
             Self::Denied
-        } else if code == "InternalFailure" {
+        } else if FAILED.contains(&code) || TRANSIENT_ERRORS.contains(&code) {
             Self::Unknown
         } else {
             Self::Refused
@@ -172,6 +175,9 @@ impl std::fmt::Display for ApiError {
                 " (allow {operation} in the function's role; template.yaml does, unless a service control policy or a permissions boundary denies it)"
             ),
             ErrorKind::Refused => Ok(()),
+            ErrorKind::Unknown if self.is_read() => {
+                f.write_str(" (nothing was changed by it; the next sweep reads again)")
+            }
             ErrorKind::Unknown => f.write_str(
                 " (it may have been carried out all the same; the next sweep looks before it acts)",
             ),
@@ -181,17 +187,25 @@ impl std::fmt::Display for ApiError {
 
 impl StdError for ApiError {}
 
-/// Codes that mean "too many calls", in any of the services' spellings.
-const THROTTLED: &[&str] = &[
-    "RequestLimitExceeded",
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "TooManyRequestsException",
-    "EC2ThrottledException",
-    "SlowDown",
+/// What the SDK takes for throttling, and isn't: a quota. It doesn't pass by itself.
+const QUOTA: &str = "LimitExceededException";
+
+/// Codes that are worth another try, and that the SDK's list of throttling codes lacks.
+const BUSY: &[&str] = &[
+    // SNS, and KMS behind it.
+    "Throttled",
+    "KMSThrottling",
+    "KMSThrottlingException",
+    // Auto Scaling: "already a pending update to a resource", "the resource is in use". The calls
+    // that answer so about what doesn't pass (a group or launch configuration to be deleted) aren't
+    // used here.
+    "ResourceContention",
+    "ResourceInUse",
+    // DynamoDB: another transaction holds the item.
+    "TransactionConflictException",
+    // IAM: somebody else changes it just now.
+    "ConcurrentModification",
+    "EntityTemporarilyUnmodifiable",
 ];
 
 /// Codes that mean "not allowed".
@@ -203,6 +217,27 @@ const DENIED: &[&str] = &[
     "AuthFailure",
 ];
 
+/// Codes of AWS's own failures, which come without a status of HTTP where one answer is about many
+/// entries.
+const FAILED: &[&str] = &[
+    "InternalError",
+    "InternalException",
+    "InternalFailure",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "Unavailable",
+];
+
+/// Verbs of the calls that change nothing.
+const READS: &[&str] = &[
+    "BatchGet", "Describe", "Get", "List", "Lookup", "Query", "Scan", "Simulate",
+];
+
+/// Most characters of a message of AWS's. A refusal names principal, resource and policy in it.
+const AWS_SAYS: usize = 600;
+/// Most characters about what is no answer of AWS's.
+const OTHERS_SAY: usize = 300;
+
 impl ApiError {
     /// Reads the SDK's error of `operation`.
     pub fn of<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
@@ -211,23 +246,25 @@ impl ApiError {
     {
         let (code, message, kind) = match error {
             SdkError::ServiceError(service) => {
-                let code = service.err().code().unwrap_or("NoErrorCode").to_owned();
                 let status = service.raw().status().as_u16();
-                let kind = if THROTTLED.contains(&code.as_str()) {
-                    ErrorKind::Throttled
-                } else if status >= 500 {
-                    ErrorKind::Unknown
-                } else if DENIED.contains(&code.as_str()) {
-                    ErrorKind::Denied
-                } else {
-                    ErrorKind::Refused
-                };
-                let message = service.err().message().unwrap_or("no message").to_owned();
-                (code, message, kind)
+                match service.err().code() {
+                    Some(code) if status >= 400 => {
+                        let kind = match ErrorKind::of_code(code) {
+                            ErrorKind::Denied | ErrorKind::Refused if status >= 500 => {
+                                ErrorKind::Unknown
+                            }
+                            kind => kind,
+                        };
+                        let message = service.err().message().unwrap_or("no message");
+                        (clip(code, 100), clip(message, AWS_SAYS), kind)
+                    }
+                    _ => unreadable(service.raw()),
+                }
             }
+            SdkError::ResponseError(response) => unreadable(response.raw()),
             SdkError::ConstructionFailure(_) => (
                 "InvalidRequest".to_owned(),
-                DisplayErrorContext(error).to_string(),
+                causes(error),
                 ErrorKind::Refused,
             ),
             SdkError::TimeoutError(_) => (
@@ -235,11 +272,7 @@ impl ApiError {
                 "no answer in time".to_owned(),
                 ErrorKind::Unknown,
             ),
-            _ => (
-                "NoAnswer".to_owned(),
-                DisplayErrorContext(error).to_string(),
-                ErrorKind::Unknown,
-            ),
+            _ => ("NoAnswer".to_owned(), causes(error), ErrorKind::Unknown),
         };
         Self {
             operation,
@@ -249,11 +282,58 @@ impl ApiError {
         }
     }
 
+    /// Whether the call changes nothing, whatever became of it.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        let (_, call) = self.operation.split_once(':').unwrap_or_default();
+        READS.iter().any(|verb| call.starts_with(verb))
+    }
+
+    /// Whether a conditional write wasn't carried out because its condition doesn't hold.
+    #[must_use]
+    pub fn condition_failed(&self) -> bool {
+        self.code == "ConditionalCheckFailedException"
+    }
+
     /// Whether the thing that the call named isn't there (any more): `Invalid….NotFound`.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.code.ends_with(".NotFound")
     }
+}
+
+/// What came can't be read as an answer of AWS's: a proxy's page, or one that was cut off. Only a
+/// "no" that AWS itself says is one, so whether it was carried out is open, whatever the status.
+fn unreadable(answer: &HttpResponse) -> (String, String, ErrorKind) {
+    let status = answer.status().as_u16();
+    let form = answer.headers().get("content-type").unwrap_or("no type");
+    let size = answer
+        .body()
+        .bytes()
+        .map_or_else(String::new, |body| format!(", {} bytes", body.len()));
+    let message = format!(
+        "HTTP {status} ({}{size}) can't be read as an answer of AWS; if it comes again, look for a proxy or an endpoint that isn't AWS's",
+        clip(form, 60)
+    );
+    let kind = match status {
+        429 => ErrorKind::Throttled,
+        _ => ErrorKind::Unknown,
+    };
+    ("UnreadableAnswer".to_owned(), message, kind)
+}
+
+/// An error and what caused it, without the request or the answer that the SDK would add.
+fn causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    clip(&text, OTHERS_SAY)
 }
 
 #[cfg(test)]
@@ -278,7 +358,11 @@ mod tests {
     }
 
     async fn failing(status: u16, code: &'static str) -> ApiError {
-        let rule = mock!(Client::delete_snapshot).then_http_response(move || answer(status, code));
+        answered(move || answer(status, code)).await
+    }
+
+    async fn answered(answer: impl Fn() -> HttpResponse + Send + Sync + 'static) -> ApiError {
+        let rule = mock!(Client::delete_snapshot).then_http_response(answer);
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&rule]);
         let error = ec2.delete_snapshot().snapshot_id("snap-1").send().await;
         ApiError::of("ec2:DeleteSnapshot", &error.unwrap_err())
@@ -293,6 +377,8 @@ mod tests {
             (400, "InvalidSnapshot.InUse", ErrorKind::Refused),
             (500, "InternalError", ErrorKind::Unknown),
             (503, "Unavailable", ErrorKind::Unknown),
+            (500, "UnauthorizedOperation", ErrorKind::Unknown),
+            (500, "ResourceContention", ErrorKind::Throttled),
         ] {
             let error = failing(status, code).await;
             assert_eq!((error.code.as_str(), error.kind), (code, kind));
@@ -310,6 +396,168 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_code_alone_says_whether_another_try_is_worth_it() {
+        for (kind, codes) in [
+            (
+                ErrorKind::Throttled,
+                &[
+                    "Throttling",
+                    "ThrottlingException",
+                    "Throttled",
+                    "KMSThrottling",
+                    "ResourceInUse",
+                    "ResourceContention",
+                    "ProvisionedThroughputExceededException",
+                    "RequestLimitExceeded",
+                    "TransactionInProgressException",
+                    "TransactionConflictException",
+                    "SlowDown",
+                ][..],
+            ),
+            (
+                ErrorKind::Denied,
+                &["AccessDenied", "UnauthorizedOperation"],
+            ),
+            (
+                ErrorKind::Unknown,
+                &["InternalFailure", "InternalError", "RequestTimeout"],
+            ),
+            (
+                ErrorKind::Refused,
+                &[
+                    "LimitExceededException",
+                    "LimitExceeded",
+                    "ConditionalCheckFailedException",
+                    "ResourceInUseException",
+                    "MalformedDetail",
+                    "",
+                ],
+            ),
+        ] {
+            for code in codes {
+                assert_eq!(ErrorKind::of_code(code), kind, "{code}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_does_not_hold_is_told_from_other_refusals() {
+        let put = mock!(aws_sdk_dynamodb::Client::put_item).then_http_response(|| {
+            HttpResponse::new(
+                StatusCode::try_from(400).unwrap(),
+                SdkBody::from(
+                    r#"{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "The conditional request failed"}"#,
+                ),
+            )
+        });
+        let dynamodb = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&put]);
+        let error = dynamodb.put_item().table_name("state").send().await;
+        let error = ApiError::of("dynamodb:PutItem", &error.unwrap_err());
+        assert_eq!(error.kind, ErrorKind::Refused);
+        assert!(error.condition_failed(), "{error}");
+        assert!(
+            !failing(400, "InvalidSnapshot.InUse")
+                .await
+                .condition_failed()
+        );
+    }
+
+    /// What isn't AWS's: a proxy's page, half an answer, a megabyte of either.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_answer_of_aws_is_unknown_and_told_in_one_line() {
+        let page = format!("<html>{}</html>", "<p>secret</p>\n".repeat(30_000));
+        for (status, body, kind) in [
+            (502, page.clone(), ErrorKind::Unknown),
+            (403, page.clone(), ErrorKind::Unknown),
+            (404, String::new(), ErrorKind::Unknown),
+            (429, page.clone(), ErrorKind::Throttled),
+        ] {
+            let error = answered(move || {
+                let status = StatusCode::try_from(status).unwrap();
+                let mut answer = HttpResponse::new(status, SdkBody::from(body.clone()));
+                answer.headers_mut().insert("content-type", "text/html");
+                answer.headers_mut().insert("x-token", "secret");
+                answer
+            })
+            .await;
+            let text = error.to_string();
+            assert_eq!(
+                (error.code.as_str(), error.kind),
+                ("UnreadableAnswer", kind)
+            );
+            assert!(
+                text.starts_with(&format!(
+                    "ec2:DeleteSnapshot failed with UnreadableAnswer: HTTP {status} (text/html"
+                )) && !text.contains("secret")
+                    && !text.contains('\n')
+                    && text.len() < 300,
+                "{text}"
+            );
+        }
+    }
+
+    /// The snapshot may well be there (EBS-1).
+    #[tokio::test(start_paused = true)]
+    async fn a_success_that_cant_be_read_after_a_creation_is_unknown() {
+        for body in ["<html>", "", "<Create"] {
+            let create = mock!(Client::create_snapshot).then_http_response(move || {
+                HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(body))
+            });
+            let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&create]);
+            let error = ec2.create_snapshot().volume_id("vol-1").send().await;
+            let error = ApiError::of("ec2:CreateSnapshot", &error.expect_err(body));
+            assert_eq!(error.kind, ErrorKind::Unknown, "{body}: {error}");
+            assert!(error.message.starts_with("HTTP 200 ("), "{body}: {error}");
+            assert!(
+                error.to_string().contains("may have been carried out"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_read_is_never_said_to_have_been_carried_out() {
+        for (operation, read) in [
+            ("ec2:DescribeVolumes", true),
+            ("ssm:GetParameter", true),
+            ("dynamodb:Query", true),
+            ("ecr:BatchGetImage", true),
+            ("iam:SimulatePrincipalPolicy", true),
+            ("cloudtrail:LookupEvents", true),
+            ("ec2:CreateSnapshots", false),
+            ("sns:Publish", false),
+            ("dynamodb:PutItem", false),
+        ] {
+            let text = ApiError {
+                operation,
+                code: "Timeout".to_owned(),
+                message: "no answer in time".to_owned(),
+                kind: ErrorKind::Unknown,
+            }
+            .to_string();
+            assert_eq!(text.contains("nothing was changed"), read, "{text}");
+            assert_eq!(text.contains("may have been carried out"), !read, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_message_of_aws_is_cut() {
+        let error = answered(|| {
+            let mut message = "x ".repeat(1_000_000);
+            message.push('\n');
+            HttpResponse::new(
+                StatusCode::try_from(400).unwrap(),
+                SdkBody::from(format!(
+                    "<Response><Errors><Error><Code>Invalid</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
+                )),
+            )
+        })
+        .await;
+        assert_eq!(error.code, "Invalid");
+        assert!(error.to_string().len() < 700, "{}", error.to_string().len());
     }
 
     /// By default each service's client makes connections of its own, with a TLS handshake for each.

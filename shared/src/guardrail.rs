@@ -129,6 +129,7 @@ pub enum Step<A> {
 
 impl<A> Decision<A> {
     /// To carry out `action`.
+    #[must_use]
     pub fn act(resource: Resource, name: &'static str, reason: String, action: A) -> Self {
         Self {
             resource,
@@ -139,6 +140,7 @@ impl<A> Decision<A> {
     }
 
     /// To leave it as it is, and say so: `name` is `leave-alone`, `report`, `watch` or the like.
+    #[must_use]
     pub fn leave(resource: Resource, name: &'static str, reason: String) -> Self {
         Self {
             resource,
@@ -149,6 +151,7 @@ impl<A> Decision<A> {
     }
 
     /// That it can't be judged.
+    #[must_use]
     pub fn cannot_judge(resource: Resource, reason: String, error: ApiError) -> Self {
         Self {
             resource,

@@ -19,4 +19,5 @@ pub mod resource;
 pub mod runner;
 pub mod state;
 pub mod tags;
+pub mod text;
 pub mod trigger;

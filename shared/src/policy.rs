@@ -1,26 +1,35 @@
 //! The policy: one YAML document for the account, in an SSM parameter.
 //!
-//! Parsing is strict: an unknown key, a bad schedule or an impossible value is an error that names
-//! its path and line, and then nothing is done at all. A function reads its own section; a mistake
-//! inside another's section stops only that one, a mistake in the document's form stops all.
+//! Parsing is strict: an unknown key, a bad schedule, an impossible value or a key with nothing
+//! behind it is an error that names its path and line, and then nothing is done at all. A function
+//! reads its own section; a mistake inside another's section stops only that one, a mistake in the
+//! document's form stops all.
 
+mod mistake;
+mod reading;
+mod tree;
 mod values;
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
+use jiff::Timestamp;
+use lambda_runtime::tracing;
 use schemars::JsonSchema;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess,
-};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ErrorKind};
+use crate::state::{Expect, State, Topic};
+use tree::{Content, Node};
 
+pub use mistake::{Mistake, Mistakes};
+pub use tree::Lines;
 pub use values::{Age, Exempt, SPAN_PATTERN, TagMatch, positive_span};
 
 /// The sections that a document may have: the guardrails of this version.
@@ -38,17 +47,19 @@ pub const BUILT_IN: &str = include_str!("../default-policy.yaml");
 /// How long a document that was read is used before it is read again.
 pub const CACHED_FOR: Duration = Duration::from_mins(1);
 
-/// Whether a guardrail acts or only says what it would do.
+const GET_PARAMETER: &str = "ssm:GetParameter";
+
+/// How far a guardrail goes: each mode does what the one before it does, and more.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// Look and report; change nothing.
+    /// Look, and write into report and log what would be done; change nothing, notify nobody.
     Observe,
-    /// Tell people what stands and what would be done; change nothing.
+    /// Notify people too; change nothing.
     Notify,
-    /// Act.
+    /// Act too.
     #[default]
     Enforce,
 }
@@ -136,14 +147,15 @@ pub struct Effective<P> {
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// The document is wrong.
-    #[error("policy ({origin}): {mistake}; nothing was done. Correct it and put it again")]
+    #[error("policy ({origin}): {mistakes}; nothing was done. Correct it and put it again")]
     Invalid {
         /// Which document.
         origin: String,
         /// What is wrong with it.
-        mistake: Mistake,
+        mistakes: Mistakes,
     },
-    /// The parameter can't be read.
+    /// The parameter can't be read, so nobody knows what holds: neither that there is none nor that
+    /// it is wrong.
     #[error("policy parameter {parameter} can't be read, nothing was done: {error}")]
     Unreadable {
         /// The parameter's name.
@@ -151,178 +163,50 @@ pub enum PolicyError {
         /// AWS's answer.
         error: ApiError,
     },
+    /// There was a policy, and now there is none. That is somebody's mistake, or an attack: what he
+    /// had forbidden isn't allowed by that, nor what he wanted forgotten.
+    #[error(
+        "policy parameter {parameter} is gone: there was a policy before, so the built-in one isn't taken for it, and nothing was done. Put it again; to go back to the built-in policy put the document {{}}"
+    )]
+    Gone {
+        /// The parameter's name.
+        parameter: String,
+    },
 }
 
-/// A mistake in a document: `snapshot-volumes.plans[1].keep.daily (line 7): …`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Where: keys and indices from the top; empty for the document as a whole.
-    pub path: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<u64>,
-    /// What is wrong.
-    pub problem: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "{} ", self.path)?;
-        }
-        if let Some(line) = self.line {
-            write!(f, "(line {line})")?;
-        }
-        if !self.path.is_empty() || self.line.is_some() {
-            f.write_str(": ")?;
-        }
-        f.write_str(&self.problem)
+impl PolicyError {
+    /// Whether the document is what is wrong, and not its reading.
+    #[must_use]
+    pub fn is_mistake(&self) -> bool {
+        !matches!(self, Self::Unreadable { .. })
     }
 }
 
 /// Reads `section` out of a document, or out of [`BUILT_IN`] when the document leaves it out.
-pub fn parse<P: Section>(document: &str, section: &'static str) -> Result<P, Mistake> {
-    let found = match parse_section(document, section)? {
-        None => parse_section(BUILT_IN, section)?,
+pub fn parse<P: Section>(document: &str, section: &'static str) -> Result<P, Mistakes> {
+    let found = match tree::section(document, section, SECTIONS)? {
+        None => tree::section(BUILT_IN, section, SECTIONS)?,
         found => found,
     };
-    found.ok_or_else(|| Mistake {
+    let mistake = |line, problem: &str| Mistake {
         path: section.to_owned(),
-        line: None,
-        problem: "the built-in policy has no such section".to_owned(),
-    })
-}
-
-fn parse_section<P: Section>(document: &str, section: &'static str) -> Result<Option<P>, Mistake> {
-    let mut track = serde_path_to_error::Track::new();
-    let parsed = serde_saphyr::with_deserializer_from_str(document, |deserializer| {
-        let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
-        Document {
-            section,
-            policy: std::marker::PhantomData::<P>,
-        }
-        .deserialize(deserializer)
-    });
-    parsed.map_err(|error| {
-        let path = track.path().to_string();
-        // A key that can't be read has no name in the path.
-        let path = path.trim_end_matches('?').trim_end_matches('.');
-        Mistake::of(path, &error)
-    })
-}
-
-impl Mistake {
-    /// What the YAML parser says about `path`.
-    #[must_use]
-    pub fn of(path: &str, error: &serde_saphyr::Error) -> Self {
-        let error = error.without_snippet();
-        let line = error
-            .location()
-            .map(|at| at.line())
-            .filter(|line| *line > 0);
-        Self {
-            path: path.to_owned(),
-            line,
-            problem: problem(error),
-        }
-    }
-}
-
-/// The parser's message without the position, which the path and line tell better, and without the
-/// names of its own types and settings.
-fn problem(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error;
-    match error {
-        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
-            return "expected a whole number, 0 or more".to_owned();
-        }
-        Error::InvalidScalar { ty: "boolean", .. } => return "expected true or false".to_owned(),
-        Error::Unexpected { expected, .. } => {
-            let expected = match *expected {
-                "mapping start" => "a map of keys and values",
-                "sequence start" => "a list",
-                "string scalar" => "a text",
-                other => other,
-            };
-            return format!("expected {expected}");
-        }
-        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
-            return "expected one word".to_owned();
-        }
-        Error::DuplicateMappingKey { key, .. } => {
-            let key = key.as_deref().unwrap_or("a key");
-            return format!("{key} stands here for the second time");
-        }
-        Error::MultipleDocuments { .. } => {
-            return "a second YAML document begins here, and a policy is one".to_owned();
-        }
-        _ => {}
-    }
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let without = match first.find(" at line ") {
-        Some(at) if first[at..].contains(", column ") => &first[..at],
-        _ => first,
+        line,
+        problem: problem.to_owned(),
     };
-    match without.split_once(": ") {
-        Some((position, rest)) if position.starts_with("line ") => rest.to_owned(),
-        _ => without.to_owned(),
-    }
-}
-
-/// A section that has something in it. An empty one is a section whose keys were all taken out:
-/// was the built-in one meant to hold then, or the defaults of the keys? They differ.
-struct Given<P>(P);
-
-impl<'de, P: Section> Deserialize<'de> for Given<P> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<P>::deserialize(deserializer)?
-            .map(Self)
-            .ok_or_else(|| {
-                D::Error::custom(
-                    "has nothing in it; leave the section out to keep the built-in one, or write {} for the defaults of its keys",
-                )
-            })
-    }
-}
-
-/// The document as a map of known sections, of which one is read.
-struct Document<P> {
-    section: &'static str,
-    policy: std::marker::PhantomData<P>,
-}
-
-impl<'de, P: Section> DeserializeSeed<'de> for Document<P> {
-    type Value = Option<P>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<P>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, P: Section> serde::de::Visitor<'de> for Document<P> {
-    type Value = Option<P>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a map with the sections {}", SECTIONS.join(", "))
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Option<P>, E> {
-        // An empty document: every section keeps its default.
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<P>, A::Error> {
-        let mut policy = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key == self.section {
-                policy = Some(map.next_value::<Given<P>>()?.0);
-            } else if SECTIONS.contains(&key.as_str()) {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                return Err(A::Error::unknown_field(&key, SECTIONS));
-            }
-        }
-        Ok(policy)
+    match found {
+        None => Err(mistake(None, "the built-in policy has no such section").into()),
+        // An empty one is a section whose keys were all taken out: was the built-in one meant to
+        // hold then, or the defaults of the keys? They differ.
+        Some(Node {
+            content: Content::Nothing,
+            key_line,
+            ..
+        }) => Err(mistake(
+            key_line,
+            "has nothing in it; leave the section out to keep the built-in one, or write {} for the defaults of its keys",
+        )
+        .into()),
+        Some(node) => reading::read(node).map_err(Mistakes),
     }
 }
 
@@ -331,7 +215,20 @@ impl<'de, P: Section> serde::de::Visitor<'de> for Document<P> {
 pub struct Loader {
     ssm: Client,
     parameter: String,
+    state: State,
     cached: Mutex<Option<Cached>>,
+    /// Whether it is remembered that there is a policy.
+    remembered: AtomicBool,
+}
+
+/// That there was a policy once; the one name is [`ANY`].
+const POLICY: Topic<Seen> = Topic::new("policy");
+const ANY: &str = "any";
+
+/// Where a policy was seen first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    parameter: String,
 }
 
 #[derive(Debug, Clone)]
@@ -344,11 +241,13 @@ struct Cached {
 impl Loader {
     /// A loader of `parameter`, a name or an ARN.
     #[must_use]
-    pub fn new(ssm: Client, parameter: String) -> Self {
+    pub fn new(ssm: Client, parameter: String, state: State) -> Self {
         Self {
             ssm,
             parameter,
+            state,
             cached: Mutex::new(None),
+            remembered: AtomicBool::new(false),
         }
     }
 
@@ -359,9 +258,9 @@ impl Loader {
     ) -> Result<Effective<P>, PolicyError> {
         let cached = self.document().await?;
         let document = cached.document.as_deref().unwrap_or(BUILT_IN);
-        let policy = parse(document, section).map_err(|mistake| PolicyError::Invalid {
+        let policy = parse(document, section).map_err(|mistakes| PolicyError::Invalid {
             origin: cached.origin.clone(),
-            mistake,
+            mistakes,
         })?;
         Ok(Effective {
             policy,
@@ -383,27 +282,45 @@ impl Loader {
             .with_decryption(true)
             .send()
             .await;
+        let unreadable = |error| PolicyError::Unreadable {
+            parameter: self.parameter.clone(),
+            error,
+        };
         let (document, origin) = match answer {
             Ok(answer) => {
-                let parameter = answer
-                    .parameter
-                    .unwrap_or_else(|| aws_sdk_ssm::types::Parameter::builder().build());
-                let origin = format!("version {} of {}", parameter.version, self.parameter);
-                (Some(parameter.value.unwrap_or_default()), origin)
+                let parameter = answer.parameter;
+                let version = parameter.as_ref().map_or(0, |parameter| parameter.version);
+                // What has no text says nothing of what holds. A document may be empty, but for a
+                // comment: then somebody wrote that.
+                let document = parameter
+                    .and_then(|parameter| parameter.value)
+                    .filter(|value| !value.trim().is_empty())
+                    .ok_or_else(|| {
+                        unreadable(ApiError {
+                            operation: GET_PARAMETER,
+                            code: "NoValue".to_owned(),
+                            message: "the answer has no document in it; put the policy again, or delete the parameter to have the built-in one".to_owned(),
+                            kind: ErrorKind::Refused,
+                        })
+                    })?;
+                self.remember().await;
+                let origin = format!("version {version} of {}", self.parameter);
+                (Some(document), origin)
             }
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(GetParameterError::is_parameter_not_found) =>
             {
+                let before = self.state.get(&POLICY, ANY, Timestamp::now()).await;
+                if before.map_err(unreadable)?.is_some() {
+                    return Err(PolicyError::Gone {
+                        parameter: self.parameter.clone(),
+                    });
+                }
                 (None, "built-in default".to_owned())
             }
-            Err(error) => {
-                return Err(PolicyError::Unreadable {
-                    parameter: self.parameter.clone(),
-                    error: ApiError::of("ssm:GetParameter", &error),
-                });
-            }
+            Err(error) => return Err(unreadable(ApiError::of(GET_PARAMETER, &error))),
         };
         let read = Cached {
             at: Instant::now(),
@@ -415,11 +332,34 @@ impl Loader {
         }
         Ok(read)
     }
+
+    /// Remembers that there is a policy, once per process. Where that fails the next reading tries
+    /// again: this one has its policy.
+    async fn remember(&self) {
+        if self.remembered.load(Ordering::Relaxed) {
+            return;
+        }
+        let seen = Seen {
+            parameter: self.parameter.clone(),
+        };
+        let now = Timestamp::now();
+        let written = self
+            .state
+            .put(&POLICY, ANY, &seen, None, &Expect::Absent, now)
+            .await;
+        match written {
+            Ok(_) => self.remembered.store(true, Ordering::Relaxed),
+            Err(error) => tracing::warn!("that there is a policy couldn't be remembered: {error}"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
+    use crate::state::model::Model;
     use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
     use aws_sdk_ssm::types::Parameter;
     use aws_sdk_ssm::types::error::ParameterNotFound;
@@ -456,7 +396,7 @@ mod tests {
         }
     }
 
-    fn read(document: &str) -> Result<Plans, Mistake> {
+    fn read(document: &str) -> Result<Plans, Mistakes> {
         parse(document, "snapshot-volumes")
     }
 
@@ -492,11 +432,11 @@ mod tests {
             ),
             (
                 "snapshot-volumes:\n  plans:\n    - {name: a, dayly: 1}\n",
-                "snapshot-volumes.plans[0].dayly (line 3): unknown field `dayly`",
+                "snapshot-volumes.plans[0].dayly (line 3): unknown key `dayly`; expected one of `name`, `daily`",
             ),
             (
                 "snapshot-volume: {}\n",
-                "(line 1): unknown field `snapshot-volume`",
+                "(line 1): unknown section `snapshot-volume`; expected snapshot-volumes, attach",
             ),
             (
                 "snapshot-volumes:\n  plans:\n    - {name: a, daily: -1}\n",
@@ -542,6 +482,153 @@ mod tests {
         }
     }
 
+    /// The line where each stands, whatever else is wrong; and not what is wrong for that alone.
+    #[test]
+    fn all_mistakes_of_a_section_are_told_at_once() {
+        let mistakes = read(
+            "snapshot-volumes:
+  mode: sometimes
+  plan: 1
+  plans:
+    - name: [a]
+      daily: 1
+    - name: b
+      daily: seven
+    - {name: c, daily:}
+    -
+    - {name: d}
+    - {name: e, daily: 5}
+    - 7
+",
+        )
+        .unwrap_err();
+        let told: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "snapshot-volumes.mode (line 2): `sometimes` isn't known here; expected one of `observe`, `notify`, `enforce`",
+                "snapshot-volumes.plan (line 3): unknown key `plan`; expected one of `mode`, `plans`",
+                "snapshot-volumes.plans[0].name (line 5): expected a text",
+                "snapshot-volumes.plans[1].daily (line 8): expected a whole number, 0 or more",
+                "snapshot-volumes.plans[2].daily (line 9): has nothing behind its colon; write its value, or leave the key out",
+                "snapshot-volumes.plans[3] (line 10): is an item with nothing in it; write its value, or take the item out",
+                "snapshot-volumes.plans[4] (line 11): `daily` is missing",
+                "snapshot-volumes.plans[6] (line 13): expected a map of keys and values",
+            ]
+        );
+        let text = mistakes.to_string();
+        assert!(
+            text.starts_with("8 mistakes: snapshot-volumes.mode (line 2): "),
+            "{text}"
+        );
+        assert!(!text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_a_mistake_whatever_it_is_for() {
+        for (document, expected) in [
+            (
+                "snapshot-volumes:\n  mode:\n  plans: []\n",
+                "snapshot-volumes.mode (line 2): has nothing behind its colon",
+            ),
+            (
+                "snapshot-volumes:\n  mode: # enforce\n  plans: []\n",
+                "snapshot-volumes.mode (line 2): has nothing",
+            ),
+            (
+                "snapshot-volumes:\n  mode: ~\n  plans: []\n",
+                "snapshot-volumes.mode (line 2): has nothing",
+            ),
+            (
+                "snapshot-volumes:\n  mode: null\n  plans: []\n",
+                "snapshot-volumes.mode (line 2): has nothing",
+            ),
+            (
+                "snapshot-volumes:\n  plans: []\n  mode:",
+                "snapshot-volumes.mode (line 3): has nothing",
+            ),
+            (
+                "snapshot-volumes:\n  plans:\n    # - {name: a, daily: 1}\n",
+                "snapshot-volumes.plans (line 2): has nothing",
+            ),
+            ("snapshot-volumes: {plans: [{name: a, daily: 1}, ]}", ""),
+            (
+                "snapshot-volumes: {plans: [{name: a, daily: 1}, null]}",
+                "snapshot-volumes.plans[1] (line 1): is an item with nothing in it",
+            ),
+        ] {
+            match (read(document), expected) {
+                (Ok(_), "") => {}
+                (Err(mistakes), expected) => {
+                    let text = mistakes.to_string();
+                    assert!(
+                        !expected.is_empty() && text.starts_with(expected),
+                        "{document:?}: {text}"
+                    );
+                }
+                (Ok(plans), _) => panic!("{document:?}: {plans:?}"),
+            }
+        }
+        let text = read("snapshot-volumes: {mode: '', plans: []}")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("`` isn't known here"),
+            "a text in quotes is one: {text}"
+        );
+    }
+
+    #[test]
+    fn aliases_and_merges_are_read_and_bombs_are_not() {
+        let plans = read(
+            "snapshot-volumes:\n  plans:\n    - &a {name: a, daily: 3}\n    - *a\n    - {<<: *a, name: c}\n",
+        )
+        .unwrap();
+        let names: Vec<_> = plans
+            .plans
+            .iter()
+            .map(|plan| (plan.name.as_str(), plan.daily))
+            .collect();
+        assert_eq!(names, [("a", 3), ("a", 3), ("c", 3)]);
+        let mut bomb = "snapshot-volumes:\n  a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n".to_owned();
+        for level in 1..9 {
+            let below = format!("*a{}", level - 1);
+            let ten = [below.as_str(); 10].join(", ");
+            let _ = writeln!(bomb, "  a{level}: &a{level} [{ten}]");
+        }
+        let text = read(&bomb).unwrap_err().to_string();
+        assert!(
+            text.contains("is too long, nested too deeply, or repeats itself"),
+            "{text}"
+        );
+        let deep = format!("snapshot-volumes: {}{}", "[".repeat(100), "]".repeat(100));
+        let text = read(&deep).unwrap_err().to_string();
+        assert!(text.contains("nested too deeply"), "{text}");
+    }
+
+    #[test]
+    fn a_mistake_does_not_echo_the_document() {
+        let long = "x".repeat(1_000_000);
+        for document in [
+            format!("snapshot-volumes: {{mode: {long}, plans: []}}"),
+            format!("snapshot-volumes: {{{long}: 1, plans: []}}"),
+            format!("snapshot-volumes: {{plans: [{{{long}: 1}}]}}"),
+            format!("snapshot-volumes: {long}"),
+            format!("{long}: 1"),
+            long.clone(),
+            format!("[{long}"),
+            format!("snapshot-volumes: *{long}"),
+            format!("snapshot-volumes: {{plans: [{}]}}", "1, ".repeat(5_000)),
+        ] {
+            let error = PolicyError::Invalid {
+                origin: "version 1 of /p".to_owned(),
+                mistakes: read(&document).unwrap_err(),
+            };
+            let text = error.to_string();
+            assert!(text.len() < 2_000, "{}: {}", text.len(), &text[..500]);
+        }
+    }
+
     fn answer(value: &str) -> GetParameterOutput {
         GetParameterOutput::builder()
             .parameter(Parameter::builder().value(value).version(7).build())
@@ -554,7 +641,11 @@ mod tests {
             GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
         });
         let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&missing]);
-        let loader = Loader::new(ssm, "/p".to_owned());
+        let loader = Loader::new(
+            ssm,
+            "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
+        );
         for _ in 0..3 {
             let effective: Effective<Any> = loader.load("snapshot-volumes").await.unwrap();
             assert_eq!(effective.origin, "built-in default");
@@ -569,17 +660,50 @@ mod tests {
     async fn a_bad_document_names_the_parameter_and_its_version() {
         let bad = mock!(Client::get_parameter).then_output(|| answer("snapshot-volumes: {x: 1}"));
         let ssm = mock_client!(aws_sdk_ssm, [&bad]);
-        let error = Loader::new(ssm, "/p".to_owned())
-            .load::<Plans>("snapshot-volumes")
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = Loader::new(
+            ssm,
+            "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
+        )
+        .load::<Plans>("snapshot-volumes")
+        .await
+        .unwrap_err()
+        .to_string();
         assert!(
             error.starts_with(
-                "policy (version 7 of /p): snapshot-volumes.x (line 1): unknown field"
+                "policy (version 7 of /p): 2 mistakes: snapshot-volumes.x (line 1): unknown key `x`; expected one of `mode`, `plans` | snapshot-volumes (line 1): `plans` is missing; nothing was done."
             ),
             "{error}"
         );
+    }
+
+    /// It was taken for "no policy" once, and then the built-in one acts.
+    #[tokio::test]
+    async fn an_answer_without_a_document_is_not_taken_for_a_missing_parameter() {
+        for empty in [
+            GetParameterOutput::builder().build(),
+            GetParameterOutput::builder()
+                .parameter(Parameter::builder().version(7).build())
+                .build(),
+            answer(""),
+            answer(" \n"),
+        ] {
+            let rule = mock!(Client::get_parameter).then_output(move || empty.clone());
+            let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
+            let loader = Loader::new(
+                ssm,
+                "/p".to_owned(),
+                Model::default().state("snapshot-volumes"),
+            );
+            for _ in 0..2 {
+                let error = loader.load::<Any>("snapshot-volumes").await.unwrap_err();
+                assert!(
+                    matches!(&error, PolicyError::Unreadable { error, .. } if error.code == "NoValue"),
+                    "{error}"
+                );
+            }
+            assert_eq!(rule.num_calls(), 2, "it isn't remembered");
+        }
     }
 
     #[tokio::test]
@@ -593,8 +717,53 @@ mod tests {
             )
         });
         let ssm = mock_client!(aws_sdk_ssm, [&denied]);
-        let error = Loader::new(ssm, "/p".to_owned())
-            .load::<Plans>("snapshot-volumes")
+        let error = Loader::new(
+            ssm,
+            "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
+        )
+        .load::<Plans>("snapshot-volumes")
+        .await
+        .unwrap_err();
+        assert!(matches!(error, PolicyError::Unreadable { .. }), "{error}");
+    }
+
+    /// Somebody who may delete the parameter doesn't get the built-in policy by that.
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_that_is_gone_is_a_mistake_and_no_built_in_one() {
+        let model = Model::default();
+        let loader = |rule| {
+            let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [rule]);
+            Loader::new(ssm, "/p".to_owned(), model.state("snapshot-volumes"))
+        };
+        let missing = mock!(Client::get_parameter).then_error(|| {
+            GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
+        });
+        let there = mock!(Client::get_parameter).then_output(|| answer("{}"));
+        loader(&missing)
+            .load::<Any>("snapshot-volumes")
+            .await
+            .unwrap();
+        let put = loader(&there);
+        for _ in 0..3 {
+            put.load::<Any>("snapshot-volumes").await.unwrap();
+            tokio::time::advance(CACHED_FOR).await;
+        }
+        let writes = model
+            .calls()
+            .into_iter()
+            .filter(|call| call.starts_with("PutItem"));
+        assert_eq!(writes.count(), 1, "once a process");
+        let error = loader(&missing)
+            .load::<Any>("snapshot-volumes")
+            .await
+            .unwrap_err();
+        assert!(matches!(error, PolicyError::Gone { .. }), "{error}");
+        assert!(error.is_mistake() && error.to_string().ends_with("put the document {}"));
+        // Nor does somebody who takes the table away.
+        model.deny(Some("GetItem"));
+        let error = loader(&missing)
+            .load::<Any>("snapshot-volumes")
             .await
             .unwrap_err();
         assert!(matches!(error, PolicyError::Unreadable { .. }), "{error}");

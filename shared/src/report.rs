@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::aws::ApiError;
-use crate::condition::Condition;
+use crate::condition::{Condition, Status};
 use crate::metrics::Metric;
 use crate::policy::{Mode, Remark};
 use crate::resource::Resource;
@@ -126,6 +126,9 @@ pub struct Report {
     pub metrics: Map<String, Value>,
     /// What stands against the policy now, and what can't be told.
     pub conditions: Vec<Condition>,
+    /// How many more there were, those that can't be told last.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub conditions_not_listed: usize,
     /// Why people weren't notified of what is new, where they weren't.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_notified: Option<String>,
@@ -148,8 +151,15 @@ fn is_zero(number: &usize) -> bool {
 }
 
 impl Report {
-    /// Cuts the list of decisions to what an answer holds, failed ones first.
-    pub fn list(&mut self, mut entries: Vec<Entry>) {
+    /// Cuts the lists to what an answer holds: of the decisions failed ones first, of the conditions
+    /// those that stand.
+    pub fn list(&mut self, mut entries: Vec<Entry>, mut conditions: Vec<Condition>) {
+        conditions.retain(|condition| condition.status != Status::Resolved);
+        conditions.sort_by_key(|condition| condition.status != Status::Firing);
+        self.conditions_not_listed = conditions.len().saturating_sub(LISTED_MAX);
+        conditions.truncate(LISTED_MAX);
+        self.conditions = conditions;
+
         entries.sort_by_key(|entry| entry.outcome);
         self.decisions_not_listed = entries.len().saturating_sub(LISTED_MAX);
         entries.truncate(LISTED_MAX);

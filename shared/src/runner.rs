@@ -77,7 +77,8 @@ impl RunError {
         match self {
             Self::Trigger(_) => "UnknownTrigger",
             Self::Configuration(_) => "MissingConfiguration",
-            Self::Policy(_) => "InvalidPolicy",
+            Self::Policy(error) if error.is_mistake() => "InvalidPolicy",
+            Self::Policy(_) => "PolicyUnreadable",
             Self::Observe(_) => "ObserveFailed",
             Self::Slow(_) => "ObserveTimedOut",
             Self::Failed(_) => "ActionsFailed",
@@ -105,7 +106,7 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
         let is_sweep = trigger::is_sweep(&payload);
         runner.run(payload, &invocation).await.inspect_err(|error| {
             tracing::error!(error_type = error.name(), "{error}");
-            if matches!(error, RunError::Policy(PolicyError::Invalid { .. })) {
+            if matches!(error, RunError::Policy(error) if error.is_mistake()) {
                 count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
             }
         })
@@ -192,6 +193,7 @@ impl<G: Guardrail> Runner<G> {
             policy: Loader::new(
                 aws_sdk_ssm::Client::new(config),
                 configuration.policy_parameter,
+                state.clone(),
             ),
             notifier: Notifier::new(config, configuration.topic_arn, state),
         })
@@ -566,13 +568,14 @@ fn finish<G: Guardrail>(
             .iter()
             .map(|metric| (metric.name.to_owned(), metric.value.into()))
             .collect(),
-        conditions: assessment.conditions,
+        conditions: Vec::new(),
+        conditions_not_listed: 0,
         not_notified,
         decisions: Vec::new(),
         decisions_not_listed: 0,
         detail: assessment.detail,
     };
-    report.list(entries);
+    report.list(entries, assessment.conditions);
     tracing::info!(
         mode = ?run.mode,
         considered = report.considered,

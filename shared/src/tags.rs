@@ -6,18 +6,19 @@ pub const PREFIX: &str = "ec2-guardrails:";
 
 /// The guardrail that made the resource, e.g. `snapshot-volumes`. The roles' conditions rest on it.
 pub const GUARDRAIL: &str = "ec2-guardrails:guardrail";
-/// The plan that a snapshot belongs to.
+/// The plan that a snapshot belongs to. This, its guardrail, slot and volumes have to agree with the
+/// snapshot's description, which says them too and which nobody can change: tags alone prove nothing.
 pub const PLAN: &str = "ec2-guardrails:plan";
 /// The slot that a snapshot fills: RFC 3339 with the plan's offset, e.g. `2026-11-22T03:00:00+09:00`.
 pub const SLOT: &str = "ec2-guardrails:slot";
-/// Which try at its slot a snapshot is, from 1.
+/// Which try at its slot a snapshot is, from 1. A label: the description is what is read.
 pub const ATTEMPT: &str = "ec2-guardrails:attempt";
 /// What the snapshots of one crash-consistent set share; `CreateSnapshots` returns no id (EBS-2).
 pub const SET: &str = "ec2-guardrails:set";
 /// The volumes that were meant, each with its device: `vol-0a=/dev/xvda vol-0b=/dev/sdf`.
 ///
 /// The members of a set can only be tagged alike (EBS-2), so each names them all. A snapshot whose
-/// own volume isn't listed is a copy (EBS-9) or carries tags inherited from elsewhere: not ours.
+/// own volume isn't listed is a copy (EBS-9), or of a volume that came to the set meanwhile: not ours.
 /// A long list goes on in `…:volumes-2`, `…:volumes-3`.
 pub const VOLUMES: &str = "ec2-guardrails:volumes";
 /// The instance that the volume was attached to.
@@ -27,9 +28,6 @@ pub const IMAGE: &str = "ec2-guardrails:image";
 /// The AMI's name at the time, which tells the operating system even when the AMI is gone.
 pub const IMAGE_NAME: &str = "ec2-guardrails:image-name";
 
-/// On an instance that attach-ssm-role gave its profile: `attached <time>`, and from the first
-/// sight of the node Online on `online <time>`.
-pub const MANAGED_NODE: &str = "ec2-guardrails:managed-node";
 /// On an instance in quarantine: nothing but a release changes it. Its value is a stage and since
 /// when: `started <time>`, `partial <time>`, `complete <time>`, `releasing <time>`.
 pub const QUARANTINED: &str = "ec2-guardrails:quarantined";
@@ -75,12 +73,6 @@ pub const LOOP_DESIRED: &str = "ec2-guardrails:loop-desired";
 /// The group's latest launches of unapproved AMIs: `i-1=<time> i-2=<time>`.
 pub const LOOP_LAUNCHES: &str = "ec2-guardrails:loop-launches";
 
-/// On an Auto Scaling group: what cancel-refresh was about to do with a refresh, or did:
-/// `<refresh id> <cancel|rollback|cancelled|rolled-back> <time> <invocation>`.
-pub const REFRESH: &str = "ec2-guardrails:refresh";
-/// On an Auto Scaling group: what its image tag pointed to when a refresh was seen first:
-/// `<refresh id> <digest> <seen|restored|not-restored>`.
-pub const REFRESH_IMAGE: &str = "ec2-guardrails:refresh-image";
 /// Set by people on an Auto Scaling group: `rollback`, `cancel` or `notify`.
 pub const ON_FAILURE: &str = "ec2-guardrails:on-failure";
 /// Set by people on an Auto Scaling group: how many launches may fail in a row.

@@ -8,6 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::resource::Resource;
+use crate::text::{clip, name, quoted};
+
+/// Most characters of an argument: more than any name or reason needs that a command takes.
+const LONGEST_ARGUMENT: usize = 512;
 
 /// What started this invocation.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +58,7 @@ impl Event {
         }
         let instance = self
             .detail_str("instance-id")
-            .filter(|id| id.starts_with("i-"));
+            .filter(|id| names_one(id, "i-"));
         Some(
             instance
                 .ok_or_else(|| TriggerError::event(self, "it names no instance as `instance-id`")),
@@ -79,6 +83,12 @@ impl Command {
         self.argument(key)
     }
 
+    /// The same for the id of a resource.
+    pub fn only_id(&self, key: &str, prefix: &str) -> Result<&str, TriggerError> {
+        self.takes(&[key])?;
+        self.id(key, prefix)
+    }
+
     /// Refuses arguments other than `keys`.
     pub fn takes(&self, keys: &[&str]) -> Result<(), TriggerError> {
         match self
@@ -87,26 +97,56 @@ impl Command {
             .find(|have| !keys.contains(&have.as_str()))
         {
             None => Ok(()),
-            Some(other) => Err(TriggerError::Argument {
-                command: self.name.clone(),
-                problem: format!(
-                    "unknown argument `{other}`; it takes `{}`",
-                    keys.join("`, `")
-                ),
-            }),
+            Some(other) => Err(self.wrong(format!(
+                "unknown argument `{}`; it takes `{}`",
+                name(other),
+                keys.join("`, `")
+            ))),
         }
     }
 
     /// An argument that must be there, as text.
     pub fn argument(&self, key: &str) -> Result<&str, TriggerError> {
-        self.arguments
-            .get(key)
-            .and_then(Value::as_str)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| TriggerError::Argument {
-                command: self.name.clone(),
-                problem: format!("argument `{key}` is missing"),
-            })
+        let problem = match self.arguments.get(key) {
+            None => "is missing",
+            Some(Value::String(text)) if text.trim().is_empty() => "is empty",
+            Some(Value::String(text)) if text.len() > LONGEST_ARGUMENT => "is too long",
+            Some(Value::String(text)) => return Ok(text),
+            Some(_) => "is not a text",
+        };
+        Err(self.wrong(format!("argument `{key}` {problem}")))
+    }
+
+    /// An argument that must be there, as the id of one resource: `prefix` and 8 or 17 hexadecimal
+    /// digits. AWS takes `*` and `?` in a filter for any characters, so what isn't an id could
+    /// mean many.
+    pub fn id(&self, key: &str, prefix: &str) -> Result<&str, TriggerError> {
+        let id = self.argument(key)?;
+        let digits = id.strip_prefix(prefix).unwrap_or_default();
+        let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if matches!(digits.len(), 8 | 17) && digits.bytes().all(hexadecimal) {
+            return Ok(id);
+        }
+        Err(self.wrong(format!(
+            "argument `{key}`: {} is no id; it looks like {prefix}0123456789abcdef0",
+            quoted(id)
+        )))
+    }
+
+    /// A switch; off where it isn't given.
+    pub fn switch(&self, key: &str) -> Result<bool, TriggerError> {
+        match self.arguments.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(on)) => Ok(*on),
+            Some(_) => Err(self.wrong(format!("argument `{key}` must be true or false"))),
+        }
+    }
+
+    fn wrong(&self, problem: String) -> TriggerError {
+        TriggerError::Argument {
+            command: self.name.clone(),
+            problem,
+        }
     }
 }
 
@@ -187,7 +227,7 @@ impl<A: Default> Request<A> {
 }
 
 /// An invocation that asks for nothing that the function does. Nothing has been done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TriggerError {
     /// None of the three shapes.
     #[error(
@@ -199,7 +239,9 @@ pub enum TriggerError {
     },
     /// An event that this guardrail doesn't look at.
     #[error(
-        "event `{detail_type}` of {event_source} is not one that this guardrail looks at: {problem}; check the rule that sent it"
+        "event `{}` of {} is not one that this guardrail looks at: {problem}; check the rule that sent it",
+        name(detail_type),
+        name(event_source)
     )]
     Event {
         /// The event's source.
@@ -210,7 +252,7 @@ pub enum TriggerError {
         problem: String,
     },
     /// A command that this guardrail doesn't know.
-    #[error("unknown command `{name}`; this guardrail knows: {known}")]
+    #[error("unknown command `{}`; this guardrail knows: {known}", clip(name, 100))]
     Command {
         /// What was asked.
         name: String,
@@ -218,7 +260,7 @@ pub enum TriggerError {
         known: &'static str,
     },
     /// A command with wrong arguments.
-    #[error("command `{command}`: {problem}")]
+    #[error("command `{}`: {problem}", name(command))]
     Argument {
         /// The command.
         command: String,
@@ -257,8 +299,13 @@ pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
                 "it has neither `trigger` nor `source` and `detail-type`".to_owned(),
             ));
         }
-        let event = EventBridgeEvent::<Value>::deserialize(Value::Object(fields))
-            .map_err(|error| shape(format!("the event can't be read: {error}")))?;
+        let event =
+            EventBridgeEvent::<Value>::deserialize(Value::Object(fields)).map_err(|error| {
+                shape(format!(
+                    "the event can't be read: {}",
+                    clip(&error.to_string(), 300)
+                ))
+            })?;
         return Ok(Trigger::Event(Event {
             source: event.source,
             detail_type: event.detail_type,
@@ -268,17 +315,26 @@ pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
     match trigger.as_str() {
         Some("sweep") => match fields.keys().next() {
             None => Ok(Trigger::Sweep),
-            Some(key) => Err(shape(format!("a sweep takes no `{key}`"))),
+            Some(key) => Err(shape(format!("a sweep takes no `{}`", name(key)))),
         },
         Some("command") => match fields.remove("command") {
             Some(Value::String(name)) => Ok(Trigger::Command(Command {
                 name,
                 arguments: fields,
             })),
-            _ => Err(shape("`command` is missing".to_owned())),
+            Some(_) => Err(shape("`command` is not a text".to_owned())),
+            None => Err(shape("`command` is missing".to_owned())),
         },
-        _ => Err(shape(format!("unknown trigger {trigger}"))),
+        Some(other) => Err(shape(format!("unknown trigger {}", quoted(other)))),
+        None => Err(shape("`trigger` is not a text".to_owned())),
     }
+}
+
+/// Whether `id` can name no more than one resource, whatever call it goes into.
+fn names_one(id: &str, prefix: &str) -> bool {
+    id.strip_prefix(prefix).is_some_and(|rest| {
+        (1..=32).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 #[cfg(test)]
@@ -341,5 +397,149 @@ mod tests {
             error,
             "command `explain`: unknown argument `volume`; it takes `volume-id`"
         );
+    }
+
+    fn command(arguments: &Value) -> Command {
+        let Value::Object(arguments) = arguments.clone() else {
+            panic!("arguments");
+        };
+        Command {
+            name: "explain".to_owned(),
+            arguments,
+        }
+    }
+
+    /// `vol-*` in a filter means every volume.
+    #[test]
+    fn an_id_names_one_resource() {
+        for id in ["vol-0123456789abcdef0", "vol-01234567"] {
+            assert_eq!(
+                command(&json!({"volume-id": id})).only_id("volume-id", "vol-"),
+                Ok(id)
+            );
+        }
+        for (value, expected) in [
+            (
+                json!("vol-*"),
+                "argument `volume-id`: \"vol-*\" is no id; it looks like vol-0123456789abcdef0",
+            ),
+            (json!("vol-0123456?"), "is no id"),
+            (json!("vol-0123456789ABCDEF0"), "is no id"),
+            (json!("vol-0123456789abcdef01"), "is no id"),
+            (json!("i-0123456789abcdef0"), "is no id"),
+            (json!("vol-"), "is no id"),
+            (json!("0123456789abcdef0"), "is no id"),
+            (json!(" vol-01234567"), "is no id"),
+            (json!(""), "argument `volume-id` is empty"),
+            (json!(" "), "argument `volume-id` is empty"),
+            (json!(7), "argument `volume-id` is not a text"),
+            (json!(null), "argument `volume-id` is not a text"),
+            (
+                json!(["vol-01234567"]),
+                "argument `volume-id` is not a text",
+            ),
+        ] {
+            let error = command(&json!({"volume-id": value}))
+                .id("volume-id", "vol-")
+                .unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.starts_with("command `explain`: ") && text.contains(expected),
+                "{value}: {text}"
+            );
+        }
+        let error = command(&json!({})).id("volume-id", "vol-").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "command `explain`: argument `volume-id` is missing"
+        );
+        let two = command(&json!({"volume-id": "vol-01234567", "volume": "x"}));
+        assert!(two.only_id("volume-id", "vol-").is_err());
+    }
+
+    #[test]
+    fn a_switch_is_on_off_or_wrong() {
+        for (value, expected) in [
+            (json!(true), Some(true)),
+            (json!(false), Some(false)),
+            (json!("true"), None),
+            (json!(1), None),
+        ] {
+            assert_eq!(
+                command(&json!({"force": value})).switch("force").ok(),
+                expected,
+                "{value}"
+            );
+        }
+        assert_eq!(command(&json!({})).switch("force"), Ok(false));
+    }
+
+    #[test]
+    fn an_events_instance_is_one() {
+        let event = |id: &str| Event {
+            source: "aws.ec2".to_owned(),
+            detail_type: "EC2 Instance State-change Notification".to_owned(),
+            detail: json!({"state": "running", "instance-id": id}),
+        };
+        assert_eq!(
+            event("i-0123456789abcdef0").instance_in(&["running"]),
+            Some(Ok("i-0123456789abcdef0"))
+        );
+        for id in ["i-*", "i-", "i-0?", "", "vol-1"] {
+            assert!(
+                matches!(event(id).instance_in(&["running"]), Some(Err(_))),
+                "{id}"
+            );
+        }
+    }
+
+    /// Whatever is sent: the answer is limited to 6 MB by Lambda, and somebody has to read it.
+    #[test]
+    fn a_refusal_does_not_echo_what_it_refuses() {
+        let long = "x".repeat(4_000_000);
+        let known = "explain";
+        let event = |detail: Value| Event {
+            source: long.clone(),
+            detail_type: long.clone(),
+            detail,
+        };
+        let mut refusals = vec![
+            TriggerError::event(&event(json!({})), "wrong source or detail type"),
+            TriggerError::Command {
+                name: long.clone(),
+                known,
+            },
+            command(&json!({long.clone(): 1}))
+                .takes(&["volume-id"])
+                .unwrap_err(),
+            command(&json!({"volume-id": long.clone()}))
+                .id("volume-id", "vol-")
+                .unwrap_err(),
+            command(&json!({"volume-id": long.clone()}))
+                .argument("volume-id")
+                .unwrap_err(),
+            command(&json!({"volume-id": [long.clone()]}))
+                .argument("volume-id")
+                .unwrap_err(),
+        ];
+        for payload in [
+            json!(long.clone()),
+            json!([long.clone()]),
+            json!({"trigger": long.clone()}),
+            json!({"trigger": {long.clone(): long.clone()}}),
+            json!({"trigger": "sweep", long.clone(): 1}),
+            json!({"trigger": "command", "command": [long.clone()]}),
+            json!({"detail-type": {long.clone(): 1}, "source": "aws.ec2"}),
+            json!({"detail-type": "x", "source": "aws.ec2", "time": long.clone(), "detail": {}}),
+        ] {
+            refusals.push(parse(payload).unwrap_err());
+        }
+        let mut named = command(&json!({"volume-id": 1}));
+        named.name.clone_from(&long);
+        refusals.push(named.argument("volume-id").unwrap_err());
+        for refusal in refusals {
+            let text = refusal.to_string();
+            assert!(text.len() < 2_000, "{} bytes: {}", text.len(), &text[..300]);
+        }
     }
 }

@@ -81,9 +81,7 @@ class Day:
     def pass_by(self) -> None:
         """Afterwards `start` and `end` say when it was."""
         self.estate()
-        self.aws.control(
-            "POST", "deploy", template=str(self.template), parameters={"ImageRepositoryArns": WHERE_IMAGES_ARE}
-        )
+        self.aws.deploy(self.template, ImageRepositoryArns=WHERE_IMAGES_ARE)
         self.aws.wait_until_idle()
         for schedule in self.aws.control("GET", "schedules")["schedules"]:
             self.schedules[schedule["target"].rsplit(":", 1)[-1]] = schedule["name"]
@@ -112,7 +110,6 @@ class Day:
         self.aws.control("POST", "autoscaling/pass", seconds=STEP.total_seconds(), step=30)
         if sweep_all:
             self.aws.control("POST", "snapshots/age", seconds=SWEEP.total_seconds())
-            self._age_mark(self.orders)
             self._sweep(SNAPSHOT_VOLUMES)
             self._sweep(ATTACH_SSM_ROLE)
         self._sweep(CANCEL_REFRESH)
@@ -122,13 +119,6 @@ class Day:
 
     def _sweep(self, guardrail: str) -> None:
         self.aws.control("POST", "schedules/fire", name=self.schedules[function_of(guardrail)])
-
-    def _age_mark(self, instance: str) -> None:
-        """What attach-ssm-role notes on an instance is a moment, which moves back with everything else."""
-        mark = tags_of(self._described(instance)).get("ec2-guardrails:managed-node", "")
-        if mark.startswith("attached "):
-            earlier = datetime.fromisoformat(mark.split()[1]) - SWEEP
-            self._tag([instance], **{"ec2-guardrails:managed-node": f"attached {earlier:%Y-%m-%dT%H:%M:%SZ}"})
 
     # ---- what there is ----
 

@@ -143,7 +143,7 @@ class Launches:
             order.index("ResumeProcesses") > order.index("ModifyNetworkInterfaceAttribute"), "the group's processes come last"
         )
         holds(not self._suspended(), "the group may launch again")
-        left = [key for key in tags_of(self._described(self.kept)) if "quarantine" in key and "told" not in key]
+        left = [key for key in tags_of(self._described(self.kept)) if "quarantine" in key]
         holds(not left, f"no tag of the quarantine is left: {left}")
         event("owner", f"corrects the launch template and releases {self.kept} (the command `release`), and all is as it was:")
         block(decision["note"])

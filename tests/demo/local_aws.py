@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +131,13 @@ class LocalAws:
     def pass_minutes(self, instance: str, minutes: int) -> None:
         """Minutes pass for an instance, its agent, and what the guardrail has noted of it."""
         self.control("POST", "instances/age", instance_ids=[instance], seconds=minutes * 60)
-        ec2 = self.client("ec2")
-        described = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
-        if mark := tags_of(described).get("ec2-guardrails:managed-node"):
-            word, at = mark.split()
-            earlier = datetime.fromisoformat(at) - timedelta(minutes=minutes)
-            value = f"{word} {earlier:%Y-%m-%dT%H:%M:%SZ}"
-            ec2.create_tags(Resources=[instance], Tags=[{"Key": "ec2-guardrails:managed-node", "Value": value}])
+        self.control("POST", "tables/age", item=f"node#{instance}", seconds=minutes * 60)
+
+    def deploy(self, template: Path, **parameters: str) -> None:
+        """Deploys the template, and confirms the subscription from its mail, as its reader does."""
+        mail = {"NotificationEmail": "owner@example.com"}
+        self.control("POST", "deploy", template=str(template), parameters=mail | parameters)
+        self.control("POST", "subscriptions", confirmed=True)
 
     def notices(self) -> list[dict[str, Any]]:
         return self.control("GET", "notices")["notices"]
@@ -159,5 +159,6 @@ def seeded_snapshot(volume: str, slot: datetime) -> dict[str, Any]:
     return {
         "volume_id": volume,
         "start_time": slot.astimezone(UTC).isoformat(),
+        "description": f"ec2-guardrails snapshot-volumes: plan daily, slot {slot.isoformat()}, attempt 1: x",
         "tags": {f"ec2-guardrails:{key}": value for key, value in tags.items()},
     }

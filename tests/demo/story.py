@@ -206,7 +206,8 @@ class Story:
     def deploy(self) -> None:
         event("owner", "sam deploy; its parameter ImageRepositoryArns names the releases' image repository.")
         repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
-        self.aws.control("POST", "deploy", template=str(self.template), parameters={"ImageRepositoryArns": repository})
+        self.aws.deploy(self.template, ImageRepositoryArns=repository)
+        event("owner", "confirms the subscription from the mail that SNS has sent; until then nobody would be notified.")
         stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
         resources = self._resources()

@@ -206,6 +206,10 @@ impl Seed {
         Self(json!({
             "volume_id": volume,
             "start_time": slot.timestamp().to_string(),
+            "description": format!(
+                "ec2-guardrails snapshot-volumes: plan {plan}, slot {}, attempt 1: x",
+                slots::tag(slot)
+            ),
             "tags": {
                 "ec2-guardrails:guardrail": "snapshot-volumes",
                 "ec2-guardrails:plan": plan,

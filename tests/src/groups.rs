@@ -12,14 +12,12 @@ use aws_sdk_autoscaling::types::{
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Statistic};
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
 use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ProtocolEnum};
-use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use crate::LocalAws;
 use crate::estate::{ZONE, answered};
 
 /// What the guardrail notes on a group about a refresh that it stops.
-const MARK: &str = "ec2-guardrails:refresh";
 /// How much time passes in one request.
 const CHUNK_SECONDS: u32 = 120;
 /// How often the guardrail's schedule fires.
@@ -414,15 +412,15 @@ impl Group<'_> {
         );
     }
 
-    /// Lets minutes pass for what the guardrail has written down of a refresh: that is a tag, which
-    /// the local AWS doesn't understand.
-    pub async fn age_mark(&self, minutes: i64) {
-        let mark = self.group_tag(MARK).await.expect("the group is marked");
-        let mut words: Vec<&str> = mark.split(' ').collect();
-        let at: Timestamp = words[2].parse().expect("the third word is a time");
-        let earlier = (at - minutes.minutes()).to_string();
-        words[2] = &earlier;
-        self.tag_group(&[(MARK, &words.join(" "))]).await;
+    /// What is remembered of its refresh.
+    pub async fn remembered(&self) -> Option<Value> {
+        self.aws.memory(&format!("refresh#{}", self.name)).await
+    }
+
+    /// Lets minutes pass for what is remembered of its refresh.
+    pub async fn age_mark(&self, minutes: u32) {
+        let item = format!("refresh#{}", self.name);
+        self.aws.age_memory(&item, minutes * 60).await;
     }
 
     /// Its scaling activities, newest first.

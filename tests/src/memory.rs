@@ -29,6 +29,26 @@ impl LocalAws {
         Some(serde_json::from_str(data).expect("an item's data is JSON"))
     }
 
+    /// The fingerprint of the condition of `resource` that people were notified of, and that stands.
+    pub async fn notified_of(&self, resource: &str, kind: &str) -> Option<String> {
+        let memory = self.memory(&format!("notified#{resource}#{kind}")).await?;
+        assert_eq!(memory["stage"], "given", "{resource}: {memory}");
+        memory["fingerprint"].as_str().map(str::to_owned)
+    }
+
+    /// Something that a guardrail remembers.
+    pub async fn remember_in(&self, guardrail: &str, item: &str, data: Value) {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let put = self.dynamodb.put_item();
+        let put = put
+            .table_name(self.state_table().await)
+            .item("guardrail", text(guardrail))
+            .item("item", text(item))
+            .item("data", text(&data.to_string()))
+            .item("version", text("by a test"));
+        answered("PutItem", put.send().await);
+    }
+
     /// What the guardrail has remembered is lost.
     pub async fn forget(&self, item: &str) {
         let text = |value: &str| AttributeValue::S(value.to_owned());

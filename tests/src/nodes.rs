@@ -4,15 +4,11 @@ use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     IamInstanceProfileSpecification, Instance, InstanceType, ResourceType, TagSpecification,
 };
-use jiff::{Timestamp, ToSpan as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::LocalAws;
 use crate::estate::{answered, tag};
-
-/// What the guardrail notes on an instance that it has given a profile.
-const MARK: &str = "ec2-guardrails:managed-node";
 
 /// The agent on an instance, as only the instance itself knows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -209,17 +205,15 @@ impl LocalAws {
     pub async fn pass_minutes(&self, instance: &str, minutes: i64) {
         let body = json!({ "seconds": minutes * 60, "instance_ids": [instance] });
         self.post("instances/age", body).await;
-        if let Some(mark) = self.instance_tag(instance, MARK).await {
-            let (word, at) = mark.split_once(' ').expect("a word and a time");
-            let at: Timestamp = at.parse().expect("a time");
-            let earlier = format!("{word} {}", at - minutes.minutes());
-            self.tag(&[instance], &[(MARK, &earlier)]).await;
-        }
+        let remembered = format!("node#{instance}");
+        let body = json!({ "seconds": minutes * 60, "item": remembered });
+        self.post("tables/age", body).await;
     }
 
-    /// What the guardrail has noted on an instance: `attached` or `online`.
+    /// What the guardrail remembers of an instance: that it was `attached`, or seen `online`.
     pub async fn noted(&self, instance: &str) -> Option<String> {
-        let mark = self.instance_tag(instance, MARK).await?;
-        Some(mark.split(' ').next().unwrap_or_default().to_owned())
+        let node = self.memory(&format!("node#{instance}")).await?;
+        let word = if node["online"].is_null() { "attached" } else { "online" };
+        Some(word.to_owned())
     }
 }

@@ -12,6 +12,10 @@ import samstack
 
 REPOSITORY = f"arn:aws:ecr:{samstack.REGION}:{samstack.ACCOUNT}:repository/shop"
 GOLDEN = f"arn:aws:ssm:{samstack.REGION}:{samstack.ACCOUNT}:parameter/golden/*"
+WEB_ROLE = f"arn:aws:iam::{samstack.ACCOUNT}:role/web"
+
+# Labels, written by shared code: for those guardrails only that have any.
+LABELLING = frozenset({"autoscaling:CreateOrUpdateTags", "autoscaling:DeleteTags", "ec2:CreateTags", "ec2:DeleteTags"})
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,8 @@ GUARDRAILS = [
             ),
         ),
         finding_alarms=frozenset({"VolumesStaleAlarm"}),
-        # What others read of profiles, and write on groups.
-        shared_only=frozenset(
-            {
-                "autoscaling:CreateOrUpdateTags",
-                "autoscaling:DeleteTags",
-                "ec2:DescribeIamInstanceProfileAssociations",
-            }
-        ),
+        # Groups and profiles are others' matter. Its own tags are given at creation.
+        shared_only=LABELLING | {"autoscaling:DescribeAutoScalingGroups", "ec2:DescribeIamInstanceProfileAssociations"},
     ),
     Guardrail(
         name="attach-ssm-role",
@@ -134,6 +132,7 @@ GUARDRAILS = [
         ),
         finding_alarms=frozenset({"InstancesUnmanagedAlarm"}),
         others_actions=frozenset({"ssm:UpdateInstanceInformation"}),
+        shared_only=LABELLING,
         parameters={"RepairRoles": "true"},
     ),
     Guardrail(
@@ -179,15 +178,8 @@ GUARDRAILS = [
         ),
         event_alarms=frozenset({"RefreshesStoppedAlarm", "RefreshMismatchAlarm"}),
         schedule="RefreshSweepSchedule",
-        # Its findings are all on groups, so nothing of EC2 is ever tagged; AMIs and profiles are others'.
-        shared_only=frozenset(
-            {
-                "ec2:CreateTags",
-                "ec2:DeleteTags",
-                "ec2:DescribeIamInstanceProfileAssociations",
-                "ec2:DescribeImages",
-            }
-        ),
+        # AMIs and profiles are others' matter.
+        shared_only=LABELLING | {"ec2:DescribeIamInstanceProfileAssociations", "ec2:DescribeImages"},
         parameters={"ImageRepositoryArns": f"{REPOSITORY},{REPOSITORY}-api"},
     ),
     Guardrail(
@@ -226,6 +218,7 @@ GUARDRAILS = [
         parameters={
             "ImageParameterArns": GOLDEN,
             "QuarantineTakesProfiles": "true",
+            "RestoreProfileRoleArns": WEB_ROLE,
             "QuarantineStops": "true",
         },
     ),

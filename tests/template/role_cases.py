@@ -16,7 +16,10 @@ TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{samstack.STACK}-StateTable"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:ec2-guardrails-NotificationTopic"
 SETTING = f"arn:aws:ssm:{REGION}:{ACCOUNT}:servicesetting/ssm/managed-instance"
 
+POLICY = f"{PARAMETER}/ec2-guardrails/policy"
+
 OUR_TAG = "ec2-guardrails:guardrail"
+TOLD = "ec2-guardrails:told-unmanaged"
 OURS = {f"aws:ResourceTag/{OUR_TAG}": "snapshot-volumes"}
 FOREIGN = {f"aws:ResourceTag/{OUR_TAG}": "quarantine-launch"}
 MARKED = {f"aws:RequestTag/{OUR_TAG}": "snapshot-volumes", "aws:TagKeys": [OUR_TAG, "Name"]}
@@ -41,7 +44,7 @@ def log_stream(guardrail: str) -> str:
 
 def allowed_to_all(guardrail: str) -> list[Case]:
     return [
-        ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
+        ("ssm:GetParameter", POLICY, {}),
         ("dynamodb:DeleteItem", TABLE, partitions(guardrail)),
         ("dynamodb:GetItem", TABLE, partitions(guardrail)),
         ("dynamodb:PutItem", TABLE, partitions(guardrail)),
@@ -66,7 +69,9 @@ def denied_to_all(guardrail: str) -> list[Case]:
         ("autoscaling:SetDesiredCapacity", GROUP, {}),
         ("autoscaling:DeleteAutoScalingGroup", GROUP, {}),
         ("ssm:GetParameter", f"{PARAMETER}/ec2-guardrails/policy2", {}),
-        ("ssm:PutParameter", f"{PARAMETER}/ec2-guardrails/policy", {}),
+        ("ssm:PutParameter", POLICY, {}),
+        ("ssm:AddTagsToResource", POLICY, keys(TOLD)),
+        ("ssm:RemoveTagsFromResource", POLICY, keys(TOLD)),
         # Nobody else's memory, and no request that names no partition, or another besides its own.
         ("dynamodb:GetItem", TABLE, partitions(other)),
         ("dynamodb:Query", TABLE, partitions(other)),
@@ -109,10 +114,6 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
     ("ec2:CreateSnapshots", SNAPSHOT, MARKED),
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshot"}),
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CreateSnapshots"}),
-    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale")),
-    ("ec2:DeleteTags", VOLUME, keys("ec2-guardrails:told-stale", "ec2-guardrails:told-failed")),
-    ("ec2:CreateTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-brake")),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-brake")),
     ("ec2:DeleteSnapshot", SNAPSHOT, OURS),
 ]
 
@@ -122,26 +123,21 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("ec2:DeleteSnapshot", SNAPSHOT, {}),
     ("ec2:DeleteSnapshot", SNAPSHOT, FOREIGN),
     ("ec2:DeleteSnapshot", SNAPSHOT, {"aws:ResourceTag/guardrail": "snapshot-volumes"}),
-    # Our tag can't be put on, nor taken off, what exists.
+    # No tag can be put on, nor taken off, what exists: ours wouldn't be evidence then.
     ("ec2:CreateTags", SNAPSHOT, keys(OUR_TAG)),
     ("ec2:CreateTags", SNAPSHOT, MARKED),
     ("ec2:CreateTags", SNAPSHOT, OURS | keys(OUR_TAG)),
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "CopySnapshot"}),
     ("ec2:CreateTags", SNAPSHOT, MARKED | {"ec2:CreateAction": "RunInstances"}),
     ("ec2:DeleteTags", SNAPSHOT, OURS | keys(OUR_TAG)),
-    ("ec2:DeleteTags", SNAPSHOT, OURS | keys("ec2-guardrails:told-brake", OUR_TAG)),
+    ("ec2:CreateTags", SNAPSHOT, OURS | keys(TOLD)),
+    ("ec2:DeleteTags", SNAPSHOT, OURS | keys(TOLD)),
+    ("ec2:CreateTags", VOLUME, keys(TOLD)),
+    ("ec2:CreateTags", VOLUME, MARKED | {"ec2:CreateAction": "CreateVolume"}),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD)),
     # DeleteTags without keys takes every tag off.
     ("ec2:DeleteTags", SNAPSHOT, OURS),
     ("ec2:DeleteTags", VOLUME, {}),
-    ("ec2:CreateTags", VOLUME, {}),
-    # Others' tags and resources.
-    ("ec2:CreateTags", VOLUME, keys("Name")),
-    ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:told-stale", "Name")),
-    ("ec2:DeleteTags", VOLUME, keys("Backup")),
-    ("ec2:CreateTags", VOLUME, MARKED | {"ec2:CreateAction": "CreateVolume"}),
-    ("ec2:CreateTags", SNAPSHOT, keys("ec2-guardrails:told-brake")),
-    ("ec2:CreateTags", SNAPSHOT, FOREIGN | keys("ec2-guardrails:told-brake")),
-    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:told-stale")),
     # A snapshot without our tag would never be pruned.
     ("ec2:CreateSnapshot", SNAPSHOT, {}),
     ("ec2:CreateSnapshot", SNAPSHOT, {f"aws:RequestTag/{OUR_TAG}": "quarantine-launch"}),
@@ -158,8 +154,6 @@ ROLE = f"{IAM}:role/{samstack.STACK}-InstanceRole"
 SOMEBODYS = f"{IAM}:instance-profile/web"
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
 CORE = {"iam:PolicyARN": "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"}
-NODE = "ec2-guardrails:managed-node"
-TOLD = "ec2-guardrails:told-unmanaged"
 NOW_HERE = {"aws:RequestedRegion": REGION}
 NOW_ELSEWHERE = {"aws:RequestedRegion": "us-east-1"}
 
@@ -184,11 +178,6 @@ ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
     ("iam:SimulatePrincipalPolicy", f"{IAM}:role/web", {}),
     ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:NewInstanceProfile": PROFILE}),
     ("iam:PassRole", ROLE, TO_EC2),
-    ("ec2:CreateTags", INSTANCE, keys(NODE)),
-    ("ec2:CreateTags", INSTANCE, keys(TOLD)),
-    ("ec2:DeleteTags", INSTANCE, keys(TOLD, "ec2-guardrails:told-unusable")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:told-template-profile")),
-    ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:told-template-profile")),
 ]
 
 ATTACH_SSM_ROLE_DENIED: list[Case] = [
@@ -220,24 +209,13 @@ ATTACH_SSM_ROLE_DENIED: list[Case] = [
     ("iam:AttachRolePolicy", f"{IAM}:role/web", {}),
     ("iam:AttachUserPolicy", f"{IAM}:user/anna", CORE),
     ("iam:SimulatePrincipalPolicy", f"{IAM}:user/anna", {}),
-    # Nothing is put on or taken off an instance but what this guardrail remembers there.
-    ("ec2:CreateTags", INSTANCE, keys("Name")),
-    ("ec2:CreateTags", INSTANCE, keys(TOLD, "Name")),
-    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:quarantined")),
-    ("ec2:CreateTags", INSTANCE, keys(OUR_TAG)),
-    ("ec2:CreateTags", INSTANCE, {}),
-    ("ec2:DeleteTags", INSTANCE, keys("ec2-guardrails:quarantined")),
-    ("ec2:DeleteTags", INSTANCE, keys(NODE)),
-    ("ec2:DeleteTags", INSTANCE, keys(TOLD, "Name")),
-    # DeleteTags without keys takes every tag off.
+    # No tag is put on, nor taken off, anything.
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:managed-node")),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD)),
+    ("ec2:DeleteTags", INSTANCE, keys(TOLD)),
     ("ec2:DeleteTags", INSTANCE, {}),
-    ("ec2:CreateTags", VOLUME, keys(TOLD)),
-    ("ec2:CreateTags", SNAPSHOT, keys(TOLD)),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("Name")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys(NODE)),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:told-template-profile", "Name")),
-    ("autoscaling:DeleteTags", GROUP, keys("Name")),
-    ("autoscaling:DeleteTags", GROUP, {}),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(TOLD)),
+    ("autoscaling:DeleteTags", GROUP, keys(TOLD)),
     # What it has no business with.
     ("ssm:DescribeInstanceInformation", "*", NOW_ELSEWHERE),
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_ELSEWHERE),
@@ -254,8 +232,6 @@ ATTACH_SSM_ROLE_DENIED: list[Case] = [
 REPAIR: Case = ("iam:AttachRolePolicy", f"{IAM}:role/web", CORE)
 
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/web/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
-REFRESH = "ec2-guardrails:refresh"
-TOLD_REFRESH = "ec2-guardrails:told-refresh"
 
 CANCEL_REFRESH_ALLOWED: list[Case] = [
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
@@ -267,10 +243,6 @@ CANCEL_REFRESH_ALLOWED: list[Case] = [
     ("cloudformation:DescribeStacks", STACK, {}),
     ("autoscaling:CancelInstanceRefresh", GROUP, {}),
     ("autoscaling:RollbackInstanceRefresh", GROUP, {}),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys(REFRESH)),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys(TOLD_REFRESH)),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:refresh-image")),
-    ("autoscaling:DeleteTags", GROUP, keys(REFRESH, TOLD_REFRESH, "ec2-guardrails:told-refresh-mismatch")),
     ("ec2:DescribeInstances", "*", HERE),
 ]
 
@@ -285,20 +257,14 @@ CANCEL_REFRESH_DENIED: list[Case] = [
     ("autoscaling:DetachInstances", GROUP, {}),
     ("autoscaling:CancelInstanceRefresh", GROUP.replace(REGION, "us-east-1"), {}),
     ("autoscaling:RollbackInstanceRefresh", GROUP.replace(ACCOUNT, "210987654321"), {}),
-    # Of the tags only its own.
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("Name")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys(REFRESH, "Name")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-broken")),
-    # What an operator asks for by tag isn't its own to change.
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:image-repository")),
+    # No tag is put on, nor taken off, anything: neither memory nor what an operator asks for by tag.
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:refresh")),
     ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:on-failure")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:alarm")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:told-template-profile")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, {}),
-    ("autoscaling:DeleteTags", GROUP, keys("Name")),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys(TOLD)),
     ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:image-repository")),
     ("autoscaling:DeleteTags", GROUP, {}),
-    ("ec2:CreateTags", INSTANCE, keys(TOLD_REFRESH)),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD)),
+    ("ec2:DeleteTags", INSTANCE, keys(TOLD)),
     # Images: only in repositories that a parameter names, and no image is ever deleted.
     ("ecr:PutImage", f"{ECR}/other", {}),
     ("ecr:PutImage", f"{ECR}/shop2", {}),
@@ -328,8 +294,7 @@ VPC = f"{EC2}:vpc/vpc-0a1b2c3d4e5f60718"
 ISOLATION = {f"aws:ResourceTag/{OUR_TAG}": "quarantine-launch"}
 EVIDENCE = {f"aws:RequestTag/{OUR_TAG}": "quarantine-launch", "aws:TagKeys": [OUR_TAG, "ec2-guardrails:evidence"]}
 QUARANTINED = {"aws:ResourceTag/ec2-guardrails:quarantined": "complete 2026-03-02T03:00:09Z"}
-TAKEN = QUARANTINED | {"aws:ResourceTag/ec2-guardrails:quarantine-profile": SOMEBODYS}
-POLICY = f"{PARAMETER}/ec2-guardrails/policy"
+GIVEN_BACK = QUARANTINED | {"ec2:NewInstanceProfile": SOMEBODYS}
 AL2023 = f"arn:aws:ssm:{REGION}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 
 QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
@@ -345,8 +310,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("iam:GetInstanceProfile", SOMEBODYS, {}),
     ("ssm:GetParameters", AL2023, {}),
     ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:quarantined", "ec2-guardrails:quarantine-groups-eni-0a1b2c3d4e5f60718")),
-    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:released-image")),
-    ("ec2:DeleteTags", INSTANCE, keys("ec2-guardrails:quarantined", "ec2-guardrails:told-quarantined")),
+    ("ec2:DeleteTags", INSTANCE, keys("ec2-guardrails:quarantined", "ec2-guardrails:quarantine-reason")),
     ("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, {}),
     ("ec2:ModifyNetworkInterfaceAttribute", SECURITY_GROUP, {}),
     ("ec2:CreateSecurityGroup", VPC, {}),
@@ -367,10 +331,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("autoscaling:DetachInstances", GROUP, {}),
     ("autoscaling:AttachInstances", GROUP, {}),
     ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-broken", "ec2-guardrails:loop-suspended")),
-    ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:loop-launches", "ec2-guardrails:told-loop")),
-    ("ssm:AddTagsToResource", POLICY, keys("ec2-guardrails:told-broad-approval")),
-    ("ssm:RemoveTagsFromResource", POLICY, keys("ec2-guardrails:told-broad-approval")),
-    ("ssm:ListTagsForResource", POLICY, {}),
+    ("autoscaling:DeleteTags", GROUP, keys("ec2-guardrails:loop-broken", "ec2-guardrails:loop-suspended")),
 ]
 
 QUARANTINE_LAUNCH_DENIED: list[Case] = [
@@ -386,7 +347,7 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
     ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "RunInstances"}),
     ("ec2:CreateSecurityGroup", SECURITY_GROUP, {}),
     ("ec2:CreateSecurityGroup", SECURITY_GROUP, MARKED),
-    # An instance is changed only after it was marked, and its user data isn't to be read before.
+    # An instance is changed only while it bears its label, and its user data isn't to be read before.
     ("ec2:DescribeInstanceAttribute", INSTANCE, {}),
     ("ec2:ModifyInstanceAttribute", INSTANCE, {}),
     ("ec2:ModifyInstanceAttribute", INSTANCE, {"aws:ResourceTag/Name": "web"}),
@@ -395,11 +356,14 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
     ("ec2:DisassociateIamInstanceProfile", INSTANCE, {}),
     ("ec2:RebootInstances", INSTANCE, QUARANTINED),
     ("ec2:TerminateInstances", INSTANCE, QUARANTINED),
-    # A profile is given back, not given, and never in the place of another.
+    # A profile is given to what is in quarantine, never in the place of another, and with it no role
+    # that the parameter doesn't name.
     ("ec2:AssociateIamInstanceProfile", INSTANCE, {"ec2:NewInstanceProfile": SOMEBODYS}),
-    ("ec2:AssociateIamInstanceProfile", INSTANCE, QUARANTINED | {"ec2:NewInstanceProfile": SOMEBODYS}),
-    ("ec2:AssociateIamInstanceProfile", INSTANCE, TAKEN | {"ec2:NewInstanceProfile": SOMEBODYS, "ec2:InstanceProfile": PROFILE}),
-    ("ec2:ReplaceIamInstanceProfileAssociation", INSTANCE, TAKEN | {"ec2:NewInstanceProfile": SOMEBODYS}),
+    ("ec2:AssociateIamInstanceProfile", INSTANCE, GIVEN_BACK | {"ec2:InstanceProfile": PROFILE}),
+    ("ec2:ReplaceIamInstanceProfileAssociation", INSTANCE, GIVEN_BACK),
+    ("iam:PassRole", f"{IAM}:role/web2", TO_EC2),
+    ("iam:PassRole", f"{IAM}:role/teams/web", TO_EC2),
+    ("iam:PassRole", ROLE, TO_EC2),
     ("iam:PassRole", f"{IAM}:role/web", {"iam:PassedToService": "lambda.amazonaws.com"}),
     ("iam:PassRole", f"{IAM}:role/web", {}),
     # Evidence is made, never deleted, and always with our tag.
@@ -411,23 +375,20 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
     ("ec2:DeleteSnapshot", SNAPSHOT, ISOLATION),
     ("ec2:DeleteVolume", VOLUME, {}),
     ("ec2:DetachVolume", VOLUME, {}),
-    # Of the tags only its own.
+    # Of the tags only its labels.
     ("ec2:CreateTags", INSTANCE, keys("Name")),
     ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:quarantined", "Name")),
-    ("ec2:CreateTags", INSTANCE, keys(NODE)),
+    ("ec2:CreateTags", INSTANCE, keys("ec2-guardrails:released-image")),
+    ("ec2:CreateTags", INSTANCE, keys(TOLD)),
     ("ec2:CreateTags", INSTANCE, {}),
     ("ec2:DeleteTags", INSTANCE, keys("Name")),
     ("ec2:DeleteTags", INSTANCE, {}),
     ("ec2:CreateTags", VOLUME, keys("ec2-guardrails:quarantined")),
     ("autoscaling:CreateOrUpdateTags", GROUP, keys("Name")),
-    ("autoscaling:CreateOrUpdateTags", GROUP, keys(REFRESH)),
+    ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-launches")),
     ("autoscaling:CreateOrUpdateTags", GROUP, keys("ec2-guardrails:loop-broken", "Name")),
     ("autoscaling:CreateOrUpdateTags", GROUP, {}),
     ("autoscaling:DeleteTags", GROUP, {}),
-    ("ssm:AddTagsToResource", POLICY, keys("Name")),
-    ("ssm:AddTagsToResource", POLICY, {}),
-    ("ssm:RemoveTagsFromResource", POLICY, {}),
-    ("ssm:AddTagsToResource", f"{PARAMETER}/other", keys("ec2-guardrails:told-broad-approval")),
     # Other parameters hold secrets.
     ("ssm:GetParameters", f"{PARAMETER}/prod/database-password", {}),
     ("ssm:GetParameters", f"{PARAMETER}/goldeneye", {}),
@@ -448,8 +409,9 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
 # What the quarantine may do only with a parameter of the stack, given as name and value.
 QUARANTINE_PARAMETERS: list[tuple[str, str, Case]] = [
     ("QuarantineTakesProfiles", "true", ("ec2:DisassociateIamInstanceProfile", INSTANCE, QUARANTINED)),
-    ("QuarantineTakesProfiles", "true", ("ec2:AssociateIamInstanceProfile", INSTANCE, TAKEN | {"ec2:NewInstanceProfile": SOMEBODYS})),
-    ("QuarantineTakesProfiles", "true", ("iam:PassRole", f"{IAM}:role/web", TO_EC2)),
+    ("RestoreProfileRoleArns", f"{IAM}:role/web", ("ec2:AssociateIamInstanceProfile", INSTANCE, GIVEN_BACK)),
+    ("RestoreProfileRoleArns", f"{IAM}:role/db, {IAM}:role/web", ("iam:PassRole", f"{IAM}:role/web", TO_EC2)),
+    ("RestoreProfileRoleArns", f"{IAM}:role/teams/*", ("iam:PassRole", f"{IAM}:role/teams/web", TO_EC2)),
     ("QuarantineStops", "true", ("ec2:StopInstances", INSTANCE, QUARANTINED)),
     ("QuarantineStops", "true", ("ec2:StartInstances", INSTANCE, QUARANTINED)),
     ("ImageParameterArns", f"{PARAMETER}/golden/*", ("ssm:GetParameters", f"{PARAMETER}/golden/web", {})),

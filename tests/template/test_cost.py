@@ -26,7 +26,8 @@ def test_logs_are_kept_as_long_as_is_counted(stack):
 
 def test_each_function_has_the_memory_that_is_measured(stack):
     source = (samstack.ROOT / "tests/src/bin/bench/function.rs").read_text()
-    measured = dict(re.findall(r'logical_id: "(\w+)",\s+memory_mib: (\d+),', source))
+    (memory,) = re.findall(r"const MEMORY_MIB: u16 = (\d+);", source)
+    measured = {name: memory for name in re.findall(r'"(\w+Function)"', source)}
     functions = stack.of_type("AWS::Lambda::Function")
     assert {name: str(function["MemorySize"]) for name, function in functions.items()} == measured
 
@@ -53,6 +54,7 @@ def test_only_resources_that_are_counted_cost_anything(stack):
     counted = {
         "AWS::CloudWatch::Alarm",
         "AWS::CloudWatch::Dashboard",
+        "AWS::DynamoDB::Table",
         "AWS::Lambda::Function",
         "AWS::Logs::LogGroup",
         "AWS::Scheduler::Schedule",

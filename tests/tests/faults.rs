@@ -1,6 +1,7 @@
 //! Whatever goes wrong on the way: each slot has one snapshot in the end.
 
 use e2e::{Fault, SNAPSHOT_VOLUMES, Seed, deployed, once_each, per_slot, slots};
+use serde_json::json;
 
 /// The one plan `daily` that selects `Backup`.
 fn policy() -> String {
@@ -30,11 +31,9 @@ async fn throttling_at_every_call_delays_and_never_duplicates() {
         )
         .await;
         aws.seed([failed]).await;
-        aws.tag(
-            &unattached[1..],
-            &[("ec2-guardrails:told-stale", "daily never")],
-        )
-        .await;
+        let stale = format!("notified#{}#stale", unattached[1]);
+        let told = json!({"fingerprint": "daily never", "label": "x", "stage": "given", "on_bus": true});
+        aws.remember_in(SNAPSHOT_VOLUMES, &stale, told).await;
         let calls = [
             ("ssm", "GetParameter", "ThrottlingException"),
             ("ec2", "DescribeVolumes", "RequestLimitExceeded"),
@@ -44,8 +43,10 @@ async fn throttling_at_every_call_delays_and_never_duplicates() {
             ("ec2", "CreateSnapshots", "RequestLimitExceeded"),
             ("ec2", "CreateSnapshot", "RequestLimitExceeded"),
             ("ec2", "DeleteSnapshot", "RequestLimitExceeded"),
-            ("ec2", "CreateTags", "RequestLimitExceeded"),
-            ("ec2", "DeleteTags", "RequestLimitExceeded"),
+            ("dynamodb", "Query", "ThrottlingException"),
+            ("dynamodb", "GetItem", "ThrottlingException"),
+            ("dynamodb", "PutItem", "ProvisionedThroughputExceededException"),
+            ("dynamodb", "DeleteItem", "ThrottlingException"),
             ("sns", "Publish", "Throttling"),
             ("events", "PutEvents", "ThrottlingException"),
         ];
@@ -54,7 +55,7 @@ async fn throttling_at_every_call_delays_and_never_duplicates() {
                 .await;
         }
         let report = aws.sweep().await.succeeded();
-        assert_eq!(aws.fault_hits().await, [2; 12], "each call was throttled");
+        assert_eq!(aws.fault_hits().await, [2; 14], "each call was throttled");
         assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
 
         let all = [instance.volumes(), unattached.clone()].concat();
@@ -188,6 +189,7 @@ async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
         assert_eq!(aws.ours().await.len() as u64, outcomes.done);
 
         aws.clear_faults().await;
+        aws.set_timeout(60).await;
         assert_eq!(aws.sweep().await.succeeded().outcomes.done, outcomes.left);
         let expected = once_each(&volumes, "daily", &slots::latest());
         assert_eq!(per_slot(&aws.ours().await), expected);

@@ -30,11 +30,11 @@ async fn a_wrong_policy_stops_everything_and_says_where_it_is_wrong() {
             (policy("sometimes"), "snapshot-volumes.mode (line 2): "),
             (
                 policy("enforce").replace("select:", "chose:"),
-                "snapshot-volumes.plans[0].chose (line 4): unknown field",
+                "snapshot-volumes.plans[0].chose (line 4): unknown key",
             ),
             (
                 "snapshot-volume: {}\n".to_owned(),
-                "(line 1): unknown field",
+                "(line 1): unknown section",
             ),
             (
                 policy("enforce").replace(&slots::daily(), "99 3 * * *"),

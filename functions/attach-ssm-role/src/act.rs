@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceStateName, Tag};
+use aws_sdk_ec2::types::IamInstanceProfileSpecification;
 use guardrails::aws::{ApiError, ErrorKind, filter};
-use guardrails::ec2;
-use guardrails::guardrail::Acted;
-use guardrails::tags;
+use guardrails::ec2::{self, State};
+use guardrails::guardrail::{ActResult, Acted};
+use guardrails::state::{Expect, Written};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use crate::Clients;
-use crate::decide::Action;
-use crate::facts::Mark;
+use crate::clients::Clients;
+use crate::decide::{Action, Effect};
+use crate::memory::{KEPT, Managed, NODES, QUARANTINE};
 
 /// Pauses before an instance profile that EC2 doesn't see yet is tried again: IAM takes seconds to
 /// make a new one known. Shorter in all than the time in which the runner looks again.
@@ -23,89 +23,111 @@ const NOT_VISIBLE_PAUSES: [Duration; 3] = [
 ];
 
 /// Carries out `action`.
-pub(crate) async fn act(clients: &Clients, action: &Action) -> Acted {
+pub(crate) async fn act(clients: &Clients, action: &Action) -> Acted<Effect> {
     match action {
         Action::Attach {
             instance,
             profile,
             at,
-        } => attach(&clients.ec2, instance, profile, *at).await,
-        Action::Confirm { instance, at } => {
-            match mark(&clients.ec2, instance, Mark::Online(*at)).await {
-                Ok(()) => Acted::Done(None),
-                Err(error) if error.is_not_found() => Acted::Skipped("gone meanwhile".to_owned()),
-                Err(error) => Acted::Failed(error),
+        } => attach(clients, instance, profile, *at).await,
+        Action::Confirm {
+            instance,
+            attached,
+            online,
+            launched,
+            read,
+        } => {
+            let managed = Managed {
+                attached: *attached,
+                online: Some(*online),
+            };
+            let read = Expect::Version(read.clone());
+            match remember(clients, instance, managed, *online, &read).await {
+                Ok(Written::Done(_)) => {
+                    // What stood for months before it was attached says nothing about its start.
+                    let start = (*launched).max(*attached);
+                    let after = online.duration_since(start).as_secs();
+                    Acted::done(None).with(Effect::Online {
+                        after: u64::try_from(after).unwrap_or_default(),
+                    })
+                }
+                Ok(Written::Conflict) => Acted::skipped("another run noted it meanwhile"),
+                Err(error) => Acted::failed(error),
             }
         }
         Action::Repair { role, policy } => repair(&clients.iam, role, policy).await,
     }
 }
 
-async fn mark(ec2: &aws_sdk_ec2::Client, instance: &str, mark: Mark) -> Result<(), ApiError> {
-    let tag = Tag::builder()
-        .key(tags::MANAGED_NODE)
-        .value(mark.value())
-        .build();
-    ec2.create_tags()
-        .resources(instance)
-        .tags(tag)
-        .send()
+async fn remember(
+    clients: &Clients,
+    instance: &str,
+    managed: Managed,
+    now: Timestamp,
+    expect: &Expect,
+) -> Result<Written, ApiError> {
+    let until = Some(KEPT.after(now));
+    clients
+        .own
+        .put(&NODES, instance, &managed, until, expect, now)
         .await
-        .map(|_| ())
-        .map_err(|error| ApiError::of("ec2:CreateTags", &error))
 }
 
-/// The tag first: ended in between, the next sweep finds no profile and does both again. The other
-/// way round nobody would know since when the agent has had credentials, and a sweep would call
-/// an instance late that is only waiting (SSM-1).
-async fn attach(ec2: &aws_sdk_ec2::Client, instance: &str, profile: &str, at: Timestamp) -> Acted {
-    let untagged = match mark(ec2, instance, Mark::Attached(at)).await {
-        Ok(()) => None,
-        Err(error) if error.is_not_found() => return Acted::Skipped("gone meanwhile".to_owned()),
-        Err(error) if error.kind == ErrorKind::Throttled => return Acted::Failed(error),
-        // The profile matters more than our note of it: a tag policy or 50 tags don't keep it away.
+/// The memory first: ended in between, the next sweep finds no profile and does both again. The
+/// other way round nobody would know since when the agent has had credentials, and a sweep would
+/// call an instance late that is only waiting (SSM-1).
+///
+/// Last of all, whether the instance is in quarantine by now: a quarantine writes its record before
+/// it changes anything, so whoever finds none is earlier than it.
+async fn attach(clients: &Clients, instance: &str, profile: &str, at: Timestamp) -> Acted<Effect> {
+    let managed = Managed {
+        attached: at,
+        online: None,
+    };
+    let forgotten = match remember(clients, instance, managed, at, &Expect::Any).await {
+        Ok(_) => None,
+        Err(error) if error.kind == ErrorKind::Throttled => return Acted::failed(error),
+        // The profile matters more than our note of it.
         Err(error) => Some(error),
     };
-    let acted = associate(ec2, instance, profile).await;
-    match (acted, untagged) {
-        (Acted::Done(note), Some(error)) => {
-            let note = note.unwrap_or_default();
-            Acted::Done(Some(format!("{note}; when wasn't noted: {error}")))
-        }
-        (acted, _) => acted,
+    match clients.quarantine.get(&QUARANTINE, instance, at).await {
+        Ok(None) => {}
+        Ok(Some(_)) => return Acted::skipped("it is in quarantine meanwhile"),
+        Err(error) => return Acted::failed(error),
     }
+    let mut acted = associate(&clients.ec2, instance, profile).await;
+    if let (ActResult::Done(note), Some(error)) = (&mut acted.result, forgotten) {
+        let done = note.take().unwrap_or_default();
+        *note = Some(format!("{done}; when wasn't noted: {error}"));
+    }
+    acted
 }
 
-async fn associate(ec2: &aws_sdk_ec2::Client, instance: &str, profile: &str) -> Acted {
+async fn associate(ec2: &aws_sdk_ec2::Client, instance: &str, profile: &str) -> Acted<Effect> {
     let mut pauses = NOT_VISIBLE_PAUSES.iter();
     loop {
+        let specification = IamInstanceProfileSpecification::builder().arn(profile);
         let answer = ec2
             .associate_iam_instance_profile()
             .instance_id(instance)
-            .iam_instance_profile(
-                IamInstanceProfileSpecification::builder()
-                    .arn(profile)
-                    .build(),
-            )
+            .iam_instance_profile(specification.build())
             .send()
             .await;
         let error = match answer {
             Ok(answer) => {
-                let association = answer
-                    .iam_instance_profile_association
-                    .and_then(|association| association.association_id);
-                return Acted::Done(association);
+                let association = answer.iam_instance_profile_association;
+                return Acted::done(association.and_then(|one| one.association_id));
             }
             Err(error) => ApiError::of("ec2:AssociateIamInstanceProfile", &error),
         };
         match refusal(&error) {
             Refusal::NotVisible => match pauses.next() {
                 Some(pause) => sleep(*pause).await,
-                None => return Acted::Failed(error),
+                None => return Acted::failed(error),
             },
             Refusal::LookAgain => return settle(ec2, instance, profile, error).await,
-            Refusal::Gone => return Acted::Skipped(format!("gone meanwhile ({})", error.code)),
-            Refusal::Other => return Acted::Failed(error),
+            Refusal::Gone => return Acted::skipped(format!("gone meanwhile ({})", error.code)),
+            Refusal::Other => return Acted::failed(error),
         }
     }
 }
@@ -118,9 +140,7 @@ enum Refusal {
     LookAgain,
     /// A new profile that EC2 doesn't see yet.
     NotVisible,
-    /// The instance is gone.
     Gone,
-    /// Anything else.
     Other,
 }
 
@@ -149,57 +169,38 @@ async fn settle(
     instance: &str,
     profile: &str,
     error: ApiError,
-) -> Acted {
-    let has = match ec2::profile_association(ec2, instance).await {
-        Ok(found) => found.map(|(_, profile)| profile),
-        Err(unread) => {
-            return match error.kind {
-                ErrorKind::Denied => Acted::Failed(error),
-                _ => Acted::Failed(unread),
-            };
+) -> Acted<Effect> {
+    let is_denied = error.kind == ErrorKind::Denied;
+    match ec2::profile_association(ec2, instance).await {
+        Ok(Some((_, has))) if has == profile => {
+            return Acted::done(Some("another run attached it meanwhile".to_owned()));
         }
-    };
-    if let Some(has) = has {
-        return if has == profile {
-            Acted::Done(Some("another run attached it meanwhile".to_owned()))
-        } else {
-            Acted::Skipped(format!("somebody attached {has} meanwhile, and it stays"))
-        };
-    }
-    if error.kind == ErrorKind::Denied {
-        return Acted::Failed(error);
-    }
-    let state = ec2
-        .describe_instances()
-        .filters(filter("instance-id", vec![instance.to_owned()]))
-        .send()
-        .await;
-    let state = match state {
-        Ok(found) => found
-            .reservations()
-            .iter()
-            .flat_map(aws_sdk_ec2::types::Reservation::instances)
-            .find_map(|found| found.state()?.name().cloned()),
-        Err(unread) => {
-            return Acted::Failed(ApiError::of("ec2:DescribeInstances", &unread));
+        Ok(Some((_, has))) => {
+            return Acted::skipped(format!("somebody attached {has} meanwhile, and it stays"));
         }
+        _ if is_denied => return Acted::failed(error),
+        Ok(None) => {}
+        Err(unread) => return Acted::failed(unread),
+    }
+    let which = filter("instance-id", vec![instance.to_owned()]);
+    let state = match ec2::instances(ec2, vec![which], |_, found| State::of(found)).await {
+        Ok(found) => found.first().copied(),
+        Err(unread) => return Acted::failed(unread),
     };
     let why = match state {
-        None | Some(InstanceStateName::Terminated | InstanceStateName::ShuttingDown) => {
-            "it is being terminated"
-        }
-        Some(InstanceStateName::Pending) => {
+        None | Some(State::Terminal) => "it is being terminated",
+        Some(State::Pending) => {
             "it is still pending; its `running` event or the next sweep attaches the profile"
         }
-        Some(InstanceStateName::Stopping) => {
-            "it is being stopped; the next sweep attaches the profile"
+        Some(State::Stopping) => "it is being stopped; the next sweep attaches the profile",
+        Some(State::Running | State::Stopped) => {
+            "it has changed meanwhile; the next sweep looks again"
         }
-        _ => "it has changed meanwhile; the next sweep looks again",
     };
-    Acted::Skipped(format!("{why} ({})", error.code))
+    Acted::skipped(format!("{why} ({})", error.code))
 }
 
-async fn repair(iam: &aws_sdk_iam::Client, role: &str, policy: &str) -> Acted {
+async fn repair(iam: &aws_sdk_iam::Client, role: &str, policy: &str) -> Acted<Effect> {
     let answer = iam
         .attach_role_policy()
         .role_name(role)
@@ -207,17 +208,17 @@ async fn repair(iam: &aws_sdk_iam::Client, role: &str, policy: &str) -> Acted {
         .send()
         .await;
     match answer.map_err(|error| ApiError::of("iam:AttachRolePolicy", &error)) {
-        Ok(_) => Acted::Done(Some(format!(
+        Ok(_) => Acted::done(Some(format!(
             "attached {policy}; undo: aws iam detach-role-policy --role-name {role} --policy-arn {policy}"
         ))),
-        Err(error) if error.code == "NoSuchEntity" => Acted::Skipped("gone meanwhile".to_owned()),
+        Err(error) if error.code == "NoSuchEntity" => Acted::skipped("gone meanwhile"),
         Err(mut error) => {
             if error.kind == ErrorKind::Denied {
                 error
                     .message
                     .push_str(" (the stack's parameter RepairRoles must be on)");
             }
-            Acted::Failed(error)
+            Acted::failed(error)
         }
     }
 }

@@ -5,28 +5,44 @@
 //! doesn't is diagnosed: state, identity, agent and network, each finding with its certainty, the
 //! resource that it is about and the fix.
 
-pub mod act;
-pub mod assess;
-pub mod decide;
-pub mod diagnosis;
-pub mod facts;
-pub mod observe;
+mod act;
+mod clients;
+mod conditions;
+mod decide;
+mod diagnosis;
+mod evaluate;
+mod facts;
+#[cfg(test)]
+mod fixtures;
+mod memory;
+mod observe;
 pub mod policy;
+mod report;
+mod request;
+mod standing;
 
 use std::future::Future;
 
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, SdkConfig};
+use guardrails::condition::Kind;
+use guardrails::configuration::{ConfigurationError, Environment};
 use guardrails::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
-use guardrails::trigger::{Event, Request, Scope, Trigger, TriggerError};
-use guardrails::wiring::{Environment, WiringError};
+use guardrails::state::State;
+use guardrails::trigger::{Request, Trigger, TriggerError};
 use jiff::Timestamp;
 
-use crate::decide::Action;
+use crate::clients::Clients;
+use crate::decide::{Action, Effect};
+use crate::evaluate::Evaluation;
 use crate::facts::Facts;
 use crate::policy::Policy;
+use crate::request::Ask;
 
 /// The guardrail's name.
 pub const NAME: &str = "attach-ssm-role";
+
+/// Whose record of quarantines is read.
+const QUARANTINE_LAUNCH: &str = "quarantine-launch";
 
 /// The guardrail.
 #[derive(Debug)]
@@ -35,29 +51,21 @@ pub struct AttachSsmRole {
     profile: String,
 }
 
-/// The clients of the services that it works with.
-#[derive(Debug, Clone)]
-pub struct Clients {
-    /// EC2.
-    pub ec2: aws_sdk_ec2::Client,
-    /// Systems Manager.
-    pub ssm: aws_sdk_ssm::Client,
-    /// IAM.
-    pub iam: aws_sdk_iam::Client,
-    /// EC2 Auto Scaling.
-    pub autoscaling: aws_sdk_autoscaling::Client,
-}
-
 impl Guardrail for AttachSsmRole {
     const NAME: &'static str = NAME;
+    const KINDS: &'static [&'static Kind] = &conditions::KINDS;
     type Policy = Policy;
+    type Ask = Ask;
     type Facts = Facts;
+    type Evaluation<'a> = Evaluation<'a>;
     type Action = Action;
+    type Effect = Effect;
 
     fn new(
-        config: &guardrails::aws::SdkConfig,
+        config: &SdkConfig,
         environment: &Environment,
-    ) -> Result<Self, WiringError> {
+        state: &State,
+    ) -> Result<Self, ConfigurationError> {
         let profile = environment.required(
             "INSTANCE_PROFILE_ARN",
             "the ARN of the instance profile to attach",
@@ -67,149 +75,59 @@ impl Guardrail for AttachSsmRole {
             ssm: aws_sdk_ssm::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
             autoscaling: aws_sdk_autoscaling::Client::new(config),
+            own: state.clone(),
+            quarantine: state.of(QUARANTINE_LAUNCH),
         };
         Ok(Self { clients, profile })
     }
 
-    fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
-        match trigger {
-            Trigger::Sweep => Ok(Request::sweep()),
-            Trigger::Event(event) => Ok(Request::of(Scope::One(instance_of(event)?))),
-            Trigger::Command(command) if command.name == "diagnose" => {
-                let instance = command.only_argument("instance-id")?;
-                if !instance.starts_with("i-") {
-                    return Err(TriggerError::Argument {
-                        command: command.name.clone(),
-                        problem: format!(
-                            "`{instance}` is no instance id; it looks like i-0123456789abcdef0"
-                        ),
-                    });
-                }
-                Ok(Request::asking(Scope::One(instance.to_owned())))
-            }
-            Trigger::Command(command) => Err(TriggerError::Command {
-                name: command.name.clone(),
-                known: "diagnose (with `instance-id`)",
-            }),
-        }
+    fn request(trigger: &Trigger) -> Result<Request<Ask>, TriggerError> {
+        request::request(trigger)
     }
 
     fn observe(
         &self,
         policy: &Policy,
-        request: &Request,
+        request: &Request<Ask>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
         observe::observe(&self.clients, &self.profile, policy, request, now)
     }
 
-    fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
-        decide::decide(facts, policy, now)
+    fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
+        evaluate::evaluate(facts, policy, now)
     }
 
-    fn look_again(
+    fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
+        decide::decide(evaluation)
+    }
+
+    fn revalidate(
         &self,
         actions: &[&Action],
     ) -> impl Future<Output = Result<Vec<Option<String>>, ApiError>> + Send {
-        observe::look_again(&self.clients.ec2, actions)
+        observe::revalidate(&self.clients.ec2, actions)
     }
 
-    fn act(&self, action: &Action, _run: &str) -> impl Future<Output = Acted> + Send {
+    fn act(&self, action: &Action, _run: &str) -> impl Future<Output = Acted<Effect>> + Send {
         act::act(&self.clients, action)
     }
 
-    fn remember(
-        &self,
-        resource: &str,
-        key: &str,
-        value: Option<&str>,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send {
-        guardrails::autoscaling::remember(&self.clients.autoscaling, resource, key, value)
-    }
-
-    fn assess(
-        facts: &Facts,
-        policy: &Policy,
-        now: Timestamp,
-        settled: &[Settled<'_, Action>],
-    ) -> Assessment {
-        assess::assess(facts, policy, now, settled)
-    }
-}
-
-/// The instance that has come to run (SSM-9). Its state is read anew all the same.
-fn instance_of(event: &Event) -> Result<String, TriggerError> {
-    match event.instance_in(&["running"]) {
-        Some(instance) => instance.map(str::to_owned),
-        None => Err(TriggerError::event(event, "wrong source or detail type")),
+    fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
+        report::report(evaluation, settled)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
-
-    fn request(payload: Value) -> Result<Request, TriggerError> {
-        AttachSsmRole::request(&guardrails::trigger::parse(payload).unwrap())
-    }
-
-    fn event(detail_type: &str, detail: &Value) -> Value {
-        json!({
-            "version": "0", "id": "1", "source": "aws.ec2", "account": "1", "region": "r",
-            "time": "2026-11-21T03:00:00Z", "resources": [], "detail-type": detail_type,
-            "detail": detail
-        })
-    }
-
-    const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
-
-    #[test]
-    fn a_running_event_points_at_its_instance() {
-        let detail = json!({"instance-id": "i-1", "state": "running"});
-        let request = request(event(STATE_CHANGE, &detail)).unwrap();
-        assert_eq!(request.scope, Scope::One("i-1".to_owned()));
-        assert!(!request.read_only);
-    }
-
-    #[test]
-    fn diagnose_changes_nothing() {
-        let request =
-            request(json!({"trigger": "command", "command": "diagnose", "instance-id": "i-1"}));
-        assert!(request.unwrap().read_only);
-    }
-
-    #[test]
-    fn other_events_and_commands_are_refused() {
-        let command = |extra: Value| json!({"trigger": "command", "command": "diagnose", "instance-id": extra});
-        for payload in [
-            event(
-                STATE_CHANGE,
-                &json!({"instance-id": "i-1", "state": "pending"}),
-            ),
-            event(
-                STATE_CHANGE,
-                &json!({"instance-id": "vol-1", "state": "running"}),
-            ),
-            event(STATE_CHANGE, &json!({"state": "running"})),
-            event(
-                "EBS Snapshot Notification",
-                &json!({"instance-id": "i-1", "state": "running"}),
-            ),
-            json!({"trigger": "command", "command": "attach", "instance-id": "i-1"}),
-            json!({"trigger": "command", "command": "diagnose"}),
-            command(json!("")),
-            command(json!("web-1")),
-            command(json!(1)),
-        ] {
-            assert!(request(payload.clone()).is_err(), "{payload}");
-        }
-    }
+    use guardrails::state::model::Model;
 
     #[test]
     fn a_missing_profile_is_an_error_that_names_the_variable() {
-        let config = guardrails::aws::SdkConfig::builder().build();
-        let error = AttachSsmRole::new(&config, &Environment::default()).unwrap_err();
+        let config = SdkConfig::builder().build();
+        let state = Model::default().state(NAME);
+        let error = AttachSsmRole::new(&config, &Environment::default(), &state).unwrap_err();
         assert!(
             error.to_string().contains("INSTANCE_PROFILE_ARN"),
             "{error}"

@@ -1,102 +1,147 @@
-//! Reads instances and nodes into facts; and of those that are late, why.
+//! Reads instances, nodes and the memory into facts; and of those that are late, why.
 //!
-//! A sweep makes no call per healthy instance: instances, nodes and endpoints come in pages,
-//! permissions once per instance profile. The rest is read only where a node is late, or Online and
-//! perhaps out of reach: VPCs once each, status checks in batches, the console of a few.
+//! A sweep makes no call per healthy instance: instances, nodes, endpoints, groups and the memory
+//! come in pages, permissions once per instance profile. The rest is read only where a node is late,
+//! or Online and perhaps out of reach: VPCs once each, status checks in batches, the console of a
+//! few.
 
 mod evidence;
+mod groups;
 mod identity;
+mod instances;
 mod network;
+mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, InstanceMetadataEndpointState};
-use aws_sdk_ssm::types::{InstanceInformationStringFilter, PingStatus};
-use guardrails::aws::{ApiError, filter};
-use guardrails::ec2::{self, FILTER_VALUES, State, timestamp};
+use guardrails::aws::{ApiError, ErrorKind, filter};
+use guardrails::ec2::{FILTER_VALUES, State};
+use guardrails::state::Stored;
 use guardrails::trigger::{Request, Scope};
 use jiff::Timestamp;
 
-use crate::Clients;
-use crate::decide::{Action, Standing, standing};
-use crate::diagnosis::network::uneven;
-use crate::facts::{Facts, Instance, Interface, Node};
-use crate::policy::Policy;
+use self::instances::instances;
+use self::nodes::nodes;
 
-/// Largest page of `DescribeInstances`.
-const PAGE: i32 = 1_000;
-/// Largest page, and most ids, of `DescribeInstanceInformation` (SSM-6).
-const NODES_PAGE: i32 = 50;
-const NODE_IDS: usize = 100;
+use crate::clients::Clients;
+use crate::decide::Action;
+use crate::diagnosis::network::uneven;
+use crate::facts::network::Interface;
+use crate::facts::{Facts, Instance, Read};
+use crate::memory::{Managed, NODES, QUARANTINE};
+use crate::policy::Policy;
+use crate::request::Ask;
+use crate::standing::{Member, Standing, member, standing};
 
 /// Reads what `request` asks for.
 pub(crate) async fn observe(
     clients: &Clients,
     profile: &str,
     policy: &Policy,
-    request: &Request,
+    request: &Request<Ask>,
     now: Timestamp,
 ) -> Result<Facts, ApiError> {
-    let mut facts = Facts {
-        profile: profile.to_owned(),
-        ..Facts::default()
-    };
-    let which = match &request.scope {
-        Scope::All => {
-            facts.complete = true;
-            let living = ["pending", "running", "stopping", "stopped"];
-            filter("instance-state-name", living.map(str::to_owned).to_vec())
-        }
-        Scope::One(_) | Scope::Some(_) => {
-            let named = request.scope.named();
-            facts.asked = named.first().cloned();
-            facts.diagnose = request.read_only;
-            filter("instance-id", named.to_vec())
-        }
-    };
-    facts.instances = instances(&clients.ec2, which).await?;
-    let running: Vec<&str> = facts
-        .instances
-        .values()
-        .filter(|instance| instance.state == State::Running)
-        .map(|instance| instance.id.as_str())
+    let mut facts = Facts::new(profile);
+    facts.complete = request.scope == Scope::All;
+    facts.diagnose = request.ask == Ask::Diagnose;
+    let ids: Vec<String> = request
+        .scope
+        .named()
+        .iter()
+        .map(|one| one.name().to_owned())
         .collect();
-    facts.nodes = nodes(&clients.ssm, &running).await?;
-    let late = ids(
-        &facts,
-        |standing| matches!(standing, Standing::Late(_)),
-        policy,
-        now,
+    let which = if facts.complete {
+        let living = ["pending", "running", "stopping", "stopped"];
+        filter("instance-state-name", living.map(str::to_owned).to_vec())
+    } else {
+        filter("instance-id", ids.clone())
+    };
+    let (found, memory, quarantined) = futures::join!(
+        instances(&clients.ec2, which),
+        memory(clients, facts.complete, &ids, now),
+        quarantined(clients, facts.complete, &ids, now),
     );
-    match evidence::associated(&clients.ec2, &late).await {
-        Ok(associated) => facts.associated = associated,
-        // Then an instance only counts as late earlier.
-        Err(error) => facts.unread.push(error),
+    (facts.instances, facts.memory) = (found?, memory?);
+    facts.quarantined = quarantined;
+    if facts.diagnose && facts.instances.is_empty() {
+        return Err(missing(&ids));
     }
 
+    let running = facts.instances.values();
+    let running = running.filter(|instance| instance.state == State::Running);
+    let running: Vec<&str> = running.map(|instance| instance.id.as_str()).collect();
+    facts.nodes = nodes(&clients.ssm, &running).await?;
+    let is_late = |_: &Instance, so: &Standing| matches!(so, Standing::Late(_));
+    let late = ids_of(&facts, policy, now, is_late);
+    facts.associated = evidence::associated(&clients.ec2, &late).await;
     facts.identities = identity::identities(&clients.iam, profiles(&facts, policy, now)).await;
-    let mut diagnosed = ids(
-        &facts,
-        |standing| matches!(standing, Standing::Late(_)),
-        policy,
-        now,
-    );
-    if facts.diagnose {
-        diagnosed.extend(facts.instances.keys().cloned());
-        diagnosed.dedup();
-    }
+
+    let diagnosed = ids_of(&facts, policy, now, |instance, so| {
+        facts.diagnose || is_late(instance, so)
+    });
     if !diagnosed.is_empty() {
         // Boxed: its many reads would make every run's future large.
         Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
     }
-    let online = ids(&facts, |so| *so == Standing::Online, policy, now);
+    let online = ids_of(&facts, policy, now, |_, so| *so == Standing::Online);
     Box::pin(networks(&clients.ec2, &mut facts, &diagnosed, &online)).await;
     // Only the sweep tells of groups: several members' events at the same moment would each tell.
     if facts.complete {
-        groups(clients, &mut facts, policy, now).await;
+        let concerned = concerned(&facts, policy, now);
+        facts.groups = Some(groups::groups(clients, &concerned).await);
     }
     Ok(facts)
+}
+
+/// A person asks about what isn't there.
+fn missing(ids: &[String]) -> ApiError {
+    ApiError {
+        operation: "ec2:DescribeInstances",
+        code: "InvalidInstanceID.NotFound".to_owned(),
+        message: format!(
+            "there is no instance {} in this account and Region (any more)",
+            ids.join(", ")
+        ),
+        kind: ErrorKind::Refused,
+    }
+}
+
+/// What is remembered of all instances, or of those with `ids`.
+async fn memory(
+    clients: &Clients,
+    all: bool,
+    ids: &[String],
+    now: Timestamp,
+) -> Result<HashMap<String, Stored<Managed>>, ApiError> {
+    let mut found = Vec::new();
+    if all {
+        found = clients.own.list(&NODES, now).await?;
+    }
+    for id in ids {
+        found.extend(clients.own.get(&NODES, id, now).await?);
+    }
+    let by_id = found
+        .into_iter()
+        .map(|stored| (stored.name.clone(), stored));
+    Ok(by_id.collect())
+}
+
+/// Which instances, of all or of `ids`, are in quarantine.
+async fn quarantined(
+    clients: &Clients,
+    all: bool,
+    ids: &[String],
+    now: Timestamp,
+) -> Read<BTreeSet<String>> {
+    let mut found = Vec::new();
+    if all {
+        found = clients.quarantine.list(&QUARANTINE, now).await?;
+    }
+    for id in ids {
+        found.extend(clients.quarantine.get(&QUARANTINE, id, now).await?);
+    }
+    Ok(found.into_iter().map(|stored| stored.name).collect())
 }
 
 /// Reads the VPCs of what is diagnosed; and of the nodes Online whose way to `ssmmessages` may be
@@ -114,222 +159,67 @@ async fn networks(ec2: &Client, facts: &mut Facts, diagnosed: &[String], online:
     } else {
         filter("vpc-id", vpcs.into_iter().cloned().collect())
     };
-    let read = match network::endpoints(ec2, which).await {
+    facts.network = match network::endpoints(ec2, which).await {
         Ok(endpoints) => {
             let uneven = uneven(&endpoints);
             interfaces.extend(online.iter().filter(|i| uneven.contains(&i.vpc)));
             if interfaces.is_empty() {
                 return;
             }
-            network::network(ec2, &interfaces, endpoints).await
+            Some(network::network(ec2, &interfaces, endpoints).await)
         }
-        Err(error) => Err(error),
+        Err(error) => Some(Err(error)),
     };
-    // A diagnosis says itself what it lacks.
-    if let (Err(error), true) = (&read, diagnosed.is_empty()) {
-        facts.unread.push(error.clone());
-    }
-    facts.network = Some(read);
 }
 
-/// The ids of the instances that stand so, in order.
-fn ids(
+/// The instances that are so and stand so, in order.
+fn so<'a>(
+    facts: &'a Facts,
+    policy: &'a Policy,
+    now: Timestamp,
+    is: impl Fn(&Instance, &Standing) -> bool + 'a,
+) -> impl Iterator<Item = &'a Instance> {
+    let instances = facts.instances.values();
+    instances.filter(move |one| is(one, &standing(one, facts, policy, now)))
+}
+
+fn ids_of(
     facts: &Facts,
-    so: impl Fn(&Standing) -> bool,
     policy: &Policy,
     now: Timestamp,
+    is: impl Fn(&Instance, &Standing) -> bool,
 ) -> Vec<String> {
-    facts
-        .instances
-        .values()
-        .filter(|instance| so(&standing(instance, facts, policy, now)))
-        .map(|instance| instance.id.clone())
+    so(facts, policy, now, is)
+        .map(|one| one.id.clone())
         .collect()
 }
 
 /// The profiles whose roles matter: those of all running instances that are looked after. They
 /// are few however many instances there are.
 fn profiles(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeSet<String> {
-    facts
-        .instances
-        .values()
-        .filter(|instance| {
-            facts.diagnose
-                || matches!(
-                    standing(instance, facts, policy, now),
-                    Standing::Online | Standing::Waiting(_) | Standing::Late(_)
-                )
-        })
+    let matters = |_: &Instance, so: &Standing| {
+        facts.diagnose
+            || matches!(
+                so,
+                Standing::Online | Standing::Waiting(_) | Standing::Late(_)
+            )
+    };
+    so(facts, policy, now, matters)
         .filter_map(|instance| instance.profile.clone())
         .collect()
 }
 
-async fn groups(clients: &Clients, facts: &mut Facts, policy: &Policy, now: Timestamp) {
-    if facts.instances.values().all(|i| i.group().is_none()) {
-        return;
-    }
-    let names: BTreeSet<String> = facts
-        .instances
-        .values()
-        .filter(|instance| {
-            instance.mark().is_some() || standing(instance, facts, policy, now) == Standing::Lacking
-        })
+/// The groups of which it matters whether they launch with a profile.
+fn concerned(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeSet<String> {
+    let is = |one: &Instance, so: &Standing| member(one, so, &facts.profile) == Member::Concerned;
+    so(facts, policy, now, is)
         .filter_map(|instance| instance.group().map(str::to_owned))
-        .collect();
-    match evidence::groups(clients, names).await {
-        Ok(groups) => facts.groups = groups,
-        Err(error) => facts.unread.push(error),
-    }
+        .collect()
 }
 
-async fn instances(ec2: &Client, which: Filter) -> Result<BTreeMap<String, Instance>, ApiError> {
-    let mut pages = ec2
-        .describe_instances()
-        .filters(which)
-        .max_results(PAGE)
-        .into_paginator()
-        .send();
-    let mut found = BTreeMap::new();
-    while let Some(page) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeInstances", &error))?
-    {
-        found.extend(
-            page.reservations()
-                .iter()
-                .flat_map(aws_sdk_ec2::types::Reservation::instances)
-                .filter_map(instance)
-                .map(|instance| (instance.id.clone(), instance)),
-        );
-    }
-    Ok(found)
-}
-
-fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
-    Some(Instance {
-        id: found.instance_id()?.to_owned(),
-        state: State::of(found)?,
-        launched: timestamp(found.launch_time()).unwrap_or(Timestamp::UNIX_EPOCH),
-        profile: found
-            .iam_instance_profile()
-            .and_then(|profile| profile.arn())
-            .map(str::to_owned),
-        tags: ec2::tags(found.tags()),
-        image: found.image_id().map(str::to_owned),
-        windows: found.platform().is_some(),
-        metadata: found
-            .metadata_options()
-            .and_then(|options| options.http_endpoint())
-            != Some(&InstanceMetadataEndpointState::Disabled),
-        operator: ec2::operator(found.operator()),
-        interface: interface(found),
-    })
-}
-
-/// The primary interface: the agent goes out by it. A stopped instance has it too.
-fn interface(found: &aws_sdk_ec2::types::Instance) -> Interface {
-    let primary = found.network_interfaces().iter().find(|interface| {
-        interface
-            .attachment()
-            .is_some_and(|attachment| attachment.device_index() == Some(0))
-    });
-    let Some(primary) = primary else {
-        return Interface {
-            vpc: found.vpc_id().unwrap_or_default().to_owned(),
-            subnet: found.subnet_id().unwrap_or_default().to_owned(),
-            addresses: found
-                .private_ip_address()
-                .and_then(|address| address.parse().ok())
-                .into_iter()
-                .collect(),
-            public: found.public_ip_address().is_some_and(|ip| !ip.is_empty()),
-            groups: found
-                .security_groups()
-                .iter()
-                .filter_map(|group| group.group_id().map(str::to_owned))
-                .collect(),
-        };
-    };
-    let v4 = primary
-        .private_ip_addresses()
-        .iter()
-        .filter_map(|address| address.private_ip_address());
-    let v6 = primary
-        .ipv6_addresses()
-        .iter()
-        .filter_map(|address| address.ipv6_address());
-    Interface {
-        vpc: primary.vpc_id().unwrap_or_default().to_owned(),
-        subnet: primary.subnet_id().unwrap_or_default().to_owned(),
-        addresses: v4.chain(v6).filter_map(|a| a.parse().ok()).collect(),
-        public: primary
-            .association()
-            .is_some_and(|association| association.public_ip().is_some()),
-        groups: primary
-            .groups()
-            .iter()
-            .filter_map(|group| group.group_id().map(str::to_owned))
-            .collect(),
-    }
-}
-
-/// What Systems Manager knows of `ids`: by id where one call does, else all nodes in pages, which
-/// is no more calls, since a page holds 50 either way (SSM-6).
-async fn nodes(ssm: &aws_sdk_ssm::Client, ids: &[&str]) -> Result<HashMap<String, Node>, ApiError> {
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let (key, values) = if ids.len() <= NODE_IDS {
-        (
-            "InstanceIds",
-            ids.iter().map(|id| (*id).to_owned()).collect(),
-        )
-    } else {
-        ("ResourceType", vec!["EC2Instance".to_owned()])
-    };
-    let only = InstanceInformationStringFilter::builder()
-        .key(key)
-        .set_values(Some(values))
-        .build()
-        .map_err(|error| ApiError {
-            operation: "ssm:DescribeInstanceInformation",
-            code: "InvalidRequest".to_owned(),
-            message: error.to_string(),
-            kind: guardrails::aws::ErrorKind::Refused,
-        })?;
-    let mut pages = ssm
-        .describe_instance_information()
-        .filters(only)
-        .max_results(NODES_PAGE)
-        .into_paginator()
-        .items()
-        .send();
-    let mut found = HashMap::with_capacity(ids.len());
-    while let Some(node) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ssm:DescribeInstanceInformation", &error))?
-    {
-        let Some(id) = node.instance_id() else {
-            continue;
-        };
-        let ping = node.ping_status();
-        found.insert(
-            id.to_owned(),
-            Node {
-                online: ping == Some(&PingStatus::Online),
-                ping: ping.map_or("unknown", PingStatus::as_str).to_owned(),
-                last_ping: timestamp(node.last_ping_date_time()),
-                agent: node.agent_version().map(str::to_owned),
-            },
-        );
-    }
-    Ok(found)
-}
-
-/// Whether the coming associations are still called for.
-pub(crate) async fn look_again(
+/// Whether the coming associations are still called for. Whether the instance is in quarantine by
+/// now is read at the association itself.
+pub(crate) async fn revalidate(
     ec2: &Client,
     actions: &[&Action],
 ) -> Result<Vec<Option<String>>, ApiError> {
@@ -344,24 +234,22 @@ pub(crate) async fn look_again(
     for some in ids.chunks(FILTER_VALUES) {
         now.extend(instances(ec2, filter("instance-id", some.to_vec())).await?);
     }
-    Ok(actions
-        .iter()
-        .map(|action| {
-            let Action::Attach { instance, .. } = action else {
-                return None;
-            };
-            match now.get(instance) {
-                None => Some("gone meanwhile".to_owned()),
-                Some(found) if found.state == State::Terminal => {
-                    Some("it is being terminated".to_owned())
-                }
-                Some(found) => found
-                    .profile
-                    .as_ref()
-                    .map(|profile| format!("it has {profile} meanwhile")),
+    let overtaken = |action: &&Action| {
+        let Action::Attach { instance, .. } = action else {
+            return None;
+        };
+        match now.get(instance) {
+            None => Some("gone meanwhile".to_owned()),
+            Some(found) if found.state == State::Terminal => {
+                Some("it is being terminated".to_owned())
             }
-        })
-        .collect())
+            Some(found) => found
+                .profile
+                .as_ref()
+                .map(|profile| format!("it has {profile} meanwhile")),
+        }
+    };
+    Ok(actions.iter().map(overtaken).collect())
 }
 
 #[cfg(test)]

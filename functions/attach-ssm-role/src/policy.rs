@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "AttachSsmRole")]
 pub struct Policy {
-    /// enforce (the default): do it; observe: change nothing, report what would be done.
+    /// enforce (the default): do it; notify: change nothing, tell people; observe: change nothing,
+    /// only report what would be done.
     #[serde(default)]
     pub mode: Mode,
     /// Instances to leave alone: those with a tag. Left out: none.
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
     use guardrails::policy;
 
-    fn parse(section: &str) -> Result<Policy, policy::Mistake> {
+    fn parse(section: &str) -> Result<Policy, policy::Mistakes> {
         policy::parse(&format!("attach-ssm-role: {section}"), crate::NAME)
     }
 
@@ -88,9 +89,9 @@ mod tests {
             ("{online-within: soon}", "is no length of time"),
             ("{online-within: 1mo}", "no fixed length"),
             ("{exclude: {values: [a]}}", "`values` without `tag`"),
-            ("{exclude: {all: true}}", "unknown field `all`"),
+            ("{exclude: {all: true}}", "unknown key `all`"),
             ("{repair-roles: perhaps}", "attach-ssm-role.repair-roles"),
-            ("{repair: true}", "unknown field `repair`"),
+            ("{repair: true}", "unknown key `repair`"),
         ] {
             let mistake = parse(section).expect_err(section).to_string();
             assert!(mistake.contains(expected), "{section}: {mistake}");

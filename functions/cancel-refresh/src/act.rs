@@ -2,164 +2,315 @@
 //!
 //! Cancelling and rolling back take only the group's name (ASG-2), so what they hit is whatever
 //! refresh is active at that moment. Three things keep them from hitting another, or the same one
-//! twice: a claim in the group's tags before, a look at group and refresh after the claim and just
-//! before each call, and a call that is sent once.
-
-use std::time::Duration;
+//! twice: a claim in the state table before, a look at group, refresh and claim just before each
+//! call, and a call that is sent once.
 
 use aws_sdk_autoscaling::Client;
-use guardrails::autoscaling;
 use guardrails::aws::{ApiError, ErrorKind, creation_timeouts, never_again};
-use guardrails::guardrail::Acted;
-use guardrails::tags;
+use guardrails::guardrail::{ActResult, Acted};
+use guardrails::state::{Expect, State, Stored, Written};
 use jiff::Timestamp;
-use tokio::time::sleep;
 
-use crate::Clients;
-use crate::decide::{Action, How, Restore, Stop, Stopped};
-use crate::facts::{Group, Mark, Refresh, Repair, Seen};
-use crate::image::{self, Outcome};
-use crate::observe;
+use crate::clients::Clients;
+use crate::decide::{Action, Effect, Remember, Restore, Stop, Stopped, Target};
+use crate::facts::{Group, Refresh};
+use crate::image::Outcome;
+use crate::memory::{Claim, How, KEPT, Memory, Mismatch, REFRESHES, Repair, Seen, Step};
+use crate::{ecr, read};
 
-/// How long a claim stands before it is looked at again: of two runs that look, claim and look at
-/// the same time, both then see the later claim, and only its run goes on.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// Carries out `action`; `run` names the invocation.
-pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted {
+/// Carries out `action`; `run` names this run, and no other that may be at it.
+pub(crate) async fn act(
+    clients: &Clients,
+    state: &State,
+    action: &Action,
+    run: &str,
+) -> Acted<Effect> {
     match action {
-        // Boxed: it is by far the largest of them.
-        Action::Stop(stop) => Box::pin(stop_refresh(clients, stop, run)).await,
-        Action::Restore(restore) => restore_image(clients, restore).await,
-        Action::Remember { group, seen } => {
-            match autoscaling::tag(
-                &clients.autoscaling,
-                group,
-                [(tags::REFRESH_IMAGE, seen.value())],
-            )
-            .await
-            {
-                Ok(()) => Acted::Done(None),
-                Err(error) => Acted::Failed(error),
-            }
+        Action::Stop(stop) => {
+            let mut stopping = Stopping {
+                clients,
+                stop,
+                run,
+                entry: Entry::of(state, &stop.target),
+                stopped: Stopped::default(),
+            };
+            let result = stopping.run().await;
+            stopping.acted(result)
         }
-        Action::CannotJudge { error } => Acted::Failed(ApiError {
-            // Nothing was sent that could be tried again.
-            kind: match error.kind {
-                ErrorKind::Denied => ErrorKind::Denied,
-                _ => ErrorKind::Refused,
-            },
-            ..error.clone()
-        }),
+        Action::Restore(restore) => restore_image(clients, state, restore).await,
+        Action::Remember(remember) => remember_image(state, remember).await,
     }
 }
 
-/// Claims, looks, repairs the image tag, looks, and stops (ASG-11).
-async fn stop_refresh(clients: &Clients, stop: &Stop, run: &str) -> Acted {
-    let asg = &clients.autoscaling;
-    let claim = Mark {
-        refresh: stop.refresh.clone(),
-        step: stop.how.claim(),
-        at: Timestamp::now(),
-        run: run.to_owned(),
-    };
-    let seen = |repair: Repair, digest: &str| Seen {
-        refresh: stop.refresh.clone(),
-        digest: digest.to_owned(),
-        repair,
-    };
-    let mut claimed = vec![(tags::REFRESH, claim.value())];
-    if let Some(plan) = &stop.image {
-        // The refresh may be stopped at its first sight, before anything was written down.
-        claimed.push((tags::REFRESH_IMAGE, seen(Repair::Open, &plan.bad).value()));
-    }
-    if let Err(error) = autoscaling::tag(asg, &stop.group, claimed).await {
-        return Acted::Failed(error);
-    }
-    sleep(SETTLE).await;
-    match look(asg, stop, run).await {
-        Ok(None) => {}
-        Ok(Some(why)) => return Acted::Skipped(why),
-        Err(error) => return Acted::Failed(error),
+/// A group's entry in the state table, as this run is to write it or has written it.
+struct Entry<'a> {
+    state: &'a State,
+    target: &'a Target,
+    memory: Memory,
+    expect: Expect,
+}
+
+impl<'a> Entry<'a> {
+    fn of(state: &'a State, target: &'a Target) -> Self {
+        let before = &target.before;
+        Self {
+            state,
+            target,
+            memory: Memory::of(&target.refresh, before.memory.as_ref()),
+            expect: before.expect.clone(),
+        }
     }
 
-    let mut stopped = Stopped::default();
-    if let Some(plan) = &stop.image {
-        let outcome = image::restore(&clients.ecr, plan).await;
-        let repair = match &outcome {
-            Outcome::Restored { .. } => Repair::Restored,
-            Outcome::Refused(_) => Repair::NotRestored,
-            // The next sweep tries again; that ECR doesn't answer doesn't save the release.
-            Outcome::Failed(_) => Repair::Open,
+    async fn read(&self) -> Result<Option<Stored<Memory>>, ApiError> {
+        let group = &self.target.group;
+        self.state.get(&REFRESHES, group, Timestamp::now()).await
+    }
+
+    /// Whether it stands; if not, another run has written meanwhile.
+    async fn write(&mut self) -> Result<bool, ApiError> {
+        let (now, group) = (Timestamp::now(), &self.target.group);
+        let until = Some(KEPT.after(now));
+        let put = self
+            .state
+            .put(&REFRESHES, group, &self.memory, until, &self.expect, now);
+        match put.await? {
+            Written::Done(version) => {
+                self.expect = Expect::Version(version);
+                Ok(true)
+            }
+            Written::Conflict => Ok(false),
+        }
+    }
+
+    /// The same where another entry was written meanwhile that doesn't stand against it: by this
+    /// run's own first try at what was throttled then, or about something else.
+    async fn write_beside(
+        &mut self,
+        beside: impl Fn(&Memory) -> Option<Memory>,
+    ) -> Result<bool, ApiError> {
+        if self.write().await? {
+            return Ok(true);
+        }
+        let Some(stored) = self.read().await? else {
+            return Ok(false);
         };
-        stopped.image = Some(outcome);
-        let value = seen(repair, &plan.bad).value();
-        if let Err(error) = autoscaling::tag(asg, &stop.group, [(tags::REFRESH_IMAGE, value)]).await
-            && error.kind == ErrorKind::Throttled
-        {
-            return Acted::Failed(error);
-        }
-        match look(asg, stop, run).await {
-            Ok(None) => {}
-            Ok(Some(why)) => {
-                let note = match &stopped.image {
-                    Some(image) => format!("{why}; {}", say(image)),
-                    None => why,
-                };
-                let _ = stop.result.set(stopped);
-                return Acted::Skipped(note);
+        let of_it = stored.value.refresh == self.target.refresh;
+        match beside(&stored.value).filter(|_| of_it) {
+            Some(memory) => {
+                self.memory = memory;
+                self.expect = Expect::Version(stored.version);
+                self.write().await
             }
-            Err(error) => return Acted::Failed(error),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Stops a refresh: claims, looks, repairs the image tag, looks, and stops (ASG-11).
+struct Stopping<'a> {
+    clients: &'a Clients,
+    stop: &'a Stop,
+    run: &'a str,
+    entry: Entry<'a>,
+    stopped: Stopped,
+}
+
+impl Stopping<'_> {
+    /// With what it brought about, if anything.
+    fn acted(self, result: Result<ActResult, ApiError>) -> Acted<Effect> {
+        let acted = Acted {
+            result: result.unwrap_or_else(ActResult::Failed),
+            effect: None,
+        };
+        if self.stopped == Stopped::default() {
+            acted
+        } else {
+            acted.with(Effect::Stopped(self.stopped))
         }
     }
 
-    let (how, hit) = match send(asg, stop, run, &mut stopped).await {
-        Sent::Done(how, hit) => (how, hit),
-        Sent::Skipped(why) => return Acted::Skipped(why),
-        Sent::Failed(error) => {
-            if error.kind != ErrorKind::Throttled {
-                let _ = stop.result.set(stopped);
-            }
-            return Acted::Failed(error);
+    async fn run(&mut self) -> Result<ActResult, ApiError> {
+        if !self.claim().await? {
+            let why = "another run has claimed it meanwhile";
+            return Ok(ActResult::Skipped(why.to_owned()));
         }
-    };
-    stopped.how = Some(how);
-    let done = Mark {
-        step: how.done(),
-        at: Timestamp::now(),
-        ..claim
-    };
-    // The claim alone says nearly as much: a failure to write this is no failure to stop.
-    let marked = autoscaling::tag(asg, &stop.group, [(tags::REFRESH, done.value())]).await;
-    let hit = hit.filter(|hit| *hit != stop.refresh);
-    stopped.mismatch.clone_from(&hit);
-    let mut note = tell(stop, &stopped);
-    if let Err(error) = marked {
-        note = format!("{note}; that couldn't be written into the group's tags: {error}");
+        if let Some(why) = self.look().await? {
+            return Ok(ActResult::Skipped(why));
+        }
+        if self.restore_image().await?
+            && let Some(why) = self.look().await?
+        {
+            let image = self.stopped.image.as_ref();
+            let image = image.map_or_else(String::new, |image| format!("; {}", say(image)));
+            return Ok(ActResult::Skipped(format!("{why}{image}")));
+        }
+        match self.send().await? {
+            Sent::Done(how, hit) => Ok(self.done(how, hit).await),
+            Sent::Skipped(why) => Ok(ActResult::Skipped(why)),
+        }
     }
-    let _ = stop.result.set(stopped);
-    match hit {
-        None => Acted::Done(Some(note)),
-        Some(hit) => Acted::Failed(ApiError {
-            operation: operation(how),
-            code: "RefreshMismatch".to_owned(),
-            message: format!(
-                "refresh {} was meant, and AWS says that {hit} was stopped: it started in the moment between. Start it again if it was good",
-                stop.refresh
-            ),
-            kind: ErrorKind::Refused,
-        }),
+
+    fn claim_at(&self, step: Step) -> Claim {
+        Claim {
+            step,
+            at: Timestamp::now(),
+            run: self.run.to_owned(),
+            because: self.stop.because.clone(),
+        }
+    }
+
+    /// Whether the refresh is this run's to stop.
+    async fn claim(&mut self) -> Result<bool, ApiError> {
+        let claim = self.claim_at(self.stop.how.claim());
+        let before = self.entry.memory.stop.replace(claim.clone());
+        if let Some(plan) = &self.stop.image {
+            // The refresh may be stopped at its first sight, before anything was written down.
+            let seen = self
+                .entry
+                .memory
+                .image
+                .get_or_insert_with(|| seen(&plan.bad));
+            seen.repair = Repair::Seen;
+        }
+        let run = self.run;
+        let beside = |memory: &Memory| {
+            let free =
+                memory.stop == before || memory.stop.as_ref().is_some_and(|other| other.run == run);
+            let image = self.stop.image.as_ref().map(|plan| seen(&plan.bad));
+            free.then(|| Memory {
+                stop: Some(claim.clone()),
+                image: memory.image.clone().or(image),
+                ..memory.clone()
+            })
+        };
+        self.entry.write_beside(beside).await
+    }
+
+    /// Why the refresh isn't to be stopped after all; none: it still is.
+    async fn look(&mut self) -> Result<Option<String>, ApiError> {
+        let (asg, group) = (&self.clients.autoscaling, &self.stop.target.group);
+        let (found, newest, entry) = futures::future::try_join3(
+            read::one_group(asg, group),
+            read::newest_refresh(asg, group),
+            self.entry.read(),
+        )
+        .await?;
+        let claimed = |stored: &Stored<Memory>| {
+            let claim = stored.value.stop.as_ref();
+            stored.value.refresh == self.stop.target.refresh
+                && claim.is_some_and(|claim| claim.run == self.run)
+        };
+        let Some(entry) = entry.filter(claimed) else {
+            return Ok(Some("another run has claimed it meanwhile".to_owned()));
+        };
+        self.entry.expect = Expect::Version(entry.version);
+        Ok(changed(self.stop, found.as_ref(), newest.as_ref()))
+    }
+
+    /// Whether there was anything to do about the image tag.
+    async fn restore_image(&mut self) -> Result<bool, ApiError> {
+        let Some(plan) = &self.stop.image else {
+            return Ok(false);
+        };
+        let outcome = ecr::restore(&self.clients.ecr, plan).await;
+        self.entry.memory.image = Some(Seen {
+            repair: outcome.repair(),
+            ..seen(&plan.bad)
+        });
+        self.stopped.image = Some(outcome);
+        match self.entry.write().await {
+            Err(error) if error.kind == ErrorKind::Throttled => Err(error),
+            // The claim is what guards the call, and the look that follows tells whether it stands.
+            _ => Ok(true),
+        }
+    }
+
+    async fn send(&mut self) -> Result<Sent, ApiError> {
+        let asg = &self.clients.autoscaling;
+        let group = &self.stop.target.group;
+        let ended = |error: &ApiError| {
+            Sent::Skipped(format!(
+                "it came to its end by itself meanwhile ({})",
+                error.code
+            ))
+        };
+        let error = match request(asg, group, self.stop.how).await {
+            Ok(hit) => return Ok(Sent::Done(self.stop.how, hit)),
+            Err(error) => error,
+        };
+        match error.code.as_str() {
+            "ActiveInstanceRefreshNotFound" => Ok(ended(&error)),
+            "IrreversibleInstanceRefresh" if self.stop.how == How::Rollback => {
+                // A cancel would hit a rollback too (ASG-2), and another run may have got through
+                // with one meanwhile.
+                if let Some(why) = self.look().await? {
+                    return Ok(Sent::Skipped(why));
+                }
+                let fallback = format!("AWS can't roll it back: {}", error.message);
+                match request(asg, group, How::Cancel).await {
+                    Ok(hit) => {
+                        self.stopped.fallback = Some(fallback);
+                        Ok(Sent::Done(How::Cancel, hit))
+                    }
+                    Err(error) if error.code == "ActiveInstanceRefreshNotFound" => {
+                        Ok(ended(&error))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// AWS has accepted it, and says which refresh it hit.
+    async fn done(&mut self, how: How, hit: Option<String>) -> ActResult {
+        let meant = &self.stop.target.refresh;
+        self.stopped.how = Some(how);
+        self.stopped.mismatch = hit.filter(|hit| hit != meant);
+        self.entry.memory.stop = Some(self.claim_at(how.done()));
+        if let Some(hit) = &self.stopped.mismatch {
+            self.entry.memory.mismatch = Some(Mismatch {
+                meant: meant.clone(),
+                hit: hit.clone(),
+            });
+        }
+        // The claim alone says nearly as much: a failure to write this is no failure to stop.
+        let written = self.entry.write().await;
+        if let Some(hit) = &self.stopped.mismatch {
+            return ActResult::Failed(ApiError {
+                operation: operation(how),
+                code: "RefreshMismatch".to_owned(),
+                message: format!(
+                    "refresh {meant} was meant, and AWS says that {hit} was stopped: it started in the moment between. Start it again if it was good"
+                ),
+                kind: ErrorKind::Refused,
+            });
+        }
+        let mut note = tell(self.stop, how, &self.stopped);
+        if let Err(error) = written {
+            note = format!("{note}; that couldn't be written into the state table: {error}");
+        }
+        ActResult::Done(Some(note))
+    }
+}
+
+/// What came of a call that stops.
+enum Sent {
+    /// Accepted; with the id that AWS named.
+    Done(How, Option<String>),
+    Skipped(String),
+}
+
+fn seen(digest: &str) -> Seen {
+    Seen {
+        digest: digest.to_owned(),
+        repair: Repair::Seen,
     }
 }
 
 /// What came of it, for the report.
-fn tell(stop: &Stop, stopped: &Stopped) -> String {
-    let how = match stopped.how {
-        Some(How::Rollback) => "is being rolled back",
-        Some(How::Cancel) => "is being cancelled",
-        None => "was not stopped",
-    };
-    let mut note = format!("refresh {} {how}", stop.refresh);
+fn tell(stop: &Stop, how: How, stopped: &Stopped) -> String {
+    let mut note = format!("refresh {} is being {how}", stop.target.refresh);
     if let Some(fallback) = &stopped.fallback {
         note = format!("{note}, because {fallback}");
     }
@@ -179,83 +330,23 @@ fn say(image: &Outcome) -> String {
     }
 }
 
-/// Why the refresh isn't to be stopped after all; none: it still is.
-async fn look(asg: &Client, stop: &Stop, run: &str) -> Result<Option<String>, ApiError> {
-    let (group, refresh) = futures::future::try_join(
-        observe::one_group(asg, &stop.group),
-        observe::newest_refresh(asg, &stop.group),
-    )
-    .await?;
-    Ok(changed(stop, run, group.as_ref(), refresh.as_ref()))
-}
-
-fn changed(
-    stop: &Stop,
-    run: &str,
-    group: Option<&Group>,
-    refresh: Option<&Refresh>,
-) -> Option<String> {
+fn changed(stop: &Stop, group: Option<&Group>, refresh: Option<&Refresh>) -> Option<String> {
     let Some(group) = group else {
         return Some("the group is gone meanwhile".to_owned());
     };
     if let Some(operator) = &group.operator {
         return Some(format!("{operator} manages the group meanwhile"));
     }
-    // A tag that isn't visible yet is no sign of another run.
-    if let Some(mark) = group.mark()
-        && mark.refresh == stop.refresh
-        && mark.run != run
-    {
-        return Some(format!("another run has claimed it at {:.0}", mark.at));
-    }
     match refresh {
         None => Some("the group has no refresh any more".to_owned()),
-        Some(refresh) if refresh.id != stop.refresh => Some(format!(
+        Some(refresh) if refresh.id != stop.target.refresh => Some(format!(
             "refresh {} has started meanwhile, and it is not the one that was judged",
             refresh.id
         )),
         Some(refresh) if !refresh.status.is_running() => {
-            Some(format!("it is {} meanwhile", refresh.status.word()))
+            Some(format!("it is {} meanwhile", refresh.status))
         }
         Some(_) => None,
-    }
-}
-
-enum Sent {
-    /// Accepted; with the id that AWS named.
-    Done(How, Option<String>),
-    Skipped(String),
-    Failed(ApiError),
-}
-
-async fn send(asg: &Client, stop: &Stop, run: &str, stopped: &mut Stopped) -> Sent {
-    let error = match request(asg, &stop.group, stop.how).await {
-        Ok(hit) => return Sent::Done(stop.how, hit),
-        Err(error) => error,
-    };
-    match error.code.as_str() {
-        "ActiveInstanceRefreshNotFound" => Sent::Skipped(format!(
-            "it came to its end by itself meanwhile ({})",
-            error.code
-        )),
-        "IrreversibleInstanceRefresh" if stop.how == How::Rollback => {
-            // A cancel would hit a rollback too (ASG-2), and another run may have got through with
-            // one meanwhile.
-            match look(asg, stop, run).await {
-                Ok(None) => {}
-                Ok(Some(why)) => return Sent::Skipped(why),
-                Err(error) => return Sent::Failed(error),
-            }
-            stopped.fallback = Some(format!("AWS can't roll it back: {}", error.message));
-            match request(asg, &stop.group, How::Cancel).await {
-                Ok(hit) => Sent::Done(How::Cancel, hit),
-                Err(error) if error.code == "ActiveInstanceRefreshNotFound" => Sent::Skipped(
-                    format!("it came to its end by itself meanwhile ({})", error.code),
-                ),
-                Err(error) => Sent::Failed(error),
-            }
-        }
-        _ => Sent::Failed(error),
     }
 }
 
@@ -308,25 +399,55 @@ fn once() -> aws_sdk_autoscaling::config::Builder {
         .timeout_config(creation_timeouts())
 }
 
-async fn restore_image(clients: &Clients, restore: &Restore) -> Acted {
-    let outcome = image::restore(&clients.ecr, &restore.plan).await;
-    let seen = |repair: Repair| Seen {
-        refresh: restore.refresh.clone(),
-        digest: restore.plan.bad.clone(),
-        repair,
-    };
+/// What the tag pointed to is written down before it is moved: a run that ends half-way leaves the
+/// next one all that it needs.
+async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> Acted<Effect> {
+    let bad = &restore.plan.bad;
+    let mut entry = Entry::of(state, &restore.target);
+    if entry.memory.image.is_none() {
+        entry.memory.image = Some(seen(bad));
+        let known = |memory: &Memory| {
+            let image = memory.image.clone().unwrap_or_else(|| seen(bad));
+            (image.digest == *bad).then(|| Memory {
+                image: Some(image),
+                ..memory.clone()
+            })
+        };
+        match entry.write_beside(known).await {
+            Ok(true) => {}
+            Ok(false) => return Acted::skipped(OTHER_RUN),
+            Err(error) => return Acted::failed(error),
+        }
+    }
+    let outcome = ecr::restore(&clients.ecr, &restore.plan).await;
     let note = say(&outcome);
-    let (acted, seen) = match &outcome {
-        Outcome::Restored { .. } => (Acted::Done(Some(note)), seen(Repair::Restored)),
-        Outcome::Refused(_) => (Acted::Skipped(note), seen(Repair::NotRestored)),
-        Outcome::Failed(error) => return Acted::Failed(error.clone()),
+    entry.memory.image = Some(Seen {
+        repair: outcome.repair(),
+        ..seen(bad)
+    });
+    let acted = match &outcome {
+        Outcome::Restored { .. } => Acted::done(Some(note)),
+        Outcome::Refused(_) => Acted::skipped(note),
+        Outcome::Failed(error) => return Acted::failed(error.clone()).with(Effect::Image(outcome)),
     };
-    let _ = restore.result.set(outcome);
-    let written = [(tags::REFRESH_IMAGE, seen.value())];
-    match autoscaling::tag(&clients.autoscaling, &restore.group, written).await {
-        Ok(()) => acted,
+    match entry.write().await {
+        // Where another run has written meanwhile, it has done the same.
+        Ok(_) => acted,
         // The next sweep does it again, which changes nothing more.
-        Err(error) => Acted::Failed(error),
+        Err(error) => Acted::failed(error),
+    }
+    .with(Effect::Image(outcome))
+}
+
+const OTHER_RUN: &str = "another run has written down more of it meanwhile";
+
+async fn remember_image(state: &State, remember: &Remember) -> Acted<Effect> {
+    let mut entry = Entry::of(state, &remember.target);
+    entry.memory.image = Some(seen(&remember.digest));
+    match entry.write().await {
+        Ok(true) => Acted::done(None),
+        Ok(false) => Acted::skipped(OTHER_RUN),
+        Err(error) => Acted::failed(error),
     }
 }
 

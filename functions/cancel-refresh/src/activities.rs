@@ -20,14 +20,13 @@ pub enum Fault {
     Capacity,
     /// Somebody or something outside of the release ended it.
     Outside,
-    /// Anything else.
     Other,
 }
 
 /// Why a member was terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Why {
+pub(crate) enum Why {
     /// It failed a health check.
     Unhealthy,
     /// It was found stopped or terminated: whether by itself, only EC2 tells.
@@ -36,42 +35,28 @@ pub enum Why {
     Other,
 }
 
-/// What an activity did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Did<'a> {
-    /// Launched an instance.
+pub(crate) enum Did<'a> {
     Launched {
-        /// The instance.
         instance: &'a str,
     },
-    /// Is launching one.
     Launching {
-        /// The instance, once there is one.
         instance: Option<&'a str>,
     },
-    /// Failed to launch one.
     LaunchFailed {
         /// The instance, where there was one.
         instance: Option<&'a str>,
-        /// Whose fault.
         fault: Fault,
-        /// AWS's words.
         message: &'a str,
     },
-    /// Terminates, or has terminated, one.
     Terminated {
-        /// The instance.
         instance: &'a str,
-        /// Why.
         why: Why,
     },
-    /// Anything else.
     Other,
 }
 
-/// What `activity` did.
-#[must_use]
-pub fn read(activity: &Activity) -> Did<'_> {
+pub(crate) fn read(activity: &Activity) -> Did<'_> {
     let description = activity.description.as_str();
     let instance = instance_in(description);
     if description.starts_with("Launching a new EC2 instance") {
@@ -226,8 +211,7 @@ const PERMANENT: &[&[&str]] = &[
 ];
 
 /// Whose fault a failed launch is, by AWS's words.
-#[must_use]
-pub fn fault(message: &str) -> Fault {
+pub(crate) fn fault(message: &str) -> Fault {
     let message = message.to_ascii_lowercase();
     if CAPACITY.iter().any(|text| message.contains(text)) {
         Fault::Capacity
@@ -248,8 +232,7 @@ const IN_RESPONSE: &str = "taken out of service in response to ";
 
 /// Why a member was terminated, by the cause's sentence that says so. The sentences before it tell
 /// of what led there (`a user request update of AutoScalingGroup constraints …`).
-#[must_use]
-pub fn why(cause: &str) -> Why {
+pub(crate) fn why(cause: &str) -> Why {
     let cause = cause.to_ascii_lowercase();
     let Some(from) = cause.find(IN_RESPONSE) else {
         return Why::Other;
@@ -278,8 +261,7 @@ pub fn why(cause: &str) -> Why {
 
 /// Whether an instance that was found stopped or terminated failed by itself, by the code of its
 /// state's reason. `Client.UserInitiatedShutdown` is a person, or the group itself.
-#[must_use]
-pub fn failed_by_itself(reason: Option<&str>) -> bool {
+pub(crate) fn failed_by_itself(reason: Option<&str>) -> bool {
     matches!(
         reason,
         Some(

@@ -3,32 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::{ApiError, ErrorKind};
-use guardrails::tags;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use strum::{Display, EnumString};
+
+use crate::memory::Remembered;
 
 /// What was read, or why it couldn't be.
-pub type Read<T> = Result<T, ApiError>;
+pub(crate) type Read<T> = Result<T, ApiError>;
 
 /// All that was read in one run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// Whether every group was looked at.
     pub complete: bool,
-    /// The one group that a person asked about.
-    pub asked: Option<String>,
-    /// The groups, by name.
+    /// Whether a person asks about the one group.
+    pub asked: bool,
     pub cases: BTreeMap<String, Case>,
 }
 
 /// A group with its newest instance refresh and what is known of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// The group.
     pub group: Group,
-    /// When it was looked at.
     pub looked: Timestamp,
-    /// Its newest refresh.
+    pub remembered: Remembered,
+    /// Its newest refresh; none: AWS shows none, or it couldn't be read (`unread`).
     pub refresh: Option<Refresh>,
     /// The group's scaling activities since the refresh's start.
     pub activities: Vec<Activity>,
@@ -48,12 +48,11 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case of which nothing more is known.
-    #[must_use]
     pub fn of(group: Group, looked: Timestamp) -> Self {
         Self {
             group,
             looked,
+            remembered: Remembered::default(),
             refresh: None,
             activities: Vec::new(),
             alarms: None,
@@ -66,29 +65,22 @@ impl Case {
     }
 
     /// Whether AWS refused to answer something only because too many calls came.
-    #[must_use]
     pub fn is_throttled(&self) -> bool {
         let mut unread = self.unread.iter();
         unread.any(|error| error.kind == ErrorKind::Throttled)
     }
 }
 
-/// An Auto Scaling group.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Group {
-    /// Its name.
     pub name: String,
-    /// How many instances it should have.
     pub desired: u32,
     /// What it launches from now; none: a launch configuration, or an instance.
     pub source: Option<Source>,
-    /// Its suspended processes.
     pub suspended: BTreeSet<String>,
     /// Who alone may change it (ASG-9).
     pub operator: Option<String>,
-    /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Its instances.
     pub members: Vec<Member>,
     /// ARNs of the target groups attached.
     pub target_groups: Vec<String>,
@@ -96,27 +88,12 @@ pub struct Group {
     pub elb_health: bool,
     /// How long the health checks of a new instance are ignored.
     pub grace: SignedDuration,
-    /// How long a new instance warms up.
     pub warmup: Option<SignedDuration>,
 }
 
 impl Group {
-    /// A tag's value.
-    #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.tags.get(key).map(String::as_str)
-    }
-
-    /// What this guardrail did, or was about to do.
-    #[must_use]
-    pub fn mark(&self) -> Option<Mark> {
-        Mark::read(self.tag(tags::REFRESH)?)
-    }
-
-    /// The image that its tag was seen to point to.
-    #[must_use]
-    pub fn seen(&self) -> Option<Seen> {
-        Seen::read(self.tag(tags::REFRESH_IMAGE)?)
     }
 }
 
@@ -138,15 +115,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// The version's number, where it is one.
-    #[must_use]
     pub fn number(&self) -> Option<u64> {
         self.version.parse().ok()
     }
 
     /// Whether instances launched from `self` are as those launched from `other`. Where one is
     /// known by its id alone and the other by its name alone, the version decides.
-    #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         let template = match (&self.id, &other.id, &self.name, &other.name) {
             (Some(a), Some(b), _, _) | (_, _, Some(a), Some(b)) => a == b,
@@ -164,35 +138,26 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// An instance of a group.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Member {
-    /// `i-…`
     pub id: String,
-    /// The launch template's version that it was launched from.
     pub version: Option<String>,
     /// `InService`, `Pending:Wait` …
     pub lifecycle: String,
-    /// Whether the group calls it healthy.
     pub healthy: bool,
-    /// Whether it is protected from scale-in.
     pub protected: bool,
 }
 
-/// An instance refresh's status (ASG-1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// An instance refresh's status (ASG-1), in AWS's word.
+#[derive(Debug, Clone, PartialEq, Eq, Display, EnumString)]
 pub enum Status {
-    /// Not started yet. Not a failure.
     Pending,
     /// Replacing instances.
     InProgress,
     /// All replaced, watching.
     Baking,
-    /// Being cancelled.
     Cancelling,
-    /// Being rolled back.
     RollbackInProgress,
-    /// Ended well.
     Successful,
     /// Ended: AWS gave up.
     Failed,
@@ -203,54 +168,17 @@ pub enum Status {
     /// Ended: it couldn't be rolled back.
     RollbackFailed,
     /// One that this version doesn't know: left alone.
+    #[strum(default)]
     Other(String),
 }
 
 impl Status {
-    /// Reads AWS's word.
-    #[must_use]
-    pub fn read(word: &str) -> Self {
-        match word {
-            "Pending" => Self::Pending,
-            "InProgress" => Self::InProgress,
-            "Baking" => Self::Baking,
-            "Cancelling" => Self::Cancelling,
-            "RollbackInProgress" => Self::RollbackInProgress,
-            "Successful" => Self::Successful,
-            "Failed" => Self::Failed,
-            "Cancelled" => Self::Cancelled,
-            "RollbackSuccessful" => Self::RollbackSuccessful,
-            "RollbackFailed" => Self::RollbackFailed,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// AWS's word.
-    #[must_use]
-    pub fn word(&self) -> &str {
-        match self {
-            Self::Pending => "Pending",
-            Self::InProgress => "InProgress",
-            Self::Baking => "Baking",
-            Self::Cancelling => "Cancelling",
-            Self::RollbackInProgress => "RollbackInProgress",
-            Self::Successful => "Successful",
-            Self::Failed => "Failed",
-            Self::Cancelled => "Cancelled",
-            Self::RollbackSuccessful => "RollbackSuccessful",
-            Self::RollbackFailed => "RollbackFailed",
-            Self::Other(word) => word,
-        }
-    }
-
     /// Whether it can be judged, cancelled and rolled back.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self, Self::InProgress | Self::Baking)
     }
 
     /// Whether nothing changes any more.
-    #[must_use]
     pub fn is_ended(&self) -> bool {
         matches!(
             self,
@@ -263,32 +191,24 @@ impl Status {
     }
 
     /// Whether it ended without what it was started for.
-    #[must_use]
     pub fn is_ended_badly(&self) -> bool {
         self.is_ended() && *self != Self::Successful
     }
 }
 
-/// An instance refresh.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refresh {
-    /// Its id.
     pub id: String,
-    /// Its status.
     pub status: Status,
-    /// AWS's explanation of the status.
     pub reason: Option<String>,
     /// When it began; a pending one may not have begun.
     pub start: Option<Timestamp>,
-    /// When it ended.
     pub end: Option<Timestamp>,
     /// How much AWS counts as done. Only healthy, warmed instances count (ASG-4).
     pub percentage: u32,
-    /// How many instances are left to replace.
     pub remaining: Option<u32>,
     /// What it changes the group to; none: the group's own template as it stands.
     pub wanted: Option<Source>,
-    /// How it goes about it.
     pub preferences: Preferences,
     /// Why it was rolled back, where it was.
     pub rollback_reason: Option<String>,
@@ -302,7 +222,6 @@ pub struct Preferences {
     pub warmup: Option<SignedDuration>,
     /// At which percentages it stops for a while.
     pub checkpoints: Vec<u32>,
-    /// How long it stops at a checkpoint.
     pub checkpoint_delay: SignedDuration,
     /// Whether it waits for somebody to remove the scale-in protection of instances.
     pub waits_for_protected: bool,
@@ -315,7 +234,6 @@ pub struct Preferences {
 impl Refresh {
     /// How long a new instance warms up: what the refresh says, else the group, else the grace
     /// period, as AWS does it.
-    #[must_use]
     pub fn warmup(&self, group: &Group) -> SignedDuration {
         self.preferences
             .warmup
@@ -324,10 +242,8 @@ impl Refresh {
     }
 }
 
-/// A scaling activity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
-    /// Its id.
     pub id: String,
     /// What it did: `Launching a new EC2 instance: i-…`.
     pub description: String,
@@ -335,22 +251,15 @@ pub struct Activity {
     pub cause: String,
     /// `Successful`, `Failed`, `Cancelled`, `InProgress` …
     pub status: String,
-    /// What went wrong.
     pub message: Option<String>,
-    /// When it started.
     pub start: Timestamp,
-    /// When it ended.
     pub end: Option<Timestamp>,
 }
 
-/// A CloudWatch alarm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alarm {
-    /// Whether its state is `ALARM`.
     pub alarming: bool,
-    /// Since when it has had its state.
     pub since: Option<Timestamp>,
-    /// CloudWatch's reason for the state.
     pub reason: Option<String>,
 }
 
@@ -371,7 +280,6 @@ pub enum TargetHealth {
 pub struct Ended {
     /// The code of its state's reason: `Client.UserInitiatedShutdown` …
     pub reason: Option<String>,
-    /// The launch template's version that it was launched from.
     pub version: Option<String>,
 }
 
@@ -383,176 +291,4 @@ pub struct Image {
     pub current: Option<String>,
     /// The digest under the tag of the known good image.
     pub stable: Option<String>,
-}
-
-/// What the tag [`tags::REFRESH`] says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// The refresh.
-    pub refresh: String,
-    /// What was about to be done, or done.
-    pub step: Step,
-    /// When.
-    pub at: Timestamp,
-    /// Which invocation.
-    pub run: String,
-}
-
-/// How far stopping a refresh has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// About to be cancelled.
-    Cancel,
-    /// About to be rolled back.
-    Rollback,
-    /// Cancelled.
-    Cancelled,
-    /// Rolled back.
-    RolledBack,
-}
-
-impl Step {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Rollback => "rollback",
-            Self::Cancelled => "cancelled",
-            Self::RolledBack => "rolled-back",
-        }
-    }
-}
-
-impl Mark {
-    fn read(value: &str) -> Option<Self> {
-        let mut words = value.split(' ');
-        let (refresh, step, at) = (words.next()?, words.next()?, words.next()?);
-        let step = [
-            Step::Cancel,
-            Step::Rollback,
-            Step::Cancelled,
-            Step::RolledBack,
-        ]
-        .into_iter()
-        .find(|known| known.word() == step)?;
-        Some(Self {
-            refresh: refresh.to_owned(),
-            step,
-            at: at.parse().ok()?,
-            run: words.next().unwrap_or_default().to_owned(),
-        })
-    }
-
-    /// The tag's value.
-    #[must_use]
-    pub fn value(&self) -> String {
-        let Self {
-            refresh,
-            step,
-            at,
-            run,
-        } = self;
-        format!("{refresh} {} {at:.0} {run}", step.word())
-    }
-}
-
-/// What the tag [`tags::REFRESH_IMAGE`] says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The refresh.
-    pub refresh: String,
-    /// What the image tag pointed to when the refresh was seen first (ASG-10).
-    pub digest: String,
-    /// How far the repair has come.
-    pub repair: Repair,
-}
-
-/// How far the repair of an image tag has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repair {
-    /// Not called for so far.
-    Open,
-    /// The tag points to the known good image again.
-    Restored,
-    /// It couldn't be done, and that was told.
-    NotRestored,
-}
-
-impl Repair {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Open => "seen",
-            Self::Restored => "restored",
-            Self::NotRestored => "not-restored",
-        }
-    }
-}
-
-impl Seen {
-    fn read(value: &str) -> Option<Self> {
-        let mut words = value.split(' ');
-        let (refresh, digest, repair) = (words.next()?, words.next()?, words.next()?);
-        let repair = [Repair::Open, Repair::Restored, Repair::NotRestored]
-            .into_iter()
-            .find(|known| known.word() == repair)?;
-        Some(Self {
-            refresh: refresh.to_owned(),
-            digest: digest.to_owned(),
-            repair,
-        })
-    }
-
-    /// The tag's value.
-    #[must_use]
-    pub fn value(&self) -> String {
-        format!("{} {} {}", self.refresh, self.digest, self.repair.word())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn marks_are_read_back_as_they_were_written() {
-        for step in [
-            Step::Cancel,
-            Step::Rollback,
-            Step::Cancelled,
-            Step::RolledBack,
-        ] {
-            let mark = Mark {
-                refresh: "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b".to_owned(),
-                step,
-                at: "2026-11-21T09:00:00Z".parse().unwrap(),
-                run: "2f9c3f9a-1111-4c4f-9a77-0123456789ab".to_owned(),
-            };
-            assert!(mark.value().len() <= tags::VALUE_MAX);
-            assert_eq!(Mark::read(&mark.value()), Some(mark));
-        }
-        for repair in [Repair::Open, Repair::Restored, Repair::NotRestored] {
-            let seen = Seen {
-                refresh: "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b".to_owned(),
-                digest: format!("sha256:{}", "a".repeat(64)),
-                repair,
-            };
-            assert!(seen.value().len() <= tags::VALUE_MAX);
-            assert_eq!(Seen::read(&seen.value()), Some(seen));
-        }
-    }
-
-    #[test]
-    fn what_a_person_wrote_into_our_tags_is_no_mark() {
-        for value in [
-            "",
-            "hello",
-            "r cancel",
-            "r cancel soon run",
-            "r stop 2026-11-21T09:00:00Z x",
-        ] {
-            assert_eq!(Mark::read(value), None, "{value}");
-        }
-        for value in ["", "r sha256:a", "r sha256:a maybe"] {
-            assert_eq!(Seen::read(value), None, "{value}");
-        }
-    }
 }

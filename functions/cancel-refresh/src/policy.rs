@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 
 use guardrails::policy::{Age, Exempt, Mode, Remark, Section};
 use guardrails::tags;
+use guardrails::text::quoted;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Group;
@@ -14,7 +16,8 @@ use crate::facts::Group;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "CancelRefresh")]
 pub struct Policy {
-    /// enforce (the default): do it; observe: change nothing, report what would be done.
+    /// enforce (the default): do it; notify: change nothing, tell people; observe: change nothing,
+    /// only report what would be done.
     #[serde(default)]
     pub mode: Mode,
     /// What is done with a failing refresh: `rollback` (the default; it falls back to `cancel`
@@ -90,41 +93,54 @@ impl Default for LaunchFailures {
 }
 
 /// How many launches may fail in a row: a share of the group's desired capacity, within bounds.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawLaunchFailures {
     /// The share, in percent of the desired capacity. Default 50.
+    #[serde(deserialize_with = "percent")]
     #[schemars(range(min = 1, max = 100))]
-    percent: Option<u32>,
+    percent: u32,
     /// At least so many. Default 3.
+    #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
-    min: Option<u32>,
+    min: u32,
     /// At most so many. Default 200.
     #[schemars(range(min = 1))]
-    max: Option<u32>,
+    max: u32,
+}
+
+impl Default for RawLaunchFailures {
+    fn default() -> Self {
+        let LaunchFailures { percent, min, max } = LaunchFailures::default();
+        Self { percent, min, max }
+    }
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        percent @ 1..=100 => Ok(percent),
+        _ => Err(D::Error::custom("`percent` must be from 1 to 100")),
+    }
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        0 => Err(D::Error::custom(
+            "`min` must be at least 1: none failed yet is no failure",
+        )),
+        count => Ok(count),
+    }
 }
 
 impl TryFrom<RawLaunchFailures> for LaunchFailures {
     type Error = String;
 
     fn try_from(raw: RawLaunchFailures) -> Result<Self, String> {
-        let default = Self::default();
-        let read = Self {
-            percent: raw.percent.unwrap_or(default.percent),
-            min: raw.min.unwrap_or(default.min),
-            max: raw.max.unwrap_or(default.max),
-        };
-        if !(1..=100).contains(&read.percent) {
-            Err("`percent` must be from 1 to 100".to_owned())
-        } else if read.min == 0 {
-            Err("`min` must be at least 1: none failed yet is no failure".to_owned())
-        } else if read.max < read.min {
-            Err(format!(
-                "`max` ({}) is below `min` ({})",
-                read.max, read.min
-            ))
+        let RawLaunchFailures { percent, min, max } = raw;
+        if max < min {
+            Err(format!("`max` ({max}) is below `min` ({min})"))
         } else {
-            Ok(read)
+            Ok(Self { percent, min, max })
         }
     }
 }
@@ -220,7 +236,8 @@ impl Settings {
                     problems.push(Problem {
                         tag: key,
                         problem: format!(
-                            "\"{value}\" is no whole number from 1; the policy's {otherwise} holds"
+                            "{} is no whole number from 1; the policy's {otherwise} holds",
+                            quoted(value)
                         ),
                     });
                     otherwise
@@ -250,7 +267,8 @@ impl Settings {
                 problems.push(Problem {
                     tag: tags::ON_FAILURE,
                     problem: format!(
-                        "\"{other}\" is none of rollback, cancel and notify; a failing refresh is only told until it is corrected"
+                        "{} is none of rollback, cancel and notify; a failing refresh is only told until it is corrected",
+                        quoted(other)
                     ),
                 });
                 OnFailure::Notify

@@ -24,27 +24,19 @@ const MESSAGES: usize = 5;
 pub enum Verdict {
     /// Not to be judged: not running, or not all of it could be read.
     NotJudged(String),
-    /// Nothing stands against it.
     Fine,
     /// Something a person should know that isn't the release's fault, or may not be.
     Troubled(Vec<String>),
-    /// The release fails.
     Failing(Vec<String>),
 }
 
-/// What was found about a refresh.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Judgement {
-    /// What it comes to.
     pub verdict: Verdict,
-    /// Launches since the start.
     pub launches: Launches,
-    /// The health of new and old instances.
     pub health: Health,
-    /// The alarms that the group names.
     pub alarms: Vec<Alarming>,
-    /// How long nothing has happened.
     pub stall: Option<Stall>,
 }
 
@@ -52,17 +44,14 @@ pub struct Judgement {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Launches {
-    /// Launches that worked.
     pub succeeded: u32,
     /// When the last instance came into service that hasn't failed since: it resets the counts.
     pub last_healthy: Option<Timestamp>,
     /// Failed since then, for want of capacity and outside causes not counted.
     pub failed_in_a_row: u32,
-    /// How many are too many.
     pub threshold: u32,
     /// Those among them that don't pass by themselves.
     pub permanent_in_a_row: u32,
-    /// How many are too many.
     pub permanent_threshold: u32,
     /// Failed since then for want of capacity: never counted.
     pub capacity_in_a_row: u32,
@@ -76,11 +65,8 @@ pub struct Launches {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Message {
-    /// AWS's words.
-    pub message: String,
-    /// Whose fault that is.
+    pub text: String,
     pub fault: Fault,
-    /// How often.
     pub times: u32,
 }
 
@@ -90,15 +76,12 @@ pub struct Message {
 pub struct Health {
     /// New instances that were terminated because they failed health checks.
     pub unhealthy: Vec<String>,
-    /// How many are too many.
     pub threshold: u32,
     /// New instances that were terminated for another reason, or on another version.
     pub not_counted: Vec<String>,
     /// New instances that have passed their warm-up and stand.
     pub passed: Vec<String>,
-    /// New instances that stand.
     pub new: u32,
-    /// Old instances that stand.
     pub old: u32,
     /// Old instances that are unhealthy, or were terminated as such since the start.
     pub old_unhealthy: u32,
@@ -112,13 +95,9 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Alarming {
-    /// Its name.
     pub name: String,
-    /// Whether it fails the refresh.
     pub counts: bool,
-    /// Why, or why not.
     pub why: String,
-    /// Whether there is no such alarm.
     pub missing: bool,
 }
 
@@ -126,26 +105,25 @@ pub struct Alarming {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Stall {
-    /// Since when.
     pub since: Timestamp,
     /// From when on it counts.
     pub counts_from: Timestamp,
-    /// Whether that is past.
     pub long: bool,
-    /// What explains it.
     pub excuses: Vec<String>,
     /// Whether all new targets are unhealthy while all old ones are healthy.
     pub new_targets_fail: bool,
 }
 
 /// Judges the refresh of `case`.
-#[must_use]
-pub fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
+pub(crate) fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
     let refresh = case.refresh.as_ref();
     let start = refresh.and_then(|refresh| refresh.start);
     let (Some(refresh), Some(start)) = (refresh, start) else {
         return Judgement::none(Verdict::NotJudged(match refresh {
-            None => "the group has had no instance refresh in the last six weeks".to_owned(),
+            None => match case.unread.first() {
+                Some(error) => format!("its newest refresh couldn't be read: {error}"),
+                None => "the group has had no instance refresh in the last six weeks".to_owned(),
+            },
             Some(_) => "it has not started yet".to_owned(),
         }));
     };
@@ -166,8 +144,7 @@ pub fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
 }
 
 /// The new instances that were terminated since the refresh's start: of them EC2 tells more.
-#[must_use]
-pub fn terminated(case: &Case) -> Vec<String> {
+pub(crate) fn terminated(case: &Case) -> Vec<String> {
     let Some((refresh, start)) = case
         .refresh
         .as_ref()
@@ -190,8 +167,7 @@ pub fn terminated(case: &Case) -> Vec<String> {
 }
 
 /// Whether the targets' health matters to the judgement.
-#[must_use]
-pub fn targets_matter(judgement: &Judgement) -> bool {
+pub(crate) fn targets_matter(judgement: &Judgement) -> bool {
     let stalled = |stall: &Stall| stall.long && stall.excuses.is_empty();
     !judgement.health.unhealthy.is_empty() || judgement.stall.as_ref().is_some_and(stalled)
 }
@@ -207,8 +183,6 @@ impl Judgement {
         }
     }
 
-    /// Whether the release fails.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
         matches!(self.verdict, Verdict::Failing(_))
     }
@@ -217,7 +191,7 @@ impl Judgement {
         if !refresh.status.is_running() {
             return Verdict::NotJudged(match refresh.status {
                 Status::Pending => "it is Pending, which is no failure".to_owned(),
-                _ => format!("it is {}", refresh.status.word()),
+                _ => format!("it is {}", refresh.status),
             });
         }
         if let Some(error) = case.unread.first() {
@@ -260,7 +234,7 @@ impl Launches {
                 .messages
                 .iter()
                 .filter(|message| faults.contains(&message.fault))
-                .map(|message| format!("\"{}\" ({}x)", message.message, message.times))
+                .map(|message| format!("\"{}\" ({}x)", message.text, message.times))
                 .collect();
             said.join(", ")
         };
@@ -470,7 +444,7 @@ impl<'a> Since<'a> {
             messages
                 .entry((*message, *fault as u8))
                 .or_insert_with(|| Message {
-                    message: (*message).to_owned(),
+                    text: (*message).to_owned(),
                     fault: *fault,
                     times: 0,
                 })

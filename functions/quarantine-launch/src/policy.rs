@@ -4,7 +4,9 @@ pub(crate) mod breadth;
 mod warnings;
 
 use guardrails::policy::{Age, Exempt, Mode, Remark, Section, TagMatch};
+use guardrails::text::quoted;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 /// Which AMIs are approved, and what happens to an instance that was launched from another.
@@ -12,8 +14,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "QuarantineLaunch")]
 pub struct Policy {
-    /// observe (the default): change nothing, report what would be done; enforce: do it.
-    #[serde(default = "observe")]
+    /// notify (the default): change nothing, tell people; observe: change nothing, only report what
+    /// would be done; enforce: do it.
+    #[serde(default = "notify")]
     pub mode: Mode,
     /// Rules that approve an AMI: any one does. While there is none, nothing is quarantined.
     #[serde(default)]
@@ -37,8 +40,8 @@ pub struct Policy {
 }
 
 /// Isolating is not what a guardrail should begin with on an account that it doesn't know.
-fn observe() -> Mode {
-    Mode::Observe
+fn notify() -> Mode {
+    Mode::Notify
 }
 
 fn default_launched_within() -> Age {
@@ -81,9 +84,9 @@ impl Default for Loop {
     }
 }
 
-fn at_least_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom(
+        0 => Err(D::Error::custom(
             "a loop of 0 launches is none; expected 1 or more",
         )),
         count => Ok(count),
@@ -145,10 +148,13 @@ pub enum FromGroup {
 #[schemars(extend("dependencies" = {"values": ["tag"]}))]
 pub struct Scope {
     /// In one of these VPCs.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(deserialize_with = "vpcs", skip_serializing_if = "OneOrMany::is_none")]
     pub vpc: OneOrMany,
     /// In one of these subnets.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(
+        deserialize_with = "subnets",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
     pub subnet: OneOrMany,
     /// With this tag …
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,7 +223,7 @@ impl From<OneOrMany> for TextOrList {
 }
 
 impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(OneOrManyVisitor).map(Self)
     }
 }
@@ -248,6 +254,63 @@ impl<'de> serde::de::Visitor<'de> for OneOrManyVisitor {
         }
         Ok(texts)
     }
+}
+
+/// Reads texts of which each must be right.
+fn each<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    right: impl Fn(&str) -> bool,
+    problem: impl Fn(String) -> String,
+) -> Result<OneOrMany, D::Error> {
+    let texts = OneOrMany::deserialize(deserializer)?;
+    match texts.all().iter().find(|text| !right(text)) {
+        None => Ok(texts),
+        Some(wrong) => Err(D::Error::custom(problem(quoted(wrong)))),
+    }
+}
+
+fn image_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    each(
+        deserializer,
+        |id| id.starts_with("ami-"),
+        |id| format!("{id} is no AMI id; it looks like ami-0123456789abcdef0"),
+    )
+}
+
+fn owners<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    let known = |owner: &str| {
+        ["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner)
+            || (owner.len() == 12 && owner.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    each(deserializer, known, |owner| {
+        format!(
+            "{owner} is none; expected a quoted account id of 12 digits, self, amazon or aws-marketplace"
+        )
+    })
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    each(
+        deserializer,
+        |name| !name.is_empty(),
+        |_| "an empty name matches nothing".to_owned(),
+    )
+}
+
+fn vpcs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    each(
+        deserializer,
+        |id| id.starts_with("vpc-"),
+        |id| format!("{id} doesn't begin with vpc-"),
+    )
+}
+
+fn subnets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    each(
+        deserializer,
+        |id| id.starts_with("subnet-"),
+        |id| format!("{id} doesn't begin with subnet-"),
+    )
 }
 
 /// A rule that approves AMIs.
@@ -330,13 +393,19 @@ pub struct Deny {
 ))]
 struct RawApprove {
     /// Ids of AMIs.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(
+        deserialize_with = "image_ids",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
     ids: OneOrMany,
     /// Owner: an account's id, `self`, `amazon`, `aws-marketplace`. Several: any of them.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(
+        deserialize_with = "owners",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
     owner: OneOrMany,
     /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(deserialize_with = "names", skip_serializing_if = "OneOrMany::is_none")]
     name: OneOrMany,
     /// The key of a tag that the AMI has. Only the tags of the account's own AMIs can be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -387,13 +456,19 @@ struct RawApprove {
 ))]
 struct RawDeny {
     /// Ids of AMIs.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(
+        deserialize_with = "image_ids",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
     ids: OneOrMany,
     /// Owner: an account's id, `self`, `amazon`, `aws-marketplace`. Several: any of them.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(
+        deserialize_with = "owners",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
     owner: OneOrMany,
     /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
-    #[serde(skip_serializing_if = "OneOrMany::is_none")]
+    #[serde(deserialize_with = "names", skip_serializing_if = "OneOrMany::is_none")]
     name: OneOrMany,
     /// The key of a tag that the AMI has.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -426,23 +501,6 @@ fn selector(
     tag: Option<String>,
     values: Option<Vec<String>>,
 ) -> Result<Selector, String> {
-    if let Some(id) = ids.all().iter().find(|id| !id.starts_with("ami-")) {
-        return Err(format!(
-            "ids: \"{id}\" is no AMI id; it looks like ami-0123456789abcdef0"
-        ));
-    }
-    let known = |owner: &&String| {
-        ["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner.as_str())
-            || (owner.len() == 12 && owner.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    if let Some(owner) = owner.all().iter().find(|owner| !known(owner)) {
-        return Err(format!(
-            "owner: \"{owner}\" is none; expected a quoted account id of 12 digits, self, amazon or aws-marketplace"
-        ));
-    }
-    if name.all().iter().any(String::is_empty) {
-        return Err("name: an empty name matches nothing".to_owned());
-    }
     Ok(Selector {
         ids: ids.some(),
         owner: owner.some(),
@@ -454,16 +512,6 @@ fn selector(
 fn checked(scope: Scope) -> Result<Scope, String> {
     TagMatch::checked(scope.tag.clone(), scope.values.clone())
         .map_err(|problem| format!("scope: {problem}"))?;
-    let starts = |what: &OneOrMany, key: &str, prefix: &str| match what
-        .all()
-        .iter()
-        .find(|id| !id.starts_with(prefix))
-    {
-        None => Ok(()),
-        Some(id) => Err(format!("scope.{key}: \"{id}\" doesn't begin with {prefix}")),
-    };
-    starts(&scope.vpc, "vpc", "vpc-")?;
-    starts(&scope.subnet, "subnet", "subnet-")?;
     Ok(scope)
 }
 
@@ -666,7 +714,7 @@ pub(crate) mod tests {
     use super::*;
     use guardrails::policy;
 
-    pub(crate) fn parse(section: &str) -> Result<Policy, policy::Mistake> {
+    pub(crate) fn parse(section: &str) -> Result<Policy, policy::Mistakes> {
         policy::parse(&format!("quarantine-launch: {section}"), crate::NAME)
     }
 
@@ -674,7 +722,7 @@ pub(crate) mod tests {
     fn the_built_in_section_states_the_defaults_and_approves_nothing() {
         let built_in: Policy = policy::parse(policy::BUILT_IN, crate::NAME).unwrap();
         assert_eq!(built_in, parse("{}").unwrap());
-        assert_eq!(built_in.mode, Mode::Observe);
+        assert_eq!(built_in.mode, Mode::Notify);
         assert!(built_in.approve.is_empty());
         assert!(policy::BUILT_IN.len() < 4_096, "fits a standard parameter");
     }
@@ -699,9 +747,17 @@ pub(crate) mod tests {
             ("{approve: [{owner: Amazon}]}", "\"Amazon\" is none"),
             ("{approve: [{owner: '12345'}]}", "12 digits"),
             ("{approve: [{owner: 123456789012}]}", "in quotes"),
+            ("{approve: [{owner: 012345678901}]}", "in quotes"),
             ("{approve: [{owner: [123456789012]}]}", "in quotes"),
             ("{approve: [{owner: []}]}", "an empty list"),
-            ("{approve: [{ids: i-1}]}", "no AMI id"),
+            (
+                "{approve: [{ids: i-1}]}",
+                "approve[0].ids (line 1): \"i-1\" is no AMI id",
+            ),
+            (
+                "{approve: [{ids: i-1, owner: Amazon}, {derived: 1}]}",
+                "3 mistakes: ",
+            ),
             ("{approve: [{name: ''}]}", "empty name"),
             (
                 "{approve: [{owner: self, derived: true}]}",
@@ -720,18 +776,21 @@ pub(crate) mod tests {
             ("{approve: [{owner: self, scope: {vpc: web}}]}", "vpc-"),
             (
                 "{approve: [{owner: self, scope: {region: a}}]}",
-                "unknown field `region`",
+                "unknown key `region`",
             ),
-            ("{approve: [{owner: self, age: 3d}]}", "unknown field `age`"),
+            ("{approve: [{owner: self, age: 3d}]}", "unknown key `age`"),
             (
                 "{deny: [{scope: {vpc: vpc-1}}]}",
                 "no AMI that it is refused",
             ),
-            ("{deny: [{max-age: 3d}]}", "unknown field `max-age`"),
+            ("{deny: [{max-age: 3d}]}", "unknown key `max-age`"),
             ("{exempt: {values: [a]}}", "`values` without `tag`"),
             ("{loop: {launches: 0}}", "expected 1 or more"),
-            ("{steps: {group: leave}}", "unknown variant `leave`"),
-            ("{steps: {terminate: true}}", "unknown field `terminate`"),
+            (
+                "{steps: {group: leave}}",
+                "`leave` isn't known here; expected one of `standby`, `detach`, `keep`",
+            ),
+            ("{steps: {terminate: true}}", "unknown key `terminate`"),
             ("{launched-within: long}", "is no length of time"),
         ] {
             let mistake = parse(section).expect_err(section).to_string();

@@ -2,16 +2,16 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    CopyTagsFromSource, Filter, InstanceSpecification, ResourceType, Tag, TagSpecification,
+    CopyTagsFromSource, InstanceSpecification, ResourceType, Tag, TagSpecification,
 };
 use guardrails::aws::{self, ApiError, ErrorKind};
 use guardrails::guardrail::Acted;
 use guardrails::tags;
 
-use crate::decide::{Action, Create, Delete, Target};
+use crate::action::{Action, Create, Delete, Effect, Target};
 
 /// Carries out `action`; `run` tells the sets of this invocation from another's.
-pub(crate) async fn act(ec2: &Client, action: &Action, run: &str) -> Acted {
+pub(crate) async fn act(ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
     match action {
         Action::Create(create) => match &create.target {
             Target::Volume => one(ec2, create).await,
@@ -36,9 +36,9 @@ fn specification(tags: impl IntoIterator<Item = (String, String)>) -> TagSpecifi
         .build()
 }
 
-async fn one(ec2: &Client, create: &Create) -> Acted {
+async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
     let Some(member) = create.members.first() else {
-        return Acted::Skipped("no volume".to_owned());
+        return Acted::skipped("no volume");
     };
     let answer = ec2
         .create_snapshot()
@@ -50,7 +50,9 @@ async fn one(ec2: &Client, create: &Create) -> Acted {
         .send()
         .await;
     match answer {
-        Ok(snapshot) => Acted::Done(snapshot.snapshot_id),
+        Ok(snapshot) => {
+            Acted::done(snapshot.snapshot_id).with(Effect::Started(vec![member.volume.clone()]))
+        }
         Err(error) => not_made(ApiError::of("ec2:CreateSnapshot", &error)),
     }
 }
@@ -62,7 +64,7 @@ async fn set(
     exclude_boot: bool,
     exclude: &[String],
     run: &str,
-) -> Acted {
+) -> Acted<Effect> {
     // No set id is returned (EBS-2), so the set gets one of ours.
     let run = run.split('-').next().unwrap_or(run);
     let set = (tags::SET.to_owned(), format!("{instance}-{run}"));
@@ -87,6 +89,7 @@ async fn set(
         Err(error) => return not_made(ApiError::of("ec2:CreateSnapshots", &error)),
     };
     let mut made = Vec::new();
+    let mut started = Vec::new();
     let mut uninvited = Vec::new();
     for snapshot in answer.snapshots() {
         let (Some(id), Some(volume)) = (snapshot.snapshot_id(), snapshot.volume_id()) else {
@@ -94,12 +97,13 @@ async fn set(
         };
         if create.members.iter().any(|member| member.volume == volume) {
             made.push(format!("{id} of {volume}"));
+            started.push(volume.to_owned());
         } else {
             uninvited.push((id.to_owned(), volume.to_owned()));
         }
     }
     // A volume attached since we looked is in the set though no plan asked for it. Its snapshot
-    // doesn't list it (see the tag VOLUMES), so nobody would prune it later.
+    // doesn't list it (see the tag VOLUMES), so nobody would prune it later: it would be disowned.
     for (id, volume) in uninvited {
         let outcome = match ec2.delete_snapshot().snapshot_id(&id).send().await {
             Ok(_) => "deleted again".to_owned(),
@@ -107,11 +111,11 @@ async fn set(
         };
         made.push(format!("{id} of {volume}, attached meanwhile: {outcome}"));
     }
-    Acted::Done(Some(made.join(", ")))
+    Acted::done(Some(made.join(", "))).with(Effect::Started(started))
 }
 
 /// What a refused creation means. All codes here say that nothing was made.
-fn not_made(error: ApiError) -> Acted {
+fn not_made(error: ApiError) -> Acted<Effect> {
     let why = match error.code.as_str() {
         // EBS-5
         "SnapshotCreationPerVolumeRateExceeded" => {
@@ -124,35 +128,39 @@ fn not_made(error: ApiError) -> Acted {
             "the volume or its instance is in no state for a snapshot now; the next sweep looks again"
         }
         _ if error.is_not_found() => "gone meanwhile",
-        _ => return Acted::Failed(error),
+        _ => return Acted::failed(error),
     };
-    Acted::Skipped(format!("{why} ({})", error.code))
+    Acted::skipped(format!("{why} ({})", error.code))
 }
 
-async fn remove(ec2: &Client, delete: &Delete) -> Acted {
+async fn remove(ec2: &Client, delete: &Delete) -> Acted<Effect> {
     let answer = ec2
         .delete_snapshot()
         .snapshot_id(&delete.snapshot)
         .send()
         .await;
     let error = match answer {
-        Ok(_) => return Acted::Done(None),
+        Ok(_) => return Acted::done(None).with(Effect::Deleted),
         Err(error) => ApiError::of("ec2:DeleteSnapshot", &error),
     };
     // The role allows deletion by the snapshot's tag, and what is gone has none.
     if error.kind == ErrorKind::Denied && is_gone(ec2, &delete.snapshot).await {
-        return Acted::Done(Some("already gone".to_owned()));
+        return already_gone();
     }
     not_removed(error)
 }
 
+fn already_gone() -> Acted<Effect> {
+    Acted::done(Some("already gone".to_owned())).with(Effect::Deleted)
+}
+
 /// Whether a snapshot isn't there any more; false where that can't be found out.
 async fn is_gone(ec2: &Client, snapshot: &str) -> bool {
-    let this = Filter::builder().name("snapshot-id").values(snapshot);
+    let this = aws::filter("snapshot-id", vec![snapshot.to_owned()]);
     let found = ec2
         .describe_snapshots()
         .owner_ids("self")
-        .filters(this.build())
+        .filters(this)
         .send()
         .await;
     // A page may be short: only the last one says that there is nothing (EBS-7).
@@ -160,9 +168,9 @@ async fn is_gone(ec2: &Client, snapshot: &str) -> bool {
 }
 
 /// What a refused deletion means: a snapshot that something relies on stays (EBS-8).
-fn not_removed(error: ApiError) -> Acted {
+fn not_removed(error: ApiError) -> Acted<Effect> {
     if error.is_not_found() {
-        return Acted::Done(Some("already gone".to_owned()));
+        return already_gone();
     }
     let refused = error.kind == ErrorKind::Refused;
     // AWS documents no code for a locked snapshot, nor one of its own for AWS Backup's.
@@ -178,9 +186,9 @@ fn not_removed(error: ApiError) -> Acted {
     } else if refused && says("aws backup") {
         "managed by AWS Backup"
     } else {
-        return Acted::Failed(error);
+        return Acted::failed(error);
     };
-    Acted::Skipped(format!(
+    Acted::skipped(format!(
         "kept, {why}: {}; tried again at the next sweep",
         error.message
     ))

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use guardrails::{ec2, tags};
+use guardrails::ec2;
 use jiff::Timestamp;
 
 /// A tag.
-pub type Tag = (String, String);
+pub(crate) type Tag = (String, String);
 
 /// What `observe` found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,13 +17,17 @@ pub struct Facts {
     pub complete: bool,
     /// The volumes, by id.
     pub volumes: BTreeMap<String, Volume>,
-    /// The snapshots that this guardrail made.
+    /// The snapshots that are ours (see [`crate::ownership`]).
     pub snapshots: Vec<Snapshot>,
+    /// Those that are ours no longer.
+    pub disowned: Vec<Disowned>,
     /// The instances that matter, by id: those of volumes that lack a snapshot, and all where a
     /// plan leaves out boot volumes.
     pub instances: HashMap<String, Instance>,
     /// Volumes that snapshots name and that a second look by id hasn't found either.
     pub gone: BTreeSet<String>,
+    /// Volumes that a person asked for and that aren't there.
+    pub not_found: Vec<String>,
 }
 
 /// An EBS volume.
@@ -101,8 +105,8 @@ pub enum State {
     Error(String),
 }
 
-/// A snapshot that this guardrail made.
-#[derive(Debug, Clone, PartialEq)]
+/// A snapshot that is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// `snap-…`
     pub id: String,
@@ -118,48 +122,20 @@ pub struct Snapshot {
     pub state: State,
     /// When it was started.
     pub started: Timestamp,
-    /// Whether it remembers that the brake was told of.
-    pub told_brake: Option<String>,
+}
+
+/// A snapshot whose description says that it is ours, while something else says that it isn't.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disowned {
+    /// `snap-…`
+    pub id: String,
+    /// The volume that it is of.
+    pub volume: String,
+    /// What says so.
+    pub why: String,
 }
 
 impl Snapshot {
-    /// Reads a snapshot's tags. None when it isn't one that this guardrail made of `volume`.
-    ///
-    /// A copy carries an arbitrary volume id (EBS-9), and a tool that copies tags may put ours on
-    /// a snapshot of another volume: whatever doesn't list its own volume is left alone.
-    #[must_use]
-    pub fn ours(
-        id: &str,
-        volume: &str,
-        state: State,
-        started: Timestamp,
-        tags: &[(&str, &str)],
-    ) -> Option<Self> {
-        let tag = |key: &str| tags.iter().find(|(have, _)| *have == key).map(|(_, v)| *v);
-        // Evidence of a quarantine is no backup, whatever other tags it carries: never pruned.
-        if tag(tags::GUARDRAIL) != Some(crate::NAME) || tag(tags::EVIDENCE).is_some() {
-            return None;
-        }
-        let listed = tags
-            .iter()
-            .filter(|(key, _)| key.starts_with(tags::VOLUMES))
-            .flat_map(|(_, value)| value.split(' '))
-            .any(|item| item.split('=').next() == Some(volume));
-        if !listed {
-            return None;
-        }
-        Some(Self {
-            id: id.to_owned(),
-            volume: volume.to_owned(),
-            plan: Arc::from(tag(tags::PLAN)?),
-            slot: tag(tags::SLOT)?.parse().ok()?,
-            attempt: tag(tags::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or(1),
-            state,
-            started,
-            told_brake: tag(&crate::assess::BRAKE.tag()).map(str::to_owned),
-        })
-    }
-
     /// Newer means a later slot, or a later try at the same.
     #[must_use]
     pub fn order(&self) -> (Timestamp, u32, Timestamp, &str) {
@@ -176,99 +152,5 @@ impl Snapshot {
     #[must_use]
     pub fn is_error(&self) -> bool {
         matches!(self.state, State::Error(_))
-    }
-}
-
-/// Snapshots by volume and plan, each list from old to new.
-#[derive(Debug)]
-pub struct Index<'a>(BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Snapshot>>>);
-
-impl<'a> Index<'a> {
-    /// Sorts `snapshots`; their order doesn't matter.
-    #[must_use]
-    pub fn of(snapshots: &'a [Snapshot]) -> Self {
-        let mut index: BTreeMap<_, BTreeMap<_, Vec<&Snapshot>>> = BTreeMap::new();
-        for snapshot in snapshots {
-            index
-                .entry(snapshot.volume.as_str())
-                .or_default()
-                .entry(&*snapshot.plan)
-                .or_default()
-                .push(snapshot);
-        }
-        for list in index.values_mut().flat_map(BTreeMap::values_mut) {
-            list.sort_by(|a, b| a.order().cmp(&b.order()));
-        }
-        Self(index)
-    }
-
-    /// A volume's snapshots of a plan, from old to new.
-    #[must_use]
-    pub fn get(&self, volume: &str, plan: &str) -> &[&'a Snapshot] {
-        self.0
-            .get(volume)
-            .and_then(|plans| plans.get(plan))
-            .map_or(&[], Vec::as_slice)
-    }
-
-    /// Each volume and plan with its snapshots.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str, &[&'a Snapshot])> {
-        self.0.iter().flat_map(|(volume, plans)| {
-            plans
-                .iter()
-                .map(|(plan, list)| (*volume, *plan, list.as_slice()))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(volume: &str, tags: &[(&str, &str)]) -> Option<Snapshot> {
-        Snapshot::ours(
-            "snap-1",
-            volume,
-            State::Completed,
-            Timestamp::UNIX_EPOCH,
-            tags,
-        )
-    }
-
-    const OURS: [(&str, &str); 5] = [
-        (tags::GUARDRAIL, "snapshot-volumes"),
-        (tags::PLAN, "daily"),
-        (tags::SLOT, "2026-11-22T03:00:00+09:00"),
-        (tags::VOLUMES, "vol-1=/dev/xvda vol-2=/dev/sdf"),
-        ("ec2-guardrails:volumes-2", "vol-3"),
-    ];
-
-    #[test]
-    fn reads_what_it_wrote() {
-        for volume in ["vol-1", "vol-2", "vol-3"] {
-            let snapshot = read(volume, &OURS).unwrap();
-            assert_eq!(&*snapshot.plan, "daily");
-            assert_eq!(snapshot.slot.to_string(), "2026-11-21T18:00:00Z");
-            assert_eq!(snapshot.attempt, 1);
-        }
-    }
-
-    #[test]
-    fn a_copy_or_a_snapshot_with_inherited_tags_is_not_ours() {
-        assert_eq!(read("vol-ffffffff", &OURS), None, "a copy (EBS-9)");
-        assert_eq!(
-            read("vol-4", &OURS),
-            None,
-            "tags inherited from a restored volume"
-        );
-        assert_eq!(read("vol-", &OURS), None, "a prefix is no id");
-        for (missing, _) in &OURS[..4] {
-            let tags: Vec<_> = OURS.into_iter().filter(|(key, _)| key != missing).collect();
-            assert_eq!(read("vol-1", &tags), None, "without {missing}");
-        }
-        assert_eq!(read("vol-1", &[("Name", "by hand")]), None);
-        let mut evidence = OURS.to_vec();
-        evidence.push((tags::EVIDENCE, "i-1"));
-        assert_eq!(read("vol-1", &evidence), None, "evidence is never pruned");
     }
 }

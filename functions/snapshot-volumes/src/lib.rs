@@ -4,30 +4,36 @@
 //! still lacks and deletes what the plan no longer keeps. What exists is read from the snapshots'
 //! own tags, so a missed window, a failed snapshot or a killed run is made up by the next sweep.
 
-pub mod act;
-pub mod assess;
-pub mod decide;
-pub mod facts;
-pub mod observe;
+mod act;
+mod action;
+mod conditions;
+mod decide;
+mod evaluate;
+mod facts;
+mod observe;
+mod ownership;
 pub mod policy;
-pub mod retention;
-pub mod slots;
+mod report;
+mod retention;
+mod slots;
 
 use std::future::Future;
 
-use guardrails::aws::ApiError;
+use guardrails::aws::{ApiError, SdkConfig};
+use guardrails::condition::Kind;
+use guardrails::configuration::{ConfigurationError, Environment};
 use guardrails::guardrail::{Acted, Assessment, Decision, Guardrail, Settled};
-use guardrails::trigger::{Event, Request, Scope, Trigger, TriggerError, id_of};
-use guardrails::wiring::{Environment, WiringError};
+use guardrails::resource::{Resource, name_of};
+use guardrails::state::State;
+use guardrails::trigger::{Event, Request, Scope, Trigger, TriggerError};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::decide::Action;
+use crate::action::{Action, Effect};
+use crate::evaluate::Evaluation;
 use crate::facts::Facts;
+pub use crate::ownership::NAME;
 use crate::policy::Policy;
-
-/// The guardrail's name, as snapshots carry it.
-pub const NAME: &str = "snapshot-volumes";
 
 /// The guardrail.
 #[derive(Debug)]
@@ -37,26 +43,36 @@ pub struct SnapshotVolumes {
 
 impl Guardrail for SnapshotVolumes {
     const NAME: &'static str = NAME;
+    const KINDS: &'static [&'static Kind] = conditions::KINDS;
     type Policy = Policy;
+    type Ask = ();
     type Facts = Facts;
+    type Evaluation<'a> = Evaluation<'a>;
     type Action = Action;
+    type Effect = Effect;
 
     fn new(
-        config: &guardrails::aws::SdkConfig,
+        config: &SdkConfig,
         _environment: &Environment,
-    ) -> Result<Self, WiringError> {
+        _state: &State,
+    ) -> Result<Self, ConfigurationError> {
         Ok(Self {
             ec2: aws_sdk_ec2::Client::new(config),
         })
     }
 
-    fn request(trigger: &Trigger) -> Result<Request, TriggerError> {
+    fn request(trigger: &Trigger) -> Result<Request<()>, TriggerError> {
         match trigger {
             Trigger::Sweep => Ok(Request::sweep()),
-            Trigger::Event(event) => Ok(Request::of(Scope::One(volume_of(event)?))),
-            Trigger::Command(command) if command.name == "explain" => Ok(Request::asking(
-                Scope::One(command.only_argument("volume-id")?.to_owned()),
-            )),
+            Trigger::Event(event) => Ok(Request::of(Scope::one(volume_of(event)?))),
+            Trigger::Command(command) if command.name == "explain" => {
+                let id = command.only_argument("volume-id")?;
+                let volume = volume(id).ok_or_else(|| TriggerError::Argument {
+                    command: command.name.clone(),
+                    problem: "argument `volume-id` is no volume's id; it looks like vol-0123456789abcdef0".to_owned(),
+                })?;
+                Ok(Request::asking(Scope::one(volume)))
+            }
             Trigger::Command(command) => Err(TriggerError::Command {
                 name: command.name.clone(),
                 known: "explain (with `volume-id`)",
@@ -67,40 +83,47 @@ impl Guardrail for SnapshotVolumes {
     fn observe(
         &self,
         policy: &Policy,
-        request: &Request,
+        request: &Request<()>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.ec2, policy, &request.scope, now)
+        observe::observe(&self.ec2, policy, request, now)
     }
 
-    fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
-        decide::decide(facts, policy, now)
+    fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
+        evaluate::evaluate(facts, policy, now)
     }
 
-    fn look_again(
+    fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
+        decide::decide(evaluation)
+    }
+
+    fn revalidate(
         &self,
         actions: &[&Action],
     ) -> impl Future<Output = Result<Vec<Option<String>>, ApiError>> + Send {
-        observe::look_again(&self.ec2, actions)
+        observe::revalidate(&self.ec2, actions)
     }
 
-    fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted> + Send {
+    fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {
         act::act(&self.ec2, action, run)
     }
 
-    fn assess(
-        facts: &Facts,
-        policy: &Policy,
-        now: Timestamp,
-        settled: &[Settled<'_, Action>],
-    ) -> Assessment {
-        assess::assess(facts, policy, now, settled)
+    fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
+        report::report(evaluation, settled)
     }
+}
+
+/// The volume of that id. AWS takes `*` and `?` in a filter for any characters, so what isn't an id
+/// could mean many.
+fn volume(id: &str) -> Option<Resource> {
+    let digits = id.strip_prefix("vol-")?;
+    let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (!digits.is_empty() && digits.bytes().all(hexadecimal)).then(|| Resource::volume(id))
 }
 
 /// The volume that a snapshot event is about (EBS-10). Of a set any member will do: its
 /// neighbours on the same instance are looked at with it.
-fn volume_of(event: &Event) -> Result<String, TriggerError> {
+fn volume_of(event: &Event) -> Result<Resource, TriggerError> {
     let source = match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.ec2", "EBS Snapshot Notification") => {
             if event.detail_str("event") != Some("createSnapshot") {
@@ -120,18 +143,17 @@ fn volume_of(event: &Event) -> Result<String, TriggerError> {
         _ => return Err(TriggerError::event(event, "wrong source or detail type")),
     };
     source
-        .map(id_of)
-        .filter(|id| id.starts_with("vol-"))
-        .map(str::to_owned)
+        .and_then(|source| volume(name_of(source)))
         .ok_or_else(|| TriggerError::event(event, "it names no volume as `source`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guardrails::trigger::Order;
     use serde_json::json;
 
-    fn request(payload: Value) -> Result<Request, TriggerError> {
+    fn request(payload: Value) -> Result<Request<()>, TriggerError> {
         SnapshotVolumes::request(&guardrails::trigger::parse(payload).unwrap())
     }
 
@@ -151,8 +173,8 @@ mod tests {
         ] {
             let detail = json!({"event": "createSnapshot", "result": "failed", "source": arn});
             let request = request(event("EBS Snapshot Notification", &detail)).unwrap();
-            assert_eq!(request.scope, Scope::One("vol-1".to_owned()));
-            assert!(!request.read_only);
+            assert_eq!(request.scope, Scope::one(Resource::volume("vol-1")));
+            assert_eq!(request.order, Order::Own);
         }
         let detail = json!({"event": "createSnapshots", "result": "failed", "snapshots": [
             {"snapshot_id": "arn:aws:ec2::r:snapshot/snap-1", "source": "arn:aws:ec2::r:volume/vol-2", "status": "error"}
@@ -162,7 +184,7 @@ mod tests {
             &detail,
         ))
         .unwrap();
-        assert_eq!(request.scope, Scope::One("vol-2".to_owned()));
+        assert_eq!(request.scope, Scope::one(Resource::volume("vol-2")));
     }
 
     #[test]
@@ -180,6 +202,13 @@ mod tests {
             event("EC2 Instance State-change Notification", &json!({})),
             json!({"trigger": "command", "command": "delete"}),
             json!({"trigger": "command", "command": "explain"}),
+            json!({"trigger": "command", "command": "explain", "volume-id": "vol-*"}),
+            json!({"trigger": "command", "command": "explain", "volume-id": "vol-"}),
+            json!({"trigger": "command", "command": "explain", "volume-id": "i-1"}),
+            event(
+                "EBS Snapshot Notification",
+                &json!({"event": "createSnapshot", "source": "arn:aws:ec2::r:volume/vol-?"}),
+            ),
         ] {
             assert!(request(payload.clone()).is_err(), "{payload}");
         }
@@ -190,6 +219,6 @@ mod tests {
         let request =
             request(json!({"trigger": "command", "command": "explain", "volume-id": "vol-1"}))
                 .unwrap();
-        assert!(request.read_only);
+        assert_eq!(request.order, Order::Question);
     }
 }

@@ -1,67 +1,53 @@
 //! Reads volumes, snapshots, instances and images into facts: paged, filtered by AWS, and only
 //! what is needed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{
-    Filter, Reservation, SnapshotState, Tag, VolumeAttachmentState, VolumeState,
-};
-use guardrails::aws::{ApiError, filter};
+use aws_sdk_ec2::types::{Filter, SnapshotState, Tag, VolumeAttachmentState, VolumeState};
+use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES};
-use guardrails::tags;
-use guardrails::trigger::Scope;
+use guardrails::resource::Resource;
+use guardrails::trigger::{Order, Request, Scope};
 use jiff::Timestamp;
 
-use crate::decide::{self, Action};
-use crate::facts::{Attachment, Facts, Instance, Snapshot, State, Volume};
+use crate::action::Action;
+use crate::evaluate;
+use crate::facts::{Attachment, Disowned, Facts, Instance, Snapshot, State, Volume};
+use crate::ownership::{self, Described, Owned};
 use crate::policy::Policy;
 
-/// Largest pages (EBS-7); `DescribeInstances` and `DescribeImages` take 1,000 as well.
+/// Largest pages (EBS-7).
 const VOLUMES_PAGE: i32 = 500;
-const PAGE: i32 = 1_000;
+const SNAPSHOTS_PAGE: i32 = 1_000;
 /// From so many instances on, one paged read of all is fewer calls than reads by id.
 const READ_ALL_INSTANCES: usize = 1_000;
+/// Most ids by which snapshots are looked for: the description takes one of a filter's values.
+const SNAPSHOT_IDS: usize = FILTER_VALUES - 1;
 
-/// Reads what `scope` asks for.
+/// Reads what `request` asks for.
 pub(crate) async fn observe(
     ec2: &Client,
     policy: &Policy,
-    scope: &Scope,
+    request: &Request<()>,
     now: Timestamp,
 ) -> Result<Facts, ApiError> {
-    let mut facts = Facts::default();
-    match scope {
-        Scope::All => {
-            facts.complete = true;
-            let (volumes, snapshots) =
-                futures::try_join!(volumes(ec2, Vec::new()), snapshots(ec2, Vec::new()))?;
-            facts.volumes = volumes.into_iter().map(|v| (v.id.clone(), v)).collect();
-            facts.snapshots = snapshots;
-            facts.gone = gone(ec2, &decide::maybe_gone(&facts, policy, now)).await?;
-        }
-        Scope::One(_) | Scope::Some(_) => {
-            for volume in scope.named() {
-                let found = neighbourhood(ec2, volume).await?;
-                facts
-                    .volumes
-                    .extend(found.into_iter().map(|v| (v.id.clone(), v)));
-            }
-            let ids: Vec<String> = facts.volumes.keys().cloned().collect();
-            for some in ids.chunks(FILTER_VALUES) {
-                let of_these = filter("volume-id", some.to_vec());
-                facts
-                    .snapshots
-                    .extend(snapshots(ec2, vec![of_these]).await?);
-            }
-        }
-    }
+    let mut facts = match &request.scope {
+        Scope::All => everything(ec2, policy, now).await?,
+        Scope::Only(named) => neighbourhoods(ec2, named, request.order).await?,
+    };
     if policy.needs_boot() {
-        let attached = decide::attached_instances(&facts);
+        let attachments = facts
+            .volumes
+            .values()
+            .flat_map(|volume| &volume.attachments);
+        let attached = attachments
+            .map(|attachment| attachment.instance.clone())
+            .collect();
         facts.instances = instances(ec2, attached).await?;
     }
-    let lacking = decide::instances_of_lacking(&facts, policy, now);
+    let lacking = evaluate::instances_lacking(&facts, policy, now);
     let unknown: BTreeSet<String> = lacking
         .iter()
         .filter(|id| !facts.instances.contains_key(*id))
@@ -72,8 +58,43 @@ pub(crate) async fn observe(
     Ok(facts)
 }
 
-fn timestamp(at: Option<&aws_sdk_ec2::primitives::DateTime>) -> Timestamp {
-    ec2::timestamp(at).unwrap_or(Timestamp::UNIX_EPOCH)
+async fn everything(ec2: &Client, policy: &Policy, now: Timestamp) -> Result<Facts, ApiError> {
+    let (volumes, (snapshots, disowned)) =
+        futures::try_join!(volumes(ec2, Vec::new()), snapshots(ec2, Vec::new()))?;
+    let mut facts = Facts {
+        complete: true,
+        volumes: by_id(volumes),
+        snapshots,
+        disowned,
+        ..Facts::default()
+    };
+    facts.gone = gone(ec2, &evaluate::maybe_gone(&facts, policy, now)).await?;
+    Ok(facts)
+}
+
+/// The volumes that are named, with all others of their instances. An event may come after its
+/// volume is gone; a person who asks for one that isn't there is told so.
+async fn neighbourhoods(ec2: &Client, named: &[Resource], order: Order) -> Result<Facts, ApiError> {
+    let mut facts = Facts::default();
+    for volume in named {
+        let id = volume.name();
+        facts.volumes.extend(by_id(neighbourhood(ec2, id).await?));
+        if order != Order::Own && !facts.volumes.contains_key(id) {
+            facts.not_found.push(id.to_owned());
+        }
+    }
+    let ids: Vec<String> = facts.volumes.keys().cloned().collect();
+    for some in ids.chunks(SNAPSHOT_IDS) {
+        let of_these = filter("volume-id", some.to_vec());
+        let (snapshots, disowned) = snapshots(ec2, vec![of_these]).await?;
+        facts.snapshots.extend(snapshots);
+        facts.disowned.extend(disowned);
+    }
+    Ok(facts)
+}
+
+fn by_id(volumes: Vec<Volume>) -> BTreeMap<String, Volume> {
+    volumes.into_iter().map(|v| (v.id.clone(), v)).collect()
 }
 
 async fn volumes(ec2: &Client, filters: Vec<Filter>) -> Result<Vec<Volume>, ApiError> {
@@ -111,7 +132,7 @@ async fn neighbourhood(ec2: &Client, id: &str) -> Result<Vec<Volume>, ApiError> 
 
 fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
     Volume {
-        created: timestamp(volume.create_time()),
+        created: timestamp(volume.create_time()).unwrap_or_default(),
         usable: matches!(
             volume.state(),
             Some(VolumeState::Available | VolumeState::InUse)
@@ -133,40 +154,49 @@ fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
     }
 }
 
-/// The snapshots that this guardrail made: of this account (EBS-7), with its tag.
-async fn snapshots(ec2: &Client, mut filters: Vec<Filter>) -> Result<Vec<Snapshot>, ApiError> {
+/// The snapshots of this account (EBS-7) whose description says that they are ours. Not by tag:
+/// whoever takes ours away shall not thereby hide a snapshot.
+async fn snapshots(
+    ec2: &Client,
+    mut filters: Vec<Filter>,
+) -> Result<(Vec<Snapshot>, Vec<Disowned>), ApiError> {
     filters.push(filter(
-        &format!("tag:{}", tags::GUARDRAIL),
-        vec![crate::NAME.to_owned()],
+        "description",
+        vec![format!("{}*", ownership::DESCRIBED)],
     ));
     let mut pages = ec2
         .describe_snapshots()
         .owner_ids("self")
         .set_filters(Some(filters))
-        .max_results(PAGE)
+        .max_results(SNAPSHOTS_PAGE)
         .into_paginator()
         .items()
         .send();
-    let mut found: Vec<Snapshot> = Vec::new();
+    let mut ours: Vec<Snapshot> = Vec::new();
+    let mut disowned = Vec::new();
     while let Some(item) = pages
         .try_next()
         .await
         .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
     {
-        let Some(mut read) = snapshot(&item) else {
-            continue;
-        };
-        if let Some(last) = found.last()
-            && last.plan == read.plan
-        {
-            read.plan = Arc::clone(&last.plan);
+        match snapshot(&item) {
+            None => {}
+            Some(Owned::Disowned(snapshot)) => disowned.push(snapshot),
+            Some(Owned::Ours(mut snapshot)) => {
+                // Thousands carry the same name.
+                if let Some(last) = ours.last()
+                    && last.plan == snapshot.plan
+                {
+                    snapshot.plan = Arc::clone(&last.plan);
+                }
+                ours.push(snapshot);
+            }
         }
-        found.push(read);
     }
-    Ok(found)
+    Ok((ours, disowned))
 }
 
-fn snapshot(found: &aws_sdk_ec2::types::Snapshot) -> Option<Snapshot> {
+fn snapshot(found: &aws_sdk_ec2::types::Snapshot) -> Option<Owned> {
     let state = match found.state()? {
         SnapshotState::Completed => State::Completed,
         SnapshotState::Pending | SnapshotState::Recovering => State::Pending,
@@ -184,13 +214,14 @@ fn snapshot(found: &aws_sdk_ec2::types::Snapshot) -> Option<Snapshot> {
         .iter()
         .filter_map(|tag: &Tag| Some((tag.key()?, tag.value()?)))
         .collect();
-    Snapshot::ours(
-        found.snapshot_id()?,
-        found.volume_id()?,
-        state,
-        timestamp(found.start_time()),
-        &tags,
-    )
+    let described = Described {
+        id: found.snapshot_id()?,
+        volume: found.volume_id()?,
+        description: found.description()?,
+        started: timestamp(found.start_time()).unwrap_or_default(),
+        tags: &tags,
+    };
+    ownership::read(&described, state)
 }
 
 /// Which of `ids` a second look doesn't find either. An id is looked for on its own, so that a
@@ -219,39 +250,23 @@ async fn instances(
             .collect()
     };
     for read in reads {
-        let mut pages = ec2
-            .describe_instances()
-            .set_filters(read.map(|filter| vec![filter]))
-            .max_results(PAGE)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages
-            .try_next()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeInstances", &error))?
-        {
-            for instance in page.reservations().iter().flat_map(Reservation::instances) {
-                let Some(id) = instance.instance_id() else {
-                    continue;
-                };
-                found.insert(
-                    id.to_owned(),
-                    Instance {
-                        id: id.to_owned(),
-                        name: instance
-                            .tags()
-                            .iter()
-                            .find(|tag| tag.key() == Some("Name"))
-                            .and_then(|tag| tag.value().map(str::to_owned)),
-                        root_device: instance.root_device_name().map(str::to_owned),
-                        image: instance.image_id().map(str::to_owned),
-                        image_name: None,
-                    },
-                );
-            }
-        }
+        let read = read.into_iter().collect();
+        found.extend(ec2::instances(ec2, read, |_, one| instance(one)).await?);
     }
     Ok(found)
+}
+
+fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<(String, Instance)> {
+    let id = found.instance_id()?.to_owned();
+    let tags = ec2::tags(found.tags());
+    let instance = Instance {
+        name: ec2::tag(&tags, "Name").map(str::to_owned),
+        root_device: found.root_device_name().map(str::to_owned),
+        image: found.image_id().map(str::to_owned),
+        image_name: None,
+        id: id.clone(),
+    };
+    Some((id, instance))
 }
 
 /// Fills in the AMIs' names.
@@ -275,7 +290,7 @@ async fn name_images(
 
 /// Whether the coming actions are still called for: has another run made the slot's snapshot
 /// meanwhile, is the snapshot that a deletion relies on still there?
-pub(crate) async fn look_again(
+pub(crate) async fn revalidate(
     ec2: &Client,
     actions: &[&Action],
 ) -> Result<Vec<Option<String>>, ApiError> {
@@ -292,8 +307,8 @@ pub(crate) async fn look_again(
     let mut made = Vec::new();
     for (name, ids) in [("volume-id", volumes), ("snapshot-id", keepers)] {
         let ids: Vec<String> = ids.into_iter().collect();
-        for some in ids.chunks(FILTER_VALUES) {
-            made.extend(snapshots(ec2, vec![filter(name, some.to_vec())]).await?);
+        for some in ids.chunks(SNAPSHOT_IDS) {
+            made.extend(snapshots(ec2, vec![filter(name, some.to_vec())]).await?.0);
         }
     }
     let completed: HashSet<&str> = made

@@ -2,11 +2,11 @@
 
 mod warnings;
 
-use std::collections::BTreeSet;
-
-use guardrails::policy::{Age, Mode, Remark, SPAN_PATTERN, Section, TagMatch, positive_span};
+use guardrails::policy::{Age, Mode, SPAN_PATTERN, TagMatch, positive_span};
+use guardrails::text::quoted;
 use jiff::{Span, Timestamp, Zoned};
 use schemars::JsonSchema;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::facts::{Facts, Volume};
@@ -17,7 +17,8 @@ use crate::slots::{Schedule, Zone};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "SnapshotVolumes")]
 pub struct Policy {
-    /// enforce (the default): do it; observe: change nothing, report what would be done.
+    /// enforce (the default): do it; notify: change nothing, tell people; observe: change nothing,
+    /// only report what would be done.
     #[serde(default)]
     pub mode: Mode,
     /// The plans. A volume selected by several gets each plan's snapshots.
@@ -30,20 +31,6 @@ pub struct Policy {
     /// When a run deletes nothing, because it would delete too much.
     #[serde(default)]
     pub brake: Brake,
-}
-
-impl Section for Policy {
-    fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    fn warnings(&self) -> Vec<Remark> {
-        warnings::warnings(self)
-    }
-
-    fn requirements(&self) -> Vec<Remark> {
-        warnings::requirements(self)
-    }
 }
 
 impl Policy {
@@ -61,28 +48,43 @@ impl Policy {
 }
 
 /// One or more plans with names of their own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "Vec<Plan>")]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct Plans(pub Vec<Plan>);
 
-impl TryFrom<Vec<Plan>> for Plans {
-    type Error = String;
+impl<'de> Deserialize<'de> for Plans {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(PlansVisitor)
+    }
+}
 
-    fn try_from(plans: Vec<Plan>) -> Result<Self, String> {
+/// By hand, so that a name that is taken is told where the second plan stands.
+struct PlansVisitor;
+
+impl<'de> Visitor<'de> for PlansVisitor {
+    type Value = Plans;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of plans")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Plans, A::Error> {
+        let mut plans: Vec<Plan> = Vec::new();
+        while let Some(plan) = list.next_element::<Plan>()? {
+            if plans.iter().any(|other| other.name == plan.name) {
+                return Err(A::Error::custom(format!(
+                    "two plans are named \"{}\"; a plan's snapshots carry its name, so each needs its own",
+                    plan.name
+                )));
+            }
+            plans.push(plan);
+        }
         if plans.is_empty() {
-            return Err(
-                "no plan; to stop snapshots set `mode: observe` or disable the sweep".to_owned(),
-            );
+            return Err(A::Error::custom(
+                "no plan; to stop snapshots set `mode: observe` or disable the sweep",
+            ));
         }
-        let mut names = BTreeSet::new();
-        match plans.iter().find(|plan| !names.insert(&plan.name)) {
-            Some(plan) => Err(format!(
-                "two plans are named \"{}\"; a plan's snapshots carry its name, so each needs its own",
-                plan.name
-            )),
-            None => Ok(Self(plans)),
-        }
+        Ok(Plans(plans))
     }
 }
 
@@ -119,8 +121,9 @@ fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     if (1..=40).contains(&name.len()) && !name.starts_with('-') && name.chars().all(allowed) {
         return Ok(name);
     }
-    Err(serde::de::Error::custom(format!(
-        "plan name \"{name}\": expected 1 to 40 lower case letters, digits and dashes"
+    Err(D::Error::custom(format!(
+        "plan name {}: expected 1 to 40 lower case letters, digits and dashes",
+        quoted(&name)
     )))
 }
 
@@ -128,7 +131,7 @@ fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 fn keep_something<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keep, D::Error> {
     let keep = Keep::deserialize(deserializer)?;
     if keep == Keep::default() {
-        return Err(serde::de::Error::custom(
+        return Err(D::Error::custom(
             "expected at least one of last, hourly, daily, weekly, monthly, yearly, within",
         ));
     }
@@ -404,9 +407,7 @@ impl Brake {
 fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = u64::deserialize(deserializer)?;
     if number > 100 {
-        return Err(serde::de::Error::custom(format!(
-            "expected 0 to 100, got {number}"
-        )));
+        return Err(D::Error::custom(format!("expected 0 to 100, got {number}")));
     }
     Ok(number)
 }
@@ -432,7 +433,7 @@ pub(crate) mod tests {
     }
 
     /// A policy with one plan.
-    pub(crate) fn parse(plan: &str) -> Result<Policy, policy::Mistake> {
+    pub(crate) fn parse(plan: &str) -> Result<Policy, policy::Mistakes> {
         policy::parse(
             &format!("snapshot-volumes:\n  plans:\n    - {plan}\n"),
             crate::NAME,
@@ -458,7 +459,10 @@ pub(crate) mod tests {
     fn a_section_without_plans_is_refused() {
         let mistake = policy::parse::<Policy>("snapshot-volumes:\n  mode: observe\n", crate::NAME);
         let mistake = mistake.unwrap_err().to_string();
-        assert!(mistake.contains("missing field `plans`"), "{mistake}");
+        assert!(
+            mistake.contains("snapshot-volumes (line 2): `plans` is missing"),
+            "{mistake}"
+        );
     }
 
     #[test]
@@ -489,7 +493,7 @@ pub(crate) mod tests {
                 "plans[0].keep.daily (line 3): expected a whole",
             ),
             ("keep: {daily: -1}", "plans[0].keep.daily (line 3): "),
-            ("keep: {dayly: 1}", "unknown field `dayly`"),
+            ("keep: {dayly: 1}", "unknown key `dayly`"),
             ("keep: {within: soon}", "is no length of time"),
             ("grace: 0h", "is no length of time"),
             ("grace: 1mo", "no fixed length"),
@@ -522,11 +526,17 @@ pub(crate) mod tests {
         let plan = "{name: p, select: {all: true}, schedule: \"0 3 * * *\", keep: {last: 1}}";
         let twice = parse(&format!("{plan}\n    - {plan}")).unwrap_err();
         assert!(
-            twice.problem.contains("two plans are named \"p\""),
+            twice.to_string().starts_with(
+                "snapshot-volumes.plans[1] (line 4): two plans are named \"p\"; a plan's"
+            ),
             "{twice}"
         );
         let none: Result<Policy, _> = policy::parse("snapshot-volumes: {plans: []}", crate::NAME);
-        assert!(none.unwrap_err().problem.contains("no plan"));
+        let none = none.unwrap_err().to_string();
+        assert!(
+            none.starts_with("snapshot-volumes.plans (line 1): no plan"),
+            "{none}"
+        );
     }
 
     #[test]

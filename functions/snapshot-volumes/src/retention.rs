@@ -11,8 +11,7 @@ use crate::slots::Zone;
 /// As in restic: `last` keeps the newest so many; `hourly` to `yearly` keep the newest of each of
 /// the latest so many hours, days … that have any, and the oldest of all while a rule has some
 /// left; `within` keeps all that are less than so long older than the newest.
-#[must_use]
-pub fn kept(slots: &[Timestamp], keep: &Keep, zone: &Zone) -> Vec<bool> {
+pub(crate) fn kept(slots: &[Timestamp], keep: &Keep, zone: &Zone) -> Vec<bool> {
     let mut kept = vec![false; slots.len()];
     let Some(newest) = slots.last() else {
         return kept;

@@ -115,23 +115,13 @@ impl Schedule {
 }
 
 /// A slot as its tag says it: RFC 3339 with the plan's offset.
-#[must_use]
-pub fn tag(slot: &Zoned) -> String {
+pub(crate) fn tag(slot: &Zoned) -> String {
     slot.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 /// A slot as people say it: `2026-11-22 03:00 Asia/Seoul`.
-#[must_use]
-pub fn label(slot: &Zoned, zone: &Zone) -> String {
+pub(crate) fn label(slot: &Zoned, zone: &Zone) -> String {
     format!("{} {}", slot.strftime("%Y-%m-%d %H:%M"), zone.name())
-}
-
-impl std::str::FromStr for Schedule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::try_from(text.to_owned())
-    }
 }
 
 #[cfg(test)]
@@ -145,7 +135,7 @@ mod tests {
     }
 
     fn schedule(text: &str) -> Schedule {
-        text.parse().unwrap()
+        Schedule::try_from(text.to_owned()).unwrap()
     }
 
     fn at(text: &str) -> Timestamp {
@@ -231,7 +221,7 @@ mod tests {
             "0 0 3 * * *",
             "0 3 30 2 *",
         ] {
-            assert!(text.parse::<Schedule>().is_err(), "{text:?}");
+            assert!(Schedule::try_from(text.to_owned()).is_err(), "{text:?}");
         }
         let error = Zone::try_from("Europe/Bonn".to_owned()).unwrap_err();
         assert!(error.contains("Europe/Berlin"), "{error}");

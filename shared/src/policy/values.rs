@@ -4,12 +4,15 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::text::quoted;
+
 /// Reads a positive length of time such as `6h`, `35m`, `14d` or `2w`.
 pub fn positive_span(text: &str) -> Result<Span, String> {
     match text.parse::<Span>() {
         Ok(span) if span.is_positive() => Ok(span),
         _ => Err(format!(
-            "\"{text}\" is no length of time; expected a number with a unit, such as 6h, 35m, 14d or 2w"
+            "{} is no length of time; expected a number with a unit, such as 6h, 35m, 14d or 2w",
+            quoted(text)
         )),
     }
 }
@@ -85,7 +88,8 @@ impl TryFrom<String> for Age {
             .map(Self)
             .map_err(|_| {
                 format!(
-                    "\"{text}\": months and years have no fixed length here; write days or weeks"
+                    "{}: months and years have no fixed length here; write days or weeks",
+                    quoted(&text)
                 )
             })
     }

@@ -210,6 +210,7 @@ fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
         policy: Loader::new(
             mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]),
             "/p".to_owned(),
+            Model::default().state("snapshot-volumes"),
         ),
         notifier: Notifier::for_tests(&publish_fails(), Model::default().state("snapshot-volumes")),
     }
@@ -528,12 +529,13 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
         outcomes: Counts::of(&entries),
         metrics: serde_json::Map::new(),
         conditions: vec![],
+        conditions_not_listed: 0,
         not_notified: None,
         decisions: vec![],
         decisions_not_listed: 0,
         detail: Value::Null,
     };
-    report.list(entries);
+    report.list(entries, vec![]);
     assert_eq!(report.decisions[0].resource.name(), "vol-9999");
     assert_eq!(
         (report.decisions.len(), report.decisions_not_listed),

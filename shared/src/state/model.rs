@@ -106,7 +106,7 @@ impl Model {
 
     fn answer(&self, operation: &str, request: &Value) -> (u16, Value) {
         self.with(|inner| {
-            let key = inner.key(request);
+            let key = Inner::key(request);
             inner.calls.push(format!("{operation} {}", key.1));
             let fault = inner.faults.pop_front().unwrap_or(Fault::None);
             if fault == Fault::Denied || inner.denied == Some(operation) {
@@ -140,7 +140,7 @@ fn number(value: &Value) -> Option<i64> {
 }
 
 impl Inner {
-    fn key(&self, request: &Value) -> (String, String) {
+    fn key(request: &Value) -> (String, String) {
         let values = &request["ExpressionAttributeValues"];
         for part in [&request["Key"], &request["Item"]] {
             if !part.is_null() {

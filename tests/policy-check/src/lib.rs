@@ -4,17 +4,15 @@
 //! A function reads its own section only; here is the one place that knows them all. A new
 //! guardrail adds its section to [`Document`] and to [`check`].
 
-mod lines;
+pub mod tables;
 
 use std::collections::BTreeMap;
 
-use guardrails::policy::{self, Mistake, Remark, SECTIONS, Section};
+use guardrails::policy::{self, Lines, Mistake, Remark, SECTIONS, Section};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::Value;
-
-use crate::lines::Lines;
 
 /// Most characters that an SSM parameter holds: 8 KB, of the advanced tier. Whether AWS counts
 /// bytes or characters, more than this is too much.
@@ -69,7 +67,7 @@ pub struct At {
     pub remark: Remark,
 }
 
-/// Checks every section of `document`. Of each section the first mistake is found.
+/// Checks every section of `document`.
 pub fn check(document: &str) -> Result<Checked, Vec<Mistake>> {
     let mut reading = Reading::of(document);
     let snapshot_volumes = reading.section(snapshot_volumes::NAME);
@@ -192,8 +190,8 @@ impl<'a> Reading<'a> {
                 self.notes.extend(notes.into_iter().map(place));
                 Some(section)
             }
-            Err(mistake) => {
-                self.mistakes.push(mistake);
+            Err(mistakes) => {
+                self.mistakes.extend(mistakes.0);
                 None
             }
         }
@@ -232,6 +230,7 @@ pub fn schema() -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string_pretty(&tidy(schema))? + "\n")
 }
 
+/// A key that may be left out must still say something where it is written, so nothing may be null.
 /// With the keys in order: otherwise it would depend on whether any crate of the build asks
 /// `serde_json` to preserve theirs. And with descriptions in one line each, as editors show them.
 fn tidy(value: Value) -> Value {
@@ -241,6 +240,11 @@ fn tidy(value: Value) -> Value {
             let fields = fields.into_iter().map(|(key, value)| match value {
                 Value::String(text) if key == "description" => {
                     (key, Value::String(text.replace('\n', " ")))
+                }
+                Value::Array(mut types) if key == "type" => {
+                    types.retain(|name| name != "null");
+                    let one = (types.len() == 1).then(|| types.remove(0));
+                    (key, one.unwrap_or(Value::Array(types)))
                 }
                 value => (key, tidy(value)),
             });

@@ -93,12 +93,12 @@ fn notes_never_fail() {
 #[test]
 fn mistakes_of_all_sections_are_told_at_once() {
     let (status, out, err) = texts(&piped(
-        b"attach-ssm-role:\n  online-within: soon\ncancel-refresh:\n\n  on-failure: stop\n",
+        b"attach-ssm-role:\n  online-within: soon\ncancel-refresh:\n\n  on-failure: stop\n  stalled-for:\n",
         &[],
     ));
     assert_eq!((status, out.as_str()), (1, ""));
     let lines: Vec<&str> = err.lines().collect();
-    let [first, second, sum] = lines.as_slice() else {
+    let [first, second, third, sum] = lines.as_slice() else {
         panic!("{err}");
     };
     assert!(
@@ -107,13 +107,19 @@ fn mistakes_of_all_sections_are_told_at_once() {
     );
     assert!(
         second.starts_with(
-            "<stdin>:5: error: cancel-refresh.on-failure: unknown variant `stop`, expected one of"
+            "<stdin>:5: error: cancel-refresh.on-failure: `stop` isn't known here; expected one of"
         ),
         "{second}"
     );
+    assert!(
+        third.starts_with(
+            "<stdin>:6: error: cancel-refresh.stalled-for: has nothing behind its colon"
+        ),
+        "{third}"
+    );
     assert_eq!(
         *sum,
-        "<stdin>: 2 mistakes. With this document attach-ssm-role, cancel-refresh would do nothing at all; correct it and check again"
+        "<stdin>: 3 mistakes. With this document attach-ssm-role, cancel-refresh would do nothing at all; correct it and check again"
     );
 }
 

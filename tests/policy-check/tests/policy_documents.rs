@@ -211,6 +211,117 @@ fn each_wrong_document_is_refused_with_its_place() {
     }
 }
 
+/// The pointer of every value of a document, from the sections on.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(key, v)| (key.clone(), v)).collect(),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .map(|(i, v): (u32, _)| (i.to_string(), v))
+            .collect(),
+        _ => Vec::new(),
+    };
+    for (step, value) in children {
+        let at = format!("{at}/{step}");
+        pointers(value, &at, found);
+        found.push(at);
+    }
+}
+
+/// One mechanism for every key that there is, and every one that comes.
+#[test]
+fn no_key_and_no_item_may_have_nothing_in_it() {
+    assert!(!schema().expect("a schema").contains("null"));
+    let document: Value = serde_saphyr::from_str(&read(EVERY_KEY)).expect("YAML");
+    let mut found = Vec::new();
+    pointers(&document, "", &mut found);
+    assert!(found.len() > 110, "{}", found.len());
+    for pointer in found {
+        let mut emptied = document.clone();
+        *emptied.pointer_mut(&pointer).expect("a value") = Value::Null;
+        let mistakes = check(&emptied.to_string()).expect_err(&pointer);
+        let [mistake] = mistakes.as_slice() else {
+            panic!("{pointer}: {mistakes:?}");
+        };
+        let path = mistake
+            .path
+            .replace('[', "/")
+            .replace(']', "")
+            .replace('.', "/");
+        assert_eq!(format!("/{path}"), pointer);
+        let problem = &mistake.problem;
+        assert!(
+            problem.contains("nothing") && problem.contains(" out"),
+            "{pointer}: {problem}"
+        );
+    }
+}
+
+/// Each line of the document with every key says something else than it should (not everything, for
+/// time), and so does the document as a whole: whoever reads the mistake knows YAML, and neither Rust nor the
+/// parser.
+#[test]
+fn a_mistake_is_told_without_rusts_words_and_the_parsers() {
+    const VALUES: &str = r#"[]|{}|[[]]|[~]|{a: ~}|~|-1|0|1.5|99999999999|1e400|.inf|.nan|true|text|''
+        |99999999999999999999999999|12345678901.0|2026-01-01|0x1F|[1, [2]]|{a: {b: c}}|!!int x|!a b
+        |!!binary '*'|!!binary '/w=='|*nowhere|&a [*a]|'unclosed|[unclosed|a: b: c|{[]: 1}|? [x]|@"#;
+    const FORMS: &str = r#"- a|text|7|null: {}|[a]: {}|7: {}|~: x|a: *b|a: &b *b|<<: 7|a: {<<: [1]}|{
+        |a: b¶ c: d|a: b¶- c|→a: b|%YAML 3.0¶---¶{}|{}¶---¶{}|attach-ssm-role: {<<: 7}
+        |attach-ssm-role: {[a]: 1}|attach-ssm-role: {~: 1}|attach-ssm-role: !!set {a}
+        |attach-ssm-role: {mode: observe, mode: observe}|attach-ssm-role: &a {mode: *a}
+        |attach-ssm-role: "\q"|attach-ssm-role: {exclude: {tag: !!binary '*'}}|a: ¤"#;
+    const FOREIGN: &str = "invalid_type invalid_value unknown_field Option String str> u8 u32 u64 i64 f64 usize nonzero NonZero struct enum \
+        variant tuple newtype serde deserial Deserial Raw floating integer boolean sequence mapping \
+        scalar budget breach Some( :: saphyr granit borrow null panic Alias Error";
+    let texts = |list: &str| -> Vec<String> {
+        let list = list
+            .replace('¶', "\n")
+            .replace('→', "\t")
+            .replace('¤', "\u{7}");
+        list.split('|')
+            .map(|text| text.trim_end_matches(' ').trim_end_matches("\n").to_owned())
+            .collect()
+    };
+    let every_key = read(EVERY_KEY);
+    let lines: Vec<&str> = every_key.lines().collect();
+    let mut documents = texts(FORMS);
+    documents.push(format!("attach-ssm-role: {}", "[".repeat(2_000)));
+    documents.push(format!(
+        "attach-ssm-role: {{a: &a x, b: [{}]}}",
+        "*a, ".repeat(30_000)
+    ));
+    for (index, line) in lines.iter().enumerate().skip(1) {
+        let Some((key, _)) = line.split_once(": ") else {
+            continue;
+        };
+        for value in texts(VALUES).iter().skip(index % 5).step_by(5) {
+            let (before, after) = (&lines[..index], &lines[index + 1..]);
+            let line = format!("{key}: {value}");
+            documents.push([before, &[line.as_str()], after].concat().join("\n"));
+        }
+    }
+    let mut refused = 0;
+    for document in documents {
+        let Err(mistakes) = check(&document) else {
+            continue;
+        };
+        refused += 1;
+        for mistake in mistakes {
+            // What isn't YAML is told in YAML's own words.
+            let problem = &mistake.problem;
+            let foreign: Vec<_> = FOREIGN
+                .split_whitespace()
+                .filter(|word| problem.contains(&word.replace('_', " ")))
+                .filter(|_| !problem.starts_with("isn't YAML: "))
+                .collect();
+            assert!(foreign.is_empty(), "{foreign:?} in {mistake}\n{document}");
+            assert!(!problem.contains('\n') && problem.len() < 600, "{mistake}");
+            assert!(mistake.line.is_some(), "{mistake}\n{document}");
+        }
+    }
+    assert!(refused > 250, "{refused}");
+}
+
 /// Where the schema is stricter, which docs/policy.md says.
 #[test]
 fn a_text_that_looks_like_something_else_is_read_as_the_text() {

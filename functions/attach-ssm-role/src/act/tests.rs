@@ -1,16 +1,20 @@
 use super::*;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::operation::associate_iam_instance_profile::AssociateIamInstanceProfileOutput;
-use aws_sdk_ec2::operation::create_tags::CreateTagsOutput;
 use aws_sdk_ec2::operation::describe_iam_instance_profile_associations::DescribeIamInstanceProfileAssociationsOutput;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::types::{
-    IamInstanceProfile, IamInstanceProfileAssociation, Instance, InstanceState, Reservation,
+    IamInstanceProfile, IamInstanceProfileAssociation, Instance, InstanceState, InstanceStateName,
+    Reservation,
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use guardrails::state::model::{Fault, Model};
+use serde_json::json;
+
+use crate::fixtures::{at, now, remember as remembers};
 
 const OURS: &str = "arn:aws:iam::111122223333:instance-profile/ours";
 const THEIRS: &str = "arn:aws:iam::111122223333:instance-profile/theirs";
@@ -22,18 +26,6 @@ fn refused(status: u16, code: &str, message: &str) -> HttpResponse {
             "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
         )),
     )
-}
-
-fn tagged() -> Rule {
-    mock!(Client::create_tags)
-        .match_requests(|request| {
-            request.resources() == ["i-1"]
-                && request.tags().iter().any(|tag| {
-                    tag.key() == Some("ec2-guardrails:managed-node")
-                        && tag.value() == Some("attached 2026-11-21T12:00:00Z")
-                })
-        })
-        .then_output(|| CreateTagsOutput::builder().build())
 }
 
 fn refuses(status: u16, code: &'static str, message: &'static str) -> Rule {
@@ -66,10 +58,29 @@ fn state(state: InstanceStateName) -> Rule {
     })
 }
 
-async fn attach_with(rules: &[&Rule]) -> Acted {
-    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
-    let at = "2026-11-21T12:00:00Z".parse().unwrap();
-    attach(&ec2, "i-1", OURS, at).await
+fn clients(ec2: &[&Rule], table: &Model) -> Clients {
+    let none: [&Rule; 0] = [];
+    Clients {
+        ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
+        ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, none),
+        iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, none),
+        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, none),
+        own: table.state(crate::NAME),
+        quarantine: table.state("quarantine-launch"),
+    }
+}
+
+async fn attach_in(table: &Model, rules: &[&Rule]) -> ActResult {
+    let action = Action::Attach {
+        instance: "i-1".to_owned(),
+        profile: OURS.to_owned(),
+        at: now(),
+    };
+    act(&clients(rules, table), &action).await.result
+}
+
+async fn attach_with(rules: &[&Rule]) -> ActResult {
+    attach_in(&Model::default(), rules).await
 }
 
 fn succeeds() -> Rule {
@@ -90,11 +101,72 @@ fn succeeds() -> Rule {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_and_associates() {
-    let (tag, associate) = (tagged(), succeeds());
-    let acted = attach_with(&[&tag, &associate]).await;
-    assert_eq!(acted, Acted::Done(Some("iip-assoc-1".to_owned())));
-    assert_eq!((tag.num_calls(), associate.num_calls()), (1, 1));
+async fn remembers_looks_for_a_quarantine_and_associates() {
+    let (table, associate) = (Model::default(), succeeds());
+    let acted = attach_in(&table, &[&associate]).await;
+    assert_eq!(acted, ActResult::Done(Some("iip-assoc-1".to_owned())));
+    assert_eq!(associate.num_calls(), 1);
+    let item = json!({"attached": "2026-11-21T12:00:00Z", "online": null});
+    assert_eq!(table.items(crate::NAME), [("node#i-1".to_owned(), item)]);
+    let calls = ["PutItem node#i-1", "GetItem quarantine#i-1"];
+    assert_eq!(table.calls(), calls);
+}
+
+/// It is quarantined between the sweep's look and the association.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_quarantine_by_now_gets_no_profile() {
+    let (table, associate) = (Model::default(), succeeds());
+    let state = table.state("quarantine-launch");
+    let topic = guardrails::state::Topic::<serde_json::Value>::new("quarantine");
+    let record = json!({"stage": "begun", "groups": ["sg-1"]});
+    let written = state.put(&topic, "i-1", &record, None, &Expect::Any, now());
+    assert!(written.await.unwrap().is_done());
+    let acted = attach_in(&table, &[&associate]).await;
+    let why = "it is in quarantine meanwhile".to_owned();
+    assert_eq!(acted, ActResult::Skipped(why));
+    assert_eq!(associate.num_calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_quarantine_cannot_be_looked_for_no_profile_is_given() {
+    let (table, associate) = (Model::default(), succeeds());
+    table.deny(Some("GetItem"));
+    let ActResult::Failed(error) = attach_in(&table, &[&associate]).await else {
+        panic!("failed");
+    };
+    assert_eq!(error.operation, "dynamodb:GetItem");
+    assert_eq!(associate.num_calls(), 0);
+}
+
+async fn confirm_in(table: &Model, read: guardrails::state::Version) -> Acted<Effect> {
+    let action = Action::Confirm {
+        instance: "i-1".to_owned(),
+        attached: at("11:00:00"),
+        online: now(),
+        launched: at("08:00:00"),
+        read,
+    };
+    act(&clients(&[], table), &action).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_to_online_runs_from_the_start_or_the_profile() {
+    let table = Model::default();
+    let attached = Managed {
+        attached: at("11:00:00"),
+        online: None,
+    };
+    remembers(&table, &NODES, "i-1", &attached).await;
+    let state = table.state(crate::NAME);
+    let read = state.get(&NODES, "i-1", now()).await.unwrap().unwrap();
+    let acted = confirm_in(&table, read.version.clone()).await;
+    assert_eq!(acted.effect, Some(Effect::Online { after: 3_600 }));
+    let item = json!({"attached": "2026-11-21T11:00:00Z", "online": "2026-11-21T12:00:00Z"});
+    assert_eq!(table.items(crate::NAME), [("node#i-1".to_owned(), item)]);
+    // Of two runs that see it first, one says so.
+    let acted = confirm_in(&table, read.version).await;
+    assert!(matches!(acted.result, ActResult::Skipped(_)), "{acted:?}");
+    assert_eq!(acted.effect, None);
 }
 
 /// Each error of SSM-2, with what is found when looking again: the same code, opposite meanings.
@@ -210,16 +282,15 @@ async fn each_refusal_is_told_apart() {
     ];
     for (status, code, message, (has, is), expected) in cases {
         let rules = [
-            tagged(),
             refuses(status, code, message),
             associations(has),
             state(is.clone()),
         ];
         let acted = attach_with(&rules.iter().collect::<Vec<_>>()).await;
         let found = match acted {
-            Acted::Done(note) => format!("done: {}", note.unwrap_or_default()),
-            Acted::Skipped(why) => format!("skipped: {why}"),
-            Acted::Failed(error) => format!("failed: {}", error.code),
+            ActResult::Done(note) => format!("done: {}", note.unwrap_or_default()),
+            ActResult::Skipped(why) => format!("skipped: {why}"),
+            ActResult::Failed(error) => format!("failed: {}", error.code),
         };
         assert!(
             found.starts_with(expected),
@@ -237,50 +308,51 @@ async fn a_profile_not_yet_visible_is_retried_within_bounds() {
         ("IncorrectState", unseen),
     ] {
         let never = refuses(400, code, message);
-        let tag = tagged();
-        let acted = attach_with(&[&tag, &never]).await;
-        assert!(matches!(acted, Acted::Failed(_)), "{acted:?}");
+        let acted = attach_with(&[&never]).await;
+        assert!(matches!(acted, ActResult::Failed(_)), "{acted:?}");
         assert_eq!(never.num_calls(), 4, "{message}");
     }
 
-    let tag = tagged();
     let soon = mock!(Client::associate_iam_instance_profile)
         .sequence()
         .http_response(move || refused(400, "InvalidParameterValue", message))
         .times(2)
         .output(|| AssociateIamInstanceProfileOutput::builder().build())
         .build();
-    let acted = attach_with(&[&tag, &soon]).await;
-    assert_eq!(acted, Acted::Done(None));
+    let acted = attach_with(&[&soon]).await;
+    assert_eq!(acted, ActResult::Done(None));
     assert_eq!(soon.num_calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn throttling_goes_back_to_the_runner() {
-    let tag = tagged();
     let throttled = refuses(503, "RequestLimitExceeded", "slow down");
-    let Acted::Failed(error) = attach_with(&[&tag, &throttled]).await else {
+    let ActResult::Failed(error) = attach_with(&[&throttled]).await else {
         panic!("throttled");
     };
     assert_eq!(error.kind, ErrorKind::Throttled);
+    // And so does that of the table, before anything is done.
+    let (table, associate) = (Model::default(), succeeds());
+    table.script(&[Fault::Throttled; 3]);
+    let ActResult::Failed(error) = attach_in(&table, &[&associate]).await else {
+        panic!("throttled");
+    };
+    let put = ("dynamodb:PutItem", ErrorKind::Throttled);
+    assert_eq!((error.operation, error.kind), put);
+    assert_eq!(associate.num_calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_takes_no_tags_gets_its_profile_all_the_same() {
-    let full = mock!(Client::create_tags)
-        .then_http_response(|| refused(400, "TagLimitExceeded", "50 tags"));
-    let associate = succeeds();
-    let Acted::Done(Some(note)) = attach_with(&[&full, &associate]).await else {
+async fn an_instance_that_cannot_be_noted_gets_its_profile_all_the_same() {
+    let (table, associate) = (Model::default(), succeeds());
+    table.deny(Some("PutItem"));
+    let ActResult::Done(Some(note)) = attach_in(&table, &[&associate]).await else {
         panic!("done");
     };
-    assert!(note.contains("TagLimitExceeded"), "{note}");
-
-    let gone = mock!(Client::create_tags)
-        .then_http_response(|| refused(400, "InvalidInstanceID.NotFound", "no"));
-    let associate = succeeds();
-    let acted = attach_with(&[&gone, &associate]).await;
-    assert_eq!(acted, Acted::Skipped("gone meanwhile".to_owned()));
-    assert_eq!(associate.num_calls(), 0);
+    assert!(
+        note.contains("when wasn't noted: dynamodb:PutItem"),
+        "{note}"
+    );
 }
 
 fn iam_refuses(status: u16, code: &'static str) -> Rule {
@@ -298,12 +370,12 @@ fn iam_refuses(status: u16, code: &'static str) -> Rule {
 async fn a_refused_repair_names_the_parameter_that_allows_it() {
     let denied = iam_refuses(403, "AccessDenied");
     let iam = mock_client!(aws_sdk_iam, [&denied]);
-    let Acted::Failed(error) = repair(&iam, "web-role", "arn:p").await else {
+    let ActResult::Failed(error) = repair(&iam, "web-role", "arn:p").await.result else {
         panic!("failed");
     };
     assert!(error.to_string().contains("RepairRoles"), "{error}");
     let gone = iam_refuses(404, "NoSuchEntity");
     let iam = mock_client!(aws_sdk_iam, [&gone]);
     let acted = repair(&iam, "web-role", "arn:p").await;
-    assert_eq!(acted, Acted::Skipped("gone meanwhile".to_owned()));
+    assert_eq!(acted, Acted::skipped("gone meanwhile"));
 }

@@ -1,19 +1,18 @@
 //! The agent: its own words in the console, its retry window, an AMI without it.
 
+use guardrails::ec2::State;
 use jiff::Timestamp;
 
-use super::{Cause, Certainty, Known};
-use guardrails::ec2::State;
+use super::cause::{Cause, Certainty, Known};
 
 /// The code of the cause that quotes the console.
-pub const CONSOLE: &str = "agent-says";
+pub(super) const CONSOLE: &str = "agent-says";
 
 /// What the agent can complain of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Complaint {
     /// It has no credentials: then it sleeps for half an hour (SSM-1).
     Credentials,
-    /// Anything else.
     Other,
 }
 
@@ -151,16 +150,14 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
     {
         return None;
     }
-    Some(Cause {
-        code: CONSOLE,
-        certainty: Certainty::Likely,
-        resource: known.instance.id.clone(),
-        problem: format!(
-            "the agent says on the console that {meaning}: \"{}\"",
-            guardrails::tags::clip_to(&message, 600)
-        ),
-        fix: (*fix).to_owned(),
-    })
+    let message = guardrails::tags::clip_to(&message, 600);
+    Some(Cause::new(
+        CONSOLE,
+        Certainty::Likely,
+        &known.instance.id,
+        format!("the agent says on the console that {meaning}: \"{message}\""),
+        *fix,
+    ))
 }
 
 /// The agent's message that begins in line `at`: an error's text may go over several lines.
@@ -211,32 +208,13 @@ pub(super) fn causes(
         return Vec::new();
     }
     let mut causes = Vec::new();
-    let cause = |code, certainty, problem: String, fix: &str| Cause {
-        code,
-        certainty,
-        resource: instance.id.clone(),
-        problem,
-        fix: fix.to_owned(),
-    };
-    let image = known
-        .evidence
-        .and_then(|e| e.image_name.as_ref()?.as_deref().ok());
-    // A node that registered once has an agent.
-    if let (Some(image), None) = (image, known.node)
-        && let Some((_, why)) = WITHOUT_AGENT.iter().find(|(part, _)| image.contains(part))
-    {
-        causes.push(cause(
-            "image-without-agent",
-            Certainty::Likely,
-            format!("its AMI {image} probably has no agent: {why}"),
-            "Install amazon-ssm-agent by user data or in the image, or launch from an AMI that has it.",
-        ));
-    }
+    causes.extend(without_agent(known));
     let definite = found.iter().any(|c| c.certainty == Certainty::Definite);
     if instance.profile.is_some() && now < known.until && !definite {
-        causes.push(cause(
+        causes.push(Cause::new(
             "retry-window",
             Certainty::Likely,
+            &instance.id,
             format!(
                 "the agent may still be inside its retry window, until {:.0}: when it found no credentials it sleeps 25 to 30 minutes, and after failed connections up to 60",
                 known.until
@@ -246,32 +224,52 @@ pub(super) fn causes(
     }
     let nothing = found.iter().all(|c| c.certainty == Certainty::CannotTell) && causes.is_empty();
     if nothing && instance.profile.is_some() && known.network.is_some_and(Result::is_ok) {
-        // Then what is in doubt is to be looked at first.
-        let (certainty, rest) = if in_doubt {
-            (
-                Certainty::CannotTell,
-                "what could be read of role and network looks right",
-            )
-        } else {
-            (Certainty::Likely, "role and network look right")
-        };
-        let problem = match known.node {
-            Some(node) => format!(
-                "its node was Online once and is {} since {}; {rest}, so look inside the host: agent stopped, firewall, full disk, exhausted memory",
-                node.ping,
-                node.last_ping
-                    .map_or_else(|| "an unknown time".to_owned(), |at| format!("{at:.0}"))
-            ),
-            None => format!(
-                "it never registered; {rest}, so look inside the host: agent not installed or stopped, a firewall, a proxy"
-            ),
-        };
-        causes.push(cause(
-            "agent",
-            certainty,
-            problem,
-            "Reboot it, which starts the agent anew. If that doesn't help, look at the console output, or use the EC2 serial console, or mount its root volume on another instance; install the agent by user data.",
-        ));
+        causes.push(inside(known, in_doubt));
     }
     causes
+}
+
+/// An AMI that comes without the agent. A node that registered once has one.
+fn without_agent(known: &Known<'_>) -> Option<Cause> {
+    let image = known.evidence?.image_name.as_ref()?.as_deref().ok()?;
+    let (_, why) = WITHOUT_AGENT
+        .iter()
+        .find(|(part, _)| known.node.is_none() && image.contains(part))?;
+    Some(Cause::new(
+        "image-without-agent",
+        Certainty::Likely,
+        &known.instance.id,
+        format!("its AMI {image} probably has no agent: {why}"),
+        "Install amazon-ssm-agent by user data or in the image, or launch from an AMI that has it.",
+    ))
+}
+
+/// Nothing is seen from outside: the host itself. What is `in_doubt` is to be looked at first.
+fn inside(known: &Known<'_>, in_doubt: bool) -> Cause {
+    let (certainty, rest) = if in_doubt {
+        (
+            Certainty::CannotTell,
+            "what could be read of role and network looks right",
+        )
+    } else {
+        (Certainty::Likely, "role and network look right")
+    };
+    let problem = match known.node {
+        Some(node) => format!(
+            "its node was Online once and is {} since {}; {rest}, so look inside the host: agent stopped, firewall, full disk, exhausted memory",
+            node.ping,
+            node.last_ping
+                .map_or_else(|| "an unknown time".to_owned(), |at| format!("{at:.0}"))
+        ),
+        None => format!(
+            "it never registered; {rest}, so look inside the host: agent not installed or stopped, a firewall, a proxy"
+        ),
+    };
+    Cause::new(
+        "agent",
+        certainty,
+        &known.instance.id,
+        problem,
+        "Reboot it, which starts the agent anew. If that doesn't help, look at the console output, or use the EC2 serial console, or mount its root volume on another instance; install the agent by user data.",
+    )
 }

@@ -1,17 +1,14 @@
 //! The instance itself: its state, its checks, its metadata service.
 
-use super::{Cause, Certainty, Known};
 use guardrails::ec2::State;
+
+use super::cause::{Cause, Certainty, Known};
 
 /// What is wrong with the instance itself.
 pub(super) fn causes(known: &Known<'_>) -> Vec<Cause> {
     let instance = known.instance;
-    let cause = |code, certainty, problem: String, fix: &str| Cause {
-        code,
-        certainty,
-        resource: instance.id.clone(),
-        problem,
-        fix: fix.to_owned(),
+    let cause = |code, certainty, problem: String, fix| {
+        Cause::new(code, certainty, &instance.id, problem, fix)
     };
     let mut causes = Vec::new();
     let state = match instance.state {

@@ -1,12 +1,16 @@
 use std::collections::BTreeMap;
 
-use super::identity::{Identity, NEEDED, Permissions, Role};
-use super::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Table};
-use super::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
 use super::*;
-use crate::decide::tests::{OURS, TRUST, at, default_policy, facts, node, now, role, with_profile};
-use crate::facts::{Console, Mark};
-use guardrails::aws::{ApiError, ErrorKind};
+use crate::evaluate::evaluate;
+use crate::facts::identity::{Identity, NEEDED, Permissions};
+use crate::facts::network::{
+    Acl, Endpoint, EndpointInterface, Entry, Hop, Nat, Network, Route, Rule, SecurityGroup,
+    Service, Table, Vpc,
+};
+use crate::facts::{Console, Evidence, Facts, Instance, Read};
+use crate::fixtures::{
+    OURS, TRUST, at, default_policy, denied, facts, now, role, role_with, throttled, with_profile,
+};
 use guardrails::ec2::State;
 
 fn rule(networks: &[&str], groups: &[&str]) -> Rule {
@@ -69,14 +73,14 @@ fn closed() -> Network {
         groups: BTreeMap::from([
             (
                 "sg-app".to_owned(),
-                Group {
+                SecurityGroup {
                     ingress: vec![],
                     egress: vec![rule(&["0.0.0.0/0"], &[])],
                 },
             ),
             (
                 "sg-endpoints".to_owned(),
-                Group {
+                SecurityGroup {
                     ingress: vec![rule(&["10.0.0.0/16"], &[])],
                     egress: vec![],
                 },
@@ -566,9 +570,13 @@ fn a_group_that_could_not_be_read_may_allow_it() {
     );
 }
 
+/// As for a person who asks for it.
 fn diagnosis(facts: &Facts) -> Diagnosis {
-    let instance = facts.instances.values().next().unwrap();
-    diagnose(&Known::of(instance, facts, &default_policy()), now())
+    let mut facts = facts.clone();
+    facts.diagnose = true;
+    let policy = default_policy();
+    let mut judged = evaluate(&facts, &policy, now()).instances;
+    judged.remove(0).diagnosis.unwrap()
 }
 
 fn codes(diagnosis: &Diagnosis) -> Vec<&'static str> {
@@ -577,10 +585,10 @@ fn codes(diagnosis: &Diagnosis) -> Vec<&'static str> {
 
 /// An instance with a sound role behind NAT that isn't Online.
 fn sound(instance: Instance) -> Facts {
-    let mut facts = facts([instance]);
-    facts.identities.insert(OURS.to_owned(), Ok(role(&[])));
+    let mut facts = facts([instance])
+        .role(OURS, role(&[]))
+        .network(behind_nat());
     facts.dhmc = Some(Ok(None));
-    facts.network = Some(Ok(behind_nat()));
     facts.evidence.insert(
         "i-1".to_owned(),
         Evidence {
@@ -604,18 +612,13 @@ fn where_all_looks_right_the_host_itself_is_named() {
 
 #[test]
 fn an_online_node_has_no_cause() {
-    let mut facts = sound(with_profile("i-1", OURS));
-    facts.nodes.insert("i-1".to_owned(), node("Online", now()));
+    let facts = sound(with_profile("i-1", OURS)).online("i-1");
     assert_eq!(codes(&diagnosis(&facts)), [""; 0]);
 }
 
 #[test]
 fn inside_the_retry_window_that_is_the_cause_unless_a_definite_one_is_known() {
-    let just_started = Instance {
-        launched: at("11:50:00"),
-        ..with_profile("i-1", OURS)
-    };
-    let mut facts = sound(just_started);
+    let mut facts = sound(with_profile("i-1", OURS).launched("11:50:00"));
     let found = diagnosis(&facts);
     assert_eq!(codes(&found), ["retry-window"]);
     assert!(found.causes[0].problem.contains("2026-11-21T12:25:00Z"));
@@ -635,14 +638,6 @@ fn each_layer_names_its_fault() {
     }
     fn identity(facts: &mut Facts, identity: Identity) {
         facts.identities.insert(OURS.to_owned(), Ok(identity));
-    }
-    fn role_with(trust: &str, permissions: Permissions) -> Identity {
-        Identity::Role(Role {
-            name: "web-role".to_owned(),
-            trust: trust.to_owned(),
-            permissions,
-            has_core: false,
-        })
     }
     let table: &[(&str, Change, &[&str])] = &[
         (
@@ -743,16 +738,8 @@ fn each_layer_names_its_fault() {
 
 #[test]
 fn permissions_that_can_only_be_listed_are_no_proof() {
-    let mut facts = sound(with_profile("i-1", OURS));
-    facts.identities.insert(
-        OURS.to_owned(),
-        Ok(Identity::Role(Role {
-            name: "web-role".to_owned(),
-            trust: TRUST.to_owned(),
-            permissions: Permissions::Attached { policies: vec![] },
-            has_core: false,
-        })),
-    );
+    let listed = Permissions::Attached { policies: vec![] };
+    let facts = sound(with_profile("i-1", OURS)).role(OURS, role_with(TRUST, listed));
     let found = diagnosis(&facts);
     assert!(
         found
@@ -776,28 +763,22 @@ fn the_surest_cause_goes_first_and_the_rest_keeps_its_order() {
 
 #[test]
 fn what_could_not_be_read_is_said_and_hides_nothing() {
-    let mut facts = sound(with_profile("i-1", OURS));
-    facts.network = Some(Err(ApiError {
-        operation: "ec2:DescribeVpcEndpoints",
-        code: "UnauthorizedOperation".to_owned(),
-        message: "no".to_owned(),
-        kind: ErrorKind::Denied,
-    }));
-    facts.identities.insert(OURS.to_owned(), Ok(role(&NEEDED)));
+    let mut facts = sound(with_profile("i-1", OURS)).role(OURS, role(&NEEDED));
+    facts.network = Some(Err(denied("ec2:DescribeVpcEndpoints")));
     let found = diagnosis(&facts);
     assert_eq!(codes(&found), ["role-lacks", "not-read"]);
-    assert!(found.incomplete);
+    assert!(!found.complete);
     assert!(found.causes[1].problem.contains("ec2:DescribeVpcEndpoints"));
 }
 
 #[test]
-fn the_state_leaves_out_the_console_that_is_not_always_read() {
+fn the_fingerprint_leaves_out_the_console_that_is_not_always_read() {
     let mut facts = sound(with_profile("i-1", OURS));
     facts.evidence.get_mut("i-1").unwrap().console =
         said("SSM Agent unable to acquire credentials");
     let found = diagnosis(&facts);
     assert_eq!(found.primary().unwrap().code, agent::CONSOLE);
-    assert_eq!(found.state(), "unknown");
+    assert_eq!(found.fingerprint(), "unknown");
 }
 
 /// A console last written to a minute ago.
@@ -812,10 +793,7 @@ fn said(text: &str) -> Option<Read<Console>> {
 /// What the agent's words come to, on an instance that started at eight and got its profile at
 /// `attached`; late at noon, unless it got the profile after 11:25.
 fn words(text: &str, updated: &str, attached: &str) -> Vec<String> {
-    let attached = Mark::Attached(at(attached)).value();
-    let key = guardrails::tags::MANAGED_NODE;
-    let instance = crate::decide::tests::tagged(with_profile("i-1", OURS), key, &attached);
-    let mut facts = sound(instance);
+    let mut facts = sound(with_profile("i-1", OURS)).attached("i-1", attached);
     facts.evidence.get_mut("i-1").unwrap().console = Some(Ok(Console {
         text: text.to_owned(),
         updated: Some(at(updated)),
@@ -956,10 +934,7 @@ fn words_from_before_the_profile_or_inside_the_window_do_not_count() {
 #[test]
 fn words_from_before_the_last_ping_do_not_count() {
     for (said_at, expected) in [("11:40:00", &[][..]), ("11:58:00", &["agent-says"])] {
-        let mut facts = sound(with_profile("i-1", OURS));
-        facts
-            .nodes
-            .insert("i-1".to_owned(), node("Online", at("11:55:00")));
+        let mut facts = sound(with_profile("i-1", OURS)).pinged("i-1", "Online", "11:55:00");
         facts.evidence.get_mut("i-1").unwrap().console = said(&format!(
             "2026-11-21 {said_at} amazon-ssm-agent: i/o timeout"
         ));
@@ -1002,7 +977,8 @@ fn an_online_node_is_cut_off_only_where_the_way_to_ssmmessages_is_certainly_clos
     }
     fn other_group(n: &mut Network) {
         n.endpoints[1].groups = vec!["sg-messages".to_owned()];
-        n.groups.insert("sg-messages".to_owned(), Group::default());
+        n.groups
+            .insert("sg-messages".to_owned(), SecurityGroup::default());
     }
     fn by(n: &mut Network, hop: Hop) {
         n.tables[0].routes.push(route("0.0.0.0/0", hop));
@@ -1103,27 +1079,18 @@ fn an_online_node_is_cut_off_only_where_the_way_to_ssmmessages_is_certainly_clos
 
 #[test]
 fn what_couldnt_be_read_of_image_and_prefix_lists_is_told() {
-    let denied = |operation, kind| ApiError {
-        operation,
-        code: "UnauthorizedOperation".to_owned(),
-        message: "no".to_owned(),
-        kind,
-    };
     let mut facts = sound(with_profile("i-1", OURS));
-    facts.evidence.get_mut("i-1").unwrap().image_name =
-        Some(Err(denied("ec2:DescribeImages", ErrorKind::Denied)));
+    facts.evidence.get_mut("i-1").unwrap().image_name = Some(Err(denied("ec2:DescribeImages")));
     let found = diagnosis(&facts);
     assert_eq!(codes(&found), ["agent", "not-read"]);
-    assert!(found.incomplete);
+    assert!(!found.complete);
     assert!(found.causes[1].problem.contains("ec2:DescribeImages"));
 
     let list = "ec2:GetManagedPrefixListEntries";
-    for (kind, incomplete) in [(ErrorKind::Denied, false), (ErrorKind::Throttled, true)] {
+    for (error, incomplete) in [(denied(list), false), (throttled(list), true)] {
         let mut facts = sound(with_profile("i-1", OURS));
         let mut network = behind_nat();
-        network
-            .unread_lists
-            .insert("pl-other".to_owned(), denied(list, kind));
+        network.unread_lists.insert("pl-other".to_owned(), error);
         facts.network = Some(Ok(network.clone()));
         assert_eq!(codes(&diagnosis(&facts)), ["agent"], "nothing rests on it");
         network.groups.get_mut("sg-app").unwrap().egress = vec![Rule {
@@ -1140,7 +1107,7 @@ fn what_couldnt_be_read_of_image_and_prefix_lists_is_told() {
             ("not-read", "pl-other")
         );
         assert!(unread.problem.contains(list), "{}", unread.problem);
-        assert_eq!(found.incomplete, incomplete);
+        assert_eq!((!found.complete, found.passing), (incomplete, incomplete));
     }
 }
 

@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::builders::DescribeAutoScalingGroupsFluentBuilder;
 use aws_sdk_ec2::Client;
-use guardrails::aws::{ApiError, ErrorKind, filter};
-use guardrails::ec2::{self, FILTER_VALUES, timestamp};
-use guardrails::finding::Kind;
+use guardrails::aws::{ApiError, filter, timestamp};
+use guardrails::ec2::{self, FILTER_VALUES};
 use jiff::Timestamp;
 
-use super::PAGE;
-use crate::Clients;
-use crate::assess::NO_PROFILE_IN_TEMPLATE;
-use crate::facts::{Console, Evidence, Facts, Group, Read};
+use crate::clients::Clients;
+use crate::facts::{Console, Evidence, Facts, Read};
+
+/// Largest page of most Describe calls.
+const PAGE: i32 = 1_000;
 
 /// Most ids of one `DescribeInstanceStatus`.
 const STATUS_IDS: usize = 100;
@@ -21,10 +20,6 @@ const STATUS_IDS: usize = 100;
 const CONSOLES: usize = 10;
 /// The last part of a console that is kept.
 const CONSOLE_TAIL: usize = 16 * 1024;
-/// Most names of one `DescribeAutoScalingGroups`.
-const GROUP_NAMES: usize = 100;
-/// What a group launches that names no version of its template.
-const DEFAULT_VERSION: &str = "$Default";
 /// Service setting of Default Host Management (SSM-4).
 const DHMC_SETTING: &str = "/ssm/managed-instance/default-ec2-instance-management-role";
 
@@ -69,27 +64,27 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
     let mut evidence: BTreeMap<String, Evidence> = BTreeMap::new();
     for (at, id) in ids.iter().enumerate() {
         let image = facts.instances.get(id).and_then(|i| i.image.as_ref());
-        evidence.insert(
-            id.clone(),
-            Evidence {
-                checks: match &checks {
-                    Ok(checks) => checks.get(id).cloned().map(Ok),
-                    Err(error) => Some(Err(error.clone())),
-                },
-                console: if at < CONSOLES {
-                    Some(console(&clients.ec2, id).await)
-                } else {
-                    None
-                },
-                image_name: match &names {
-                    Ok(names) => image.and_then(|image| names.get(image).cloned()).map(Ok),
-                    Err(error) => Some(Err(error.clone())),
-                },
+        let of_one = Evidence {
+            checks: found(&checks, Some(id)),
+            console: if at < CONSOLES {
+                Some(console(&clients.ec2, id).await)
+            } else {
+                None
             },
-        );
+            image_name: found(&names, image),
+        };
+        evidence.insert(id.clone(), of_one);
     }
     facts.evidence = evidence;
     facts.dhmc = Some(dhmc);
+}
+
+/// What was read of one; none: nothing is known of it.
+fn found<T: Clone>(read: &Read<HashMap<String, T>>, key: Option<&String>) -> Option<Read<T>> {
+    match read {
+        Ok(all) => all.get(key?).cloned().map(Ok),
+        Err(error) => Some(Err(error.clone())),
+    }
 }
 
 async fn dhmc(ssm: &aws_sdk_ssm::Client) -> Read<Option<String>> {
@@ -182,143 +177,4 @@ async fn console(ec2: &Client, id: &str) -> Read<Console> {
         text: String::from_utf8_lossy(&bytes[from..]).into_owned(),
         updated,
     })
-}
-
-/// Reads the groups of these names, and those of which something was told: what they launch from,
-/// and what was told. A group of the second kind may be cured though no member shows it.
-pub(super) async fn groups(
-    clients: &Clients,
-    names: BTreeSet<String>,
-) -> Read<BTreeMap<String, Group>> {
-    let told = aws_sdk_autoscaling::types::Filter::builder()
-        .name("tag-key")
-        .values(NO_PROFILE_IN_TEMPLATE.tag())
-        .build();
-    let all = clients.autoscaling.describe_auto_scaling_groups();
-    let mut found = groups_of(clients, all.filters(told)).await?;
-    let names: Vec<String> = names
-        .into_iter()
-        .filter(|name| !found.contains_key(name))
-        .collect();
-    for some in names.chunks(GROUP_NAMES) {
-        let all = clients.autoscaling.describe_auto_scaling_groups();
-        let some = all.set_auto_scaling_group_names(Some(some.to_vec()));
-        found.extend(groups_of(clients, some).await?);
-    }
-    Ok(found)
-}
-
-async fn groups_of(
-    clients: &Clients,
-    which: DescribeAutoScalingGroupsFluentBuilder,
-) -> Read<BTreeMap<String, Group>> {
-    let mut pages = which.max_records(100).into_paginator().items().send();
-    let mut found = BTreeMap::new();
-    while let Some(group) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("autoscaling:DescribeAutoScalingGroups", &error))?
-    {
-        let Some(name) = group.auto_scaling_group_name.clone() else {
-            continue;
-        };
-        let (source, has_profile) = source(clients, &group).await;
-        found.insert(
-            name,
-            Group {
-                source,
-                has_profile,
-                told: told(&group, &NO_PROFILE_IN_TEMPLATE),
-            },
-        );
-    }
-    Ok(found)
-}
-
-fn told(group: &aws_sdk_autoscaling::types::AutoScalingGroup, kind: &Kind) -> Option<String> {
-    let key = kind.tag();
-    group
-        .tags()
-        .iter()
-        .find(|tag| tag.key() == Some(key.as_str()))
-        .and_then(|tag| tag.value().map(str::to_owned))
-}
-
-/// What a group launches from, and whether that names a profile.
-async fn source(
-    clients: &Clients,
-    group: &aws_sdk_autoscaling::types::AutoScalingGroup,
-) -> (String, Read<bool>) {
-    let template = group.launch_template().or_else(|| {
-        group
-            .mixed_instances_policy()?
-            .launch_template()?
-            .launch_template_specification()
-    });
-    if let Some(template) = template {
-        let label = format!(
-            "launch template {} version {}",
-            template
-                .launch_template_id()
-                .or(template.launch_template_name())
-                .unwrap_or_default(),
-            template.version().unwrap_or(DEFAULT_VERSION)
-        );
-        return (label, template_has_profile(&clients.ec2, template).await);
-    }
-    let name = group.launch_configuration_name().unwrap_or_default();
-    let label = format!("launch configuration {name}");
-    let operation = "autoscaling:DescribeLaunchConfigurations";
-    let answer = clients
-        .autoscaling
-        .describe_launch_configurations()
-        .launch_configuration_names(name)
-        .send()
-        .await;
-    let has = match answer {
-        Ok(answer) => answer
-            .launch_configurations()
-            .first()
-            .map(|found| found.iam_instance_profile().is_some_and(|p| !p.is_empty()))
-            .ok_or_else(|| gone(operation, &label)),
-        Err(error) => Err(ApiError::of(operation, &error)),
-    };
-    (label, has)
-}
-
-async fn template_has_profile(
-    ec2: &Client,
-    template: &aws_sdk_autoscaling::types::LaunchTemplateSpecification,
-) -> Read<bool> {
-    let operation = "ec2:DescribeLaunchTemplateVersions";
-    let id = template.launch_template_id();
-    // By id alone, or by name where there is no id: AWS refuses both.
-    let name = match id {
-        Some(_) => None,
-        None => template.launch_template_name().map(str::to_owned),
-    };
-    let answer = ec2
-        .describe_launch_template_versions()
-        .set_launch_template_id(id.map(str::to_owned))
-        .set_launch_template_name(name)
-        .versions(template.version().unwrap_or(DEFAULT_VERSION))
-        .send()
-        .await
-        .map_err(|error| ApiError::of(operation, &error))?;
-    answer
-        .launch_template_versions()
-        .first()
-        .and_then(|version| version.launch_template_data())
-        .map(|data| data.iam_instance_profile().is_some())
-        .ok_or_else(|| gone(operation, "the launch template's version"))
-}
-
-/// AWS answers nothing where what was named is gone.
-fn gone(operation: &'static str, what: &str) -> ApiError {
-    ApiError {
-        operation,
-        code: "NotFound".to_owned(),
-        message: format!("{what} doesn't exist any more"),
-        kind: ErrorKind::Refused,
-    }
 }

@@ -7,9 +7,11 @@ use aws_sdk_iam::types::PolicyEvaluationDecisionType;
 use futures::StreamExt as _;
 use futures::stream;
 use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::resource::name_of;
+use percent_encoding::percent_decode_str;
 
-use crate::diagnosis::identity::{Identity, NEEDED, Permissions, Role};
 use crate::facts::Read;
+use crate::facts::identity::{Identity, NEEDED, Permissions, Role};
 
 /// Profiles read at once; IAM's rates are low, and shared by the whole account.
 const CONCURRENCY: usize = 4;
@@ -30,10 +32,9 @@ pub(super) async fn identities(
 }
 
 async fn identity(iam: &Client, profile: &str) -> Read<Identity> {
-    let name = profile.rsplit('/').next().unwrap_or(profile);
     let answer = iam
         .get_instance_profile()
-        .instance_profile_name(name)
+        .instance_profile_name(name_of(profile))
         .send()
         .await
         .map_err(|error| ApiError::of("iam:GetInstanceProfile", &error));
@@ -60,11 +61,7 @@ async fn identity(iam: &Client, profile: &str) -> Read<Identity> {
         Permissions::Attached { policies } => has_core(policies),
     };
     Ok(Identity::Role(Role {
-        trust: percent_decoded(
-            role.assume_role_policy_document
-                .as_deref()
-                .unwrap_or_default(),
-        ),
+        trust: decoded(role.assume_role_policy_document.as_deref()),
         name: role.role_name,
         permissions,
         has_core,
@@ -118,18 +115,7 @@ async fn attached(iam: &Client, role: &str) -> Read<Vec<String>> {
 }
 
 /// IAM hands policy documents out percent-encoded.
-pub(super) fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .filter(|_| bytes[at] == b'%')
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        decoded.push(hex.unwrap_or(bytes[at]));
-        at += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+fn decoded(document: Option<&str>) -> String {
+    let document = percent_decode_str(document.unwrap_or_default());
+    document.decode_utf8_lossy().into_owned()
 }

@@ -5,16 +5,21 @@ use std::net::IpAddr;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    ConnectivityType, Filter, IpPermission, RouteState, RuleAction, VpcAttributeName,
-    VpcEndpointType,
+    AttributeBooleanValue, ConnectivityType, Filter, IpPermission, RouteState, RuleAction,
+    VpcAttributeName, VpcEndpointType,
 };
 use guardrails::aws::{ApiError, filter};
+use guardrails::ec2::FILTER_VALUES;
 use ipnet::IpNet;
 
-use super::{FILTER_VALUES, PAGE};
-use crate::diagnosis::network::rules::{Acl, Entry, Group, Hop, Route, Rule, Table};
-use crate::diagnosis::network::{Endpoint, EndpointInterface, Nat, Network, Service, Vpc};
-use crate::facts::{Interface, Read};
+use crate::facts::Read;
+use crate::facts::network::{
+    Acl, Endpoint, EndpointInterface, Entry, Hop, Interface, Nat, Network, Route, Rule,
+    SecurityGroup, Service, Table, Vpc,
+};
+
+/// Largest page of most Describe calls.
+const PAGE: i32 = 1_000;
 
 /// Largest page of `DescribeRouteTables` and of prefix list entries.
 const SMALL_PAGE: i32 = 100;
@@ -74,9 +79,8 @@ pub(super) async fn network(
         .chain(endpoints.iter().flat_map(|endpoint| &endpoint.groups))
         .cloned()
         .collect();
-    let nats: BTreeSet<String> = tables
-        .iter()
-        .flat_map(|table| &table.routes)
+    let routes = || tables.iter().flat_map(|table| &table.routes);
+    let nats: BTreeSet<String> = routes()
         .filter_map(|route| match &route.hop {
             Hop::Nat(id) => Some(id.clone()),
             _ => None,
@@ -87,12 +91,7 @@ pub(super) async fn network(
         .values()
         .flat_map(|group| group.ingress.iter().chain(&group.egress))
         .flat_map(|rule| &rule.prefix_lists)
-        .chain(
-            tables
-                .iter()
-                .flat_map(|table| &table.routes)
-                .filter_map(|route| route.prefix_list.as_ref()),
-        )
+        .chain(routes().filter_map(|route| route.prefix_list.as_ref()))
         .cloned()
         .collect();
     let (prefix_lists, unread_lists) = prefix_lists(ec2, lists).await;
@@ -124,18 +123,16 @@ async fn attributes(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<BTreeMap<Stri
         found.insert(
             vpc.clone(),
             Vpc {
-                dns_support: support
-                    .enable_dns_support()
-                    .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
-                    == Some(true),
-                dns_hostnames: hostnames
-                    .enable_dns_hostnames()
-                    .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
-                    == Some(true),
+                dns_support: is_on(support.enable_dns_support()),
+                dns_hostnames: is_on(hostnames.enable_dns_hostnames()),
             },
         );
     }
     Ok(found)
+}
+
+fn is_on(value: Option<&AttributeBooleanValue>) -> bool {
+    value.and_then(AttributeBooleanValue::value) == Some(true)
 }
 
 fn service_of(name: &str) -> Option<Service> {
@@ -354,7 +351,10 @@ fn entry(found: &aws_sdk_ec2::types::NetworkAclEntry) -> Option<Entry> {
     })
 }
 
-async fn security_groups(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, Group>> {
+async fn security_groups(
+    ec2: &Client,
+    ids: &BTreeSet<String>,
+) -> Read<BTreeMap<String, SecurityGroup>> {
     let found = read_all!(
         ec2,
         describe_security_groups,
@@ -365,7 +365,7 @@ async fn security_groups(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<
     Ok(found
         .into_iter()
         .filter_map(|group| {
-            let rules = Group {
+            let rules = SecurityGroup {
                 ingress: group.ip_permissions().iter().map(rule).collect(),
                 egress: group.ip_permissions_egress().iter().map(rule).collect(),
             };

@@ -1,6 +1,7 @@
 use super::*;
-use crate::decide::tests::{OURS, TRUST, default_policy, now};
-use crate::diagnosis::identity::{Identity, NEEDED, Permissions};
+use crate::facts::identity::{Identity, NEEDED, Permissions};
+use crate::fixtures::{OURS, TRUST, at, default_policy, now, remember};
+use crate::observe::instances::instance;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::types::{
     IamInstanceProfile, Instance as Ec2Instance, InstanceState, InstanceStateName,
@@ -10,12 +11,14 @@ use aws_sdk_iam::operation::get_instance_profile::GetInstanceProfileOutput;
 use aws_sdk_iam::operation::simulate_principal_policy::SimulatePrincipalPolicyOutput;
 use aws_sdk_iam::types::{EvaluationResult, InstanceProfile, PolicyEvaluationDecisionType, Role};
 use aws_sdk_ssm::operation::describe_instance_information::DescribeInstanceInformationOutput;
-use aws_sdk_ssm::types::InstanceInformation;
+use aws_sdk_ssm::types::{InstanceInformation, PingStatus};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
+use guardrails::resource::Resource;
+use guardrails::state::model::Model;
 
 fn ec2_instance(id: &str) -> Ec2Instance {
     let launched = now().as_second() - 4 * 3_600;
@@ -142,12 +145,25 @@ fn endpoints(found: &'static [(&'static str, &'static str)]) -> Rule {
         })
 }
 
+/// No Auto Scaling groups.
+fn no_groups() -> Rule {
+    use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
+    mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .then_output(|| DescribeAutoScalingGroupsOutput::builder().build())
+}
+
 fn clients(ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
+    clients_with(&Model::default(), ec2, ssm, iam)
+}
+
+fn clients_with(table: &Model, ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
     Clients {
         ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
         ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
         iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, iam),
-        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [] as [&Rule; 0]),
+        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&no_groups()]),
+        own: table.state(crate::NAME),
+        quarantine: table.state("quarantine-launch"),
     }
 }
 
@@ -155,7 +171,8 @@ async fn sweep(clients: &Clients) -> Result<Facts, ApiError> {
     observe(clients, OURS, &default_policy(), &Request::sweep(), now()).await
 }
 
-/// Only these six calls are known to the clients: any other would fail the test.
+/// Only these seven calls and the two of the table are known to the clients: any other would fail
+/// the test.
 #[tokio::test]
 async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
     let ids = |from: usize, to: usize| (from..to).map(|n| format!("i-{n:03}"));
@@ -184,15 +201,17 @@ async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
     let (profile, simulation) = (profile(), simulation(&NEEDED));
     let endpoints = endpoints(&[("ssm", "sg-1"), ("ssmmessages", "sg-1")]);
     let ec2 = [&first, &second, &endpoints];
-    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
+    let table = Model::default();
+    let clients = clients_with(&table, &ec2, &[&nodes], &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
+    assert_eq!(table.calls(), ["Query node#", "Query quarantine#"]);
     assert_eq!((facts.instances.len(), facts.nodes.len()), (120, 120));
     assert_eq!((first.num_calls(), second.num_calls()), (1, 1));
     assert_eq!(nodes.num_calls(), 4);
     assert_eq!((profile.num_calls(), simulation.num_calls()), (1, 1));
     assert_eq!(endpoints.num_calls(), 1);
     assert!(facts.evidence.is_empty() && facts.network.is_none());
-    assert!(facts.unread.is_empty(), "{:?}", facts.unread);
+    assert_eq!(facts.groups, Some(Ok(BTreeMap::new())));
     let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
         panic!("a role: {:?}", facts.identities);
     };
@@ -290,8 +309,10 @@ async fn endpoints_that_cannot_be_read_are_told_and_stop_nothing() {
     let denied = mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied);
     let clients = clients(&[&one, &denied], &[&nodes], &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
-    assert!(matches!(facts.network, Some(Err(_))));
-    assert_eq!(facts.unread[0].operation, "ec2:DescribeVpcEndpoints");
+    let Some(Err(unread)) = facts.network else {
+        panic!("refused: {:?}", facts.network);
+    };
+    assert_eq!(unread.operation, "ec2:DescribeVpcEndpoints");
 }
 
 /// One instance that is gone must not take the other checks with it.
@@ -334,64 +355,158 @@ async fn status_checks_go_on_without_instances_that_are_gone() {
     }
 }
 
-/// A group that was told of is read though no member shows it any more: it may be cured.
+/// All groups in pages; what they launch from once each, and only where a member lacks a profile or
+/// has the stack's.
 #[tokio::test]
-async fn groups_are_read_in_sweeps_and_what_was_told_of_them_with_it() {
+async fn groups_are_read_in_sweeps_and_the_templates_of_those_concerned() {
     use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
-    use aws_sdk_autoscaling::types::{
-        AutoScalingGroup, LaunchTemplateSpecification, TagDescription,
-    };
-    fn group(name: &str, told: bool) -> AutoScalingGroup {
-        let from = LaunchTemplateSpecification::builder().launch_template_id("lt-1");
-        let tag = TagDescription::builder().key("ec2-guardrails:told-template-profile");
+    use aws_sdk_autoscaling::types::{AutoScalingGroup, LaunchTemplateSpecification};
+    fn group(name: &str, template: &str) -> AutoScalingGroup {
+        let from = LaunchTemplateSpecification::builder().launch_template_id(template);
         AutoScalingGroup::builder()
             .auto_scaling_group_name(name)
             .launch_template(from.build())
-            .set_tags(told.then(|| vec![tag.value("told").build()]))
             .build()
     }
-    fn groups(found: AutoScalingGroup) -> DescribeAutoScalingGroupsOutput {
-        DescribeAutoScalingGroupsOutput::builder()
-            .auto_scaling_groups(found)
-            .build()
-    }
-    let member = |id: &str, group: &str| {
+    let member = |id: &str, group: &str, profile: Option<&str>| {
         let mut found = ec2_instance(id);
-        found.iam_instance_profile = None;
+        let profile = profile.map(|arn| IamInstanceProfile::builder().arn(arn).build());
+        found.iam_instance_profile = profile;
         let tag = Tag::builder().key("aws:autoscaling:groupName").value(group);
         found.tags = Some(vec![tag.build()]);
         found
     };
-    let members = vec![member("i-1", "web"), member("i-2", "db")];
+    let theirs = "arn:aws:iam::1:instance-profile/theirs";
+    let mut stopped = member("i-4", "own", Some(theirs));
+    let is_stopped = InstanceState::builder().name(InstanceStateName::Stopped);
+    stopped.state = Some(is_stopped.build());
+    let members = vec![
+        member("i-1", "web", None),
+        member("i-2", "web", None),
+        member("i-3", "db", None),
+        stopped,
+    ];
     let found = mock!(Client::describe_instances).then_output(move || page(members.clone(), None));
     let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
         .then_output(|| nodes_page(vec![], None));
-    let denied = mock!(Client::describe_launch_template_versions).then_http_response(ec2_denied);
-    let told = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
-        .match_requests(|request| {
-            request.filters().first().is_some_and(|filter| {
-                filter.name() == Some("tag-key")
-                    && filter.values() == ["ec2-guardrails:told-template-profile"]
-            })
-        })
-        .then_output(|| groups(group("db", true)));
-    let named = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
-        .match_requests(|request| request.auto_scaling_group_names() == ["web"])
-        .then_output(|| groups(group("web", false)));
+    let denied = mock!(Client::describe_launch_template_versions)
+        .match_requests(|request| request.launch_template_id() == Some("lt-1"))
+        .then_http_response(ec2_denied);
+    let groups =
+        mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(|| {
+            let groups = [
+                group("web", "lt-1"),
+                group("db", "lt-1"),
+                group("own", "lt-own"),
+                group("empty", "lt-empty"),
+            ];
+            DescribeAutoScalingGroupsOutput::builder()
+                .set_auto_scaling_groups(Some(groups.to_vec()))
+                .build()
+        });
     let mut clients = clients(&[&found, &denied], &[&nodes], &[]);
-    clients.autoscaling = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&told, &named]);
+    clients.autoscaling = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&groups]);
     let facts = sweep(&clients).await.unwrap();
-    assert_eq!(facts.groups["db"].told.as_deref(), Some("told"));
-    assert_eq!(facts.groups["web"].told, None);
-    let refused = facts.groups["web"].has_profile.as_ref().unwrap_err();
-    assert_eq!(refused.operation, "ec2:DescribeLaunchTemplateVersions");
+    let read = facts.groups.unwrap().unwrap();
+    for concerned in ["web", "db"] {
+        let Some(Err(refused)) = &read[concerned].has_profile else {
+            panic!("refused: {:?}", read[concerned]);
+        };
+        assert_eq!(refused.operation, "ec2:DescribeLaunchTemplateVersions");
+    }
+    assert_eq!(denied.num_calls(), 1, "several launch from the same");
+    for other in ["own", "empty"] {
+        assert_eq!(read[other].has_profile, None);
+    }
 
     // An event's run leaves groups to the sweep.
-    let request = Request::of(Scope::One("i-1".to_owned()));
+    let request = Request::of(Scope::one(Resource::instance("i-1")));
     let policy = default_policy();
     let facts = observe(&clients, OURS, &policy, &request, now()).await;
-    assert!(facts.unwrap().groups.is_empty());
-    assert_eq!((told.num_calls(), named.num_calls()), (1, 1));
+    assert_eq!(facts.unwrap().groups, None);
+    assert_eq!(groups.num_calls(), 1);
+}
+
+/// A table with an instance attached and one in quarantine.
+async fn table() -> Model {
+    let table = Model::default();
+    let attached = Managed {
+        attached: at("11:00:00"),
+        online: None,
+    };
+    remember(&table, &NODES, "i-1", &attached).await;
+    let topic = guardrails::state::Topic::<serde_json::Value>::new("quarantine");
+    let record = serde_json::json!({"stage": "begun", "more": [1, 2]});
+    let state = table.state("quarantine-launch");
+    let any = guardrails::state::Expect::Any;
+    let written = state.put(&topic, "i-2", &record, None, &any, now());
+    assert!(written.await.unwrap().is_done());
+    table
+}
+
+/// Two instances without a profile, read by a sweep or by the event of the second.
+async fn with_table(table: &Model, request: &Request<Ask>) -> Result<Facts, ApiError> {
+    let found = mock!(Client::describe_instances).then_output(|| {
+        let two = ["i-1", "i-2"].map(|id| {
+            let mut found = ec2_instance(id);
+            found.iam_instance_profile = None;
+            found
+        });
+        page(two.to_vec(), None)
+    });
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec![], None));
+    let clients = clients_with(table, &[&found], &[&nodes], &[]);
+    observe(&clients, OURS, &default_policy(), request, now()).await
+}
+
+#[tokio::test]
+async fn the_memory_says_what_was_attached_and_what_is_in_quarantine() {
+    let table = table().await;
+    let facts = with_table(&table, &Request::sweep()).await.unwrap();
+    assert_eq!(facts.memory["i-1"].value.attached, at("11:00:00"));
+    assert_eq!(facts.memory.len(), 1);
+    assert_eq!(facts.quarantined, Ok(["i-2".to_owned()].into()));
+    let event = Request::of(Scope::one(Resource::instance("i-2")));
+    let facts = with_table(&table, &event).await.unwrap();
+    assert_eq!(facts.quarantined, Ok(["i-2".to_owned()].into()));
+    let last: Vec<String> = table.calls().into_iter().rev().take(2).collect();
+    assert_eq!(last, ["GetItem quarantine#i-2", "GetItem node#i-2"]);
+}
+
+#[tokio::test]
+async fn quarantines_that_cannot_be_read_are_unknown_and_the_own_memory_is_needed() {
+    use guardrails::state::model::Fault;
+    let table = table().await;
+    table.script(&[Fault::None, Fault::Denied]);
+    let facts = with_table(&table, &Request::sweep()).await.unwrap();
+    let unread = facts.quarantined.unwrap_err();
+    assert_eq!(unread.operation, "dynamodb:Query");
+    table.script(&[Fault::Denied]);
+    let error = with_table(&table, &Request::sweep()).await.unwrap_err();
+    assert_eq!(error.operation, "dynamodb:Query");
+}
+
+#[tokio::test]
+async fn a_diagnosis_of_what_is_not_there_is_an_error() {
+    let none = mock!(Client::describe_instances).then_output(|| page(vec![], None));
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec![], None));
+    let clients = clients(&[&none], &[&nodes], &[]);
+    let mut request = Request::asking(Scope::one(Resource::instance("i-9")));
+    let policy = default_policy();
+    // An event may be late.
+    let facts = observe(&clients, OURS, &policy, &request, now()).await;
+    assert!(facts.unwrap().instances.is_empty());
+    request.ask = Ask::Diagnose;
+    let error = observe(&clients, OURS, &policy, &request, now())
+        .await
+        .unwrap_err();
+    assert!(error.is_not_found());
+    assert!(
+        error.message.contains("there is no instance i-9"),
+        "{error}"
+    );
 }
 
 fn refused(code: &'static str) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
@@ -473,7 +588,7 @@ async fn a_late_instance_is_diagnosed_and_unreadable_evidence_stops_nothing() {
     assert!(matches!(evidence.checks, Some(Err(_))));
     assert!(matches!(evidence.console, Some(Err(_))));
     assert!(matches!(evidence.image_name, Some(Err(_))));
-    let unread = &facts.unread[0];
+    let unread = facts.associated.unwrap_err();
     assert_eq!(
         unread.operation,
         "ec2:DescribeIamInstanceProfileAssociations"
@@ -527,7 +642,7 @@ async fn an_attachment_overtaken_since_the_decision_is_not_sent() {
         at: now(),
     };
     let actions = [attach("i-1"), attach("i-2"), attach("i-3")];
-    let verdicts = look_again(&ec2, &actions.iter().collect::<Vec<_>>())
+    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
         .await
         .unwrap();
     assert_eq!(verdicts[0], Some(format!("it has {OURS} meanwhile")));

@@ -1,12 +1,14 @@
 use super::*;
+use crate::NAME;
 use crate::image::Plan;
+use crate::memory::{Remembered, Step};
+use crate::tests::fixtures::REFRESH;
 use aws_sdk_autoscaling::operation::cancel_instance_refresh::CancelInstanceRefreshOutput;
-use aws_sdk_autoscaling::operation::create_or_update_tags::CreateOrUpdateTagsOutput;
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
 use aws_sdk_autoscaling::operation::rollback_instance_refresh::RollbackInstanceRefreshOutput;
 use aws_sdk_autoscaling::types::{
-    AutoScalingGroup, InstanceRefresh, InstanceRefreshStatus, Operator, TagDescription,
+    AutoScalingGroup, InstanceRefresh, InstanceRefreshStatus, Operator,
 };
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::operation::put_image::PutImageOutput;
@@ -15,16 +17,18 @@ use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use futures::FutureExt as _;
+use guardrails::state::model::{Fault, Model};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock};
-
-const REFRESH: &str = "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b";
+use std::sync::{Arc, Mutex, PoisonError};
 
 type Change = fn(&mut World);
 
-/// A group with its refresh, as AWS keeps them.
+/// A group with its refresh, as AWS keeps them, and the state table.
 struct World {
-    tags: BTreeMap<String, String>,
+    table: Model,
     operator: bool,
     gone: bool,
     refresh: String,
@@ -32,7 +36,7 @@ struct World {
     /// Where the image tags of the repository point to.
     images: BTreeMap<String, String>,
     ecr_down: bool,
-    /// Calls that change something, in their order.
+    /// Calls that change something, in their order, with what is remembered at the time.
     calls: Vec<String>,
     /// What happens at the next looks at the refresh, before the answer.
     meanwhile: VecDeque<Change>,
@@ -40,13 +44,15 @@ struct World {
     refusals: VecDeque<(u16, &'static str)>,
     /// The refresh that is hit, where it isn't the one last seen.
     hits: Option<&'static str>,
+    /// After which call the run is killed, once.
+    kill: Option<&'static str>,
 }
 
 type Shared = Arc<Mutex<World>>;
 
 fn world() -> Shared {
     Arc::new(Mutex::new(World {
-        tags: BTreeMap::new(),
+        table: Model::default(),
         operator: false,
         gone: false,
         refresh: REFRESH.to_owned(),
@@ -59,7 +65,34 @@ fn world() -> Shared {
         meanwhile: VecDeque::new(),
         refusals: VecDeque::new(),
         hits: None,
+        kill: None,
     }))
+}
+
+fn with<R>(world: &Shared, f: impl FnOnce(&mut World) -> R) -> R {
+    // Poisoned where a run was killed.
+    f(&mut world.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What stands in the table: `cancel seen`.
+fn remembered(world: &Shared) -> String {
+    let items = with(world, |world| world.table.items(NAME));
+    let Some((_, memory)) = items.first() else {
+        return String::new();
+    };
+    let words = [&memory["stop"]["step"], &memory["image"]["repair"]];
+    let words: Vec<&str> = words.into_iter().filter_map(|word| word.as_str()).collect();
+    words.join(" ")
+}
+
+fn log(world: &Shared, call: &str) {
+    let known = remembered(world);
+    with(world, |world| world.calls.push(format!("{call} ({known})")));
+}
+
+fn killed_after(world: &Shared, call: &str) {
+    let kill = with(world, |world| world.kill.take_if(|kill| *kill == call));
+    assert!(kill.is_none(), "killed after {call}");
 }
 
 fn refused(status: u16, code: &str) -> HttpResponse {
@@ -80,19 +113,21 @@ macro_rules! stops {
             mock!(Client::$operation)
                 .match_requests(move |request| {
                     assert_eq!(request.auto_scaling_group_name(), Some("web"));
-                    !asked.lock().unwrap().refusals.is_empty()
+                    with(&asked, |world| !world.refusals.is_empty())
                 })
                 .then_http_response(move || {
-                    let mut world = refusing.lock().unwrap();
-                    world.calls.push(concat!($name, " refused").to_owned());
-                    let (status, code) = world.refusals.pop_front().unwrap();
+                    log(&refusing, concat!($name, " refused"));
+                    let (status, code) =
+                        with(&refusing, |world| world.refusals.pop_front()).unwrap();
                     refused(status, code)
                 }),
             mock!(Client::$operation).then_output(move || {
-                let mut world = accepting.lock().unwrap();
-                world.calls.push($name.to_owned());
-                world.status = InstanceRefreshStatus::$becomes;
-                let hit = world.hits.unwrap_or(REFRESH);
+                log(&accepting, $name);
+                let hit = with(&accepting, |world| {
+                    world.status = InstanceRefreshStatus::$becomes;
+                    world.hits.unwrap_or(REFRESH)
+                });
+                killed_after(&accepting, $name);
                 $output::builder().instance_refresh_id(hit).build()
             }),
         ]
@@ -100,61 +135,37 @@ macro_rules! stops {
 }
 
 fn clients(world: &Shared) -> Clients {
-    let tags = {
-        let world = Arc::clone(world);
-        mock!(Client::create_or_update_tags).then_compute_output(move |request| {
-            let mut world = world.lock().unwrap();
-            for tag in request.tags() {
-                assert_eq!(tag.propagate_at_launch(), Some(false));
-                assert_eq!(tag.resource_id(), Some("web"));
-                let (key, value) = (tag.key().unwrap(), tag.value().unwrap());
-                let words: Vec<&str> = value.split(' ').collect();
-                // Without the time and the digest.
-                let said = if key == tags::REFRESH {
-                    words[1]
-                } else {
-                    words[2]
-                };
-                world.calls.push(format!("tag {said}"));
-                world.tags.insert(key.to_owned(), value.to_owned());
-            }
-            CreateOrUpdateTagsOutput::builder().build()
-        })
-    };
     let groups = {
         let world = Arc::clone(world);
         mock!(Client::describe_auto_scaling_groups).then_output(move || {
-            let world = world.lock().unwrap();
             let answer = DescribeAutoScalingGroupsOutput::builder();
-            if world.gone {
+            let (gone, operator) = with(&world, |world| (world.gone, world.operator));
+            if gone {
                 return answer.set_auto_scaling_groups(Some(Vec::new())).build();
             }
-            let tags = world
-                .tags
-                .iter()
-                .map(|(key, value)| TagDescription::builder().key(key).value(value).build());
-            let operator = world
-                .operator
-                .then(|| Operator::builder().principal("ecs.amazonaws.com").build());
+            let operator =
+                operator.then(|| Operator::builder().principal("ecs.amazonaws.com").build());
             let group = AutoScalingGroup::builder()
                 .auto_scaling_group_name("web")
-                .set_operator(operator)
-                .set_tags(Some(tags.collect()));
+                .set_operator(operator);
             answer.auto_scaling_groups(group.build()).build()
         })
     };
     let refreshes = {
         let world = Arc::clone(world);
         mock!(Client::describe_instance_refreshes).then_output(move || {
-            let mut world = world.lock().unwrap();
-            if let Some(change) = world.meanwhile.pop_front() {
-                change(&mut world);
-            }
-            let refresh = InstanceRefresh::builder()
-                .instance_refresh_id(&world.refresh)
-                .status(world.status.clone());
+            killed_after(&world, "claim");
+            let refresh = with(&world, |world| {
+                if let Some(change) = world.meanwhile.pop_front() {
+                    change(world);
+                }
+                InstanceRefresh::builder()
+                    .instance_refresh_id(&world.refresh)
+                    .status(world.status.clone())
+                    .build()
+            });
             DescribeInstanceRefreshesOutput::builder()
-                .instance_refreshes(refresh.build())
+                .instance_refreshes(refresh)
                 .build()
         })
     };
@@ -172,7 +183,7 @@ fn clients(world: &Shared) -> Clients {
         "rollback",
         RollbackInProgress
     );
-    let rules: Vec<&Rule> = [&tags, &groups, &refreshes]
+    let rules: Vec<&Rule> = [&groups, &refreshes]
         .into_iter()
         .chain(&cancel)
         .chain(&rollback)
@@ -192,7 +203,7 @@ fn ecr(world: &Shared) -> aws_sdk_ecr::Client {
     use aws_sdk_ecr::operation::batch_get_image::BatchGetImageError;
     let down = Arc::clone(world);
     let unread = mock!(aws_sdk_ecr::Client::batch_get_image)
-        .match_requests(move |_| down.lock().unwrap().ecr_down)
+        .match_requests(move |_| with(&down, |world| world.ecr_down))
         .then_error(|| {
             BatchGetImageError::generic(
                 aws_sdk_ecr::error::ErrorMetadata::builder()
@@ -203,9 +214,9 @@ fn ecr(world: &Shared) -> aws_sdk_ecr::Client {
         });
     let shared = Arc::clone(world);
     let get = mock!(aws_sdk_ecr::Client::batch_get_image).then_compute_output(move |request| {
-        let world = shared.lock().unwrap();
+        let tags = with(&shared, |world| world.images.clone());
         let images = request.image_ids().iter().filter_map(|id| {
-            let digest = world.images.get(id.image_tag()?)?;
+            let digest = tags.get(id.image_tag()?)?;
             let id = ImageIdentifier::builder()
                 .image_tag(id.image_tag()?)
                 .image_digest(digest);
@@ -220,45 +231,88 @@ fn ecr(world: &Shared) -> aws_sdk_ecr::Client {
     });
     let shared = Arc::clone(world);
     let put = mock!(aws_sdk_ecr::Client::put_image).then_compute_output(move |request| {
-        let mut world = shared.lock().unwrap();
-        let tag = request.image_tag().unwrap().to_owned();
-        world.calls.push(format!("put {tag}"));
-        world
-            .images
-            .insert(tag, request.image_digest().unwrap().to_owned());
+        let tag = request.image_tag().unwrap();
+        let digest = request.image_digest().unwrap().to_owned();
+        let stands = with(&shared, |world| world.images.get(tag) == Some(&digest));
+        if !stands {
+            log(&shared, &format!("put {tag}"));
+        }
+        with(&shared, |world| world.images.insert(tag.to_owned(), digest));
+        killed_after(&shared, &format!("put {tag}"));
         PutImageOutput::builder().build()
     });
     mock_client!(aws_sdk_ecr, RuleMode::MatchAny, &[&unread, &get, &put])
 }
 
-fn the_stop(how: How, image: bool) -> Stop {
-    Stop {
-        group: "web".to_owned(),
-        refresh: REFRESH.to_owned(),
-        how,
-        image: image.then(|| Plan {
-            repository: "app".to_owned(),
-            tag: "prod".to_owned(),
-            stable: "prod-stable".to_owned(),
-            bad: "b".to_owned(),
-            good: "a".to_owned(),
-            keep_as: "prod-failed".to_owned(),
-        }),
-        result: OnceLock::new(),
+fn state(world: &Shared) -> State {
+    with(world, |world| world.table.state(NAME))
+}
+
+/// What a run reads that looks now.
+async fn looked(world: &Shared) -> Remembered {
+    let state = state(world);
+    let stored = state.get(&REFRESHES, "web", Timestamp::now()).await;
+    stored.unwrap().into()
+}
+
+fn the_plan() -> Plan {
+    Plan {
+        repository: "app".to_owned(),
+        tag: "prod".to_owned(),
+        stable: "prod-stable".to_owned(),
+        bad: "b".to_owned(),
+        good: "a".to_owned(),
+        keep_as: "prod-failed".to_owned(),
     }
 }
 
-async fn acted(world: &Shared, stop: Stop) -> (Acted, Option<Stopped>) {
-    let action = Action::Stop(Box::new(stop));
-    let acted = act(&clients(world), &action, "run-2").await;
-    let Action::Stop(stop) = action else {
-        panic!("a stop");
+fn target(before: Remembered) -> Target {
+    Target {
+        group: "web".to_owned(),
+        refresh: REFRESH.to_owned(),
+        before,
+    }
+}
+
+/// As it is decided when nothing is remembered.
+fn the_stop(how: How, image: bool) -> Action {
+    stop_after(Remembered::default(), how, image)
+}
+
+fn stop_after(before: Remembered, how: How, image: bool) -> Action {
+    Action::Stop(Box::new(Stop {
+        target: target(before),
+        how,
+        because: "launches fail".to_owned(),
+        image: image.then(the_plan),
+    }))
+}
+
+async fn acted_as(world: &Shared, action: &Action, run: &str) -> Acted<Effect> {
+    act(&clients(world), &state(world), action, run).await
+}
+
+async fn acted(world: &Shared, action: &Action) -> (ActResult, Stopped) {
+    let acted = acted_as(world, action, "run-2").await;
+    let stopped = match acted.effect {
+        Some(Effect::Stopped(stopped)) => stopped,
+        None => Stopped::default(),
+        other => panic!("{other:?}"),
     };
-    (acted, stop.result.into_inner())
+    (acted.result, stopped)
 }
 
 fn calls(world: &Shared) -> Vec<String> {
-    world.lock().unwrap().calls.clone()
+    with(world, |world| world.calls.clone())
+}
+
+/// How often it was cancelled or rolled back.
+fn stopped_times(world: &Shared) -> usize {
+    let calls = calls(world);
+    let accepted = |call: &&String| {
+        (call.starts_with("cancel ") || call.starts_with("rollback ")) && !call.contains("refused")
+    };
+    calls.iter().filter(accepted).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,18 +322,19 @@ async fn claims_stops_and_writes_down() {
         (How::Rollback, "rollback", "rolled-back"),
     ] {
         let world = world();
-        let (acted, result) = acted(&world, the_stop(how, false)).await;
-        assert!(matches!(acted, Acted::Done(_)), "{acted:?}");
-        assert_eq!(
-            calls(&world),
-            [&format!("tag {word}"), word, &format!("tag {done}")]
-        );
-        assert_eq!(result.unwrap().how, Some(how));
-        let mark = world.lock().unwrap().tags[tags::REFRESH].clone();
-        assert!(
-            mark.starts_with(REFRESH) && mark.ends_with("run-2"),
-            "{mark}"
-        );
+        let (result, stopped) = acted(&world, &the_stop(how, false)).await;
+        assert!(matches!(result, ActResult::Done(_)), "{result:?}");
+        // The claim stands before the call.
+        assert_eq!(calls(&world), [format!("{word} ({word})")]);
+        assert_eq!(stopped.how, Some(how));
+        let items = with(&world, |world| world.table.items(NAME));
+        let (key, memory) = &items[0];
+        assert_eq!(key, "refresh#web");
+        assert_eq!(memory["refresh"], REFRESH);
+        assert_eq!(memory["stop"]["step"], done);
+        assert_eq!(memory["stop"]["run"], "run-2");
+        assert_eq!(memory["stop"]["because"], "launches fail");
+        assert_eq!(items.len(), 1);
     }
 }
 
@@ -287,72 +342,36 @@ async fn claims_stops_and_writes_down() {
 #[tokio::test(start_paused = true)]
 async fn the_image_goes_back_first() {
     let world = world();
-    let (acted, result) = acted(&world, the_stop(How::Cancel, true)).await;
-    assert!(matches!(acted, Acted::Done(_)), "{acted:?}");
+    let (result, stopped) = acted(&world, &the_stop(How::Cancel, true)).await;
+    assert!(matches!(result, ActResult::Done(_)), "{result:?}");
     assert_eq!(
         calls(&world),
         [
-            "tag cancel",
-            "tag seen",
-            "put prod-failed",
-            "put prod",
-            "tag restored",
-            "cancel",
-            "tag cancelled"
+            "put prod-failed (cancel seen)",
+            "put prod (cancel seen)",
+            "cancel (cancel restored)",
         ]
     );
-    assert!(matches!(
-        result.unwrap().image,
-        Some(Outcome::Restored { .. })
-    ));
-}
-
-#[tokio::test(start_paused = true)]
-async fn ended_between_image_and_cancel_the_next_run_goes_on() {
-    let world = world();
-    {
-        let mut world = world.lock().unwrap();
-        // What a run left that ended after the image was put back.
-        let claim = Mark {
-            refresh: REFRESH.to_owned(),
-            step: How::Cancel.claim(),
-            at: "2026-11-21T09:00:00Z".parse().unwrap(),
-            run: "run-1".to_owned(),
-        };
-        world.tags.insert(tags::REFRESH.to_owned(), claim.value());
-        world
-            .images
-            .insert("prod-failed".to_owned(), "b".to_owned());
-        world.images.insert("prod".to_owned(), "a".to_owned());
-    }
-    let (acted, result) = acted(&world, the_stop(How::Cancel, true)).await;
-    assert!(matches!(acted, Acted::Done(_)), "{acted:?}");
-    assert!(!calls(&world).iter().any(|call| call.starts_with("put")));
-    assert!(calls(&world).contains(&"cancel".to_owned()));
-    assert!(matches!(
-        result.unwrap().image,
-        Some(Outcome::Restored { .. })
-    ));
+    assert_eq!(remembered(&world), "cancelled restored");
+    assert!(matches!(stopped.image, Some(Outcome::Restored { .. })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cant_be_put_back_doesnt_keep_the_release_going() {
     let world = world();
-    world.lock().unwrap().ecr_down = true;
-    let (acted, result) = acted(&world, the_stop(How::Cancel, true)).await;
-    assert!(matches!(acted, Acted::Done(_)), "{acted:?}");
-    let result = result.unwrap();
-    assert_eq!(result.how, Some(How::Cancel));
-    assert!(matches!(result.image, Some(Outcome::Failed(_))));
+    with(&world, |world| world.ecr_down = true);
+    let (result, stopped) = acted(&world, &the_stop(How::Cancel, true)).await;
+    assert!(matches!(result, ActResult::Done(_)), "{result:?}");
+    assert_eq!(stopped.how, Some(How::Cancel));
+    assert!(matches!(stopped.image, Some(Outcome::Failed(_))));
     // The next sweep tries again.
-    let seen = world.lock().unwrap().tags[tags::REFRESH_IMAGE].clone();
-    assert!(seen.ends_with(" seen"), "{seen}");
+    assert_eq!(remembered(&world), "cancelled seen");
 }
 
 /// Whatever happens between the decision and the call: no other refresh is touched, and none twice.
 #[tokio::test(start_paused = true)]
 async fn what_changes_before_the_call_keeps_it_from_being_sent() {
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
         ("has started meanwhile", |world| {
             world.refresh = "another".to_owned();
         }),
@@ -370,6 +389,7 @@ async fn what_changes_before_the_call_keeps_it_from_being_sent() {
         }),
         ("gone", |world| world.gone = true),
         ("manages the group", |world| world.operator = true),
+        ("another run has claimed it", stolen),
     ];
     for (because, change) in changes {
         for image in [false, true] {
@@ -382,110 +402,223 @@ async fn what_changes_before_the_call_keeps_it_from_being_sent() {
                 // The group is read beside the refresh: what changes it shows at the next look.
                 meanwhile.push_back(change);
                 if matches!(because, "gone" | "manages the group") {
-                    change(&mut world.lock().unwrap());
+                    with(&world, change);
                 }
-                world.lock().unwrap().meanwhile = meanwhile;
-                let (acted, _) = acted(&world, the_stop(How::Rollback, image)).await;
-                let Acted::Skipped(why) = acted else {
-                    panic!("{because}: {acted:?}");
+                with(&world, |world| world.meanwhile = meanwhile);
+                let (result, _) = acted(&world, &the_stop(How::Rollback, image)).await;
+                let ActResult::Skipped(why) = result else {
+                    panic!("{because}: {result:?}");
                 };
                 assert!(why.contains(because), "{why}");
-                let sent = calls(&world);
-                assert!(
-                    !sent
-                        .iter()
-                        .any(|call| call == "cancel" || call == "rollback"),
-                    "{sent:?}"
-                );
+                assert_eq!(stopped_times(&world), 0, "{:?}", calls(&world));
             }
         }
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn of_two_runs_at_once_the_later_claim_goes_on() {
-    let world = world();
-    world.lock().unwrap().meanwhile.push_back(|world| {
-        // Read at the same time as the refresh, so it shows at this look or the next one.
-        let mark = world.tags[tags::REFRESH].replace("run-2", "run-3");
-        world.tags.insert(tags::REFRESH.to_owned(), mark);
-    });
-    let (acted, result) = acted(&world, the_stop(How::Cancel, true)).await;
-    let Acted::Skipped(why) = acted else {
-        panic!("{acted:?}");
+/// A run that was slow finds that another has the refresh now.
+fn stolen(world: &mut World) {
+    let claim = Claim {
+        step: Step::Cancel,
+        at: Timestamp::now(),
+        run: "run-3".to_owned(),
+        because: "launches fail".to_owned(),
     };
-    assert!(why.contains("another run has claimed it"), "{why}");
-    assert!(!calls(&world).contains(&"cancel".to_owned()));
-    assert!(result.is_none_or(|result| result.how.is_none()));
+    let memory = Memory {
+        stop: Some(claim),
+        ..Memory::of(REFRESH, None)
+    };
+    let state = world.table.state(NAME);
+    let put = state.put(
+        &REFRESHES,
+        "web",
+        &memory,
+        None,
+        &Expect::Any,
+        Timestamp::now(),
+    );
+    put.now_or_never().unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_runs_at_once_send_one_cancel() {
+async fn of_runs_at_once_the_first_to_claim_sends_and_the_others_go_away() {
+    for image in [false, true] {
+        let world = world();
+        let action = the_stop(How::Cancel, image);
+        let (clients, state) = (clients(&world), state(&world));
+        let runs = ["run-1", "run-2", "run-3", "run-4"];
+        let acted = runs.map(|run| act(&clients, &state, &action, run));
+        let acted = futures::future::join_all(acted).await;
+        let done = acted
+            .iter()
+            .filter(|acted| matches!(acted.result, ActResult::Done(_)));
+        assert_eq!(done.count(), 1, "{acted:?}");
+        let away = acted.iter().filter(|acted| match &acted.result {
+            ActResult::Skipped(why) => why.contains("another run has claimed it"),
+            _ => false,
+        });
+        assert_eq!(away.count(), 3, "{acted:?}");
+        assert_eq!(stopped_times(&world), 1);
+    }
+}
+
+/// What another run remembers of the image is no claim.
+#[tokio::test(start_paused = true)]
+async fn a_stop_goes_on_where_meanwhile_only_the_image_was_written_down() {
     let world = world();
-    let stops =
-        ["run-1", "run-2"].map(|run| (run, Action::Stop(Box::new(the_stop(How::Cancel, true)))));
-    let clients = clients(&world);
-    let acted =
-        futures::future::join_all(stops.iter().map(|(run, action)| act(&clients, action, run)))
-            .await;
-    let done = acted.iter().filter(|acted| matches!(acted, Acted::Done(_)));
-    assert_eq!(done.count(), 1, "{acted:?}");
-    let sent = calls(&world);
-    assert_eq!(sent.iter().filter(|call| *call == "cancel").count(), 1);
+    let stop = the_stop(How::Cancel, true);
+    let remember = Action::Remember(Box::new(Remember {
+        target: target(Remembered::default()),
+        digest: "b".to_owned(),
+    }));
+    let first = acted_as(&world, &remember, "run-1").await;
+    assert_eq!(first.result, ActResult::Done(None));
+    assert_eq!(remembered(&world), "seen");
+    let (result, _) = acted(&world, &stop).await;
+    assert!(matches!(result, ActResult::Done(_)), "{result:?}");
+    // And the other way round the claim stays.
+    let late = acted_as(&world, &remember, "run-1").await;
+    assert!(matches!(late.result, ActResult::Skipped(_)), "{late:?}");
+    assert_eq!(remembered(&world), "cancelled restored");
+}
+
+/// The runner tries the same action again; meanwhile the refresh is nobody else's.
+#[tokio::test(start_paused = true)]
+async fn throttled_behind_its_claim_a_run_goes_on_and_no_other_does() {
+    let world = world();
+    with(&world, |world| {
+        world.refusals.push_back((400, "Throttling"));
+    });
+    let action = the_stop(How::Cancel, true);
+    let (result, _) = acted(&world, &action).await;
+    assert!(
+        matches!(&result, ActResult::Failed(error) if error.kind == ErrorKind::Throttled),
+        "{result:?}"
+    );
+    let other = acted_as(&world, &action, "run-3").await;
+    assert!(matches!(other.result, ActResult::Skipped(_)), "{other:?}");
+    let (result, stopped) = acted(&world, &action).await;
+    assert!(matches!(result, ActResult::Done(_)), "{result:?}");
+    assert!(matches!(stopped.image, Some(Outcome::Restored { .. })));
+    assert_eq!(stopped_times(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_lost_is_still_this_runs() {
+    let world = world();
+    with(&world, |world| world.table.script(&[Fault::Lost]));
+    let (result, _) = acted(&world, &the_stop(How::Cancel, false)).await;
+    assert!(matches!(result, ActResult::Done(_)), "{result:?}");
+    assert_eq!(stopped_times(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_table_nothing_is_sent() {
+    for denied in ["PutItem", "GetItem"] {
+        for image in [false, true] {
+            let world = world();
+            with(&world, |world| world.table.deny(Some(denied)));
+            let (result, _) = acted(&world, &the_stop(How::Cancel, image)).await;
+            assert!(
+                matches!(&result, ActResult::Failed(error) if error.kind == ErrorKind::Denied),
+                "{result:?}"
+            );
+            assert!(calls(&world).is_empty(), "{denied}: {:?}", calls(&world));
+        }
+    }
+    // Whether the claim stands isn't known: nobody goes on until it has run out.
+    let world = world();
+    with(&world, |world| world.table.script(&[Fault::Lost; 3]));
+    let (result, _) = acted(&world, &the_stop(How::Cancel, false)).await;
+    assert!(
+        matches!(&result, ActResult::Failed(error) if error.kind == ErrorKind::Unknown),
+        "{result:?}"
+    );
+    assert!(calls(&world).is_empty());
+    assert_eq!(remembered(&world), "cancel");
+}
+
+/// After the claim, each step of the image, and the call itself.
+#[tokio::test(start_paused = true)]
+async fn killed_anywhere_the_next_run_goes_on() {
+    for kill in ["claim", "put prod-failed", "put prod", "cancel"] {
+        let world = world();
+        with(&world, |world| world.kill = Some(kill));
+        let first = {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                let action = the_stop(How::Cancel, true);
+                acted_as(&world, &action, "run-1").await
+            })
+        };
+        assert!(first.await.unwrap_err().is_panic(), "{kill}");
+        // Its claim stands, and keeps others off until it has run out.
+        let before = looked(&world).await;
+        let claim = before.memory.as_ref().unwrap().stop.as_ref().unwrap();
+        assert_eq!((claim.step, claim.run.as_str()), (Step::Cancel, "run-1"));
+        let next = stop_after(before, How::Cancel, true);
+        let (result, _) = acted(&world, &next).await;
+        assert_eq!(stopped_times(&world), 1, "{kill}: {:?}", calls(&world));
+        let images = with(&world, |world| world.images.clone());
+        assert_eq!((&*images["prod"], &*images["prod-failed"]), ("a", "b"));
+        match kill {
+            "cancel" => assert!(matches!(result, ActResult::Skipped(_)), "{result:?}"),
+            _ => assert!(matches!(result, ActResult::Done(_)), "{kill}: {result:?}"),
+        }
+        let puts = calls(&world);
+        let puts = puts.iter().filter(|call| call.starts_with("put"));
+        assert_eq!(puts.count(), 2, "{kill}: nothing is put twice");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_irreversible_refresh_is_cancelled_instead() {
     let world = world();
-    let mut refusals = VecDeque::new();
-    refusals.push_back((400, "IrreversibleInstanceRefresh"));
-    world.lock().unwrap().refusals = refusals;
-    let (acted, result) = acted(&world, the_stop(How::Rollback, false)).await;
-    assert!(matches!(acted, Acted::Done(_)), "{acted:?}");
-    let result = result.unwrap();
-    assert_eq!(result.how, Some(How::Cancel));
-    assert!(result.fallback.unwrap().contains("says AWS"));
+    with(&world, |world| {
+        let refusal = (400, "IrreversibleInstanceRefresh");
+        world.refusals.push_back(refusal);
+    });
+    let (result, stopped) = acted(&world, &the_stop(How::Rollback, false)).await;
+    assert!(matches!(result, ActResult::Done(_)), "{result:?}");
+    assert_eq!(stopped.how, Some(How::Cancel));
+    assert!(stopped.fallback.unwrap().contains("says AWS"));
     assert_eq!(
         calls(&world),
-        [
-            "tag rollback",
-            "rollback refused",
-            "cancel",
-            "tag cancelled"
-        ]
+        ["rollback refused (rollback)", "cancel (rollback)"]
     );
+    assert_eq!(remembered(&world), "cancelled");
 }
 
 /// A cancel would end the rollback that another run has started.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_that_runs_is_never_cancelled() {
     let world = world();
-    {
-        let mut world = world.lock().unwrap();
-        world
-            .refusals
-            .push_back((400, "IrreversibleInstanceRefresh"));
+    with(&world, |world| {
+        let refusal = (400, "IrreversibleInstanceRefresh");
+        world.refusals.push_back(refusal);
         world.meanwhile.push_back(|_| ());
         world.meanwhile.push_back(|world| {
             world.status = InstanceRefreshStatus::RollbackInProgress;
         });
-    }
-    let (acted, _) = acted(&world, the_stop(How::Rollback, false)).await;
-    assert!(matches!(acted, Acted::Skipped(_)), "{acted:?}");
-    assert_eq!(calls(&world), ["tag rollback", "rollback refused"]);
+    });
+    let (result, _) = acted(&world, &the_stop(How::Rollback, false)).await;
+    assert!(matches!(result, ActResult::Skipped(_)), "{result:?}");
+    assert_eq!(calls(&world), ["rollback refused (rollback)"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn hitting_another_refresh_is_an_error_that_names_both() {
     let world = world();
-    world.lock().unwrap().hits = Some("another");
-    let (acted, result) = acted(&world, the_stop(How::Cancel, false)).await;
-    let Acted::Failed(error) = acted else {
-        panic!("{acted:?}");
+    with(&world, |world| world.hits = Some("another"));
+    let (result, stopped) = acted(&world, &the_stop(How::Cancel, false)).await;
+    let ActResult::Failed(error) = result else {
+        panic!("{result:?}");
     };
     assert_eq!(error.code, "RefreshMismatch");
     assert!(error.message.contains(REFRESH) && error.message.contains("another"));
-    assert_eq!(result.unwrap().mismatch.as_deref(), Some("another"));
+    assert_eq!(stopped.mismatch.as_deref(), Some("another"));
+    let mismatch = looked(&world).await.memory.unwrap().mismatch.unwrap();
+    assert_eq!((&*mismatch.meant, &*mismatch.hit), (REFRESH, "another"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -501,34 +634,120 @@ async fn each_refusal_is_sent_once() {
     ] {
         for (how, name) in [(How::Cancel, "cancel"), (How::Rollback, "rollback")] {
             let world = world();
-            world.lock().unwrap().refusals.push_back((status, code));
-            let (acted, result) = acted(&world, the_stop(how, false)).await;
-            match (expected, acted) {
-                (None, Acted::Skipped(_)) => {}
-                (Some(kind), Acted::Failed(error)) => {
+            with(&world, |world| world.refusals.push_back((status, code)));
+            let (result, stopped) = acted(&world, &the_stop(how, false)).await;
+            match (expected, result) {
+                (None, ActResult::Skipped(_)) => {}
+                (Some(kind), ActResult::Failed(error)) => {
                     assert_eq!((error.kind, error.code.as_str()), (kind, code));
                 }
                 (_, other) => panic!("{code}: {other:?}"),
             }
             assert_eq!(
                 calls(&world),
-                [format!("tag {name}"), format!("{name} refused")],
+                [format!("{name} refused ({name})")],
                 "{code}"
             );
-            assert!(result.is_none_or(|result| result.how.is_none()));
+            assert_eq!(stopped.how, None);
         }
     }
 }
 
-#[tokio::test]
-async fn what_couldnt_be_judged_fails_and_is_not_tried_again() {
-    let error = ApiError {
-        operation: "autoscaling:DescribeScalingActivities",
-        code: "Throttling".to_owned(),
-        message: "Rate exceeded".to_owned(),
-        kind: ErrorKind::Throttled,
-    };
-    let action = Action::CannotJudge { error };
-    let acted = act(&clients(&world()), &action, "run-2").await;
-    assert!(matches!(acted, Acted::Failed(error) if error.kind == ErrorKind::Refused));
+/// Whatever the table does: several runs, each tried again as the runner does, stop it at most once,
+/// and never without a claim that stands.
+fn several_runs(faults: &[Fault], tries: &[usize]) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()?;
+    let world = world();
+    with(&world, |world| world.table.script(faults));
+    let action = the_stop(How::Cancel, false);
+    let results = runtime.block_on(async {
+        let (clients, state) = (clients(&world), state(&world));
+        let runs = tries.iter().enumerate().map(|(n, tries)| {
+            let (clients, state, action) = (&clients, &state, &action);
+            async move {
+                let run = format!("run-{n}");
+                let mut acted = act(clients, state, action, &run).await;
+                for _ in 1..*tries {
+                    if let ActResult::Failed(error) = &acted.result
+                        && error.kind == ErrorKind::Throttled
+                    {
+                        acted = act(clients, state, action, &run).await;
+                    }
+                }
+                acted.result
+            }
+        });
+        futures::future::join_all(runs).await
+    });
+    let done = results
+        .iter()
+        .filter(|result| matches!(result, ActResult::Done(_)));
+    prop_assert_eq!(done.count(), stopped_times(&world), "{:?}", results);
+    prop_assert!(stopped_times(&world) <= 1, "{:?}", results);
+    let unclaimed = calls(&world).iter().any(|call| call.ends_with("()"));
+    prop_assert!(!unclaimed, "{:?}", calls(&world));
+    if faults.iter().all(|fault| *fault == Fault::None) {
+        prop_assert_eq!(stopped_times(&world), 1);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn however_the_table_fails_it_is_stopped_at_most_once(
+        faults in prop::collection::vec(prop_oneof![
+            4 => Just(Fault::None),
+            2 => Just(Fault::Lost),
+            2 => Just(Fault::Throttled),
+            1 => Just(Fault::Denied),
+        ], 0..16),
+        tries in prop::collection::vec(1..4_usize, 1..4),
+    ) {
+        several_runs(&faults, &tries)?;
+    }
+}
+
+fn the_restore(before: Remembered) -> Action {
+    Action::Restore(Box::new(Restore {
+        target: target(before),
+        plan: the_plan(),
+    }))
+}
+
+/// After a refresh that AWS declared failed: what the tag pointed to is known before it is moved.
+#[tokio::test(start_paused = true)]
+async fn an_image_goes_back_after_the_end_and_that_is_remembered() {
+    let world = world();
+    let acted = acted_as(&world, &the_restore(Remembered::default()), "run-2").await;
+    assert!(matches!(acted.result, ActResult::Done(_)), "{acted:?}");
+    let restored = Some(Effect::Image(Outcome::Restored {
+        digest: "a".to_owned(),
+        kept_as: "prod-failed".to_owned(),
+    }));
+    assert_eq!(acted.effect, restored);
+    assert_eq!(calls(&world), ["put prod-failed (seen)", "put prod (seen)"]);
+    assert_eq!(remembered(&world), "restored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_table_no_image_goes_back() {
+    let world = world();
+    with(&world, |world| world.table.deny(Some("PutItem")));
+    let acted = acted_as(&world, &the_restore(Remembered::default()), "run-2").await;
+    assert!(matches!(acted.result, ActResult::Failed(_)), "{acted:?}");
+    assert!(calls(&world).is_empty());
+    // Nor where another image was seen meanwhile.
+    let world = super::tests::world();
+    let remember = Action::Remember(Box::new(Remember {
+        target: target(Remembered::default()),
+        digest: "c".to_owned(),
+    }));
+    acted_as(&world, &remember, "run-1").await;
+    let acted = acted_as(&world, &the_restore(Remembered::default()), "run-2").await;
+    assert!(matches!(acted.result, ActResult::Skipped(_)), "{acted:?}");
+    assert!(calls(&world).is_empty());
 }

@@ -1,30 +1,34 @@
 use super::*;
+use crate::NAME;
+use crate::facts::{Ended, TargetHealth};
+use crate::memory::{CLAIM_VALID, Claim, Remembered, Step};
+use crate::tests::fixtures::policy;
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
 use aws_sdk_autoscaling::operation::describe_scaling_activities::DescribeScalingActivitiesOutput;
 use aws_sdk_autoscaling::primitives::DateTime;
+use aws_sdk_autoscaling::types as asg;
 use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
-use aws_sdk_cloudwatch::types::{CompositeAlarm, MetricAlarm};
+use aws_sdk_cloudwatch::types::{CompositeAlarm, MetricAlarm, StateValue};
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_elasticloadbalancingv2::operation::describe_target_health::DescribeTargetHealthOutput;
 use aws_sdk_elasticloadbalancingv2::types::{
-    TargetDescription, TargetHealth as ElbHealth, TargetHealthDescription,
+    TargetDescription, TargetHealth as ElbHealth, TargetHealthDescription, TargetHealthStateEnum,
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use guardrails::state::Expect;
+use guardrails::state::model::{Fault, Model};
 use guardrails::tags;
+use guardrails::trigger::Scope;
 
 /// 2026-11-21T09:00:00Z
 const START: i64 = 1_795_251_600;
 
 fn now() -> Timestamp {
     Timestamp::from_second(START + 600).unwrap()
-}
-
-fn policy() -> Policy {
-    guardrails::policy::parse("cancel-refresh: {exclude: {tag: Hands}}", crate::NAME).unwrap()
 }
 
 /// The rules of each service; what isn't listed must not be called.
@@ -111,14 +115,28 @@ fn activities_rule(activities: Vec<asg::Activity>) -> Rule {
 }
 
 async fn look(rules: &Rules<'_>, scope: Scope) -> Facts {
-    let request = Request::of(scope);
-    observe(&clients(rules), &policy(), &request, now())
+    look_with(rules, &Model::default(), &Request::of(scope))
         .await
         .unwrap()
 }
 
+async fn look_with(
+    rules: &Rules<'_>,
+    table: &Model,
+    request: &Request<()>,
+) -> Result<Facts, ApiError> {
+    observe(
+        &clients(rules),
+        &table.state(NAME),
+        &policy(),
+        request,
+        now(),
+    )
+    .await
+}
+
 fn one() -> Scope {
-    Scope::One("auto-scaling-group/web".to_owned())
+    Scope::one(Resource::group("web"))
 }
 
 #[tokio::test]
@@ -139,7 +157,7 @@ async fn a_quiet_group_costs_one_call() {
         let case = &facts.cases["web"];
         assert_eq!(case.unread, []);
         let refresh = case.refresh.as_ref().unwrap();
-        assert_eq!(refresh.status.word(), status.as_str());
+        assert_eq!(refresh.status.to_string(), status.as_str());
         assert_eq!(refreshes.num_calls(), 1);
     }
 }
@@ -354,7 +372,7 @@ async fn an_alarm_leads_to_the_groups_that_name_it() {
         autoscaling: vec![&groups, &refreshes],
         ..Rules::default()
     };
-    let facts = look(&rules, Scope::One("alarm/errors".to_owned())).await;
+    let facts = look(&rules, Scope::one(Resource::Alarm("errors".to_owned()))).await;
     assert_eq!(facts.cases.keys().collect::<Vec<_>>(), ["web"]);
     assert!(!facts.complete);
 }
@@ -431,63 +449,80 @@ async fn without_the_groups_nothing_is_known() {
         autoscaling: vec![&denied],
         ..Rules::default()
     };
-    let error = observe(&clients(&rules), &policy(), &Request::sweep(), now())
+    let error = look_with(&rules, &Model::default(), &Request::sweep())
         .await
         .unwrap_err();
     assert_eq!(error.operation, "autoscaling:DescribeAutoScalingGroups");
 }
 
-#[test]
-fn a_refresh_as_aws_describes_it() {
-    let template = |version: &str| {
-        asg::LaunchTemplateSpecification::builder()
-            .launch_template_id("lt-1")
-            .version(version)
-            .build()
+/// An alarm or a sweep reads what is remembered of all groups at once, an event that of its group.
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_comes_with_the_group() {
+    let groups = groups_rule(group_named("web").tags(tag(tags::ALARM, "errors")).build());
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes],
+        ..Rules::default()
     };
-    let found = asg::InstanceRefresh::builder()
-        .instance_refresh_id("r-1")
-        .status(asg::InstanceRefreshStatus::InProgress)
-        .start_time(DateTime::from_millis(START * 1_000 + 250))
-        .percentage_complete(20)
-        .instances_to_update(4)
-        .desired_configuration(
-            asg::DesiredConfiguration::builder()
-                .mixed_instances_policy(
-                    asg::MixedInstancesPolicy::builder()
-                        .launch_template(
-                            asg::LaunchTemplate::builder()
-                                .launch_template_specification(template("4"))
-                                .overrides(
-                                    asg::LaunchTemplateOverrides::builder()
-                                        .instance_type("m5.large")
-                                        .build(),
-                                )
-                                .build(),
-                        )
-                        .build(),
-                )
-                .build(),
-        )
-        .preferences(
-            asg::RefreshPreferences::builder()
-                .instance_warmup(0)
-                .checkpoint_percentages(50)
-                .checkpoint_percentages(100)
-                .standby_instances(asg::StandbyInstances::Ignore)
-                .build(),
-        )
-        .build();
-    let read = refresh(&found).unwrap();
-    assert_eq!(read.start.unwrap().as_millisecond(), START * 1_000 + 250);
-    let wanted = read.wanted.unwrap();
-    assert_eq!(
-        (wanted.number(), wanted.overrides),
-        (Some(4), vec!["m5.large 1".to_owned()])
+    let memory = Memory {
+        stop: Some(Claim {
+            step: Step::Cancelled,
+            at: now() - CLAIM_VALID,
+            run: "run-1".to_owned(),
+            because: "launches fail".to_owned(),
+        }),
+        ..Memory::of("r-1", None)
+    };
+    let table = Model::default();
+    let state = table.state(NAME);
+    for group in ["web", "web2"] {
+        let put = state.put(&REFRESHES, group, &memory, None, &Expect::Any, now());
+        assert!(put.await.unwrap().is_done());
+    }
+    let alarm = Scope::one(Resource::Alarm("errors".to_owned()));
+    for scope in [Scope::All, one(), alarm] {
+        let facts = look_with(&rules, &table, &Request::of(scope))
+            .await
+            .unwrap();
+        let remembered = &facts.cases["web"].remembered;
+        assert_eq!(remembered.memory.as_ref(), Some(&memory));
+        assert!(matches!(remembered.expect, Expect::Version(_)));
+    }
+    // The tag that anybody may write is no memory.
+    let facts = look(&rules, one()).await;
+    assert_eq!(facts.cases["web"].remembered, Remembered::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_what_is_remembered_nothing_is_known() {
+    let groups = groups_rule(group_named("web").build());
+    let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes],
+        ..Rules::default()
+    };
+    for scope in [Scope::All, one()] {
+        let table = Model::default();
+        table.script(&[Fault::Denied]);
+        let error = look_with(&rules, &table, &Request::of(scope)).await;
+        assert_eq!(error.unwrap_err().kind, ErrorKind::Denied);
+    }
+}
+
+#[tokio::test]
+async fn asking_about_a_group_that_isnt_there_is_an_error_and_an_event_of_one_isnt() {
+    let none = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .then_output(|| DescribeAutoScalingGroupsOutput::builder().build());
+    let rules = Rules {
+        autoscaling: vec![&none],
+        ..Rules::default()
+    };
+    let facts = look(&rules, one()).await;
+    assert!(facts.cases.is_empty());
+    let asked = look_with(&rules, &Model::default(), &Request::asking(one())).await;
+    let error = asked.unwrap_err().to_string();
+    assert!(
+        error.contains("there is no Auto Scaling group web"),
+        "{error}"
     );
-    let preferences = read.preferences;
-    assert_eq!(preferences.warmup, Some(SignedDuration::ZERO));
-    // What AWS does where the refresh says nothing.
-    assert_eq!(preferences.checkpoint_delay, SignedDuration::from_hours(1));
-    assert!(preferences.waits_for_protected && !preferences.waits_for_standby);
 }

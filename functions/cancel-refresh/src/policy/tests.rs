@@ -2,7 +2,7 @@ use super::*;
 use guardrails::policy;
 use proptest::prelude::*;
 
-fn parse(section: &str) -> Result<Policy, policy::Mistake> {
+fn parse(section: &str) -> Result<Policy, policy::Mistakes> {
     policy::parse(&format!("cancel-refresh: {section}"), crate::NAME)
 }
 
@@ -34,7 +34,10 @@ fn the_built_in_section_states_the_defaults() {
 #[test]
 fn each_mistake_is_named() {
     for (section, expected) in [
-        ("{on-failure: stop}", "cancel-refresh.on-failure"),
+        (
+            "{on-failure: stop}",
+            "cancel-refresh.on-failure (line 1): `stop` isn't known here; expected one of `notify`, `cancel`, `rollback`",
+        ),
         (
             "{launch-failures: {percent: 0}}",
             "`percent` must be from 1 to 100",
@@ -43,20 +46,30 @@ fn each_mistake_is_named() {
             "{launch-failures: {percent: 101}}",
             "`percent` must be from 1 to 100",
         ),
-        ("{launch-failures: {min: 0}}", "`min` must be at least 1"),
+        (
+            "{launch-failures: {min: 0}}",
+            "launch-failures.min (line 1): `min` must be at least 1",
+        ),
         (
             "{launch-failures: {min: 5, max: 4}}",
             "`max` (4) is below `min` (5)",
         ),
-        ("{launch-failures: {most: 4}}", "unknown field `most`"),
+        ("{launch-failures: {most: 4}}", "unknown key `most`"),
         (
             "{permanent-launch-failures: 0}",
-            "permanent-launch-failures",
+            "permanent-launch-failures (line 1): expected a whole number, 1 or more",
         ),
-        ("{unhealthy-terminations: -1}", "unhealthy-terminations"),
+        (
+            "{unhealthy-terminations: -1}",
+            "unhealthy-terminations (line 1): expected a whole number, 1 or more",
+        ),
+        (
+            "{unhealthy-terminations: 4294967296}",
+            "unhealthy-terminations (line 1): 4294967296 is too large a number here",
+        ),
         ("{stalled-for: soon}", "is no length of time"),
         ("{exclude: {values: [a]}}", "`values` without `tag`"),
-        ("{rollback: true}", "unknown field `rollback`"),
+        ("{rollback: true}", "unknown key `rollback`"),
     ] {
         let mistake = parse(section).expect_err(section).to_string();
         assert!(mistake.contains(expected), "{section}: {mistake}");

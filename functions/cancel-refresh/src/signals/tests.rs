@@ -1,139 +1,22 @@
 use super::*;
-use crate::facts::{Alarm, Ended, Preferences};
-use crate::policy::{OnFailure, Policy};
+use crate::facts::Alarm;
+use crate::policy::OnFailure;
+use crate::tests::fixtures::{
+    Happens, NO_AMI, NO_CAPACITY, When, instance, launch_fails, new, old, policy, web,
+};
 use guardrails::tags;
 use proptest::prelude::*;
 
-const REFRESH: &str = "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b";
-const UNHEALTHY: &str = "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an ELB system health check failure.";
-const GONE: &str = "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.";
-const REPLACED: &str = "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an instance refresh.  At 2026-11-21T09:00:00Z instance i-0 was selected for termination.";
-const NO_AMI: &str =
-    "The image id '[ami-0123456789abcdef0]' does not exist. Launching EC2 instance failed.";
-const NO_CAPACITY: &str = "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a). Launching EC2 instance failed.";
 const ODD: &str =
     "You are not authorized to perform this operation. Launching EC2 instance failed.";
 
-fn start() -> Timestamp {
-    "2026-11-21T09:00:00Z".parse().unwrap()
-}
-
-/// So many seconds after the refresh's start.
-fn at(seconds: i64) -> Timestamp {
-    start() + SignedDuration::from_secs(seconds)
-}
-
-fn new(n: u32) -> String {
-    format!("i-0ffff{n:012x}")
-}
-
-fn old(n: u32) -> String {
-    format!("i-00000{n:012x}")
-}
-
-/// A refresh of a group of `desired` old instances, from version 3 to 4.
-fn case(desired: u32) -> Case {
-    let source = |version: &str| Source {
-        id: Some("lt-1".to_owned()),
-        name: Some("web".to_owned()),
-        version: version.to_owned(),
-        overrides: Vec::new(),
-    };
-    let group = Group {
-        name: "web".to_owned(),
-        desired,
-        source: Some(source("3")),
-        members: (0..desired).map(|n| member(&old(n), "3")).collect(),
-        elb_health: true,
-        grace: SignedDuration::from_secs(60),
-        ..Group::default()
-    };
-    let mut case = Case::of(group, start());
-    case.refresh = Some(Refresh {
-        id: REFRESH.to_owned(),
-        status: Status::InProgress,
-        reason: None,
-        start: Some(start()),
-        end: None,
-        percentage: 0,
-        remaining: Some(desired),
-        wanted: Some(source("4")),
-        preferences: Preferences {
-            warmup: Some(SignedDuration::from_secs(60)),
-            waits_for_protected: true,
-            waits_for_standby: true,
-            ..Preferences::default()
-        },
-        rollback_reason: None,
-    });
-    case
-}
-
-fn member(id: &str, version: &str) -> Member {
-    Member {
-        id: id.to_owned(),
-        version: Some(version.to_owned()),
-        lifecycle: "InService".to_owned(),
-        healthy: true,
-        protected: false,
-    }
-}
-
-fn activity(case: &mut Case, seconds: i64, description: String, status: &str, why: &str) {
-    case.activities.push(Activity {
-        id: format!("a-{}", case.activities.len()),
-        description,
-        cause: why.to_owned(),
-        status: status.to_owned(),
-        message: None,
-        start: at(seconds),
-        end: Some(at(seconds)),
-    });
-}
-
-fn launched(case: &mut Case, seconds: i64, id: &str) {
-    let description = format!("Launching a new EC2 instance: {id}");
-    activity(case, seconds, description, "Successful", "");
-}
-
-fn stands(case: &mut Case, seconds: i64, id: &str) {
-    launched(case, seconds, id);
-    case.group.members.push(member(id, "4"));
-}
-
-fn failed(case: &mut Case, seconds: i64, message: &str) {
-    let description = format!("Launching a new EC2 instance.  Status Reason: {message}");
-    activity(case, seconds, description, "Failed", "");
-}
-
-fn terminated(case: &mut Case, seconds: i64, id: &str, why: &str) {
-    case.group.members.retain(|member| member.id != id);
-    activity(
-        case,
-        seconds,
-        format!("Terminating EC2 instance: {id}"),
-        "Successful",
-        why,
-    );
-}
-
-/// A new instance that came up and died of its health checks.
-fn dies(case: &mut Case, seconds: i64, id: &str) {
-    launched(case, seconds, id);
-    terminated(case, seconds + 70, id, UNHEALTHY);
-}
-
-fn policy() -> Policy {
-    guardrails::policy::parse("cancel-refresh: {}", crate::NAME).unwrap()
-}
-
-fn judged(case: &Case, seconds: i64) -> Judgement {
+fn judged(case: &Case, when: impl When) -> Judgement {
     let settings = Settings::of(&policy(), &case.group);
-    judge(case, &settings, at(seconds))
+    judge(case, &settings, when.at())
 }
 
-fn verdict(case: &Case, seconds: i64) -> &'static str {
-    match judged(case, seconds).verdict {
+fn verdict(case: &Case, when: impl When) -> &'static str {
+    match judged(case, when).verdict {
         Verdict::NotJudged(_) => "not judged",
         Verdict::Fine => "fine",
         Verdict::Troubled(_) => "troubled",
@@ -141,13 +24,19 @@ fn verdict(case: &Case, seconds: i64) -> &'static str {
     }
 }
 
+/// A group of which two new instances have died of their health checks.
+fn two_die() -> Case {
+    web(4)
+        .with(instance(&new(1)).launched("09:00:10").unhealthy("09:01:20"))
+        .with(instance(&new(2)).launched("09:00:20").unhealthy("09:01:30"))
+}
+
 #[test]
 fn two_launches_that_fail_for_good_are_enough() {
-    let mut case = case(4);
-    failed(&mut case, 10, NO_AMI);
-    assert_eq!(verdict(&case, 20), "fine");
-    failed(&mut case, 20, NO_AMI);
-    let Verdict::Failing(because) = judged(&case, 30).verdict else {
+    let case = web(4).with(launch_fails("09:00:10", NO_AMI));
+    assert_eq!(verdict(&case, "09:00:20"), "fine");
+    let case = case.with(launch_fails("09:00:20", NO_AMI));
+    let Verdict::Failing(because) = judged(&case, "09:00:30").verdict else {
         panic!("failing");
     };
     assert_eq!(
@@ -160,232 +49,217 @@ fn two_launches_that_fail_for_good_are_enough() {
 
 #[test]
 fn other_failed_launches_count_up_to_half_of_the_group() {
-    for (desired, threshold) in [(1, 3), (6, 3), (10, 5), (1_000, 200)] {
-        let mut case = case(desired);
+    for (desired, threshold) in [(1, 3_i64), (6, 3), (10, 5), (1_000, 200)] {
+        let mut case = web(desired);
         for n in 1..threshold {
-            failed(&mut case, n, ODD);
+            case = case.with(launch_fails(n, ODD));
         }
         assert_eq!(verdict(&case, threshold), "fine", "{desired}");
-        failed(&mut case, threshold, ODD);
+        let case = case.with(launch_fails(threshold, ODD));
         assert_eq!(verdict(&case, threshold), "failing", "{desired}");
     }
 }
 
 #[test]
 fn want_of_capacity_is_told_and_never_stops_anything() {
-    let mut case = case(4);
-    failed(&mut case, 1, NO_CAPACITY);
-    assert_eq!(verdict(&case, 10), "fine");
-    for n in 2..300 {
-        failed(&mut case, n, NO_CAPACITY);
+    let mut case = web(4).with(launch_fails("09:00:01", NO_CAPACITY));
+    assert_eq!(verdict(&case, "09:00:10"), "fine");
+    for n in 2..300_i64 {
+        case = case.with(launch_fails(n, NO_CAPACITY));
     }
-    assert_eq!(verdict(&case, 300), "troubled");
+    assert_eq!(verdict(&case, "09:05"), "troubled");
     // And doesn't hide what is the release's fault.
-    failed(&mut case, 301, NO_AMI);
-    failed(&mut case, 302, NO_AMI);
-    assert_eq!(verdict(&case, 310), "failing");
+    let case = case
+        .with(launch_fails("09:05:01", NO_AMI))
+        .with(launch_fails("09:05:02", NO_AMI));
+    assert_eq!(verdict(&case, "09:05:10"), "failing");
 }
 
 #[test]
 fn a_healthy_new_instance_resets_the_count() {
-    let mut case = case(4);
-    failed(&mut case, 10, ODD);
-    failed(&mut case, 20, ODD);
-    stands(&mut case, 30, &new(1));
-    failed(&mut case, 40, ODD);
-    assert_eq!(verdict(&case, 50), "fine");
-    let launches = judged(&case, 50).launches;
+    let twice = web(4)
+        .with(launch_fails("09:00:10", ODD))
+        .with(launch_fails("09:00:20", ODD));
+    let case = twice
+        .clone()
+        .with(instance(&new(1)).launched("09:00:30"))
+        .with(launch_fails("09:00:40", ODD));
+    assert_eq!(verdict(&case, "09:00:50"), "fine");
+    let launches = judged(&case, "09:00:50").launches;
     assert_eq!(
         (launches.failed_in_a_row, launches.last_healthy),
-        (1, Some(at(30)))
+        (1, Some("09:00:30".at()))
     );
     // One that died of its health checks resets nothing.
-    let mut case = super::tests::case(4);
-    failed(&mut case, 10, ODD);
-    failed(&mut case, 20, ODD);
-    dies(&mut case, 30, &new(1));
-    failed(&mut case, 110, ODD);
-    assert_eq!(verdict(&case, 120), "failing");
+    let case = twice
+        .with(instance(&new(1)).launched("09:00:30").unhealthy("09:01:40"))
+        .with(launch_fails("09:01:50", ODD));
+    assert_eq!(verdict(&case, "09:02"), "failing");
 }
 
 #[test]
 fn what_failed_before_the_start_is_not_the_releases() {
-    let mut case = case(4);
-    for n in 1..10 {
-        failed(&mut case, -n, NO_AMI);
+    let mut case = web(4);
+    for n in 1..10_i64 {
+        case = case.with(launch_fails(-n, NO_AMI));
     }
-    dies(&mut case, -200, &new(1));
-    dies(&mut case, -300, &new(2));
-    assert_eq!(verdict(&case, 10), "fine");
+    let case = case
+        .with(instance(&new(1)).launched("08:56").unhealthy("08:57"))
+        .with(instance(&new(2)).launched("08:55").unhealthy("08:56"));
+    assert_eq!(verdict(&case, "09:00:10"), "fine");
 }
 
 #[test]
 fn two_new_instances_that_die_are_enough_while_none_stands() {
-    let mut case = case(4);
-    dies(&mut case, 10, &new(1));
-    assert_eq!(verdict(&case, 100), "fine");
-    dies(&mut case, 90, &new(2));
-    assert_eq!(verdict(&case, 200), "failing");
-    assert_eq!(judged(&case, 200).health.unhealthy, [new(1), new(2)]);
+    let case = web(4).with(instance(&new(1)).launched("09:00:10").unhealthy("09:01:20"));
+    assert_eq!(verdict(&case, "09:01:40"), "fine");
+    let case = case.with(instance(&new(2)).launched("09:01:30").unhealthy("09:02:40"));
+    assert_eq!(verdict(&case, "09:03:20"), "failing");
+    let unhealthy = judged(&case, "09:03:20").health.unhealthy;
+    assert_eq!(unhealthy, [new(1), new(2)]);
     // A third one that is still warming up proves nothing.
-    stands(&mut case, 190, &new(3));
-    assert_eq!(verdict(&case, 200), "failing");
+    let case = case.with(instance(&new(3)).launched("09:03:10"));
+    assert_eq!(verdict(&case, "09:03:20"), "failing");
     // Once it has passed, the deaths may have been bad luck.
-    assert_eq!(verdict(&case, 260), "fine");
+    assert_eq!(verdict(&case, "09:04:20"), "fine");
     // Unless it dies too.
-    terminated(&mut case, 270, &new(3), UNHEALTHY);
-    assert_eq!(verdict(&case, 280), "failing");
+    let case = case.with(instance(&new(3)).unhealthy("09:04:30"));
+    assert_eq!(verdict(&case, "09:04:40"), "failing");
 }
 
 /// Until the grace period is over the group calls every instance healthy.
 #[test]
 fn within_the_grace_period_only_a_healthy_target_proves_anything() {
-    let mut case = case(4);
+    let mut case = two_die().with(instance(&new(3)).launched("09:01:40"));
     case.group.grace = SignedDuration::from_mins(10);
-    dies(&mut case, 10, &new(1));
-    dies(&mut case, 90, &new(2));
-    stands(&mut case, 100, &new(3));
-    assert_eq!(verdict(&case, 200), "failing");
+    assert_eq!(verdict(&case, "09:03:20"), "failing");
     for (health, expected) in [
         (TargetHealth::Unknown, "failing"),
         (TargetHealth::Unhealthy, "failing"),
         (TargetHealth::Healthy, "fine"),
     ] {
         case.targets = Some(BTreeMap::from([(new(3), health)]));
-        assert_eq!(verdict(&case, 200), expected);
+        assert_eq!(verdict(&case, "09:03:20"), expected);
     }
 }
 
 #[test]
 fn only_what_died_of_itself_counts() {
-    for (cause, reason, expected) in [
-        (UNHEALTHY, None, "failing"),
-        (REPLACED, None, "fine"),
-        (GONE, None, "fine"),
-        (GONE, Some("Client.UserInitiatedShutdown"), "fine"),
-        (GONE, Some("Server.SpotInstanceTermination"), "fine"),
-        (GONE, Some("Client.InstanceInitiatedShutdown"), "failing"),
+    type Ends = fn(crate::tests::fixtures::Instance) -> crate::tests::fixtures::Instance;
+    let unhealthy: Ends = |one| one.unhealthy("09:01:30");
+    let replaced: Ends = |one| one.replaced("09:01:30");
+    let gone: Ends = |one| one.found_gone("09:01:30");
+    for (ends, reason, expected) in [
+        (unhealthy, None, "failing"),
+        (replaced, None, "fine"),
+        (gone, None, "fine"),
+        (gone, Some("Client.UserInitiatedShutdown"), "fine"),
+        (gone, Some("Server.SpotInstanceTermination"), "fine"),
+        (gone, Some("Client.InstanceInitiatedShutdown"), "failing"),
     ] {
-        let mut case = case(4);
+        let mut case = web(4);
         for n in 1..=3 {
-            launched(&mut case, i64::from(n) * 10, &new(n));
-            terminated(&mut case, i64::from(n) * 10 + 70, &new(n), cause);
-            let ended = Ended {
-                reason: reason.map(str::to_owned),
-                version: Some("4".to_owned()),
-            };
-            case.ended.insert(new(n), ended);
+            let one = ends(instance(&new(n)).launched("09:00:10"));
+            case = case.with(one.which_ec2_says(reason));
         }
-        assert_eq!(verdict(&case, 200), expected, "{reason:?} {cause}");
-        let asked = super::terminated(&case).len();
-        assert_eq!(asked, if cause == REPLACED { 0 } else { 3 }, "{cause}");
+        assert_eq!(verdict(&case, "09:03:20"), expected, "{reason:?}");
+        let asked = terminated(&case).len();
+        let by_refresh = case
+            .activities
+            .iter()
+            .any(|one| one.cause.contains("refresh"));
+        assert_eq!(asked, if by_refresh { 0 } else { 3 }, "{reason:?}");
     }
 }
 
 #[test]
 fn only_the_version_that_the_refresh_goes_to_counts() {
-    let mut case = case(4);
-    dies(&mut case, 10, &new(1));
-    dies(&mut case, 20, &new(2));
-    let version = |version: &str| Ended {
-        reason: None,
-        version: Some(version.to_owned()),
+    let died = |n, version| {
+        let one = instance(&new(n)).on_version(version).launched("09:00:10");
+        one.unhealthy("09:01:20").which_ec2_says(None)
     };
-    case.ended.insert(new(1), version("3"));
-    case.ended.insert(new(2), version("4"));
-    assert_eq!(verdict(&case, 100), "fine");
-    assert_eq!(judged(&case, 100).health.not_counted, [new(1)]);
+    let case = web(4).with(died(1, "3")).with(died(2, "4"));
+    assert_eq!(verdict(&case, "09:01:40"), "fine");
+    let not_counted = judged(&case, "09:01:40").health.not_counted;
+    assert_eq!(not_counted, [new(1)]);
     // `$Latest` was whatever it was at the time.
-    case.refresh
-        .as_mut()
-        .unwrap()
-        .wanted
-        .as_mut()
-        .unwrap()
-        .version = "$Latest".to_owned();
-    assert_eq!(verdict(&case, 100), "failing");
-    case.refresh.as_mut().unwrap().wanted = None;
-    assert_eq!(verdict(&case, 100), "failing");
+    let latest = case.change(|case| {
+        case.newest().wanted.as_mut().unwrap().version = "$Latest".to_owned();
+    });
+    assert_eq!(verdict(&latest, "09:01:40"), "failing");
+    let unchanged = latest.change(|case| case.newest().wanted = None);
+    assert_eq!(verdict(&unchanged, "09:01:40"), "failing");
 }
 
 #[test]
 fn old_instances_that_die_too_are_an_outage() {
-    let mut case = case(4);
-    dies(&mut case, 10, &new(1));
-    dies(&mut case, 20, &new(2));
-    case.group.members[0].healthy = false;
+    let one = two_die().change(|case| case.group.members[0].healthy = false);
     assert_eq!(
-        verdict(&case, 100),
+        verdict(&one, "09:01:40"),
         "failing",
         "one of four may be bad luck"
     );
-    case.group.members[1].healthy = false;
-    assert_eq!(verdict(&case, 100), "troubled");
+    let two = one.change(|case| case.group.members[1].healthy = false);
+    assert_eq!(verdict(&two, "09:01:40"), "troubled");
     // By their targets, or dead already.
-    let mut case = super::tests::case(4);
-    dies(&mut case, 10, &new(1));
-    dies(&mut case, 20, &new(2));
-    terminated(&mut case, 30, &old(0), UNHEALTHY);
-    assert_eq!(verdict(&case, 100), "failing");
-    case.targets = Some(BTreeMap::from([(old(1), TargetHealth::Unhealthy)]));
-    assert_eq!(verdict(&case, 100), "troubled");
+    let dead = two_die().with(instance(&old(0)).unhealthy("09:00:30"));
+    assert_eq!(verdict(&dead, "09:01:40"), "failing");
+    let dead = dead.change(|case| {
+        case.targets = Some(BTreeMap::from([(old(1), TargetHealth::Unhealthy)]));
+    });
+    assert_eq!(verdict(&dead, "09:01:40"), "troubled");
 }
 
 #[test]
 fn what_the_refresh_itself_replaces_is_no_outage() {
-    let mut case = case(4);
+    let mut case = two_die();
     for n in 0..3 {
-        terminated(&mut case, 5, &old(n), REPLACED);
+        case = case.with(instance(&old(n)).replaced("09:00:05"));
     }
-    dies(&mut case, 10, &new(1));
-    dies(&mut case, 20, &new(2));
-    assert_eq!(verdict(&case, 100), "failing");
+    assert_eq!(verdict(&case, "09:01:40"), "failing");
 }
 
 #[test]
 fn an_alarm_counts_when_it_went_off_after_the_start() {
-    let mut case = case(4);
-    case.group
-        .tags
-        .insert(tags::ALARM.to_owned(), "errors".to_owned());
-    assert_eq!(verdict(&case, 10), "fine");
+    let case = web(4).tagged(&[(tags::ALARM, "errors")]);
+    assert_eq!(verdict(&case, "09:00:10"), "fine");
     for (alarming, since, expected) in [
-        (false, Some(at(5)), "fine"),
-        (true, Some(at(5)), "failing"),
-        (true, Some(at(-5)), "fine"),
-        (true, Some(at(0)), "fine"),
+        (false, Some("09:00:05"), "fine"),
+        (true, Some("09:00:05"), "failing"),
+        (true, Some("08:59:55"), "fine"),
+        (true, Some("09:00:00"), "fine"),
         (true, None, "fine"),
     ] {
         let alarm = Alarm {
             alarming,
-            since,
+            since: since.map(When::at),
             reason: None,
         };
-        case.alarms = Some(BTreeMap::from([("errors".to_owned(), alarm)]));
-        assert_eq!(verdict(&case, 10), expected, "{alarming} {since:?}");
+        let case = case.clone().change(|case| {
+            case.alarms = Some(BTreeMap::from([("errors".to_owned(), alarm)]));
+        });
+        assert_eq!(verdict(&case, "09:00:10"), expected, "{alarming} {since:?}");
         // Also while it bakes, and never while it is pending.
-        case.refresh.as_mut().unwrap().status = Status::Baking;
-        assert_eq!(verdict(&case, 10), expected);
-        case.refresh.as_mut().unwrap().status = Status::Pending;
-        assert_eq!(verdict(&case, 10), "not judged");
-        case.refresh.as_mut().unwrap().status = Status::InProgress;
+        let baking = case.clone().in_status(Status::Baking);
+        assert_eq!(verdict(&baking, "09:00:10"), expected);
+        let pending = case.in_status(Status::Pending);
+        assert_eq!(verdict(&pending, "09:00:10"), "not judged");
     }
     // A name that leads nowhere is told, because a person counts on it.
-    case.alarms = Some(BTreeMap::new());
-    assert_eq!(verdict(&case, 10), "troubled");
+    let nowhere = case.change(|case| case.alarms = Some(BTreeMap::new()));
+    assert_eq!(verdict(&nowhere, "09:00:10"), "troubled");
 }
 
 /// A refresh at which nothing has happened for an hour.
 fn stalled() -> Case {
-    let mut case = case(4);
-    stands(&mut case, 10, &new(1));
+    let case = web(4).with(instance(&new(1)).launched("09:00:10"));
     let targets = case
         .group
         .members
         .iter()
         .map(|member| (member.id.clone(), TargetHealth::Healthy));
-    case.targets = Some(targets.collect());
-    case
+    let targets = Some(targets.collect());
+    case.change(|case| case.targets = targets)
 }
 
 fn set(case: &mut Case, id: &str, health: TargetHealth) {
@@ -394,39 +268,36 @@ fn set(case: &mut Case, id: &str, health: TargetHealth) {
         .insert(id.to_owned(), health);
 }
 
-const HOUR: i64 = 3_600;
-
 #[test]
 fn a_stall_alone_is_only_told() {
     let case = stalled();
     // 20 minutes after the warm-up of the last instance, and not before.
-    assert_eq!(verdict(&case, 10 + 60 + 1_199), "fine");
-    assert_eq!(verdict(&case, 10 + 60 + 1_200), "troubled");
+    assert_eq!(verdict(&case, "09:21:09"), "fine");
+    assert_eq!(verdict(&case, "09:21:10"), "troubled");
 }
 
 #[test]
 fn a_stall_with_new_targets_unhealthy_and_old_ones_healthy_fails() {
-    let mut case = stalled();
-    set(&mut case, &new(1), TargetHealth::Unhealthy);
-    assert_eq!(verdict(&case, 600), "fine", "it may still be booting");
-    assert_eq!(verdict(&case, HOUR), "failing");
+    let case = stalled().change(|case| set(case, &new(1), TargetHealth::Unhealthy));
+    assert_eq!(verdict(&case, "09:10"), "fine", "it may still be booting");
+    assert_eq!(verdict(&case, "10:00"), "failing");
     // An outage, or not known.
     for health in [TargetHealth::Unhealthy, TargetHealth::Unknown] {
-        let mut outage = case.clone();
-        set(&mut outage, &old(0), health);
-        assert_eq!(verdict(&outage, HOUR), "troubled", "{health:?}");
+        let outage = case.clone().change(|case| set(case, &old(0), health));
+        assert_eq!(verdict(&outage, "10:00"), "troubled", "{health:?}");
     }
-    let mut one_fine = case.clone();
-    stands(&mut one_fine, 10, &new(2));
-    set(&mut one_fine, &new(2), TargetHealth::Healthy);
-    assert_eq!(verdict(&one_fine, HOUR), "troubled");
+    let one_fine = case
+        .clone()
+        .with(instance(&new(2)).launched("09:00:10"))
+        .change(|case| set(case, &new(2), TargetHealth::Healthy));
+    assert_eq!(verdict(&one_fine, "10:00"), "troubled");
     // With no old one left nobody can tell.
-    let mut all_new = case.clone();
-    all_new.group.members.retain(|member| member.id == new(1));
-    assert_eq!(verdict(&all_new, HOUR), "troubled");
-    let mut unread = case;
-    unread.targets = None;
-    assert_eq!(verdict(&unread, HOUR), "troubled");
+    let all_new = case
+        .clone()
+        .change(|case| case.group.members.retain(|member| member.id == new(1)));
+    assert_eq!(verdict(&all_new, "10:00"), "troubled");
+    let unread = case.change(|case| case.targets = None);
+    assert_eq!(verdict(&unread, "10:00"), "troubled");
 }
 
 #[test]
@@ -434,7 +305,7 @@ fn each_excuse_explains_a_stall() {
     type Change = fn(&mut Case);
     let excuses: [(&str, Change); 6] = [
         ("checkpoint", |case| {
-            let refresh = case.refresh.as_mut().unwrap();
+            let refresh = case.newest();
             refresh.percentage = 20;
             refresh.preferences.checkpoints = vec![20, 100];
             refresh.preferences.checkpoint_delay = SignedDuration::from_hours(2);
@@ -449,25 +320,23 @@ fn each_excuse_explains_a_stall() {
             case.group.members[0].lifecycle = "Standby".to_owned();
         }),
         ("protected", |case| case.group.members[0].protected = true),
-        ("baking", |case| {
-            case.refresh.as_mut().unwrap().status = Status::Baking;
-        }),
+        ("baking", |case| case.newest().status = Status::Baking),
     ];
     for (name, change) in excuses {
-        let mut case = stalled();
-        set(&mut case, &new(1), TargetHealth::Unhealthy);
-        change(&mut case);
-        assert_eq!(verdict(&case, HOUR), "fine", "{name}");
+        let case = stalled()
+            .change(|case| set(case, &new(1), TargetHealth::Unhealthy))
+            .change(change);
+        assert_eq!(verdict(&case, "10:00"), "fine", "{name}");
     }
     // What explains nothing.
     let none: [(&str, Change); 5] = [
         ("a checkpoint that isn't reached", |case| {
-            let preferences = &mut case.refresh.as_mut().unwrap().preferences;
+            let preferences = &mut case.newest().preferences;
             preferences.checkpoints = vec![50, 100];
             preferences.checkpoint_delay = SignedDuration::from_hours(2);
         }),
         ("a checkpoint whose delay is over", |case| {
-            let refresh = case.refresh.as_mut().unwrap();
+            let refresh = case.newest();
             refresh.percentage = 20;
             refresh.preferences.checkpoints = vec![20, 100];
             refresh.preferences.checkpoint_delay = SignedDuration::from_mins(5);
@@ -477,32 +346,26 @@ fn each_excuse_explains_a_stall() {
         }),
         ("protected, and replaced all the same", |case| {
             case.group.members[0].protected = true;
-            case.refresh
-                .as_mut()
-                .unwrap()
-                .preferences
-                .waits_for_protected = false;
+            case.newest().preferences.waits_for_protected = false;
         }),
         ("a new one is protected", |case| {
             case.group.members.last_mut().unwrap().protected = true;
         }),
     ];
     for (name, change) in none {
-        let mut case = stalled();
-        set(&mut case, &new(1), TargetHealth::Unhealthy);
-        change(&mut case);
-        assert_eq!(verdict(&case, HOUR), "failing", "{name}");
+        let case = stalled()
+            .change(|case| set(case, &new(1), TargetHealth::Unhealthy))
+            .change(change);
+        assert_eq!(verdict(&case, "10:00"), "failing", "{name}");
     }
 }
 
 /// Whatever happened: a refresh that doesn't run, or isn't known in full, is not judged.
 #[test]
 fn only_a_running_refresh_is_judged() {
-    let mut case = case(4);
-    dies(&mut case, 10, &new(1));
-    dies(&mut case, 20, &new(2));
-    for n in 0..10 {
-        failed(&mut case, n, NO_AMI);
+    let mut case = two_die();
+    for n in 0..10_i64 {
+        case = case.with(launch_fails(n, NO_AMI));
     }
     for status in [
         Status::Pending,
@@ -515,36 +378,49 @@ fn only_a_running_refresh_is_judged() {
         Status::RollbackFailed,
         Status::Other("Waiting".to_owned()),
     ] {
-        case.refresh.as_mut().unwrap().status = status.clone();
-        assert_eq!(verdict(&case, HOUR), "not judged", "{status:?}");
+        let case = case.clone().in_status(status.clone());
+        assert_eq!(verdict(&case, "10:00"), "not judged", "{status:?}");
     }
-    case.refresh.as_mut().unwrap().status = Status::InProgress;
-    assert_eq!(verdict(&case, HOUR), "failing");
-    case.unread.push(guardrails::aws::ApiError {
+    assert_eq!(verdict(&case, "10:00"), "failing");
+    let mut unread = case.change(|case| case.unread.push(denied()));
+    assert_eq!(verdict(&unread, "10:00"), "not judged");
+    // Nor is a group without one, and why is never a guess.
+    unread.refresh = None;
+    let why = |case: &Case| match judged(case, "10:00").verdict {
+        Verdict::NotJudged(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        why(&unread).contains("couldn't be read"),
+        "{}",
+        why(&unread)
+    );
+    unread.unread.clear();
+    assert!(why(&unread).contains("six weeks"), "{}", why(&unread));
+}
+
+fn denied() -> guardrails::aws::ApiError {
+    guardrails::aws::ApiError {
         operation: "ec2:DescribeInstances",
         code: "UnauthorizedOperation".to_owned(),
-        message: "no".to_owned(),
+        text: "no".to_owned(),
         kind: guardrails::aws::ErrorKind::Denied,
-    });
-    assert_eq!(verdict(&case, HOUR), "not judged");
+    }
 }
 
 #[test]
 fn nothing_but_time_never_fails_a_refresh() {
-    let mut case = case(4);
-    for days in 0..14 {
-        let seconds = days * 86_400;
-        assert_ne!(verdict(&case, seconds), "failing");
+    for days in 0..14_i64 {
         for status in [Status::Pending, Status::Baking, Status::InProgress] {
-            case.refresh.as_mut().unwrap().status = status;
-            assert_ne!(verdict(&case, seconds), "failing");
+            let case = web(4).in_status(status);
+            assert_ne!(verdict(&case, days * 86_400), "failing");
         }
     }
 }
 
 /// What can happen at a refresh.
 #[derive(Debug, Clone, Copy)]
-enum Happens {
+enum Event {
     NoAmi,
     NoCapacity,
     Odd,
@@ -554,49 +430,50 @@ enum Happens {
     Spot,
 }
 
-fn happen(case: &mut Case, n: u32, what: Happens) {
-    let seconds = 100 * i64::from(n + 1);
-    match what {
-        Happens::NoAmi => failed(case, seconds, NO_AMI),
-        Happens::NoCapacity => failed(case, seconds, NO_CAPACITY),
-        Happens::Odd => failed(case, seconds, ODD),
-        Happens::Dies => dies(case, seconds, &new(n)),
-        Happens::Stands => stands(case, seconds, &new(n)),
-        Happens::Replaces => terminated(case, seconds, &old(n), REPLACED),
-        Happens::Spot => {
-            launched(case, seconds, &new(n));
-            terminated(case, seconds + 5, &new(n), GONE);
+/// The n-th event of a story.
+struct Nth(u32, Event);
+
+impl Happens for Nth {
+    fn to(self, case: &mut Case) {
+        let Self(n, event) = self;
+        let seconds = 100 * i64::from(n + 1);
+        let launched = || instance(&new(n)).launched(seconds);
+        match event {
+            Event::NoAmi => launch_fails(seconds, NO_AMI).to(case),
+            Event::NoCapacity => launch_fails(seconds, NO_CAPACITY).to(case),
+            Event::Odd => launch_fails(seconds, ODD).to(case),
+            Event::Dies => launched().unhealthy(seconds + 70).to(case),
+            Event::Stands => launched().to(case),
+            Event::Replaces => instance(&old(n)).replaced(seconds).to(case),
+            Event::Spot => launched().found_gone(seconds + 5).to(case),
         }
     }
 }
 
-fn anything() -> impl Strategy<Value = Happens> {
+fn anything() -> impl Strategy<Value = Event> {
     prop_oneof![
-        Just(Happens::NoAmi),
-        Just(Happens::NoCapacity),
-        Just(Happens::Odd),
-        Just(Happens::Dies),
-        Just(Happens::Stands),
-        Just(Happens::Replaces),
-        Just(Happens::Spot),
+        Just(Event::NoAmi),
+        Just(Event::NoCapacity),
+        Just(Event::Odd),
+        Just(Event::Dies),
+        Just(Event::Stands),
+        Just(Event::Replaces),
+        Just(Event::Spot),
     ]
 }
 
-fn harmless() -> impl Strategy<Value = Happens> {
+fn harmless() -> impl Strategy<Value = Event> {
     prop_oneof![
-        Just(Happens::NoCapacity),
-        Just(Happens::Stands),
-        Just(Happens::Replaces),
-        Just(Happens::Spot),
+        Just(Event::NoCapacity),
+        Just(Event::Stands),
+        Just(Event::Replaces),
+        Just(Event::Spot),
     ]
 }
 
-fn lived(desired: u32, story: &[Happens]) -> Case {
-    let mut case = case(desired);
-    for (n, what) in (0..).zip(story) {
-        happen(&mut case, n, *what);
-    }
-    case
+fn lived(desired: u32, story: &[Event]) -> Case {
+    let events = (0..).zip(story);
+    events.fold(web(desired), |case, (n, event)| case.with(Nth(n, *event)))
 }
 
 const LATER: i64 = 100_000;
@@ -616,13 +493,13 @@ proptest! {
         desired in 1..20_u32,
         story in prop::collection::vec(anything(), 0..30),
         more in prop::collection::vec(prop_oneof![
-            Just(Happens::NoAmi), Just(Happens::Odd), Just(Happens::Dies), Just(Happens::NoCapacity),
+            Just(Event::NoAmi), Just(Event::Odd), Just(Event::Dies), Just(Event::NoCapacity),
         ], 1..10),
     ) {
         let mut case = lived(desired, &story);
         if verdict(&case, LATER) == "failing" {
-            for (n, what) in (100..).zip(more) {
-                happen(&mut case, n, what);
+            for (n, event) in (100..).zip(more) {
+                case = case.with(Nth(n, event));
                 prop_assert_eq!(verdict(&case, LATER), "failing");
             }
         }
@@ -647,8 +524,7 @@ proptest! {
         desired in 1..20_u32,
         story in prop::collection::vec(anything(), 0..30),
     ) {
-        let mut case = lived(desired, &story);
-        happen(&mut case, 50, Happens::Stands);
+        let case = lived(desired, &story).with(Nth(50, Event::Stands));
         let launches = judged(&case, LATER).launches;
         prop_assert_eq!(launches.failed_in_a_row, 0);
         prop_assert_eq!(launches.capacity_in_a_row, 0);
@@ -658,9 +534,9 @@ proptest! {
     fn a_refresh_that_is_notified_only_is_judged_alike(
         story in prop::collection::vec(anything(), 0..30),
     ) {
-        let mut case = lived(4, &story);
+        let case = lived(4, &story);
         let before = judged(&case, LATER);
-        case.group.tags.insert(tags::ON_FAILURE.to_owned(), "notify".to_owned());
+        let case = case.tagged(&[(tags::ON_FAILURE, "notify")]);
         prop_assert_eq!(Settings::of(&policy(), &case.group).on_failure, OnFailure::Notify);
         prop_assert_eq!(before, judged(&case, LATER));
     }

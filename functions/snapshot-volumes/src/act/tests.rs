@@ -1,11 +1,12 @@
 use super::*;
-use crate::decide::Member;
+use crate::action::Member;
 use aws_sdk_ec2::operation::create_snapshot::{CreateSnapshotError, CreateSnapshotOutput};
 use aws_sdk_ec2::operation::create_snapshots::CreateSnapshotsOutput;
 use aws_sdk_ec2::operation::delete_snapshot::{DeleteSnapshotError, DeleteSnapshotOutput};
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
 use aws_sdk_ec2::types::{Snapshot, SnapshotInfo};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use guardrails::guardrail::ActResult;
 use jiff::Timestamp;
 
 fn create(target: Target, volumes: &[&str]) -> Action {
@@ -49,7 +50,10 @@ async fn tags_are_given_at_creation() {
         });
     let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
     let acted = act(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
-    assert_eq!(acted, Acted::Done(Some("snap-1".to_owned())));
+    assert_eq!(
+        acted,
+        Acted::done(Some("snap-1".to_owned())).with(Effect::Started(vec!["vol-1".to_owned()]))
+    );
 }
 
 #[tokio::test]
@@ -91,9 +95,10 @@ async fn a_set_leaves_out_what_is_not_meant_and_deletes_what_came_in_between() {
     let acted = act(&ec2, &create(target, &["vol-1"]), "4f5e-77").await;
     assert_eq!(
         acted,
-        Acted::Done(Some(
+        Acted::done(Some(
             "snap-1 of vol-1, snap-2 of vol-new, attached meanwhile: deleted again".to_owned()
         ))
+        .with(Effect::Started(vec!["vol-1".to_owned()]))
     );
     assert_eq!(delete.num_calls(), 1);
 }
@@ -114,10 +119,12 @@ async fn each_refusal_of_a_creation_is_told_apart() {
         let rule = mock!(Client::create_snapshot)
             .then_error(move || CreateSnapshotError::generic(error(code, "says AWS")));
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        match act(&ec2, &create(Target::Volume, &["vol-1"]), "run").await {
-            Acted::Skipped(why) => assert!(skipped && why.contains(code), "{code}: {why}"),
-            Acted::Failed(error) => assert!(!skipped && error.code == code, "{code}: {error}"),
-            Acted::Done(_) => panic!("{code}"),
+        let acted = act(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
+        assert_eq!(acted.effect, None, "{code}");
+        match acted.result {
+            ActResult::Skipped(why) => assert!(skipped && why.contains(code), "{code}: {why}"),
+            ActResult::Failed(error) => assert!(!skipped && error.code == code, "{code}: {error}"),
+            ActResult::Done(_) => panic!("{code}"),
         }
         assert_eq!(rule.num_calls(), 1, "{code}: sent once (EBS-1)");
     }
@@ -148,11 +155,14 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
         let rule = mock!(Client::delete_snapshot)
             .then_error(move || DeleteSnapshotError::generic(error(code, message)));
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        let outcome = match act(&ec2, &delete, "run").await {
-            Acted::Done(_) => "done".to_owned(),
-            Acted::Skipped(why) => why,
-            Acted::Failed(_) => "failed".to_owned(),
+        let acted = act(&ec2, &delete, "run").await;
+        let gone = acted.effect == Some(Effect::Deleted);
+        let outcome = match acted.result {
+            ActResult::Done(_) => "done".to_owned(),
+            ActResult::Skipped(why) => why,
+            ActResult::Failed(_) => "failed".to_owned(),
         };
+        assert_eq!(gone, outcome == "done", "{code}");
         assert!(outcome.starts_with(expected), "{code} {message}: {outcome}");
     }
 }
@@ -180,6 +190,6 @@ async fn a_snapshot_that_is_gone_is_no_missing_permission() {
             });
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &found]);
         let acted = act(&ec2, &delete, "run").await;
-        assert_eq!(matches!(acted, Acted::Done(_)), gone, "{acted:?}");
+        assert_eq!(acted.effect == Some(Effect::Deleted), gone, "{acted:?}");
     }
 }

@@ -1,7 +1,14 @@
 use super::*;
-use crate::facts::{Attachment, Instance, State};
+use crate::action::Create;
+use crate::evaluate::{evaluate, maybe_gone};
+use crate::facts::{Attachment, Facts, Instance, Snapshot, State, Volume};
+use crate::ownership::{self, Described, Owned};
+use crate::policy::Policy;
 use crate::policy::tests::parse;
-use guardrails::policy;
+use guardrails::guardrail::Step;
+use guardrails::{policy, tags};
+use jiff::Timestamp;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 // ---- a small language for facts ------------------------------------------------------------------
@@ -40,7 +47,6 @@ pub(crate) fn snapshot(id: &str, volume: &str, slot: &str, state: State) -> Snap
         attempt: 1,
         state,
         started: at(slot) + SignedDuration::from_mins(5),
-        told_brake: None,
     }
 }
 
@@ -64,7 +70,7 @@ pub(crate) fn facts(volumes: Vec<Volume>, snapshots: Vec<Snapshot>) -> Facts {
         volumes: volumes.into_iter().map(|v| (v.id.clone(), v)).collect(),
         snapshots,
         instances,
-        gone: BTreeSet::new(),
+        ..Facts::default()
     }
 }
 
@@ -76,11 +82,15 @@ pub(crate) fn daily(keep: &str) -> Policy {
     .unwrap()
 }
 
+fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
+    super::decide(&evaluate(facts, policy, now))
+}
+
 fn created(decisions: &[Decision<Action>]) -> Vec<&Create> {
     decisions
         .iter()
         .filter_map(|d| match &d.step {
-            Some(Action::Create(create)) => Some(create),
+            Step::Act(Action::Create(create)) => Some(create),
             _ => None,
         })
         .collect()
@@ -90,7 +100,7 @@ fn deleted(decisions: &[Decision<Action>]) -> Vec<&str> {
     decisions
         .iter()
         .filter_map(|d| match &d.step {
-            Some(Action::Delete(delete)) => Some(delete.snapshot.as_str()),
+            Step::Act(Action::Delete(delete)) => Some(delete.snapshot.as_str()),
             _ => None,
         })
         .collect()
@@ -236,7 +246,7 @@ snapshot-volumes:
     assert!(
         first
             .iter()
-            .any(|d| d.step.is_none() && d.reason.contains("15 seconds"))
+            .any(|d| d.step == Step::Leave && d.reason.contains("15 seconds"))
     );
 
     let mut made = snapshot("snap-1", "vol-1", TODAY, State::Pending);
@@ -413,7 +423,7 @@ fn a_single_snapshot_carries_the_volumes_own_tags_up_to_fifty() {
     volume.tags = vec![
         ("Backup".to_owned(), "true".to_owned()),
         ("aws:cloudformation:stack-name".to_owned(), "s".to_owned()),
-        ("ec2-guardrails:told-stale".to_owned(), "x".to_owned()),
+        ("ec2-guardrails:plan".to_owned(), "x".to_owned()),
     ];
     volume
         .tags
@@ -424,7 +434,7 @@ fn a_single_snapshot_carries_the_volumes_own_tags_up_to_fifty() {
     assert!(tags.contains(&("Backup".to_owned(), "true".to_owned())));
     assert!(
         tags.iter()
-            .all(|(key, _)| !key.starts_with("aws:") && !key.contains("told"))
+            .all(|(key, value)| !key.starts_with("aws:") && value != "x")
     );
     let keys: HashSet<&String> = tags.iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), tags.len(), "no key twice");
@@ -492,8 +502,17 @@ fn a_large_set_lists_all_its_volumes_and_its_snapshots_know_themselves() {
         .map(|(k, v)| (k.as_str(), v.as_str()))
         .collect();
     for volume in volumes {
-        let ours = Snapshot::ours("snap-1", &volume.id, State::Pending, at(NOW), &tags);
-        assert_eq!(ours.unwrap().slot, at(TODAY), "{}", volume.id);
+        let described = Described {
+            id: "snap-1",
+            volume: &volume.id,
+            description: &create.description,
+            started: at(NOW),
+            tags: &tags,
+        };
+        match ownership::read(&described, State::Pending) {
+            Some(Owned::Ours(snapshot)) => assert_eq!(snapshot.slot, at(TODAY)),
+            other => panic!("{}: {other:?}", volume.id),
+        }
     }
 }
 
@@ -503,8 +522,13 @@ fn a_description_is_short_ascii() {
     world.instances.get_mut("i-1").unwrap().name = Some("Größe ".repeat(60));
     let decisions = decide(&world, &daily("{last: 1}"), at(NOW));
     let description = &created(&decisions)[0].description;
-    assert!(description.is_ascii() && description.len() <= DESCRIPTION_MAX);
-    assert!(description.starts_with("ec2-guardrails, plan daily: /dev/xvda of Gr??e"));
+    assert!(description.is_ascii() && description.len() <= 255);
+    assert!(
+        description.starts_with(
+            "ec2-guardrails snapshot-volumes: plan daily, slot 2026-11-21T03:00:00+00:00, attempt 1: /dev/xvda of Gr??e"
+        ),
+        "{description}"
+    );
 }
 
 #[test]
@@ -574,7 +598,7 @@ fn retention_counts_per_volume() {
 fn a_deletion_names_the_snapshot_that_goes_on_protecting() {
     let decisions = decided(vec![volume("vol-1")], history("vol-1", 5));
     for decision in decisions {
-        let Some(Action::Delete(delete)) = decision.step else {
+        let Step::Act(Action::Delete(delete)) = decision.step else {
             continue;
         };
         assert_eq!(delete.keeper.as_deref(), Some("snap-vol-1-4"));
@@ -670,21 +694,80 @@ fn a_look_at_one_volume_deletes_nothing() {
 }
 
 #[test]
-fn the_brake_holds_everything_back_and_says_so() {
+fn the_deletion_limit_holds_everything_back_and_says_so() {
     let world = facts(vec![volume("vol-1")], history("vol-1", 40));
     let policy = daily("{last: 3}");
     let decisions = decide(&world, &policy, at(NOW));
     assert!(deleted(&decisions).is_empty());
     let held = decisions
         .iter()
-        .find(|d| d.reason.contains("brake"))
+        .find(|d| d.reason.contains("deletion limit"))
         .unwrap();
-    assert_eq!(held.resource, "snap-vol-1-0");
-    assert!(held.reason.contains("37 of 40"), "{}", held.reason);
-    assert_eq!(held_back(&world, &policy, at(NOW)).unwrap().doomed, 37);
+    assert_eq!(held.resource, Resource::Account);
+    assert!(
+        held.reason
+            .contains("37 of 40 snapshots would be deleted, snap-vol-1-0 the oldest"),
+        "{}",
+        held.reason
+    );
     // Most of it may go where the rest is large.
     let some = facts(vec![volume("vol-1")], history("vol-1", 23));
     assert_eq!(deleted(&decide(&some, &policy, at(NOW))).len(), 20);
+}
+
+// ---- who else may write --------------------------------------------------------------------------
+
+/// By its tag or by a wrong clock: it once stopped a volume's backups in silence, and had `within`
+/// delete all of the real ones.
+#[test]
+fn a_slot_in_the_future_fills_nothing_and_prunes_nothing() {
+    let mut world = facts(vec![volume("vol-1")], history("vol-1", 30));
+    world.snapshots.pop();
+    let policy = daily("{within: 60d}");
+    for tagged_only in [true, false] {
+        let (told, slot) = ("2099-01-01T03:00:00+00:00", at("2099-01-01T03:00:00Z"));
+        let zoned = |at: Timestamp| at.to_zoned(jiff::tz::TimeZone::UTC);
+        let described = if tagged_only { at(TODAY) } else { slot };
+        let tags = [
+            (tags::GUARDRAIL, crate::NAME),
+            (tags::PLAN, "daily"),
+            (tags::SLOT, told),
+            (tags::VOLUMES, "vol-1"),
+        ];
+        let described = Described {
+            id: "snap-2099",
+            volume: "vol-1",
+            description: &ownership::description("daily", &zoned(described), 1, "vol-1"),
+            started: at(NOW),
+            tags: &tags,
+        };
+        let Some(Owned::Disowned(snapshot)) = ownership::read(&described, State::Completed) else {
+            panic!("{tagged_only}");
+        };
+        world.disowned = vec![snapshot];
+        let decisions = decide(&world, &policy, at(NOW));
+        assert_eq!(created_volumes(&decisions), ["vol-1"]);
+        assert!(deleted(&decisions).is_empty());
+    }
+}
+
+#[test]
+fn a_volume_that_a_person_asks_for_and_that_is_not_there_is_no_success() {
+    let mut world = facts(vec![], vec![]);
+    world.complete = false;
+    world.not_found.push("vol-9".to_owned());
+    let decisions = decide(&world, &daily("{last: 1}"), at(NOW));
+    let [only] = decisions.as_slice() else {
+        panic!("{decisions:?}");
+    };
+    assert_eq!(only.resource, Resource::volume("vol-9"));
+    let Step::CannotJudge(error) = &only.step else {
+        panic!("{only:?}");
+    };
+    assert!(
+        error.to_string().contains("there is no volume vol-9"),
+        "{error}"
+    );
 }
 
 // ---- properties: a model of EBS, swept again and again ------------------------------------------------
@@ -748,9 +831,9 @@ mod properties {
             let decisions = decide(&self.facts, policy, now);
             for decision in decisions {
                 match decision.step {
-                    None => {}
-                    Some(Action::Delete(delete)) => self.delete(&delete)?,
-                    Some(Action::Create(create)) => {
+                    Step::Leave | Step::CannotJudge(_) => {}
+                    Step::Act(Action::Delete(delete)) => self.delete(&delete)?,
+                    Step::Act(Action::Create(create)) => {
                         let fate = fates.next().unwrap_or(Fate::Completes);
                         let state = match fate {
                             Fate::Completes | Fate::Killed => State::Completed,
@@ -768,7 +851,6 @@ mod properties {
                                 attempt: create.attempt,
                                 state: state.clone(),
                                 started: now,
-                                told_brake: None,
                             });
                         }
                         if matches!(fate, Fate::Killed) {
@@ -818,6 +900,126 @@ mod properties {
             }
             Ok(())
         }
+    }
+
+    /// A snapshot as AWS has it, and as somebody who may tag leaves it.
+    struct Raw {
+        id: String,
+        volume: String,
+        description: String,
+        started: Timestamp,
+        tags: BTreeMap<String, String>,
+        edited: bool,
+    }
+
+    /// A tag and its new value; none: removed.
+    type Edit = (&'static str, Option<&'static str>);
+
+    fn any_edit() -> impl Strategy<Value = Edit> {
+        let keys = vec![
+            tags::GUARDRAIL,
+            tags::PLAN,
+            tags::SLOT,
+            tags::ATTEMPT,
+            tags::VOLUMES,
+            tags::EVIDENCE,
+        ];
+        let values = vec![
+            "snapshot-volumes",
+            "weekly",
+            "2099-01-01T03:00:00+00:00",
+            "2026-11-21T03:00:00+00:00",
+            "99",
+            "vol-0 vol-1",
+            "i-1",
+        ];
+        (
+            prop::sample::select(keys),
+            prop::option::of(prop::sample::select(values)),
+        )
+    }
+
+    impl Raw {
+        fn made(id: String, volume: usize, slot: &str, started: Timestamp) -> Self {
+            let zoned = at(slot).to_zoned(jiff::tz::TimeZone::UTC);
+            let volume = format!("vol-{volume}");
+            let member = crate::action::Member {
+                volume: volume.clone(),
+                device: None,
+            };
+            Self {
+                description: ownership::description("daily", &zoned, 1, &volume),
+                tags: ownership::own_tags("daily", &zoned, 1, &[member])
+                    .into_iter()
+                    .collect(),
+                id,
+                volume,
+                started,
+                edited: false,
+            }
+        }
+
+        fn of(volume: usize, day: i64) -> Self {
+            let slot = at(TODAY) - SignedDuration::from_hours(24 * day);
+            let started = slot + SignedDuration::from_mins(5);
+            Self::made(
+                format!("snap-{volume}-{day}"),
+                volume,
+                &slot.to_string(),
+                started,
+            )
+        }
+
+        /// Somebody else's, with all of our tags put on it.
+        fn foreign(n: usize, volume: usize, day: i64) -> Self {
+            Self {
+                id: format!("snap-foreign-{n}"),
+                description: "nightly copy".to_owned(),
+                ..Self::of(volume, day)
+            }
+        }
+
+        fn in_2099(n: usize, volume: usize) -> Self {
+            Self::made(
+                format!("snap-2099-{n}"),
+                volume,
+                "2099-01-01T03:00:00Z",
+                at(NOW),
+            )
+        }
+
+        fn edit(&mut self, (key, value): &Edit) {
+            let before = self.tags.clone();
+            match value {
+                None => drop(self.tags.remove(*key)),
+                Some(value) => drop(self.tags.insert((*key).to_owned(), (*value).to_owned())),
+            }
+            self.edited |= before != self.tags;
+        }
+    }
+
+    fn read_all(all: &[Raw]) -> Facts {
+        let mut facts = facts(vec![volume("vol-0"), volume("vol-1")], vec![]);
+        for raw in all {
+            let tags: Vec<_> = raw
+                .tags
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect();
+            let described = Described {
+                id: &raw.id,
+                volume: &raw.volume,
+                description: &raw.description,
+                started: raw.started,
+                tags: &tags,
+            };
+            match ownership::read(&described, State::Completed) {
+                Some(Owned::Ours(snapshot)) => facts.snapshots.push(snapshot),
+                Some(Owned::Disowned(snapshot)) => facts.disowned.push(snapshot),
+                None => {}
+            }
+        }
+        facts
     }
 
     fn two_plans() -> Policy {
@@ -878,7 +1080,52 @@ snapshot-volumes:
             }
             // And a sweep with nothing left to do does nothing.
             let settled = decide(&world.facts, &policy, now);
-            prop_assert!(settled.iter().all(|d| !matches!(d.step, Some(Action::Create(_)))), "{:?}", settled);
+            prop_assert!(settled.iter().all(|d| !matches!(d.step, Step::Act(Action::Create(_)))), "{:?}", settled);
+        }
+
+        /// Somebody who may tag, but not delete: none of it has a backup left out, the newest lost, or
+        /// anything deleted that would have stayed. The same with a clock that was wrong.
+        #[test]
+        fn whoever_may_tag_can_only_have_more_kept(
+            days in prop::collection::btree_set(0i64..60, 0..40),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any_edit()), 0..12),
+            foreign in prop::collection::vec((0usize..2, 0i64..60), 0..4),
+            wrong_clock in prop::collection::vec(0usize..2, 0..3),
+            keep in prop::sample::select(vec!["{last: 3}", "{daily: 5, weekly: 2}", "{within: 14d}", "{yearly: 1}"]),
+        ) {
+            let mut policy = daily(keep);
+            policy.brake.percent = 100;
+            let mut all: Vec<Raw> = days.iter().flat_map(|day| [Raw::of(0, *day), Raw::of(1, *day)]).collect();
+            let honest = read_all(&all);
+            let untouched = all.len();
+            if !all.is_empty() {
+                for (at, edit) in &edits {
+                    at.get_mut(&mut all).edit(edit);
+                }
+            }
+            all.extend(foreign.iter().enumerate().map(|(n, (volume, day))| Raw::foreign(n, *volume, *day)));
+            all.extend(wrong_clock.iter().enumerate().map(|(n, volume)| Raw::in_2099(n, *volume)));
+            let attacked = read_all(&all);
+            prop_assert!(attacked.snapshots.len() <= untouched);
+            prop_assert_eq!(attacked.snapshots.len() + attacked.disowned.len(), untouched + wrong_clock.len());
+
+            let deletes = |facts: &Facts| -> HashSet<String> {
+                let decisions = decide(facts, &policy, at(NOW));
+                deleted(&decisions).into_iter().map(str::to_owned).collect()
+            };
+            prop_assert!(deletes(&attacked).is_subset(&deletes(&honest)));
+            let decisions = decide(&attacked, &policy, at(NOW));
+            for volume in ["vol-0", "vol-1"] {
+                let made = format!("{}-0", volume.replace("vol", "snap"));
+                let filled = all.iter().any(|raw| raw.id == made && !raw.edited);
+                let has_one = attacked.snapshots.iter().any(|s| s.volume == volume && s.slot == at(TODAY));
+                prop_assert!(has_one || !filled);
+                prop_assert_eq!(
+                    created_volumes(&decisions).contains(&volume),
+                    !has_one,
+                    "the slot of {} is filled by what was made for it and by nothing else", volume
+                );
+            }
         }
 
         /// AWS promises no order: the decisions don't depend on it.

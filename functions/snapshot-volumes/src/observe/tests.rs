@@ -1,6 +1,6 @@
 use super::*;
+use crate::action::{Create, Delete, Member, Target};
 use crate::decide::tests::daily;
-use crate::decide::{Create, Delete, Member, Target};
 use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
@@ -8,6 +8,7 @@ use aws_sdk_ec2::operation::describe_volumes::{DescribeVolumesError, DescribeVol
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use guardrails::tags;
 
 const NOW: &str = "2026-11-21T10:00:00Z";
 
@@ -37,7 +38,10 @@ fn aws_snapshot(id: &str, volume: &str, slot: &str, state: SnapshotState) -> typ
         .snapshot_id(id)
         .volume_id(volume)
         .state(state)
-        .start_time(DateTime::from_secs(1_700_000_000))
+        .start_time(DateTime::from_secs(1_795_260_000))
+        .description(format!(
+            "ec2-guardrails snapshot-volumes: plan daily, slot {slot}, attempt 1: x"
+        ))
         .tags(tag(tags::GUARDRAIL, crate::NAME))
         .tags(tag(tags::PLAN, "daily"))
         .tags(tag(tags::SLOT, slot))
@@ -88,7 +92,8 @@ fn snapshots_rule(snapshots: Vec<types::Snapshot>) -> Rule {
         .match_requests(|r| {
             r.owner_ids() == ["self"]
                 && r.max_results() == Some(1_000)
-                && filter_values(r.filters(), "tag:ec2-guardrails:guardrail") == [crate::NAME]
+                && filter_values(r.filters(), "description")
+                    == ["ec2-guardrails snapshot-volumes: plan *"]
         })
         .then_output(move || {
             DescribeSnapshotsOutput::builder()
@@ -133,8 +138,12 @@ fn images_rule() -> Rule {
 }
 
 async fn observed(rules: &[&Rule], policy: &Policy, scope: Scope) -> Facts {
+    asked(rules, policy, Request::of(scope)).await
+}
+
+async fn asked(rules: &[&Rule], policy: &Policy, request: Request<()>) -> Facts {
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
-    observe(&ec2, policy, &scope, NOW.parse().unwrap())
+    observe(&ec2, policy, &request, NOW.parse().unwrap())
         .await
         .unwrap()
 }
@@ -235,7 +244,12 @@ async fn one_volume_brings_its_neighbours_on_the_instance() {
         .then_output(|| DescribeSnapshotsOutput::builder().build());
     let (instances, images) = (instances_rule(), images_rule());
     let rules = [&own, &neighbours, &snapshots, &instances, &images];
-    let facts = observed(&rules, &daily("{last: 1}"), Scope::One("vol-1".to_owned())).await;
+    let facts = observed(
+        &rules,
+        &daily("{last: 1}"),
+        Scope::one(Resource::volume("vol-1")),
+    )
+    .await;
     assert!(!facts.complete);
     assert_eq!(facts.volumes.len(), 2);
 }
@@ -252,7 +266,7 @@ async fn a_read_that_fails_is_an_error_not_an_empty_account() {
     let snapshots = snapshots_rule(vec![]);
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &snapshots]);
     let policy = daily("{last: 1}");
-    let error = observe(&ec2, &policy, &Scope::All, NOW.parse().unwrap())
+    let error = observe(&ec2, &policy, &Request::sweep(), NOW.parse().unwrap())
         .await
         .unwrap_err();
     assert_eq!(error.operation, "ec2:DescribeVolumes");
@@ -314,7 +328,7 @@ async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
         delete(Some("snap-gone")),
         delete(None),
     ];
-    let verdicts = look_again(&ec2, &actions.iter().collect::<Vec<_>>())
+    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
         .await
         .unwrap();
     let needed: Vec<bool> = verdicts.iter().map(Option::is_none).collect();
@@ -322,4 +336,57 @@ async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
     assert!(verdicts[1].as_deref().unwrap().contains("snap-9"));
     assert!(verdicts[3].as_deref().unwrap().contains("snap-gone"));
     assert_eq!((by_volume.num_calls(), by_id.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn snapshots_are_found_by_description_and_judged_by_it() {
+    let [one, two, _] = paged_volumes(&[]);
+    let slot = "2026-11-21T03:00:00Z";
+    let completed = |id, volume| aws_snapshot(id, volume, slot, SnapshotState::Completed);
+    let mut untagged = completed("snap-3", "vol-2");
+    untagged.tags = None;
+    let mut foreign = completed("snap-4", "vol-2");
+    foreign.description = Some("ec2-guardrails snapshot-volumes: plan ".to_owned());
+    let all = vec![
+        completed("snap-1", "vol-1"),
+        completed("snap-2", "vol-2"),
+        untagged,
+        foreign,
+    ];
+    let snapshots = snapshots_rule(all);
+    let facts = observed(&[&one, &two, &snapshots], &daily("{last: 1}"), Scope::All).await;
+    let ours: Vec<_> = facts.snapshots.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(ours, ["snap-1", "snap-2"]);
+    let disowned: Vec<_> = facts.disowned.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(disowned, ["snap-3"]);
+}
+
+#[tokio::test]
+async fn a_volume_that_is_not_there_matters_to_a_person_only() {
+    let none =
+        mock!(Client::describe_volumes).then_output(|| DescribeVolumesOutput::builder().build());
+    let scope = || Scope::one(Resource::volume("vol-9"));
+    let policy = daily("{last: 1}");
+    let event = asked(&[&none], &policy, Request::of(scope())).await;
+    assert_eq!(event.not_found, [""; 0]);
+    let person = asked(&[&none], &policy, Request::asking(scope())).await;
+    assert_eq!(person.not_found, ["vol-9"]);
+}
+
+/// A filter takes 200 values in all (EBS-7), and the description is one of them.
+#[tokio::test]
+async fn a_look_at_many_volumes_keeps_to_what_a_filter_takes() {
+    let found = mock!(Client::describe_snapshots)
+        .match_requests(|r| {
+            let values = r.filters().iter().map(|filter| filter.values().len());
+            values.sum::<usize>() <= FILTER_VALUES
+        })
+        .then_output(|| DescribeSnapshotsOutput::builder().build());
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&found]);
+    let actions: Vec<Action> = (0..200).map(|n| create(&format!("vol-{n}"))).collect();
+    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    assert!(verdicts.iter().all(Option::is_none));
+    assert_eq!(found.num_calls(), 2);
 }

@@ -1,7 +1,7 @@
 //! What in the section is hardly meant, and what it takes of the stack. Only what is certain from
 //! the section alone.
 
-use guardrails::policy::{Age, Remark, TagMatch};
+use guardrails::policy::{Age, Mode, Remark, Section, TagMatch};
 use jiff::Timestamp;
 
 use super::{Keep, Plan, Policy, Select};
@@ -14,7 +14,21 @@ const DEFAULT_SWEEP: Age = Age::from_mins(15);
 /// for working hours more than a week.
 const SLOTS: usize = 64;
 
-pub(super) fn warnings(policy: &Policy) -> Vec<Remark> {
+impl Section for Policy {
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn warnings(&self) -> Vec<Remark> {
+        warnings(self)
+    }
+
+    fn requirements(&self) -> Vec<Remark> {
+        requirements(self)
+    }
+}
+
+fn warnings(policy: &Policy) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let plans = &policy.plans.0;
     for (index, plan) in plans.iter().enumerate() {
@@ -83,7 +97,7 @@ pub(super) fn warnings(policy: &Policy) -> Vec<Remark> {
     remarks
 }
 
-pub(super) fn requirements(policy: &Policy) -> Vec<Remark> {
+fn requirements(policy: &Policy) -> Vec<Remark> {
     let plans = policy.plans.0.iter().enumerate();
     plans
         .filter_map(|(index, plan)| {
@@ -150,7 +164,7 @@ fn gaps(plan: &Plan) -> Option<(Age, Age)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guardrails::policy::{self, Section as _};
+    use guardrails::policy;
 
     /// A plan that nothing is to be said about, with one key changed.
     fn plan(change: &str) -> String {

@@ -103,7 +103,7 @@ impl World {
     }
 
     async fn sweep(&mut self, minutes: i64, conditions: &[Condition]) -> Notified {
-        let present = ["vol-1", "vol-2"].map(|id| Resource::volume(id));
+        let present = ["vol-1", "vol-2"].map(Resource::volume);
         let assessment = Assessment {
             conditions: conditions.to_vec(),
             coverage: Coverage::All {

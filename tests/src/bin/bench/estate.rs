@@ -1,69 +1,38 @@
-//! What the synthetic estates have in common.
+//! What the synthetic estates have in common, about as long as AWS describes it.
 
-use std::fmt::{Debug, Write as _};
+use jiff::{Timestamp, ToSpan as _};
 
-use jiff::Timestamp;
-use serde_json::Value;
-
-use crate::least::Least;
-use crate::outcomes::{Outcomes, Told};
-use crate::query::{Query, Refusal, tag_set};
-use crate::server::Calls;
+use crate::list::List;
 
 /// The account.
 pub(crate) const ACCOUNT: &str = "123456789012";
 /// The Region.
 pub(crate) const REGION: &str = "eu-central-1";
-
 /// What the schedule sends.
 pub(crate) const SWEEP: &str = r#"{"trigger": "sweep"}"#;
+/// Where an instance's volumes are, the root volume first.
+pub(crate) const DEVICES: [&str; 3] = ["/dev/xvda", "/dev/sdf", "/dev/sdg"];
+const KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// A tag.
-pub(crate) type Tag = (String, String);
-/// An answer's body, or why there is none.
-pub(crate) type Answer = Result<String, Refusal>;
+/// An account's content, and what a guardrail should do about it: each once, and nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Estate {
+    pub(crate) policy: String,
+    pub(crate) lists: Vec<List>,
+    /// How many volumes, groups or instances there are.
+    pub(crate) size: usize,
+    /// Calls that change something, each with its target.
+    pub(crate) changes: Vec<String>,
+    /// Resources of which people are told.
+    pub(crate) findings: Vec<String>,
+}
 
-/// A synthetic estate: it answers calls as strictly as AWS, and knows what a sweep should make of
-/// it.
-pub(crate) trait Estate: Debug + Send {
-    /// The policy document that it is swept under.
-    fn policy(&self) -> String;
-
-    /// What the function is invoked with.
-    fn event(&self) -> String {
-        SWEEP.to_owned()
+impl Estate {
+    /// How many actions are due: one for each resource that is told of, where any is.
+    pub(crate) fn due(&self) -> usize {
+        let told = self.findings.len();
+        if told > 0 { told } else { self.changes.len() }
     }
-
-    /// A sweep begins: what is now is what it finds.
-    fn begin(&mut self) {}
-
-    /// A call of EC2.
-    fn ec2(&mut self, action: &str, query: &Query) -> Answer;
-
-    /// A call of another service with the query protocol: `iam`, `autoscaling`.
-    fn query(&mut self, service: &str, action: &str, _query: &Query) -> Answer {
-        Err(Refusal::unknown(&format!("{service}:{action}")))
-    }
-
-    /// A call of a service with the JSON protocol, by its target.
-    fn json(&mut self, target: &str, _request: &Value) -> Answer {
-        Err(Refusal::unknown(target))
-    }
-
-    /// Whether a call only makes sure before something is done.
-    fn looks_again(&self, action: &str, query: &Query) -> bool;
-
-    /// The least calls of the sweep that begins.
-    fn least(&self) -> Least;
-
-    /// Checks what a sweep made of the estate, what it said and what it told.
-    fn verify(
-        &self,
-        outcomes: &Outcomes,
-        told: &Told,
-        made: &Calls,
-        may_leave: bool,
-    ) -> Result<(), String>;
 }
 
 /// 17 hexadecimal digits in no order, as AWS gives them.
@@ -72,77 +41,149 @@ pub(crate) fn id(prefix: &str, number: usize) -> String {
     format!("{prefix}-0{scattered:016x}")
 }
 
-/// A time as EC2 writes it.
+/// A time as AWS writes it.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string()
 }
 
-/// What differs from instance to instance in EC2's description of it.
-#[derive(Debug)]
-pub(crate) struct Described<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) image: &'a str,
-    /// `running`, `stopped`.
-    pub(crate) state: &'a str,
-    pub(crate) launched: Timestamp,
-    pub(crate) vpc: &'a str,
-    pub(crate) subnet: &'a str,
-    pub(crate) group: &'a str,
-    pub(crate) address: &'a str,
-    /// ARN of its instance profile.
-    pub(crate) profile: Option<&'a str>,
-    /// Device and id, the root volume first.
-    pub(crate) volumes: &'a [(&'static str, &'a str)],
-    pub(crate) tags: &'a [Tag],
+pub(crate) fn minutes_ago(minutes: i64) -> Timestamp {
+    Timestamp::now() - minutes.minutes()
 }
 
-impl Described<'_> {
-    /// As an item of `DescribeInstances`, about as long as AWS's.
-    pub(crate) fn xml(&self) -> String {
-        let Self {
-            id,
-            image,
-            state,
-            vpc,
-            subnet,
-            group,
-            address,
-            ..
-        } = self;
+fn tag_set(tags: &[(&str, &str)]) -> String {
+    let tag = |(key, value): &(&str, &str)| {
+        format!("<item><key>{key}</key><value>{value}</value></item>")
+    };
+    let tags: String = tags.iter().map(tag).collect();
+    format!("<tagSet>{tags}</tagSet>")
+}
+
+/// An item of `DescribeInstances`, launched long ago where nothing else is said.
+#[derive(Debug, Default)]
+pub(crate) struct Instance<'a> {
+    pub(crate) number: usize,
+    pub(crate) image: usize,
+    pub(crate) stopped: bool,
+    pub(crate) launched: Timestamp,
+    pub(crate) vpc: usize,
+    pub(crate) profile: Option<&'a str>,
+    pub(crate) volumes: Vec<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) tags: &'a [(&'a str, &'a str)],
+}
+
+impl Instance<'_> {
+    pub(crate) fn add_to(&self, list: &mut List) {
+        let (id, image) = (id("i", self.number), id("ami", self.image));
+        let [group, subnet, vpc] = ["sg", "subnet", "vpc"].map(|kind| self::id(kind, self.vpc));
         let launched = rfc3339(self.launched);
-        let code = if *state == "running" { 16 } else { 80 };
-        let root = self
-            .volumes
-            .first()
-            .map_or("/dev/xvda", |(device, _)| *device);
-        let dashed = address.replace('.', "-");
-        let mut xml = String::with_capacity(4_096);
-        let _ = write!(
-            xml,
-            "<item><reservationId>r-{id}</reservationId><ownerId>{ACCOUNT}</ownerId><groupSet/><instancesSet><item><instanceId>{id}</instanceId><imageId>{image}</imageId><instanceState><code>{code}</code><name>{state}</name></instanceState><privateDnsName>ip-{dashed}.{REGION}.compute.internal</privateDnsName><dnsName/><reason/><keyName>operations</keyName><amiLaunchIndex>0</amiLaunchIndex><productCodes/><instanceType>m7g.large</instanceType><launchTime>{launched}</launchTime><placement><availabilityZone>{REGION}a</availabilityZone><groupName/><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><architecture>arm64</architecture><rootDeviceType>ebs</rootDeviceType><rootDeviceName>{root}</rootDeviceName><blockDeviceMapping>"
-        );
-        for (device, volume) in self.volumes {
-            let _ = write!(
-                xml,
+        let state = if self.stopped { "stopped" } else { "running" };
+        let code = if self.stopped { 80 } else { 16 };
+        let volume = |(device, volume): (&&str, &String)| {
+            format!(
                 "<item><deviceName>{device}</deviceName><ebs><volumeId>{volume}</volumeId><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination></ebs></item>"
-            );
+            )
+        };
+        let volumes: String = DEVICES.iter().zip(&self.volumes).map(volume).collect();
+        let profile = self.profile.map(|arn| {
+            format!("<iamInstanceProfile><arn>{arn}</arn><id>AIPAEXAMPLE</id></iamInstanceProfile>")
+        });
+        let profile = profile.unwrap_or_default();
+        let name = format!("app-{:05}", self.number);
+        let mut tags = vec![("Name", &*name), ("Environment", "production")];
+        tags.extend(self.tags);
+        if let Some(group) = &self.group {
+            tags.push(("aws:autoscaling:groupName", group));
         }
-        let _ = write!(
-            xml,
-            "</blockDeviceMapping><virtualizationType>hvm</virtualizationType><clientToken>terraform-{id}</clientToken>"
+        let tags = tag_set(&tags);
+        let address = format!("10.{}.{}.10", self.number / 250, self.number % 250);
+        let text = format!(
+            "<item><reservationId>r-{id}</reservationId><ownerId>{ACCOUNT}</ownerId><groupSet/><instancesSet><item><instanceId>{id}</instanceId><imageId>{image}</imageId><instanceState><code>{code}</code><name>{state}</name></instanceState><privateDnsName>{id}.{REGION}.compute.internal</privateDnsName><dnsName/><reason/><keyName>operations</keyName><amiLaunchIndex>0</amiLaunchIndex><productCodes/><instanceType>m7g.large</instanceType><launchTime>{launched}</launchTime><placement><availabilityZone>{REGION}a</availabilityZone><groupName/><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><architecture>arm64</architecture><rootDeviceType>ebs</rootDeviceType><rootDeviceName>/dev/xvda</rootDeviceName><blockDeviceMapping>{volumes}</blockDeviceMapping><virtualizationType>hvm</virtualizationType><clientToken>terraform-{id}</clientToken>{tags}<hypervisor>xen</hypervisor><networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><description/><ownerId>{ACCOUNT}</ownerId><status>in-use</status><macAddress>02:00:00:00:00:01</macAddress><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><attachment><attachmentId>eni-attach-{id}</attachmentId><deviceIndex>0</deviceIndex><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment><privateIpAddressesSet><item><privateIpAddress>{address}</privateIpAddress><primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet/><interfaceType>interface</interfaceType></item></networkInterfaceSet>{profile}<ebsOptimized>true</ebsOptimized><enaSupport>true</enaSupport><cpuOptions><coreCount>2</coreCount><threadsPerCore>1</threadsPerCore></cpuOptions><metadataOptions><state>applied</state><httpTokens>required</httpTokens><httpPutResponseHopLimit>2</httpPutResponseHopLimit><httpEndpoint>enabled</httpEndpoint></metadataOptions></item></instancesSet></item>"
         );
-        tag_set(&mut xml, self.tags.iter());
-        let _ = write!(
-            xml,
-            "<hypervisor>xen</hypervisor><networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId><subnetId>{subnet}</subnetId><vpcId>{vpc}</vpcId><description/><ownerId>{ACCOUNT}</ownerId><status>in-use</status><macAddress>02:00:00:00:00:01</macAddress><privateIpAddress>{address}</privateIpAddress><sourceDestCheck>true</sourceDestCheck><groupSet><item><groupId>{group}</groupId><groupName>application</groupName></item></groupSet><attachment><attachmentId>eni-attach-{id}</attachmentId><deviceIndex>0</deviceIndex><status>attached</status><attachTime>{launched}</attachTime><deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment><privateIpAddressesSet><item><privateIpAddress>{address}</privateIpAddress><primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet/><interfaceType>interface</interfaceType></item></networkInterfaceSet>"
-        );
-        if let Some(profile) = self.profile {
-            let _ = write!(
-                xml,
-                "<iamInstanceProfile><arn>{profile}</arn><id>AIPAEXAMPLE</id></iamInstanceProfile>"
-            );
-        }
-        xml.push_str("<ebsOptimized>true</ebsOptimized><enaSupport>true</enaSupport><cpuOptions><coreCount>2</coreCount><threadsPerCore>1</threadsPerCore></cpuOptions><metadataOptions><state>applied</state><httpTokens>required</httpTokens><httpPutResponseHopLimit>2</httpPutResponseHopLimit><httpEndpoint>enabled</httpEndpoint></metadataOptions></item></instancesSet></item>");
-        xml
+        let keys = [("instance-id", &*id), ("instance-state-name", state)];
+        list.add(&keys, text);
     }
+}
+
+/// AMIs: the account's own, Amazon's, and those of somebody whom no policy names.
+pub(crate) const IMAGES: [usize; 3] = [24, 12, 4];
+
+pub(crate) fn images() -> List {
+    let mut list = List::new("DescribeImages", "imagesSet", 1_000);
+    let [own, amazon, others] = IMAGES;
+    for number in 0..own + amazon + others {
+        let id = id("ami", number);
+        let alias = "<imageOwnerAlias>amazon</imageOwnerAlias>";
+        let (owner, alias, name) = match number {
+            n if n < own => (ACCOUNT, "", format!("golden-web-2026-{n:02}")),
+            n if n < own + amazon => ("137112412989", alias, format!("al2023-ami-2023.{n}-arm64")),
+            n => ("999999999999", "", format!("fast-and-free-{n:02}")),
+        };
+        let text = format!(
+            "<item><imageId>{id}</imageId><imageLocation>{owner}/{name}</imageLocation><imageState>available</imageState><imageOwnerId>{owner}</imageOwnerId><creationDate>2025-11-10T00:00:00.000Z</creationDate><isPublic>true</isPublic><architecture>arm64</architecture><imageType>machine</imageType>{alias}<name>{name}</name><rootDeviceType>ebs</rootDeviceType><rootDeviceName>/dev/xvda</rootDeviceName><virtualizationType>hvm</virtualizationType></item>"
+        );
+        list.add(&[("image-id", &id)], text);
+    }
+    list
+}
+
+/// A volume of an instance, attached as `device`.
+pub(crate) fn add_volume(
+    list: &mut List,
+    id: &str,
+    (instance, device): (&str, &str),
+    tags: &[(&str, &str)],
+) {
+    let created = rfc3339(Timestamp::default());
+    let tags = tag_set(tags);
+    let text = format!(
+        "<item><volumeId>{id}</volumeId><size>100</size><snapshotId>snap-0a</snapshotId><availabilityZone>{REGION}a</availabilityZone><availabilityZoneId>euc1-az2</availabilityZoneId><status>in-use</status><createTime>{created}</createTime><attachmentSet><item><volumeId>{id}</volumeId><instanceId>{instance}</instanceId><device>{device}</device><status>attached</status><attachTime>{created}</attachTime><deleteOnTermination>true</deleteOnTermination></item></attachmentSet><volumeType>gp3</volumeType><iops>3000</iops><throughput>125</throughput><encrypted>true</encrypted><kmsKeyId>{KEY}</kmsKeyId><sseType>sse-ebs</sseType><multiAttachEnabled>false</multiAttachEnabled><operator><managed>false</managed></operator>{tags}</item>"
+    );
+    let keys = [("volume-id", id), ("attachment.instance-id", instance)];
+    list.add(&keys, text);
+}
+
+/// Adds a snapshot, and returns how it is described.
+pub(crate) fn add_snapshot(
+    list: &mut List,
+    volume: &str,
+    (state, started): (&str, String),
+    description: &str,
+    tags: &[(&str, &str)],
+) -> String {
+    let id = id("snap", list.len());
+    let progress = if state == "completed" { "100%" } else { "0%" };
+    let set = tag_set(tags);
+    let text = format!(
+        "<item><snapshotId>{id}</snapshotId><volumeId>{volume}</volumeId><status>{state}</status><state>{state}</state><startTime>{started}</startTime><completionTime>{started}</completionTime><progress>{progress}</progress><fullSnapshotSizeInBytes>53687091200</fullSnapshotSizeInBytes><ownerId>{ACCOUNT}</ownerId><volumeSize>100</volumeSize><description>{description}</description><encrypted>true</encrypted><kmsKeyId>{KEY}</kmsKeyId><storageTier>standard</storageTier><sseType>sse-ebs</sseType>{set}</item>"
+    );
+    let mut keys = vec![("snapshot-id", &*id), ("volume-id", volume)];
+    // Nobody looks for other tags.
+    for (key, value) in tags {
+        match *key {
+            "ec2-guardrails:guardrail" => keys.push(("tag:ec2-guardrails:guardrail", value)),
+            "ec2-guardrails:evidence" => keys.push(("tag:ec2-guardrails:evidence", value)),
+            _ => {}
+        }
+    }
+    list.add(&keys, text.clone());
+    text
+}
+
+/// Adds an Auto Scaling group that launches version 3 of a launch template.
+pub(crate) fn add_group(list: &mut List, name: &str, members: &[String]) {
+    let launches = format!(
+        "<LaunchTemplate><LaunchTemplateId>lt-{name}</LaunchTemplateId><LaunchTemplateName>{name}</LaunchTemplateName><Version>3</Version></LaunchTemplate>"
+    );
+    let member = |id: &String| {
+        format!(
+            "<member><InstanceId>{id}</InstanceId><LifecycleState>InService</LifecycleState><InstanceType>m7g.large</InstanceType><AvailabilityZone>{REGION}a</AvailabilityZone><HealthStatus>Healthy</HealthStatus>{launches}<ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>"
+        )
+    };
+    let desired = members.len();
+    let members: String = members.iter().map(member).collect();
+    let text = format!(
+        "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><AutoScalingGroupARN>arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:example:autoScalingGroupName/{name}</AutoScalingGroupARN>{launches}<MinSize>0</MinSize><MaxSize>100</MaxSize><DesiredCapacity>{desired}</DesiredCapacity><DefaultCooldown>300</DefaultCooldown><AvailabilityZones><member>{REGION}a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType><HealthCheckGracePeriod>300</HealthCheckGracePeriod><CreatedTime>2026-01-01T00:00:00Z</CreatedTime><VPCZoneIdentifier>subnet-0a,subnet-0b</VPCZoneIdentifier><TerminationPolicies><member>Default</member></TerminationPolicies><Instances>{members}</Instances><Tags><member><Key>Environment</Key><Value>production</Value><ResourceId>{name}</ResourceId><ResourceType>auto-scaling-group</ResourceType><PropagateAtLaunch>false</PropagateAtLaunch></member></Tags></member>"
+    );
+    list.add(&[("AutoScalingGroupNames", name)], text);
 }

@@ -1,46 +1,78 @@
-//! The command line.
+//! What can be measured, and the command line that chooses it.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::run::Run;
+use crate::estate::Estate;
+use crate::function::GUARDRAILS;
+use crate::{groups, launches, nodes, volumes};
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Measures sweeps of the guardrails against a synthetic AWS, and their start.
 
-  --volumes N[,N…]      sizes of snapshot-volumes' estate (default 100,1000,10000)
-  --instances N[,N…]    sizes of attach-ssm-role's estate (default 500,5000)
-  --groups N[,N…]       sizes of cancel-refresh's estate (default 10,100,500)
-  --launches N[,N…]     sizes of quarantine-launch's estate (default 10,100,1000,5000)
-  --run NAME[,NAME…]    snapshot-volumes: idle, slot, prune, failed;
-                        attach-ssm-role: managed, unmanaged;
-                        cancel-refresh: quiet, rolling, failing;
-                        quarantine-launch: approved, observed, enforced, event (default all)
-  --start               only the start: all functions, beside a program without the SDK
-  --cost                what the stack costs a month, from sweeps of 10, 100 and 1,000 instances
-  --latency-ms N        how long each AWS call takes (default 50)
-  --aws-rates           throttle as AWS does by default: see rates.rs
-  --build FOLDER        where the functions were built (default .aws-sam/local)
-  --bare FILE           that program (default target/lambda/bare-function/bootstrap)
-  --timeout-s N         the function's timeout in seconds (default 900, as deployed)
+  --run NAME[,NAME…]  snapshot-volumes: idle, slot, prune (volumes: 100, 1,000, 10,000);
+                      attach-ssm-role: managed (instances: 500, 5,000);
+                      cancel-refresh: quiet (groups: 100, 500);
+                      quarantine-launch: approved, enforced (instances: 1,000, 5,000)
+  --size N[,N…]       other sizes of their estates than those
+  --start             only the start: all functions, beside a program without the SDK
+  --cost              what the stack costs a month, from sweeps of 10, 100 and 1,000 instances
+  --latency-ms N      how long each AWS call takes (default 50)
+  --aws-rates         throttle as AWS does by default: see account.rs
+  --build FOLDER      where the functions were built (default .aws-sam/local)
+  --bare FILE         that program (default target/lambda/bare-function/bootstrap)
 
-Through make: make bench BENCH=\"--volumes 1000 --run slot\"";
+Through make: make bench BENCH=\"--size 1000 --run slot\"";
+
+/// What is measured, by default all of it.
+const RUNS: &str = "idle,slot,prune,managed,quiet,approved,enforced";
+
+/// What a guardrail finds in an estate.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// Its name on the command line and in the table.
+    pub(crate) name: String,
+    /// Name and id of the guardrail.
+    pub(crate) program: (&'static str, &'static str),
+    /// How many volumes, groups or instances there are, by default.
+    sizes: &'static [usize],
+    make: fn(&str, usize) -> Estate,
+}
+
+impl FromStr for Run {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let (guardrail, sizes, make): (usize, &[usize], fn(&str, usize) -> Estate) = match name {
+            "idle" | "slot" | "prune" => (0, &[100, 1_000, 10_000], volumes::estate),
+            "managed" => (1, &[500, 5_000], nodes::estate),
+            "quiet" => (2, &[100, 500], groups::estate),
+            "approved" | "enforced" => (3, &[1_000, 5_000], launches::estate),
+            _ => return Err(format!("no run is named {name}")),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            program: GUARDRAILS[guardrail],
+            sizes,
+            make,
+        })
+    }
+}
+
+impl Run {
+    pub(crate) fn estate(&self, size: usize) -> Estate {
+        (self.make)(&self.name, size)
+    }
+}
 
 /// What to measure.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
-    /// How many volumes snapshot-volumes sweeps.
-    pub(crate) volumes: Vec<usize>,
-    /// How many instances attach-ssm-role sweeps.
-    pub(crate) instances: Vec<usize>,
-    /// How many Auto Scaling groups cancel-refresh sweeps.
-    pub(crate) groups: Vec<usize>,
-    /// How many instances quarantine-launch sweeps.
-    pub(crate) launches: Vec<usize>,
-    /// What to run in each.
     pub(crate) runs: Vec<Run>,
+    /// Of the estates; of each run its own where there are none.
+    sizes: Vec<usize>,
     /// Whether the start is measured: by default, and when nothing else is.
     pub(crate) start: bool,
     /// Whether the stack's cost is asked for, and nothing else.
@@ -54,171 +86,45 @@ pub(crate) struct Options {
     pub(crate) build: PathBuf,
     /// The program without the SDK; in the checkout, unless absolute.
     pub(crate) bare: PathBuf,
-    /// The function's timeout, from which the deadline of an invocation comes.
-    pub(crate) timeout: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            volumes: vec![100, 1_000, 10_000],
-            instances: vec![500, 5_000],
-            groups: vec![10, 100, 500],
-            launches: vec![10, 100, 1_000, 5_000],
-            runs: Run::ALL.to_vec(),
-            start: true,
-            cost: false,
-            latency: Duration::from_millis(50),
-            aws_rates: false,
-            build: PathBuf::from(".aws-sam/local"),
-            bare: PathBuf::from("target/lambda/bare-function/bootstrap"),
-            timeout: DEPLOYED_TIMEOUT,
-        }
-    }
-}
-
-/// `Timeout` in template.yaml.
-const DEPLOYED_TIMEOUT: Duration = Duration::from_mins(15);
-
-/// What the command line asks for.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Parsed {
-    /// To measure.
-    Run(Box<Options>),
-    /// To say how.
-    Help,
 }
 
 impl Options {
-    /// Reads the command line.
-    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Parsed, String> {
+    /// Reads the command line; none where it asks for help.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self::default();
+        (options.runs, options.start) = (all("", RUNS)?, true);
+        let millis = Duration::from_millis;
+        options.latency = millis(50);
+        options.build = ".aws-sam/local".into();
+        options.bare = "target/lambda/bare-function/bootstrap".into();
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .ok_or_else(|| format!("{name}: expected a value"))
-            };
-            match name.as_str() {
-                "--volumes" => options.volumes = list(&name, &value()?)?,
-                "--instances" => options.instances = list(&name, &value()?)?,
-                "--groups" => options.groups = list(&name, &value()?)?,
-                "--launches" => options.launches = list(&name, &value()?)?,
-                "--run" => {
-                    options.runs = list(&name, &value()?)?;
-                    options.start = false;
-                }
-                "--start" => {
-                    options.runs = Vec::new();
-                    options.start = true;
-                }
-                "--latency-ms" => options.latency = Duration::from_millis(one(&name, &value()?)?),
-                "--build" => options.build = PathBuf::from(value()?),
-                "--bare" => options.bare = PathBuf::from(value()?),
-                "--timeout-s" => options.timeout = Duration::from_secs(one(&name, &value()?)?),
+            let mut value = || arguments.next().ok_or(format!("{name}: expected a value"));
+            match &*name {
+                "--run" => (options.runs, options.start) = (all(&name, &value()?)?, false),
+                "--size" => options.sizes = all(&name, &value()?)?,
+                "--start" => options.runs.clear(),
+                "--latency-ms" => options.latency = millis(all(&name, &value()?)?[0]),
+                "--build" => options.build = value()?.into(),
+                "--bare" => options.bare = value()?.into(),
                 "--cost" => options.cost = true,
                 "--aws-rates" => options.aws_rates = true,
-                "--help" | "-h" => return Ok(Parsed::Help),
+                "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("{name}: no such option")),
             }
         }
-        for (name, sizes) in [
-            ("--volumes", &options.volumes),
-            ("--instances", &options.instances),
-            ("--groups", &options.groups),
-            ("--launches", &options.launches),
-        ] {
-            if sizes.contains(&0) {
-                return Err(format!("{name}: expected at least 1"));
-            }
-        }
-        if options.timeout.is_zero() || options.timeout > DEPLOYED_TIMEOUT {
-            return Err("--timeout-s: expected 1 to 900, as Lambda allows".to_owned());
-        }
-        Ok(Parsed::Run(Box::new(options)))
+        Ok(Some(options))
     }
 
     /// The sizes of `run`'s estate.
-    pub(crate) fn sizes(&self, run: Run) -> &[usize] {
-        match run {
-            Run::Volumes(_) => &self.volumes,
-            Run::Instances(_) => &self.instances,
-            Run::Groups(_) => &self.groups,
-            Run::Launches(_) => &self.launches,
-        }
-    }
-
-    /// Whether a run may leave something for the next sweep: at EC2's rates, or with less time
-    /// than the function is deployed with.
-    pub(crate) fn may_leave(&self) -> bool {
-        self.aws_rates || self.timeout < DEPLOYED_TIMEOUT
+    pub(crate) fn sizes<'a>(&'a self, run: &'a Run) -> &'a [usize] {
+        let own = self.sizes.is_empty();
+        if own { run.sizes } else { &self.sizes }
     }
 }
 
-fn one<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("{name}: \"{text}\" isn't one of its values"))
-}
-
-fn list<T: FromStr>(name: &str, text: &str) -> Result<Vec<T>, String> {
-    text.split(',').map(|item| one(name, item)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Parsed, String> {
-        Options::parse(line.split_whitespace().map(str::to_owned))
-    }
-
-    #[test]
-    fn reads_each_option() {
-        let Ok(Parsed::Run(options)) = parse(
-            "--volumes 5,7 --instances 9 --groups 3 --launches 4 --run slot,managed,quiet,event --latency-ms 3 --aws-rates --cost --timeout-s 20 --build b --bare c",
-        ) else {
-            panic!("refused");
-        };
-        assert_eq!(options.volumes, [5, 7]);
-        let named: Vec<&str> = options.runs.iter().map(|run| run.name()).collect();
-        assert_eq!(named, ["slot", "managed", "quiet", "event"]);
-        assert_eq!(options.sizes(options.runs[0]), [5, 7]);
-        assert_eq!(options.sizes(options.runs[1]), [9]);
-        assert_eq!(options.sizes(options.runs[2]), [3]);
-        assert_eq!(options.sizes(options.runs[3]), [4]);
-        assert_eq!(options.latency, Duration::from_millis(3));
-        assert!(options.may_leave() && options.cost);
-        assert_eq!(options.build, PathBuf::from("b"));
-        assert_eq!(options.bare, PathBuf::from("c"));
-        assert!(!options.start);
-        assert_eq!(parse(""), Ok(Parsed::Run(Box::default())));
-        assert_eq!(parse("--help"), Ok(Parsed::Help));
-    }
-
-    #[test]
-    fn the_start_can_be_measured_alone() {
-        let Ok(Parsed::Run(options)) = parse("--start") else {
-            panic!("refused");
-        };
-        assert!(options.start && options.runs.is_empty());
-    }
-
-    #[test]
-    fn names_what_it_does_not_understand() {
-        for (line, option) in [
-            ("--volume 5", "--volume:"),
-            ("--volumes", "--volumes:"),
-            ("--volumes 0", "--volumes:"),
-            ("--volumes many", "--volumes:"),
-            ("--instances 0", "--instances:"),
-            ("--groups 0", "--groups:"),
-            ("--launches 0", "--launches:"),
-            ("--run fast", "--run:"),
-            ("--timeout-s 901", "--timeout-s:"),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert!(error.starts_with(option), "{line}: {error}");
-        }
-    }
+fn all<T: FromStr>(name: &str, list: &str) -> Result<Vec<T>, String> {
+    let why = format!("{name}: \"{list}\": not one of its values");
+    let items = list.split(',').map(T::from_str);
+    items.collect::<Result<_, _>>().map_err(|_| why)
 }

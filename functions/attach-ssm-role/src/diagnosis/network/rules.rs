@@ -5,17 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::facts::network::{Acl, Endpoint, Entry, Hop, Network, Route, Rule, Table};
+
 /// The port that Systems Manager listens on.
-pub const HTTPS: u16 = 443;
+pub(crate) const HTTPS: u16 = 443;
 
 /// Where traffic goes to, or comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer<'a> {
+pub(crate) enum Peer<'a> {
     /// An interface in the VPC, with its addresses and security groups.
     Interface {
-        /// Its addresses.
         addresses: &'a [IpAddr],
-        /// Its security groups.
         groups: &'a [String],
     },
     /// A public address that isn't known, of this family.
@@ -24,10 +24,8 @@ pub enum Peer<'a> {
 
 /// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
+pub(crate) enum Family {
     V4,
-    /// IPv6.
     V6,
 }
 
@@ -40,8 +38,7 @@ impl Family {
     }
 
     /// Everything of this family.
-    #[must_use]
-    pub fn everything(self) -> IpNet {
+    pub(crate) fn everything(self) -> IpNet {
         match self {
             Self::V4 => IpNet::V4(Ipv4Net::default()),
             Self::V6 => IpNet::V6(Ipv6Net::default()),
@@ -78,39 +75,66 @@ fn is_private(net: &IpNet) -> bool {
 
 /// How far a set of networks reaches a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Certainly.
+pub(crate) enum Reach {
     Yes,
-    /// Certainly not.
     No,
     /// Some of where it may be.
     Perhaps,
 }
 
-/// A security group's rules.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Group {
-    /// Inbound.
-    pub ingress: Vec<Rule>,
-    /// Outbound.
-    pub egress: Vec<Rule>,
-}
+impl Network {
+    /// The route table of `subnet`: its own, or the VPC's main one.
+    pub(crate) fn table_of(&self, vpc: &str, subnet: &str) -> Option<&Table> {
+        self.tables
+            .iter()
+            .find(|table| table.subnets.iter().any(|have| have == subnet))
+            .or_else(|| {
+                self.tables
+                    .iter()
+                    .find(|table| table.main && table.vpc == vpc)
+            })
+    }
 
-/// A rule of a security group.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Rule {
-    /// `-1` for all, `tcp`, `6` …
-    pub protocol: String,
-    /// First port; none: all.
-    pub from: Option<i32>,
-    /// Last port; none: all.
-    pub to: Option<i32>,
-    /// Networks.
-    pub networks: Vec<IpNet>,
-    /// Security groups whose members it means.
-    pub groups: Vec<String>,
-    /// Prefix lists.
-    pub prefix_lists: Vec<String>,
+    pub(crate) fn endpoints_of<'a>(
+        &'a self,
+        vpc: &'a str,
+    ) -> impl Iterator<Item = &'a Endpoint> + Clone {
+        self.endpoints
+            .iter()
+            .filter(move |endpoint| endpoint.vpc == vpc)
+    }
+
+    pub(crate) fn acl_of(&self, subnet: &str) -> Option<&Acl> {
+        self.acls
+            .iter()
+            .find(|acl| acl.subnets.iter().any(|have| have == subnet))
+    }
+
+    pub(crate) fn egress(&self, groups: &[String], peer: Peer<'_>) -> Reach {
+        let rules = groups
+            .iter()
+            .filter_map(|id| self.groups.get(id))
+            .flat_map(|group| &group.egress);
+        self.known(groups, admits(rules, peer, &self.prefix_lists))
+    }
+
+    pub(crate) fn ingress(&self, groups: &[String], peer: Peer<'_>) -> Reach {
+        let rules = groups
+            .iter()
+            .filter_map(|id| self.groups.get(id))
+            .flat_map(|group| &group.ingress);
+        self.known(groups, admits(rules, peer, &self.prefix_lists))
+    }
+
+    /// A group that couldn't be read (another account's, in a shared subnet) may allow it.
+    fn known(&self, groups: &[String], reach: Reach) -> Reach {
+        let unread = groups.iter().any(|id| !self.groups.contains_key(id));
+        if reach == Reach::No && unread {
+            Reach::Perhaps
+        } else {
+            reach
+        }
+    }
 }
 
 impl Rule {
@@ -174,8 +198,7 @@ impl Rule {
 }
 
 /// Whether any of `rules` lets HTTPS through to or from `peer`: security groups only allow.
-#[must_use]
-pub fn admits<'a>(
+pub(crate) fn admits<'a>(
     rules: impl IntoIterator<Item = &'a Rule>,
     peer: Peer<'_>,
     lists: &BTreeMap<String, Vec<IpNet>>,
@@ -191,37 +214,9 @@ pub fn admits<'a>(
     best
 }
 
-/// A network ACL.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Acl {
-    /// `acl-…`
-    pub id: String,
-    /// The subnets that it is for.
-    pub subnets: Vec<String>,
-    /// Its rules, in any order.
-    pub entries: Vec<Entry>,
-}
-
-/// A rule of a network ACL.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// The lowest number that matches decides.
-    pub number: i32,
-    /// Whether it is for outbound traffic.
-    pub egress: bool,
-    /// Whether it allows.
-    pub allow: bool,
-    /// `-1` for all, `6` for TCP …
-    pub protocol: String,
-    /// First and last port; none: all.
-    pub ports: Option<(u16, u16)>,
-    /// The network.
-    pub network: IpNet,
-}
-
 /// What a network ACL does with traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub(crate) enum Passage {
     /// Lets it through.
     Open,
     /// Stops it; the number of a rule that does, none for the last one, `*`.
@@ -232,8 +227,7 @@ pub enum Passage {
 
 impl Acl {
     /// What happens to TCP on all of `ports` to (`egress`) or from `peer`.
-    #[must_use]
-    pub fn passage(&self, egress: bool, peer: Target, ports: (u16, u16)) -> Passage {
+    pub(crate) fn passage(&self, egress: bool, peer: Target, ports: (u16, u16)) -> Passage {
         let mut entries: Vec<&Entry> = self
             .entries
             .iter()
@@ -302,8 +296,7 @@ fn split(open: &[Ports], range: Ports) -> (Vec<Ports>, Vec<Ports>) {
 
 /// An address for a network ACL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// This one.
+pub(crate) enum Target {
     Address(IpAddr),
     /// A public one that isn't known.
     Public(Family),
@@ -326,66 +319,9 @@ impl Target {
     }
 }
 
-/// A route table.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Table {
-    /// `rtb-…`
-    pub id: String,
-    /// Its VPC.
-    pub vpc: String,
-    /// Whether it is for the subnets that have none of their own.
-    pub main: bool,
-    /// The subnets that it is for.
-    pub subnets: Vec<String>,
-    /// Its routes.
-    pub routes: Vec<Route>,
-}
-
-/// A route.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// Where to; none: a prefix list.
-    pub destination: Option<IpNet>,
-    /// The prefix list.
-    pub prefix_list: Option<String>,
-    /// By which way.
-    pub hop: Hop,
-    /// Whether what it leads to is gone.
-    pub blackhole: bool,
-}
-
-/// What a route leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hop {
-    /// The VPC itself.
-    Local,
-    /// An internet gateway.
-    InternetGateway(String),
-    /// A NAT gateway.
-    Nat(String),
-    /// An egress-only internet gateway (IPv6).
-    EgressOnly(String),
-    /// Something behind which nobody sees from here: transit gateway, peering, appliance …
-    Other(String),
-}
-
-impl Hop {
-    /// Its id.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        match self {
-            Self::Local => "local",
-            Self::InternetGateway(id) | Self::Nat(id) | Self::EgressOnly(id) | Self::Other(id) => {
-                id
-            }
-        }
-    }
-}
-
 impl Table {
     /// The route to `address`: the longest prefix wins, also when it is a blackhole.
-    #[must_use]
-    pub fn route_to(
+    pub(crate) fn route_to(
         &self,
         address: IpAddr,
         lists: &BTreeMap<String, Vec<IpNet>>,
@@ -412,8 +348,7 @@ impl Table {
     }
 
     /// The route to everything of `family`.
-    #[must_use]
-    pub fn default_route(
+    pub(crate) fn default_route(
         &self,
         family: Family,
         lists: &BTreeMap<String, Vec<IpNet>>,
@@ -424,7 +359,7 @@ impl Table {
     }
 
     /// Routes to some public addresses of `family`, but not all.
-    pub fn partial_routes(
+    pub(crate) fn partial_routes(
         &self,
         family: Family,
         lists: &BTreeMap<String, Vec<IpNet>>,

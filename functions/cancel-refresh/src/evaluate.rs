@@ -1,0 +1,219 @@
+//! What the facts come to: each group judged once. Pure.
+
+use guardrails::aws::ApiError;
+use guardrails::policy::Age;
+use jiff::Timestamp;
+
+use crate::facts::{Case, Facts, Refresh, Status};
+use crate::image::{self, Standing};
+use crate::memory::{Claim, How, Memory, Mismatch, Seen};
+use crate::policy::{OnFailure, Policy, Settings};
+use crate::signals::{self, Judgement};
+
+/// How long after its end a refresh is still dealt with. A group's newest refresh may be six weeks
+/// old when the guardrail sees it first.
+const RECENT: Age = Age::from_hours(24);
+
+/// All groups that were looked at, judged.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    pub complete: bool,
+    /// Whether a person asks about the one group.
+    pub asked: bool,
+    pub groups: Vec<Evaluated<'a>>,
+}
+
+#[derive(Debug)]
+pub struct Evaluated<'a> {
+    pub case: &'a Case,
+    pub settings: Settings,
+    /// Why it is left alone.
+    pub excluded: Option<String>,
+    /// What stands for and against its newest refresh.
+    pub judgement: Judgement,
+    pub refresh: Option<Newest<'a>>,
+}
+
+#[derive(Debug)]
+pub struct Newest<'a> {
+    pub refresh: &'a Refresh,
+    /// The run that stops it, or did.
+    pub claim: Option<&'a Claim>,
+    /// Whether that run has it to itself.
+    pub claimed: bool,
+    pub how: How,
+    /// Why it would be cancelled though a rollback is wanted.
+    pub fallback: Option<String>,
+    /// Whether it may be stopped.
+    pub gate: Gate<'a>,
+    /// Why nothing is done: this guardrail has been at it before.
+    pub already: Option<String>,
+    pub ended_recently: bool,
+    /// Whether it ended as one that failed, and not because a person stopped it.
+    pub failed: bool,
+    pub seen: Option<&'a Seen>,
+    pub image: Standing,
+    /// Another refresh was hit in the place of one, and this is one of the two.
+    pub mismatch: Option<&'a Mismatch>,
+}
+
+/// Whether a failing refresh may be stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Gate<'a> {
+    Open,
+    /// It is only told, for this reason.
+    Closed(String),
+    /// It can't be told: this couldn't be read.
+    Unknown(&'a ApiError),
+}
+
+impl Gate<'_> {
+    /// Why it isn't stopped.
+    pub(crate) fn closed(&self) -> Option<String> {
+        match self {
+            Self::Open => None,
+            Self::Closed(why) => Some(why.clone()),
+            Self::Unknown(error) => Some(format!(
+                "whether its CloudFormation stack is being updated couldn't be read: {error}"
+            )),
+        }
+    }
+}
+
+pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &Policy, now: Timestamp) -> Evaluation<'a> {
+    let cases = facts.cases.values();
+    Evaluation {
+        complete: facts.complete,
+        asked: facts.asked,
+        groups: cases.map(|case| Evaluated::of(case, policy, now)).collect(),
+    }
+}
+
+impl<'a> Evaluated<'a> {
+    /// Judges one group, by what is known of it so far.
+    pub(crate) fn of(case: &'a Case, policy: &Policy, now: Timestamp) -> Self {
+        let settings = Settings::of(policy, &case.group);
+        let excluded = policy.exclude.tag_of(|key| case.group.tag(key));
+        let refresh = case.refresh.as_ref();
+        Self {
+            excluded: excluded.map(|tag| format!("the group's tag {tag} excludes it")),
+            judgement: signals::judge(case, &settings, now),
+            refresh: refresh.map(|refresh| Newest::of(case, refresh, &settings, now)),
+            settings,
+            case,
+        }
+    }
+
+    /// Whether its image tag may be put back.
+    pub(crate) fn repairs_image(&self) -> bool {
+        self.case.group.operator.is_none() && self.settings.on_failure != OnFailure::Notify
+    }
+}
+
+impl<'a> Newest<'a> {
+    fn of(case: &'a Case, refresh: &'a Refresh, settings: &Settings, now: Timestamp) -> Self {
+        let stored = case.remembered.memory.as_ref();
+        let memory: Option<&Memory> = stored.filter(|memory| memory.refresh == refresh.id);
+        let claim = memory.and_then(|memory| memory.stop.as_ref());
+        let end = refresh.end.or(refresh.start);
+        let (how, fallback) = how(case, refresh, settings.on_failure);
+        Self {
+            refresh,
+            claim,
+            claimed: claim.is_some_and(|claim| now < claim.until()),
+            how,
+            fallback,
+            gate: gate(case, settings),
+            already: claim.and_then(|claim| already(claim, now)),
+            ended_recently: refresh.status.is_ended()
+                && end.is_some_and(|end| RECENT.after(end) > now),
+            failed: match refresh.status {
+                Status::Failed | Status::RollbackSuccessful | Status::RollbackFailed => true,
+                Status::Cancelled => claim.is_some(),
+                _ => false,
+            },
+            seen: memory.and_then(|memory| memory.image.as_ref()),
+            image: image::standing(case, refresh, settings.image.as_ref(), memory),
+            mismatch: stored.and_then(|memory| memory.mismatch_at(&refresh.id)),
+        }
+    }
+
+    pub(crate) fn just_failed(&self) -> bool {
+        self.failed && self.ended_recently
+    }
+
+    /// Whether instances go back to what was before: whoever does it, AWS or a person, what launches
+    /// now boots what the image tag points to (ASG-11). A person's cancel launches nothing.
+    pub(crate) fn is_winding_down(&self) -> bool {
+        match self.refresh.status {
+            Status::RollbackInProgress => true,
+            Status::Cancelling => self.claim.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// How a failing refresh would be stopped, and why not as was asked.
+fn how(case: &Case, refresh: &Refresh, asked: OnFailure) -> (How, Option<String>) {
+    if asked != OnFailure::Rollback {
+        return (How::Cancel, None);
+    }
+    let cancel = |why: String| (How::Cancel, Some(why));
+    let Some(wanted) = &refresh.wanted else {
+        return cancel("it has no desired configuration, so AWS can't roll it back".to_owned());
+    };
+    if wanted.number().is_none() {
+        return cancel(format!(
+            "it goes to {wanted}, and AWS rolls back numbered versions only"
+        ));
+    }
+    match &case.group.source {
+        Some(before) if before.number().is_none() => cancel(format!(
+            "the group launches from {before}, and AWS goes back to numbered versions only"
+        )),
+        // Rolling back to the bad version itself replaces everything and changes nothing.
+        Some(before) if before.same(wanted) => cancel(format!(
+            "the group launches from {before}, which is the failing version itself, so there is nothing to roll back to"
+        )),
+        _ => (How::Rollback, None),
+    }
+}
+
+fn gate<'a>(case: &'a Case, settings: &Settings) -> Gate<'a> {
+    if let Some(operator) = &case.group.operator {
+        return Gate::Closed(format!(
+            "{operator} manages the group, and only {operator} may change it"
+        ));
+    }
+    if settings.on_failure == OnFailure::Notify {
+        return Gate::Closed("the policy or the group's tag says to notify only".to_owned());
+    }
+    match &case.stack {
+        Some(Ok(status)) if stack_is_busy(status) => Gate::Closed(format!(
+            "its CloudFormation stack is {status} and would take the stop for a failure of its own; stop the stack's update instead"
+        )),
+        Some(Err(error)) => Gate::Unknown(error),
+        _ => Gate::Open,
+    }
+}
+
+/// Whether `CloudFormation` is at work on a stack of this status.
+fn stack_is_busy(status: &str) -> bool {
+    status.ends_with("_IN_PROGRESS") && status != "REVIEW_IN_PROGRESS"
+}
+
+fn already(claim: &Claim, now: Timestamp) -> Option<String> {
+    if claim.step.is_done() {
+        return Some(format!(
+            "it was stopped at {:.0} already; AWS has yet to show it",
+            claim.at
+        ));
+    }
+    let until = claim.until();
+    (now < until).then(|| {
+        format!(
+            "another run is about to stop it since {:.0}; unless it does, the next look after {until:.0} goes on",
+            claim.at
+        )
+    })
+}

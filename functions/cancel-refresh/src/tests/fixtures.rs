@@ -1,0 +1,335 @@
+//! Groups, refreshes and instances that read as sentences. All happens on one morning; the refresh
+//! of the group `web`, from version 3 to version 4, starts at 09:00.
+
+use guardrails::state::Expect;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::facts::{
+    Activity, Case, Ended, Facts, Group, Image, Member, Preferences, Refresh, Source, Status,
+};
+use crate::memory::{Claim, Memory, Repair, Seen, Step};
+use crate::policy::Policy;
+
+pub(crate) const REFRESH: &str = "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b";
+/// When tests look at it.
+pub(crate) const NOW: &str = "09:05";
+pub(crate) const NO_AMI: &str =
+    "The image id '[ami-0123456789abcdef0]' does not exist. Launching EC2 instance failed.";
+pub(crate) const NO_CAPACITY: &str = "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a). Launching EC2 instance failed.";
+
+const RESPONSE: &str =
+    "At 2026-11-21T09:00:00Z an instance was taken out of service in response to";
+
+/// A moment: `09:05`, `09:00:10`, or so many seconds after the start.
+pub(crate) trait When: Copy {
+    fn at(self) -> Timestamp;
+}
+
+impl When for &str {
+    fn at(self) -> Timestamp {
+        let seconds = if self.len() == 5 { ":00" } else { "" };
+        format!("2026-11-21T{self}{seconds}Z").parse().unwrap()
+    }
+}
+
+impl When for i64 {
+    fn at(self) -> Timestamp {
+        "09:00".at() + SignedDuration::from_secs(self)
+    }
+}
+
+impl When for Timestamp {
+    fn at(self) -> Timestamp {
+        self
+    }
+}
+
+pub(crate) fn policy() -> Policy {
+    guardrails::policy::parse("cancel-refresh: {exclude: {tag: Hands}}", crate::NAME).unwrap()
+}
+
+pub(crate) fn source(version: &str) -> Source {
+    Source {
+        id: Some("lt-1".to_owned()),
+        name: Some("web".to_owned()),
+        version: version.to_owned(),
+        overrides: Vec::new(),
+    }
+}
+
+/// The n-th of the group's old instances, and of the new ones.
+pub(crate) fn old(n: u32) -> String {
+    format!("i-00000{n:012x}")
+}
+
+pub(crate) fn new(n: u32) -> String {
+    format!("i-0ffff{n:012x}")
+}
+
+/// The group with so many old instances. Grace period and warm-up are a minute.
+pub(crate) fn web(desired: u32) -> Case {
+    let members = (0..desired).map(|n| instance(&old(n)).on_version("3").member());
+    let group = Group {
+        name: "web".to_owned(),
+        desired,
+        source: Some(source("3")),
+        members: members.collect(),
+        elb_health: true,
+        grace: SignedDuration::from_mins(1),
+        ..Group::default()
+    };
+    let mut case = Case::of(group, "09:00".at());
+    case.refresh = Some(Refresh {
+        id: REFRESH.to_owned(),
+        status: Status::InProgress,
+        reason: None,
+        start: Some("09:00".at()),
+        end: None,
+        percentage: 0,
+        remaining: Some(desired),
+        wanted: Some(source("4")),
+        preferences: Preferences {
+            warmup: Some(SignedDuration::from_mins(1)),
+            waits_for_protected: true,
+            waits_for_standby: true,
+            ..Preferences::default()
+        },
+        rollback_reason: None,
+    });
+    case
+}
+
+/// A refresh that runs since five minutes and against which nothing stands, and one whose launches
+/// fail.
+pub(crate) fn fine() -> Case {
+    web(2).change(|case| case.looked = NOW.at())
+}
+
+pub(crate) fn bad() -> Case {
+    let message = "The image id '[ami-1]' does not exist. Launching EC2 instance failed.";
+    fine()
+        .with(launch_fails(NOW, message))
+        .with(launch_fails(NOW, message))
+}
+
+/// Something that happens.
+pub(crate) trait Happens {
+    fn to(self, case: &mut Case);
+}
+
+impl Case {
+    pub(crate) fn with(mut self, what: impl Happens) -> Self {
+        what.to(&mut self);
+        self
+    }
+
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Case)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    pub(crate) fn newest(&mut self) -> &mut Refresh {
+        self.refresh.as_mut().unwrap()
+    }
+
+    pub(crate) fn in_status(self, status: Status) -> Self {
+        self.change(|case| case.newest().status = status)
+    }
+
+    /// Its refresh has come to its end.
+    pub(crate) fn ended(self, status: Status, when: impl When) -> Self {
+        self.in_status(status).change(|case| {
+            let refresh = case.newest();
+            refresh.end = Some(when.at());
+            refresh.reason = Some("says AWS".to_owned());
+        })
+    }
+
+    pub(crate) fn tagged(self, pairs: &[(&str, &str)]) -> Self {
+        let pairs = pairs.iter();
+        let pairs = pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        self.change(|case| case.group.tags.extend(pairs))
+    }
+
+    /// Opted in, with the image tag pointing to `current`, and the good image being `a`.
+    pub(crate) fn pulling(self, current: char) -> Self {
+        use guardrails::tags::{IMAGE_REPOSITORY, IMAGE_TAG, STABLE_TAG};
+        let opted_in = [
+            (IMAGE_REPOSITORY, "app"),
+            (IMAGE_TAG, "prod"),
+            (STABLE_TAG, "prod-stable"),
+        ];
+        self.tagged(&opted_in).change(|case| {
+            case.image = Some(Ok(Image {
+                current: Some(current.to_string()),
+                stable: Some("a".to_owned()),
+            }));
+        })
+    }
+
+    /// What is remembered of its refresh.
+    pub(crate) fn remembering(self, remember: impl FnOnce(&mut Memory)) -> Self {
+        self.change(|case| {
+            let id = case.newest().id.clone();
+            let mut memory = Memory::of(&id, case.remembered.memory.as_ref());
+            remember(&mut memory);
+            case.remembered.memory = Some(memory);
+            case.remembered.expect = Expect::Any;
+        })
+    }
+
+    pub(crate) fn claimed(self, step: Step, when: impl When) -> Self {
+        self.remembering(|memory| {
+            memory.stop = Some(Claim {
+                step,
+                at: when.at(),
+                run: "run-1".to_owned(),
+                because: "2 launches in a row failed".to_owned(),
+            });
+        })
+    }
+
+    pub(crate) fn seen_with(self, digest: &str, repair: Repair) -> Self {
+        self.remembering(|memory| {
+            memory.image = Some(Seen {
+                digest: digest.to_owned(),
+                repair,
+            });
+        })
+    }
+
+    /// As a sweep sees it that sees nothing else.
+    pub(crate) fn facts(self) -> Facts {
+        Facts {
+            complete: true,
+            asked: false,
+            cases: [(self.group.name.clone(), self)].into(),
+        }
+    }
+}
+
+/// A launch that fails.
+pub(crate) struct FailedLaunch(Timestamp, String);
+
+pub(crate) fn launch_fails(when: impl When, message: &str) -> FailedLaunch {
+    FailedLaunch(when.at(), message.to_owned())
+}
+
+impl Happens for FailedLaunch {
+    fn to(self, case: &mut Case) {
+        let description = format!("Launching a new EC2 instance.  Status Reason: {}", self.1);
+        case.activities
+            .push(activity(self.0, description, "Failed", ""));
+    }
+}
+
+fn activity(at: Timestamp, description: String, status: &str, cause: &str) -> Activity {
+    Activity {
+        id: String::new(),
+        description,
+        cause: cause.to_owned(),
+        status: status.to_owned(),
+        message: None,
+        start: at,
+        end: Some(at),
+    }
+}
+
+/// What happens to an instance.
+pub(crate) struct Instance {
+    id: String,
+    version: String,
+    stands: bool,
+    activities: Vec<Activity>,
+    ended: Option<Ended>,
+}
+
+/// An instance on the version that the refresh goes to.
+pub(crate) fn instance(id: &str) -> Instance {
+    Instance {
+        id: id.to_owned(),
+        version: "4".to_owned(),
+        stands: false,
+        activities: Vec::new(),
+        ended: None,
+    }
+}
+
+impl Instance {
+    pub(crate) fn on_version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// It comes up and stands.
+    pub(crate) fn launched(mut self, when: impl When) -> Self {
+        let description = format!("Launching a new EC2 instance: {}", self.id);
+        self.activities
+            .push(activity(when.at(), description, "Successful", ""));
+        self.stands = true;
+        self
+    }
+
+    /// It is terminated because it fails its health checks.
+    pub(crate) fn unhealthy(self, when: impl When) -> Self {
+        self.terminated(
+            when,
+            &format!("{RESPONSE} an ELB system health check failure."),
+        )
+    }
+
+    /// It is terminated by the refresh itself.
+    pub(crate) fn replaced(self, when: impl When) -> Self {
+        self.terminated(when, &format!("{RESPONSE} an instance refresh.  At 2026-11-21T09:00:00Z instance i-0 was selected for termination."))
+    }
+
+    /// It is found stopped or terminated.
+    pub(crate) fn found_gone(self, when: impl When) -> Self {
+        self.terminated(
+            when,
+            &format!(
+                "{RESPONSE} an EC2 health check indicating it has been terminated or stopped."
+            ),
+        )
+    }
+
+    fn terminated(mut self, when: impl When, cause: &str) -> Self {
+        let description = format!("Terminating EC2 instance: {}", self.id);
+        self.activities
+            .push(activity(when.at(), description, "Successful", cause));
+        self.stands = false;
+        self
+    }
+
+    /// What EC2 still says of it, with the code of its state's reason.
+    pub(crate) fn which_ec2_says(mut self, reason: Option<&str>) -> Self {
+        self.ended = Some(Ended {
+            reason: reason.map(str::to_owned),
+            version: Some(self.version.clone()),
+        });
+        self
+    }
+
+    fn member(&self) -> Member {
+        Member {
+            id: self.id.clone(),
+            version: Some(self.version.clone()),
+            lifecycle: "InService".to_owned(),
+            healthy: true,
+            protected: false,
+        }
+    }
+}
+
+impl Happens for Instance {
+    fn to(self, case: &mut Case) {
+        case.group.members.retain(|member| member.id != self.id);
+        if self.stands {
+            case.group.members.push(self.member());
+        }
+        case.activities.extend(self.activities);
+        if let Some(ended) = self.ended {
+            case.ended.insert(self.id, ended);
+        }
+    }
+}

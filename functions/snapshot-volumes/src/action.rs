@@ -1,0 +1,89 @@
+//! What `act` can carry out, and what that brings about.
+
+use jiff::Timestamp;
+
+use crate::facts::{Snapshot, Tag};
+
+/// What `act` carries out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make what a slot lacks.
+    Create(Create),
+    /// Delete one snapshot of ours.
+    Delete(Delete),
+}
+
+/// A snapshot or a crash-consistent set to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Create {
+    /// The plan.
+    pub plan: String,
+    /// The slot.
+    pub slot: Timestamp,
+    /// Which try at the slot.
+    pub attempt: u32,
+    /// By which call.
+    pub target: Target,
+    /// The volumes meant.
+    pub members: Vec<Member>,
+    /// The tags, all of them given at creation: a crash leaves no untagged snapshot (EBS-12).
+    pub tags: Vec<Tag>,
+    /// By which we know it again (see [`crate::ownership`]), and what a person reads.
+    pub description: String,
+}
+
+/// A volume to be snapshotted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// `vol-…`
+    pub volume: String,
+    /// `/dev/xvda`, where it is attached.
+    pub device: Option<String>,
+}
+
+/// How a snapshot is made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// `CreateSnapshot` of the one member.
+    Volume,
+    /// `CreateSnapshots` of an instance without the volumes that aren't meant.
+    Set {
+        /// `i-…`
+        instance: String,
+        /// Leave out the root volume, which can't be named below (EBS-2).
+        exclude_boot: bool,
+        /// The data volumes to leave out.
+        exclude: Vec<String>,
+    },
+}
+
+impl Create {
+    /// A snapshot among `made` that makes this one needless: somebody else filled the slot, or
+    /// tried and failed.
+    pub(crate) fn overtaken_by<'a>(&self, made: &'a [Snapshot]) -> Option<&'a Snapshot> {
+        made.iter().find(|snapshot| {
+            *snapshot.plan == *self.plan
+                && self.members.iter().any(|m| m.volume == snapshot.volume)
+                && snapshot.slot >= self.slot
+                && (!snapshot.is_error() || snapshot.attempt >= self.attempt)
+        })
+    }
+}
+
+/// A snapshot to be deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delete {
+    /// `snap-…`
+    pub snapshot: String,
+    /// The completed snapshot that goes on protecting the volume; none for a volume that is gone.
+    pub keeper: Option<String>,
+}
+
+/// What an action brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Snapshots of these volumes were started.
+    Started(Vec<String>),
+    /// The snapshot is no longer there.
+    Deleted,
+}

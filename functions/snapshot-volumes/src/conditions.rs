@@ -1,0 +1,60 @@
+//! The kinds of condition that this guardrail reports.
+
+use guardrails::condition::{Command, Kind, On, Run, Urgency};
+
+/// All of them.
+pub(crate) const KINDS: &[&Kind] = &[&STALE, &FAILED, &DELETION_LIMIT, &DISOWNED];
+
+const EXPLAIN: Command = Command {
+    to: "to see its plans, slots and snapshots",
+    on: On::Volume,
+    run: Run::Invoke("explain"),
+};
+
+/// On a volume.
+pub(crate) static STALE: Kind = Kind {
+    name: "stale",
+    meaning: "The volume's newest completed snapshot is older than its plan's `schedule` and `grace` allow, and none is under way.",
+    one: "volume without a fresh snapshot",
+    many: "volumes without a fresh snapshot",
+    resolved: "has a fresh snapshot again, or no plan asks for one any more",
+    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, see whether sweeps run at all (the alarm whose name ends in snapshot-volumes-not-running). A volume that needs no snapshots: take it out of the plan by its tag.",
+    urgency: Urgency::Now,
+    commands: &[EXPLAIN],
+};
+
+/// On a volume.
+pub(crate) static FAILED: Kind = Kind {
+    name: "failed",
+    meaning: "The volume's latest snapshot ended in `error`, and none has been completed since.",
+    one: "failed snapshot",
+    many: "failed snapshots",
+    resolved: "has a completed snapshot again, or no plan asks for one any more",
+    next: "The snapshot is made again by itself, in growing intervals. A reason that names a KMS key doesn't pass by itself: enable the key, let the account use it, or take the volume out of the plan by its tag. A failed snapshot protects nobody; it is removed once a later one is completed.",
+    urgency: Urgency::Soon,
+    commands: &[EXPLAIN],
+};
+
+/// On the account.
+pub(crate) static DELETION_LIMIT: Kind = Kind {
+    name: "deletion-limit",
+    meaning: "A sweep would have deleted more snapshots than the policy's `brake` allows: a shortened `keep`, or something wrong. None was deleted.",
+    one: "mass deletion held back",
+    many: "mass deletions held back",
+    resolved: "no longer has deletions that the limit holds back",
+    next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (the stack's output SweepNowCommand): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
+    urgency: Urgency::Soon,
+    commands: &[],
+};
+
+/// On a snapshot.
+pub(crate) static DISOWNED: Kind = Kind {
+    name: "disowned",
+    meaning: "The snapshot's description says that this guardrail made it, but its tags say something else, or its slot is later than its start. It counts as nobody's: it fills no slot and is never deleted.",
+    one: "snapshot that no longer counts as ours",
+    many: "snapshots that no longer count as ours",
+    resolved: "counts as ours again",
+    next: "If somebody meant to keep it for good: nothing, it is never deleted. Else find out who changed its tags (CloudTrail: CreateTags, DeleteTags) and give it those back that its description names, or delete it. A slot later than the start comes from a wrong clock or was made by somebody else: delete it once it isn't needed.",
+    urgency: Urgency::Know,
+    commands: &[],
+};

@@ -1,0 +1,274 @@
+//! Judges each volume once under each plan, and what the plans no longer keep. Pure.
+
+mod deletions;
+mod index;
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+use crate::evaluate::deletions::Deletions;
+pub(crate) use crate::evaluate::deletions::{Deletion, maybe_gone};
+use crate::evaluate::index::Index;
+use crate::facts::{Facts, Snapshot, State, Volume};
+use crate::policy::{Plan, Policy};
+
+/// What the facts come to under the policy.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) now: Timestamp,
+    pub(crate) plans: Vec<Planned<'a>>,
+    pub(crate) volumes: Vec<Judged<'a>>,
+    /// Nothing where the facts aren't complete.
+    pub(crate) deletions: Deletions<'a>,
+}
+
+/// A plan, and where its schedule stands.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) plan: &'a Plan,
+    /// The slot that holds now.
+    pub(crate) slot: Option<Zoned>,
+}
+
+/// A volume, and how it stands under each plan: in the order of [`Evaluation::plans`].
+#[derive(Debug)]
+pub(crate) struct Judged<'a> {
+    pub(crate) volume: &'a Volume,
+    pub(crate) standings: Vec<Standing<'a>>,
+}
+
+impl<'a> Judged<'a> {
+    /// The plans that want snapshots of it, where it can have any.
+    pub(crate) fn selected(&self) -> impl Iterator<Item = &Standing<'a>> {
+        let standings = self.standings.iter();
+        standings.filter(|s| self.volume.usable && s.selected == Selected::Yes)
+    }
+}
+
+/// How a volume stands under a plan.
+#[derive(Debug)]
+pub(crate) struct Standing<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) selected: Selected,
+    /// Its snapshots of the plan, from old to new.
+    pub(crate) snapshots: Vec<&'a Snapshot>,
+    /// The newest completed one.
+    pub(crate) newest: Option<&'a Snapshot>,
+    /// The failed one that nothing completed has followed, and AWS's reason.
+    pub(crate) failed: Option<(&'a Snapshot, &'a str)>,
+    pub(crate) need: Need,
+    pub(crate) freshness: Freshness<'a>,
+}
+
+/// Whether a plan is for a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Selected {
+    Yes,
+    No,
+    /// It would be, unless the volume is the root of an instance that wasn't found.
+    Unknown,
+}
+
+/// Whether a volume lacks its plan's slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It has it, or a later one; or it can't or needn't have one.
+    None,
+    /// This try at it is due; why.
+    Due(u32, &'static str),
+    /// The next try waits; until when.
+    Later(Timestamp),
+}
+
+/// Whether the newest completed snapshot is as new as schedule and grace ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness<'a> {
+    Fresh,
+    /// It isn't, but one is under way.
+    UnderWay(&'a Snapshot),
+    Overdue,
+}
+
+/// Judges.
+pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
+    let index = Index::of(&facts.snapshots);
+    let plans = planned(policy, now);
+    let deletions = if facts.complete {
+        Deletions::of(facts, policy, &index, now)
+    } else {
+        Deletions::default()
+    };
+    Evaluation {
+        facts,
+        now,
+        volumes: judged(facts, &plans, index, now),
+        plans,
+        deletions,
+    }
+}
+
+/// Instances of volumes that lack a snapshot: only of these the AMI and root device matter.
+pub(crate) fn instances_lacking(
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> BTreeSet<String> {
+    let index = Index::of(&facts.snapshots);
+    judged(facts, &planned(policy, now), index, now)
+        .iter()
+        .filter(|judged| {
+            judged
+                .standings
+                .iter()
+                .any(|s| matches!(s.need, Need::Due(..)))
+        })
+        .flat_map(|judged| &judged.volume.attachments)
+        .map(|attachment| attachment.instance.clone())
+        .collect()
+}
+
+fn planned(policy: &Policy, now: Timestamp) -> Vec<Planned<'_>> {
+    let plans = policy.plans.0.iter();
+    plans
+        .map(|plan| Planned {
+            plan,
+            slot: plan.slot_at(now),
+        })
+        .collect()
+}
+
+fn judged<'a>(
+    facts: &'a Facts,
+    plans: &[Planned<'a>],
+    mut index: Index<'a>,
+    now: Timestamp,
+) -> Vec<Judged<'a>> {
+    let volumes = facts.volumes.values();
+    volumes
+        .map(|volume| Judged {
+            volume,
+            standings: plans
+                .iter()
+                .map(|planned| {
+                    let snapshots = index.take(&volume.id, &planned.plan.name);
+                    let selected = selected(planned.plan, volume, facts);
+                    Standing::of(planned, volume, selected, snapshots, now)
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+fn selected(plan: &Plan, volume: &Volume, facts: &Facts) -> Selected {
+    if plan.selects(volume, facts) {
+        return Selected::Yes;
+    }
+    let unseen = |instance: &str| !facts.instances.contains_key(instance);
+    if plan.exclude.boot && volume.attachments.iter().any(|a| unseen(&a.instance)) {
+        let mut boot_too = plan.clone();
+        boot_too.exclude.boot = false;
+        if boot_too.selects(volume, facts) {
+            return Selected::Unknown;
+        }
+    }
+    Selected::No
+}
+
+impl<'a> Standing<'a> {
+    fn of(
+        planned: &Planned<'a>,
+        volume: &Volume,
+        selected: Selected,
+        snapshots: Vec<&'a Snapshot>,
+        now: Timestamp,
+    ) -> Self {
+        let plan = planned.plan;
+        let slot = planned.slot.as_ref().map(Zoned::timestamp);
+        let newest = snapshots.iter().rev().find(|s| s.is_completed()).copied();
+        let mut standing = Self {
+            plan,
+            selected,
+            newest,
+            failed: failed(&snapshots),
+            need: Need::None,
+            freshness: Freshness::Fresh,
+            snapshots,
+        };
+        if selected == Selected::Yes && volume.usable {
+            if let Some(slot) = slot {
+                standing.need = need(&standing.snapshots, slot, now);
+            }
+            if standing.is_overdue(slot, volume.created, now) {
+                standing.freshness = standing.waited_for(now);
+            }
+        }
+        standing
+    }
+
+    fn is_overdue(&self, slot: Option<Timestamp>, created: Timestamp, now: Timestamp) -> bool {
+        let due = match self.newest {
+            // Nothing has come due since.
+            Some(newest) if slot.is_some_and(|slot| newest.slot >= slot) => return false,
+            Some(newest) => self
+                .plan
+                .schedule
+                .slot_after(&self.plan.timezone, newest.slot)
+                .map_or(Timestamp::MAX, |slot| slot.timestamp()),
+            None => created,
+        };
+        self.plan.grace.after(due) < now
+    }
+
+    /// One under way is waited for: for how it ends, but not for ever.
+    fn waited_for(&self, now: Timestamp) -> Freshness<'a> {
+        let under_way = self
+            .snapshots
+            .iter()
+            .rev()
+            .copied()
+            .find(|s| s.state == State::Pending && self.plan.grace.after(s.started) >= now);
+        under_way.map_or(Freshness::Overdue, Freshness::UnderWay)
+    }
+}
+
+fn failed<'a>(snapshots: &[&'a Snapshot]) -> Option<(&'a Snapshot, &'a str)> {
+    let since = snapshots.iter().rev().take_while(|s| !s.is_completed());
+    since.copied().find_map(|snapshot| match &snapshot.state {
+        State::Error(reason) => Some((snapshot, reason.as_str())),
+        _ => None,
+    })
+}
+
+fn need(snapshots: &[&Snapshot], slot: Timestamp, now: Timestamp) -> Need {
+    if snapshots.iter().any(|s| s.slot >= slot && !s.is_error()) {
+        return Need::None;
+    }
+    // Sorted from old to new: the last one of the slot is the latest try.
+    let Some(failed) = snapshots.iter().rev().find(|s| s.slot >= slot) else {
+        return Need::Due(1, "the slot has no snapshot yet");
+    };
+    let next = failed.started + pause_after(failed.attempt);
+    if next > now {
+        return Need::Later(next);
+    }
+    Need::Due(
+        failed.attempt.saturating_add(1),
+        "the snapshot before failed",
+    )
+}
+
+/// How long after a failed try the next one starts. The first failure may pass by itself; a lasting
+/// one, such as a disabled key, would fail at every sweep.
+fn pause_after(attempt: u32) -> SignedDuration {
+    let minutes = match attempt {
+        0 | 1 => 0,
+        2 => 15,
+        3 => 30,
+        4 => 60,
+        5 => 120,
+        _ => 240,
+    };
+    SignedDuration::from_mins(minutes)
+}

@@ -1,0 +1,221 @@
+//! Which snapshots are ours, and what says so: written and read here.
+//!
+//! Whoever may tag can write our tags on any snapshot, and change them on ours. So tags alone prove
+//! nothing: plan, slot and attempt are what the description says, which is given at creation and
+//! which no API call changes afterwards (EBS-11). The tags have to agree with it, and a snapshot
+//! whose tags don't is disowned: it fills no slot, protects nobody, and is never deleted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use guardrails::tags;
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+use crate::action::Member;
+use crate::facts::{Disowned, Snapshot, State, Tag};
+use crate::slots;
+
+/// The guardrail's name, as snapshots carry it.
+pub const NAME: &str = "snapshot-volumes";
+/// What the description of each snapshot of ours begins with.
+pub(crate) const DESCRIBED: &str = "ec2-guardrails snapshot-volumes: plan ";
+/// Longest description that EC2 takes.
+const DESCRIPTION_MAX: usize = 255;
+/// Our clock and that of EBS, which sets a snapshot's start, are kept by AWS within milliseconds;
+/// the start is read to the second.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// Volumes that one tag lists: `vol-0123456789abcdef0=/dev/xvda` is 31 characters, device names
+/// may be longer.
+const LISTED_PER_TAG: usize = 6;
+/// Most characters of somebody else's tag that are told.
+const TOLD_MAX: usize = 60;
+
+/// For what a snapshot was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin<'a> {
+    plan: &'a str,
+    /// As [`slots::tag`] writes it.
+    slot: &'a str,
+    attempt: u32,
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            plan,
+            slot,
+            attempt,
+        } = self;
+        write!(f, "{DESCRIBED}{plan}, slot {slot}, attempt {attempt}: ")
+    }
+}
+
+impl<'a> Origin<'a> {
+    /// Reads a description: exactly what [`description`] writes, and then whatever people read.
+    fn read(description: &'a str) -> Option<Self> {
+        let (plan, rest) = description.strip_prefix(DESCRIBED)?.split_once(", slot ")?;
+        let (slot, rest) = rest.split_once(", attempt ")?;
+        let (attempt, _) = rest.split_once(": ")?;
+        let origin = Self {
+            plan,
+            slot,
+            attempt: attempt.parse().ok()?,
+        };
+        description
+            .starts_with(&origin.to_string())
+            .then_some(origin)
+    }
+}
+
+/// The description of a snapshot for `plan` and `slot`; `what` is for people.
+pub(crate) fn description(plan: &str, slot: &Zoned, attempt: u32, what: &str) -> String {
+    let slot = &slots::tag(slot);
+    let origin = Origin {
+        plan,
+        slot,
+        attempt,
+    };
+    // EC2 takes ASCII only.
+    let ascii = what.chars().map(|c| match c {
+        ' '..='~' => c,
+        _ => '?',
+    });
+    origin
+        .to_string()
+        .chars()
+        .chain(ascii)
+        .take(DESCRIPTION_MAX)
+        .collect()
+}
+
+/// The tags that have to agree with the description, but for the volumes.
+fn agreeing<'a>(origin: &Origin<'a>) -> [(&'static str, &'a str); 3] {
+    [
+        (tags::GUARDRAIL, NAME),
+        (tags::PLAN, origin.plan),
+        (tags::SLOT, origin.slot),
+    ]
+}
+
+/// The tags by which a snapshot of `members` is ours.
+pub(crate) fn own_tags(plan: &str, slot: &Zoned, attempt: u32, members: &[Member]) -> Vec<Tag> {
+    let slot = &slots::tag(slot);
+    let origin = Origin {
+        plan,
+        slot,
+        attempt,
+    };
+    let agreeing = agreeing(&origin).map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut all = Vec::from(agreeing);
+    all.push((tags::ATTEMPT.to_owned(), attempt.to_string()));
+    for (n, some) in members.chunks(LISTED_PER_TAG).enumerate() {
+        let key = match n {
+            0 => tags::VOLUMES.to_owned(),
+            n => format!("{}-{}", tags::VOLUMES, n + 1),
+        };
+        all.push((key, listed(some)));
+    }
+    all
+}
+
+/// How many tags [`own_tags`] gives so many.
+pub(crate) fn own_tag_count(members: usize) -> usize {
+    4 + members.div_ceil(LISTED_PER_TAG)
+}
+
+/// `vol-1=/dev/xvda vol-2=/dev/sdf`; without the devices where these don't fit, because a volume
+/// that isn't listed would be disowned.
+fn listed(members: &[Member]) -> String {
+    let join = |with_device: bool| {
+        let each = members.iter().map(|member| match &member.device {
+            Some(device) if with_device => format!("{}={device}", member.volume),
+            _ => member.volume.clone(),
+        });
+        each.collect::<Vec<_>>().join(" ")
+    };
+    let whole = join(true);
+    if whole.chars().count() <= tags::VALUE_MAX {
+        whole
+    } else {
+        join(false)
+    }
+}
+
+/// A snapshot as AWS describes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Described<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) volume: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) started: Timestamp,
+    pub(crate) tags: &'a [(&'a str, &'a str)],
+}
+
+/// Whose a snapshot is whose description says that it is ours.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Owned {
+    Ours(Snapshot),
+    Disowned(Disowned),
+}
+
+/// Reads a snapshot. None when its description isn't one of ours: then it is nobody's concern
+/// here, whatever its tags say.
+pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
+    let origin = Origin::read(described.description)?;
+    let slot: Timestamp = origin.slot.parse().ok()?;
+    Some(match why_not(described, &origin, slot) {
+        None => Owned::Ours(Snapshot {
+            id: described.id.to_owned(),
+            volume: described.volume.to_owned(),
+            plan: Arc::from(origin.plan),
+            slot,
+            attempt: origin.attempt,
+            state,
+            started: described.started,
+        }),
+        Some(why) => Owned::Disowned(Disowned {
+            id: described.id.to_owned(),
+            volume: described.volume.to_owned(),
+            why,
+        }),
+    })
+}
+
+/// Why a snapshot isn't ours though its description says so.
+fn why_not(described: &Described<'_>, origin: &Origin<'_>, slot: Timestamp) -> Option<String> {
+    let Described {
+        volume,
+        started,
+        tags,
+        ..
+    } = described;
+    if slot > *started + CLOCK_SKEW {
+        return Some(format!(
+            "it was started at {started}, before its slot {}",
+            origin.slot
+        ));
+    }
+    for (key, expected) in agreeing(origin) {
+        match tags.iter().find(|(have, _)| *have == key) {
+            Some((_, value)) if *value == expected => {}
+            Some((_, value)) => {
+                let value = tags::clip_to(value, TOLD_MAX);
+                return Some(format!(
+                    "its tag {key} was \"{expected}\" and is \"{value}\""
+                ));
+            }
+            None => return Some(format!("its tag {key} (\"{expected}\") is gone")),
+        }
+    }
+    // A copy carries an arbitrary volume id (EBS-9), and a set has one description also for a volume
+    // that was attached meanwhile (EBS-2).
+    let listed = tags
+        .iter()
+        .filter(|(key, _)| key.starts_with(tags::VOLUMES))
+        .flat_map(|(_, value)| value.split(' '))
+        .any(|item| item.split('=').next() == Some(volume));
+    (!listed).then(|| format!("its tag {} doesn't list its volume {volume}", tags::VOLUMES))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! All that is known of the volumes that were asked for.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::evaluate::{Evaluation, Freshness, Judged, Planned, Selected, Standing};
+use crate::facts::{Snapshot, State};
+use crate::slots;
+
+pub(super) fn explain(evaluation: &Evaluation<'_>) -> Value {
+    let volumes: BTreeMap<&str, Value> = evaluation
+        .volumes
+        .iter()
+        .map(|judged| (judged.volume.id.as_str(), volume(evaluation, judged)))
+        .collect();
+    json!({ "volumes": volumes })
+}
+
+fn volume(evaluation: &Evaluation<'_>, judged: &Judged<'_>) -> Value {
+    let plans: BTreeMap<&str, Value> = evaluation
+        .plans
+        .iter()
+        .zip(&judged.standings)
+        .map(|(planned, standing)| {
+            let value = plan(evaluation, planned, standing);
+            (planned.plan.name.as_str(), value)
+        })
+        .collect();
+    let disowned: BTreeMap<&str, &str> = evaluation
+        .facts
+        .disowned
+        .iter()
+        .filter(|snapshot| snapshot.volume == judged.volume.id)
+        .map(|snapshot| (snapshot.id.as_str(), snapshot.why.as_str()))
+        .collect();
+    json!({ "plans": plans, "disowned": disowned })
+}
+
+fn plan(evaluation: &Evaluation<'_>, planned: &Planned<'_>, standing: &Standing<'_>) -> Value {
+    let Planned { plan, slot } = planned;
+    let next = plan.schedule.slot_after(&plan.timezone, evaluation.now);
+    let selects = match standing.selected {
+        Selected::Yes => Some(true),
+        Selected::No => Some(false),
+        Selected::Unknown => None,
+    };
+    let snapshots: Vec<Value> = standing
+        .snapshots
+        .iter()
+        .map(|s| snapshot(planned, s))
+        .collect();
+    json!({
+        "selects-it": selects,
+        "slot": slot.as_ref().map(slots::tag),
+        "next-slot": next.as_ref().map(slots::tag),
+        "overdue": standing.freshness != Freshness::Fresh,
+        "snapshots": snapshots,
+    })
+}
+
+fn snapshot(planned: &Planned<'_>, snapshot: &Snapshot) -> Value {
+    let state = match &snapshot.state {
+        State::Pending => "pending".to_owned(),
+        State::Completed => "completed".to_owned(),
+        State::Error(reason) => format!("error: {reason}"),
+    };
+    json!({
+        "snapshot": snapshot.id,
+        "slot": slots::tag(&planned.plan.timezone.at(snapshot.slot)),
+        "attempt": snapshot.attempt,
+        "state": state,
+    })
+}
