@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::decide::tests::{BAD, GOOD, facts, image, instance, now, with_tags};
 use crate::facts::Parameter;
+use crate::fixtures::{BAD, GOOD, at, facts, image, instance, member, now, refused};
 use crate::policy::tests::parse;
-use guardrails::aws::{ApiError, ErrorKind};
+use crate::record::Approval;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -15,7 +15,8 @@ fn of(rules: &str, instance: &Instance, facts: &Facts) -> String {
         Verdict::Released => "released".to_owned(),
         Verdict::NothingApproved => "nothing".to_owned(),
         Verdict::Approved(_) => "approved".to_owned(),
-        Verdict::Undecided(why) => format!("undecided: {why}"),
+        Verdict::ApprovedAtLaunch(_) => "approved at launch".to_owned(),
+        Verdict::Undecided(unclear) => format!("undecided: {}", unclear.why),
         Verdict::Denied(_) => "denied".to_owned(),
         Verdict::Unapproved { nearest, unknown } => {
             let lacks = nearest
@@ -29,26 +30,13 @@ fn of(rules: &str, instance: &Instance, facts: &Facts) -> String {
     }
 }
 
-fn refused(code: &str) -> ApiError {
-    ApiError {
-        operation: "ssm:GetParameters",
-        code: code.to_owned(),
-        message: "says AWS".to_owned(),
-        kind: ErrorKind::Denied,
-    }
-}
-
 /// An instance from an AMI with these changes.
 fn launched(change: impl FnOnce(&mut Image)) -> (Instance, Facts) {
     let mut facts = facts([]);
     let mut changed = image("ami-1", GOOD);
     change(&mut changed);
     facts.images.insert("ami-1".to_owned(), changed);
-    let one = Instance {
-        image: Some("ami-1".to_owned()),
-        ..instance("i-1")
-    };
-    (one, facts)
+    (instance("i-1").from("ami-1"), facts)
 }
 
 #[test]
@@ -159,11 +147,8 @@ fn each_selector_and_condition() {
 fn a_scope_by_group_lets_ecs_images_into_the_ecs_group_only() {
     let facts = facts([]);
     let rules = "{approve: [{owner: amazon, name: 'al2023-ami-ecs-*', scope: {group: 'ecs-*'}}]}";
-    let inside = with_tags(
-        instance("i-1"),
-        &[("aws:autoscaling:groupName", "ecs-cluster-1")],
-    );
-    let outside = with_tags(instance("i-1"), &[("aws:autoscaling:groupName", "web")]);
+    let inside = member("i-1", "ecs-cluster-1");
+    let outside = member("i-1", "web");
     assert_eq!(of(rules, &inside, &facts), "approved");
     assert_eq!(of(rules, &outside, &facts), "unapproved: its group is web");
 }
@@ -339,6 +324,65 @@ fn a_deny_rule_that_cant_be_judged_approves_nothing_and_refuses_nothing() {
     };
     facts.roles.insert(arn, Err(refused("AccessDenied")));
     assert!(of(rules, &one, &facts).starts_with("undecided"));
+}
+
+#[test]
+fn what_was_approved_at_the_launch_stays_so_whatever_changes() {
+    let (one, mut facts) = launched(|image| image.name = Some(BAD.to_owned()));
+    let narrow = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}]}";
+    let deny = "{approve: [{owner: amazon}], deny: [{name: '*'}]}";
+    let golden = "{approve: [{ssm-parameter: /golden}]}";
+    let approval = |image: &str| Approval {
+        rule: "owner self".to_owned(),
+        image: image.to_owned(),
+        launched: at("11:59"),
+    };
+    facts
+        .approvals
+        .insert("i-1".to_owned(), approval("ami-other"));
+    assert!(of(narrow, &one, &facts).starts_with("unapproved"));
+    facts.approvals.insert("i-1".to_owned(), approval("ami-1"));
+    for rules in [narrow, deny, golden] {
+        assert_eq!(of(rules, &one, &facts), "approved at launch", "{rules}");
+    }
+    facts.images.clear();
+    assert_eq!(of(narrow, &one, &facts), "approved at launch");
+}
+
+/// A person's release counts from the table, and only for its AMI.
+#[test]
+fn a_label_releases_nothing() {
+    let rules = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}]}";
+    let one = instance("i-1").tagged("ec2-guardrails:released-image", "ami-bad");
+    assert!(of(rules, &one, &facts([])).starts_with("unapproved"));
+    let other = facts([]).released("i-1", "ami-other");
+    assert!(of(rules, &one, &other).starts_with("unapproved"));
+    let released = facts([]).released("i-1", "ami-bad");
+    assert_eq!(of(rules, &one, &released), "released");
+}
+
+/// A read that failed stops the run, a parameter that isn't there is a mistake in the policy.
+#[test]
+fn a_failed_read_is_told_from_a_mistake() {
+    let policy = parse("{approve: [{ssm-parameter: /golden}]}").unwrap();
+    for (code, failed) in [("AccessDenied", true), (PARAMETER_NOT_FOUND, false)] {
+        let (one, mut facts) = launched(|_| {});
+        facts
+            .parameters
+            .insert("/golden".to_owned(), Err(refused(code)));
+        let Verdict::Undecided(unclear) = verdict(&one, &facts, &policy) else {
+            panic!("{code}");
+        };
+        assert_eq!(unclear.error.is_some(), failed, "{code}");
+    }
+    let (one, mut facts) = launched(|_| {});
+    facts.images.clear();
+    let unread = refused("RequestLimitExceeded");
+    facts
+        .images_unread
+        .insert("ami-1".to_owned(), unread.clone());
+    let unclear = verdict(&one, &facts, &policy);
+    assert!(matches!(unclear, Verdict::Undecided(unclear) if unclear.error == Some(unread)));
 }
 
 fn rule() -> impl Strategy<Value = String> {

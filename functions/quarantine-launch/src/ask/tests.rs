@@ -1,7 +1,12 @@
 use super::*;
+use serde_json::json;
 
-fn request(payload: Value) -> Result<Request, TriggerError> {
-    QuarantineLaunch::request(&guardrails::trigger::parse(payload).unwrap())
+fn request(payload: Value) -> Result<Request<Ask>, TriggerError> {
+    super::request(&guardrails::trigger::parse(payload).unwrap())
+}
+
+fn one(id: &str) -> Scope {
+    Scope::one(Resource::instance(id))
 }
 
 fn event(detail_type: &str, detail: &Value) -> Value {
@@ -38,14 +43,12 @@ fn run_instances() -> Value {
 #[test]
 fn a_call_points_at_all_its_instances_and_names_the_launcher() {
     let request = request(event(CALL, &run_instances())).unwrap();
-    assert_eq!(request.scope.named(), ["i-1", "i-2"]);
-    assert!(!request.read_only && !request.by_hand);
-    let hint = Hint::of(&request);
-    assert_eq!(hint.asked, Asked::Reconcile);
-    assert_eq!(
-        hint.launcher.unwrap().principal,
-        "arn:aws:iam::1:user/admin-02"
-    );
+    let both = ["i-1", "i-2"].map(Resource::instance);
+    assert_eq!(request.scope.named(), both);
+    assert_eq!(request.order, Order::Own);
+    assert!(request.ask.is_reconcile());
+    let launcher = request.ask.launcher().unwrap();
+    assert_eq!(launcher.principal, "arn:aws:iam::1:user/admin-02");
 }
 
 #[test]
@@ -63,45 +66,63 @@ fn a_state_change_points_at_its_instance() {
     for state in ["pending", "running"] {
         let detail = json!({"instance-id": "i-1", "state": state});
         let request = request(event(STATE_CHANGE, &detail)).unwrap();
-        assert_eq!(request.scope, Scope::One("i-1".to_owned()));
+        assert_eq!((request.scope, request.ask), (one("i-1"), Ask::Reconcile));
     }
 }
 
 #[test]
 fn orders_act_in_every_mode_and_questions_in_none() {
-    for (fields, asked, by_hand) in [
+    let release = |from_labels| Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels,
+    };
+    let quarantine = Ask::Quarantine {
+        instance: "i-1".to_owned(),
+        reason: "odd".to_owned(),
+    };
+    for (fields, ask, scope, order) in [
         (
             json!({"command": "release", "instance-id": "i-1"}),
-            Asked::Release("i-1".to_owned()),
-            true,
+            release(false),
+            one("i-1"),
+            Order::Person,
+        ),
+        (
+            json!({"command": "release", "instance-id": "i-1", "from-labels": true}),
+            release(true),
+            one("i-1"),
+            Order::Person,
         ),
         (
             json!({"command": "release", "group": "web"}),
-            Asked::ReleaseGroup("web".to_owned()),
-            true,
+            Ask::ReleaseGroup("web".to_owned()),
+            Scope::one(Resource::group("web")),
+            Order::Person,
         ),
         (
             json!({"command": "quarantine", "instance-id": "i-1", "reason": "odd"}),
-            Asked::Quarantine {
-                instance: "i-1".to_owned(),
-                reason: "odd".to_owned(),
-            },
-            true,
+            quarantine,
+            one("i-1"),
+            Order::Person,
         ),
         (
             json!({"command": "check", "instance-id": "i-1"}),
-            Asked::CheckInstance("i-1".to_owned()),
-            false,
+            Ask::CheckInstance("i-1".to_owned()),
+            one("i-1"),
+            Order::Question,
         ),
         (
             json!({"command": "check", "image-id": "ami-1"}),
-            Asked::CheckImage("ami-1".to_owned()),
-            false,
+            Ask::CheckImage("ami-1".to_owned()),
+            Scope::one(Resource::Image("ami-1".to_owned())),
+            Order::Question,
         ),
     ] {
         let request = request(command(&fields)).unwrap();
-        assert_eq!((request.by_hand, request.read_only), (by_hand, !by_hand));
-        assert_eq!(Hint::of(&request).asked, asked);
+        assert_eq!(
+            (request.ask, request.scope, request.order),
+            (ask, scope, order)
+        );
     }
 }
 
@@ -126,6 +147,10 @@ fn other_events_and_commands_are_refused() {
         command(&json!({"command": "free", "instance-id": "i-1"})),
         command(&json!({"command": "release"})),
         command(&json!({"command": "release", "instance-id": "web-1"})),
+        command(&json!({"command": "release", "instance-id": "i-*"})),
+        command(&json!({"command": "release", "instance-id": "i-0123456789abcdef01"})),
+        command(&json!({"command": "release", "instance-id": "i-1", "from-labels": "yes"})),
+        command(&json!({"command": "release", "group": "web", "from-labels": true})),
         command(&json!({"command": "release", "instance-id": "i-1", "group": "web"})),
         command(&json!({"command": "release", "instance-id": "i-1", "now": "yes"})),
         command(&json!({"command": "quarantine", "instance-id": "i-1"})),
@@ -135,20 +160,5 @@ fn other_events_and_commands_are_refused() {
         command(&json!({"command": "check", "image-id": "ami-1", "instance-id": "i-1"})),
     ] {
         assert!(request(payload.clone()).is_err(), "{payload}");
-    }
-}
-
-#[test]
-fn the_policys_parameter_is_known_by_name_or_arn() {
-    for (given, name) in [
-        ("/ec2-guardrails/policy", "/ec2-guardrails/policy"),
-        ("policy", "policy"),
-        (
-            "arn:aws:ssm:eu-central-1:1:parameter/ec2-guardrails/policy",
-            "/ec2-guardrails/policy",
-        ),
-        ("arn:aws:ssm:eu-central-1:1:parameter/policy", "policy"),
-    ] {
-        assert_eq!(parameter_name(given), name);
     }
 }

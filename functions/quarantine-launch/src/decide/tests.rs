@@ -1,383 +1,483 @@
 use super::*;
-use crate::facts::{Disk, Image, Interface, Known};
+use crate::facts::Facts;
+use crate::fixtures::{
+    ADMIN, BAD, at, broken, decided, facts, group, instance, member, policy, record, refused,
+};
 use crate::policy::tests::parse;
+use guardrails::guardrail::Step;
+use guardrails::tags;
 
-pub(crate) fn now() -> Timestamp {
-    "2026-11-21T12:00:00Z".parse().unwrap()
-}
-
-pub(crate) fn isolation() -> BTreeMap<String, Isolation> {
-    let group = Isolation {
-        id: "sg-isolation".to_owned(),
-        bare: true,
-    };
-    BTreeMap::from([("vpc-1".to_owned(), group)])
-}
-
-/// An instance that was launched a minute ago from `ami-bad`.
-pub(crate) fn instance(id: &str) -> Instance {
-    Instance {
-        id: id.to_owned(),
-        state: State::Running,
-        launched: now() - SignedDuration::from_mins(1),
-        image: Some("ami-bad".to_owned()),
-        architecture: Some("x86_64".to_owned()),
-        vpc: "vpc-1".to_owned(),
-        subnet: "subnet-1".to_owned(),
-        profile: None,
-        tags: Vec::new(),
-        operator: None,
-        spot: false,
-        spot_request: None,
-        interfaces: vec![Interface {
-            id: "eni-1".to_owned(),
-            vpc: "vpc-1".to_owned(),
-            groups: vec!["sg-web".to_owned(), "sg-ssh".to_owned()],
-            operator: None,
-        }],
-        disks: vec![Disk {
-            device: "/dev/xvda".to_owned(),
-            volume: "vol-1".to_owned(),
-            delete_on_termination: true,
-        }],
-    }
-}
-
-pub(crate) fn image(id: &str, name: &str) -> Image {
-    Image {
-        known: Known::Described,
-        name: Some(name.to_owned()),
-        owner: Some("137112412989".to_owned()),
-        owner_alias: Some("amazon".to_owned()),
-        created: Some(now() - SignedDuration::from_hours(24 * 12)),
-        ..Image::unknown(id)
-    }
-}
-
-pub(crate) const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
-pub(crate) const GOOD: &str = "al2023-ami-2023.9.20251208.0-kernel-6.1-x86_64";
-
-pub(crate) fn facts(instances: impl IntoIterator<Item = Instance>) -> Facts {
-    Facts {
-        account: Some("111122223333".to_owned()),
-        instances: instances
-            .into_iter()
-            .map(|one| (one.id.clone(), one))
-            .collect(),
-        images: [image("ami-bad", BAD), image("ami-good", GOOD)]
-            .into_iter()
-            .map(|one| (one.id.clone(), one))
-            .collect(),
-        isolation: Some(isolation()),
-        ..Facts::default()
-    }
-}
-
-pub(crate) fn policy() -> Policy {
-    parse("{mode: enforce, approve: [{owner: amazon, name: 'al2023-ami-2023.*-x86_64'}]}").unwrap()
-}
-
-pub(crate) fn member(id: &str, group: &str) -> Instance {
-    let mut one = instance(id);
-    one.tags
-        .push(("aws:autoscaling:groupName".to_owned(), group.to_owned()));
-    one
-}
-
-pub(crate) fn group(name: &str) -> Group {
-    Group {
-        name: name.to_owned(),
-        min: 0,
-        desired: 2,
-        ..Group::default()
-    }
-}
-
-pub(crate) fn with_tags(mut one: Instance, tags: &[(&str, &str)]) -> Instance {
-    one.tags.extend(
-        tags.iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
-    );
-    one
-}
-
-fn in_quarantine(stage: &str) -> Instance {
-    let mut one = with_tags(
-        instance("i-1"),
-        &[
-            (tags::QUARANTINED, stage),
-            (tags::QUARANTINE_IMAGE, "ami-bad"),
-            (tags::QUARANTINE_LAUNCHER, "arn:aws:iam::1:user/a"),
-        ],
-    );
-    one.interfaces[0].groups = vec!["sg-isolation".to_owned()];
-    one
-}
-
-const HELD: &str = "complete 2026-11-21T11:00:00Z";
-
-fn words(decisions: &[Decision<Action>]) -> Vec<(&str, &str, bool)> {
+/// Of what, what, and whether it is carried out.
+fn words(decisions: &[Decision<Action>]) -> Vec<(String, &'static str, bool)> {
     decisions
         .iter()
-        .map(|one| (one.resource.as_str(), one.action, one.step.is_some()))
+        .map(|one| {
+            let acts = matches!(one.step, Step::Act(_));
+            (one.resource.to_string(), one.action, acts)
+        })
         .collect()
+}
+
+fn action(decision: &Decision<Action>) -> &Action {
+    let Step::Act(action) = &decision.step else {
+        panic!("{decision:?}");
+    };
+    action
+}
+
+fn one(facts: &Facts) -> Decision<Action> {
+    let mut decisions = decided(facts, &policy());
+    assert_eq!(decisions.len(), 1, "{decisions:?}");
+    decisions.remove(0)
+}
+
+/// An instance in quarantine since 11:00.
+fn held(record: Record) -> Facts {
+    facts([instance("i-1").isolated()]).recorded("i-1", record)
+}
+
+fn known() -> Record {
+    record("11:00").launched_by(ADMIN)
+}
+
+fn release() -> Ask {
+    Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels: false,
+    }
 }
 
 #[test]
 fn an_unapproved_launch_is_quarantined_and_an_approved_one_left_alone() {
-    let mut good = instance("i-2");
-    good.image = Some("ami-good".to_owned());
-    let facts = facts([instance("i-1"), good]);
-    let decisions = decide(&facts, &policy(), now());
+    let old_and_good = instance("i-2").from("ami-good").launched("10:30");
+    let decisions = decided(&facts([instance("i-1"), old_and_good]), &policy());
     assert_eq!(
         words(&decisions),
-        [("i-1", "quarantine", true), ("i-2", "leave-alone", false)]
+        [
+            ("i-1".to_owned(), "quarantine", true),
+            ("i-2".to_owned(), "leave-alone", false)
+        ]
     );
-    assert!(
-        decisions[0].reason.contains(BAD)
-            && decisions[0]
-                .reason
-                .contains("nearest is the rule \"owner amazon"),
-        "{}",
-        decisions[0].reason
-    );
+    let reason = &decisions[0].reason;
+    for expected in [BAD, "nearest is the rule \"owner amazon"] {
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[test]
+fn the_approval_of_a_young_launch_is_remembered_once_and_only_where_it_acts() {
+    let young = || facts([instance("i-1").from("ami-good")]);
+    let decision = one(&young());
+    let Action::RememberApproval { approval, .. } = action(&decision) else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(approval.image, "ami-good");
+    let mut remembered = young();
+    remembered
+        .approvals
+        .insert("i-1".to_owned(), approval.clone());
+    let check = young().asked(Ask::CheckInstance("i-1".to_owned()));
+    for facts in [remembered, check] {
+        assert_eq!(one(&facts).action, "leave-alone");
+    }
+    let mut observing = policy();
+    observing.mode = Mode::Notify;
+    assert_eq!(decided(&young(), &observing)[0].action, "leave-alone");
 }
 
 #[test]
 fn each_instance_that_is_not_to_be_touched_isnt() {
-    let old = Instance {
-        launched: now() - SignedDuration::from_hours(25),
-        ..instance("i-1")
-    };
-    let operated = Instance {
-        operator: Some("eks.amazonaws.com".to_owned()),
-        ..instance("i-1")
-    };
-    let terminal = Instance {
-        state: State::Terminal,
-        ..instance("i-1")
-    };
-    let unread = Instance {
-        image: Some("ami-unread".to_owned()),
-        ..instance("i-1")
+    let of = |instance: Instance| facts([instance]);
+    let started = record("11:59:50").only(Stage::Started);
+    let releasing = Record {
+        at: at("11:59:50"),
+        ..record("11:00").only(Stage::Releasing)
     };
     let cases = [
-        (old, "longer ago than launched-within"),
-        (operated, "eks.amazonaws.com manages it"),
-        (terminal, "terminated"),
-        (unread, "ami-unread wasn't read"),
         (
-            with_tags(instance("i-1"), &[(tags::RELEASED_IMAGE, "ami-bad")]),
+            of(instance("i-1").launched("00:00")),
+            "longer ago than launched-within",
+        ),
+        (
+            of(instance("i-1").managed_by("eks.amazonaws.com")),
+            "eks.amazonaws.com manages it",
+        ),
+        (of(instance("i-1").terminated()), "terminated"),
+        (
+            of(instance("i-1").from("ami-unread")),
+            "ami-unread wasn't read",
+        ),
+        (
+            of(instance("i-1")).released("i-1", "ami-bad"),
             "a person released it",
         ),
         (
-            with_tags(instance("i-1"), &[("Sandbox", "yes")]),
+            of(instance("i-1").tagged("Sandbox", "yes")),
             "its tag Sandbox exempts it",
         ),
-        (in_quarantine(HELD), "it is in quarantine since"),
-        (
-            in_quarantine("started 2026-11-21T11:59:50Z run-1"),
-            "another run is quarantining it",
-        ),
-        (
-            in_quarantine("releasing 2026-11-21T11:59:50Z"),
-            "its release is under way",
-        ),
+        (held(known()), "it is in quarantine since"),
+        (held(started), "another run is quarantining it"),
+        (held(releasing), "its release is under way"),
     ];
-    let mut policy = policy();
-    policy.exempt = parse("{exempt: {tag: Sandbox}}").unwrap().exempt;
-    for (instance, expected) in cases {
-        let decisions = decide(&facts([instance]), &policy, now());
+    let section = "{mode: enforce, launched-within: 12h, exempt: {tag: Sandbox}, approve: [{owner: amazon, name: 'al2023-ami-2023.*-x86_64'}]}";
+    let policy = parse(section).unwrap();
+    for (facts, expected) in cases {
+        let decisions = decided(&facts, &policy);
         let [one] = decisions.as_slice() else {
             panic!("{expected}: {decisions:?}");
         };
-        assert_eq!(one.step, None, "{expected}");
+        assert_eq!(one.step, Step::Leave, "{expected}");
         assert!(one.reason.contains(expected), "{expected}: {}", one.reason);
     }
 }
 
 #[test]
 fn a_tag_exempts_only_when_the_policy_names_it() {
-    let one = with_tags(instance("i-1"), &[("Sandbox", "yes")]);
-    let decisions = decide(&facts([one]), &policy(), now());
-    assert!(decisions[0].step.is_some());
+    let one = instance("i-1").tagged("Sandbox", "yes");
+    assert_eq!(decided(&facts([one]), &policy())[0].action, "quarantine");
 }
 
 #[test]
 fn a_release_for_another_ami_does_not_count() {
-    let one = with_tags(instance("i-1"), &[(tags::RELEASED_IMAGE, "ami-other")]);
-    let decisions = decide(&facts([one]), &policy(), now());
-    assert!(decisions[0].step.is_some());
+    let facts = facts([instance("i-1")]).released("i-1", "ami-other");
+    assert_eq!(one(&facts).action, "quarantine");
 }
 
 #[test]
 fn nothing_approved_quarantines_nothing_and_says_so() {
     let policy = parse("{mode: enforce, deny: [{name: '*'}]}").unwrap();
-    for complete in [false, true] {
-        let facts = Facts {
-            complete,
-            ..facts([instance("i-1")])
-        };
-        let decisions = decide(&facts, &policy, now());
-        assert!(decisions.iter().all(|one| one.step.is_none()));
-        assert!(
-            decisions[0].reason.contains("approves nothing yet"),
-            "{decisions:?}"
-        );
+    for facts in [facts([instance("i-1")]), facts([instance("i-1")]).all()] {
+        let decisions = decided(&facts, &policy);
+        assert!(decisions.iter().all(|one| one.step == Step::Leave));
+        let reason = &decisions[0].reason;
+        assert!(reason.contains("approves nothing yet"), "{reason}");
     }
 }
 
 #[test]
 fn what_was_begun_is_finished() {
-    for (stage, expected) in [
-        (
-            "started 2026-11-21T11:59:00Z run-1",
-            ("quarantine", Occasion::Unfinished),
-        ),
-        ("started", ("quarantine", Occasion::Unfinished)),
+    let decision = one(&held(known().only(Stage::Started)));
+    let Action::Quarantine(order) = action(&decision) else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(
+        (decision.action, order.occasion),
+        ("quarantine", Occasion::Unfinished)
+    );
+    // Whatever the instance's tags say, in which the stage was once.
+    let decision = one(&held(known().only(Stage::Releasing)));
+    assert_eq!(decision.action, "release");
+    assert!(matches!(action(&decision), Action::Release(_)));
+}
+
+// --- what tags say ------------------------------------------------------------------------------
+
+/// Each is what somebody can do who may tag, and nothing else.
+#[test]
+fn labels_without_a_record_are_reported_and_count_for_nothing() {
+    let good = || instance("i-1").from("ami-good").launched("10:30");
+    let groups = format!("{}eni-1", tags::QUARANTINE_GROUPS);
+    let planted = |stage: &str| {
+        good()
+            .tagged(tags::QUARANTINED, stage)
+            .tagged(&groups, "sg-admin")
+            .tagged(
+                tags::QUARANTINE_PROFILE,
+                "arn:aws:iam::1:instance-profile/admin",
+            )
+            .tagged(tags::QUARANTINE_SERVICE, "detached production")
+    };
+    let drifted = planted("complete 2026-11-20T12:00:00Z").behind(&["sg-web"]);
+    let approved = good().tagged(tags::QUARANTINE_REASON, "copied");
+    for one in [
+        planted("releasing 2026-11-21T11:00:00Z"),
+        planted("started 2026-11-21T11:00:00Z"),
+        planted("partial 2026-11-21T11:00:00Z"),
+        planted("nonsense"),
+        drifted,
+        approved,
     ] {
-        let decisions = decide(&facts([in_quarantine(stage)]), &policy(), now());
-        let Some(Action::Quarantine(order)) = &decisions[0].step else {
-            panic!("{decisions:?}");
-        };
-        assert_eq!((decisions[0].action, order.occasion), expected);
+        for facts in [facts([one.clone()]), facts([one.clone()]).all()] {
+            let decisions = decided(&facts, &policy());
+            assert!(
+                decisions.iter().all(|one| one.step == Step::Leave),
+                "{decisions:?}"
+            );
+            let first = &decisions[0];
+            assert_eq!(first.action, "report");
+            assert!(first.reason.contains("nothing was recorded"), "{first:?}");
+        }
     }
-    let releasing = in_quarantine("releasing 2026-11-21T11:50:00Z");
-    let decisions = decide(&facts([releasing]), &policy(), now());
-    assert_eq!(words(&decisions), [("i-1", "release", true)]);
+    // Of a launch that isn't approved they change nothing either.
+    for tag in [
+        (tags::QUARANTINED, "complete 2026-11-20T12:00:00Z"),
+        (tags::RELEASED_IMAGE, "ami-bad"),
+        ("ec2-guardrails:approved-by", "owner self"),
+    ] {
+        let bad = instance("i-1").tagged(tag.0, tag.1);
+        let decisions = decided(&facts([bad]), &policy());
+        assert_eq!(decisions.last().unwrap().action, "quarantine", "{tag:?}");
+    }
 }
 
 #[test]
-fn a_drift_is_closed_once_and_then_only_told() {
-    let drifted = |tags: &[(&str, &str)]| {
-        let mut one = with_tags(in_quarantine(HELD), tags);
-        one.interfaces[0].groups = vec!["sg-web".to_owned()];
-        decide(&facts([one]), &policy(), now())
+fn labels_that_stay_behind_a_release_are_no_plant() {
+    let one = instance("i-1").tagged(tags::QUARANTINED, "releasing 2026-11-21T11:59:00Z");
+    let facts = facts([one]).released("i-1", "ami-bad");
+    let decisions = decided(&facts, &policy());
+    assert_eq!(
+        words(&decisions),
+        [("i-1".to_owned(), "leave-alone", false)]
+    );
+}
+
+#[test]
+fn a_release_without_a_record_takes_a_persons_explicit_word() {
+    let labelled = instance("i-1")
+        .tagged(tags::QUARANTINED, "complete 2026-11-20T12:00:00Z")
+        .tagged(
+            &format!("{}eni-1", tags::QUARANTINE_GROUPS),
+            "sg-web sg-ssh",
+        )
+        .tagged(tags::QUARANTINE_DISKS, "/dev/xvda=delete /dev/sdf=keep")
+        .tagged(tags::QUARANTINE_PROTECTION, "off")
+        .isolated();
+    let ask = |from_labels| Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels,
     };
-    let first = drifted(&[]);
-    assert_eq!(words(&first), [("i-1", "isolate-again", true)]);
-    let second = drifted(&[(tags::QUARANTINE_DRIFT, "2026-11-21T11:30:00Z")]);
-    assert_eq!(words(&second), [("i-1", "report", false)]);
+    let told = one(&facts([labelled.clone()]).asked(ask(false)));
+    assert_eq!((&told.step, told.action), (&Step::Leave, "report"));
+    for expected in [
+        "nothing was recorded",
+        "\"from-labels\": true",
+        "gives eni-1 sg-web, sg-ssh",
+        "/dev/xvda go with it",
+        "no profile and no place in a group",
+    ] {
+        assert!(
+            told.reason.contains(expected),
+            "{expected}: {}",
+            told.reason
+        );
+    }
+    let ordered = one(&facts([labelled.clone()]).asked(ask(true)));
+    assert!(matches!(action(&ordered), Action::ReleaseByLabels(_)));
+    // The record counts where there is one.
+    let recorded = facts([labelled]).recorded("i-1", known());
+    let ordered = one(&recorded.asked(ask(true)));
+    assert!(matches!(action(&ordered), Action::Release(_)));
+    let plain = one(&facts([instance("i-1")]).asked(ask(true)));
+    assert!(plain.reason.contains("isn't in quarantine"), "{plain:?}");
+}
+
+// --- in quarantine ------------------------------------------------------------------------------
+
+#[test]
+fn a_drift_is_closed_once_and_then_only_told() {
+    let open = |record: Record| one(&facts([instance("i-1")]).recorded("i-1", record)).action;
+    assert_eq!(open(known()), "isolate-again");
+    assert_eq!(open(known().drifted("11:30")), "report");
     // The isolation isn't visible yet.
-    let just_now = drifted(&[(tags::QUARANTINE_DRIFT, "2026-11-21T11:59:30Z")]);
-    assert_eq!(words(&just_now), [("i-1", "leave-alone", false)]);
-    let mut fresh = in_quarantine("complete 2026-11-21T11:59:00Z");
-    fresh.interfaces[0].groups = vec!["sg-web".to_owned()];
-    let fresh = decide(&facts([fresh]), &policy(), now());
-    assert_eq!(words(&fresh), [("i-1", "leave-alone", false)]);
+    assert_eq!(open(known().drifted("11:59:30")), "leave-alone");
+    let fresh = Record {
+        since: at("11:59"),
+        ..known()
+    };
+    assert_eq!(open(fresh), "leave-alone");
     // What AWS refused to change is no drift.
-    let refused = drifted(&[(tags::QUARANTINE_REFUSED, "eni-1")]);
-    assert_eq!(words(&refused), [("i-1", "leave-alone", false)]);
+    let refused = Record {
+        refused: ["eni-1".to_owned()].into(),
+        ..known()
+    };
+    assert_eq!(open(refused), "leave-alone");
 }
 
 #[test]
 fn the_launcher_is_looked_up_later_where_it_isnt_known() {
-    let mut unknown = in_quarantine(HELD);
-    unknown
-        .tags
-        .retain(|(key, _)| key != tags::QUARANTINE_LAUNCHER);
-    let decisions = decide(&facts([unknown.clone()]), &policy(), now());
-    assert_eq!(words(&decisions), [("i-1", "name-launcher", true)]);
-    let later = now() + SignedDuration::from_hours(2);
-    let decisions = decide(&facts([unknown]), &policy(), later);
-    assert_eq!(words(&decisions), [("i-1", "leave-alone", false)]);
+    let unknown = held(record("11:00"));
+    assert_eq!(one(&unknown).action, "name-launcher");
+    assert_eq!(one(&held(record("09:00"))).action, "leave-alone");
+    let by_hand = Record {
+        by_hand: true,
+        ..record("11:00")
+    };
+    assert_eq!(one(&held(by_hand)).action, "leave-alone");
 }
+
+#[test]
+fn a_quarantine_whose_instance_is_gone_is_forgotten_after_a_day() {
+    let yesterday = || Record {
+        since: at("12:00") - jiff::SignedDuration::from_hours(24),
+        ..known()
+    };
+    let gone = facts([]).all().recorded("i-1", yesterday());
+    assert_eq!(
+        words(&decided(&gone, &policy())),
+        [("i-1".to_owned(), "forget", true)]
+    );
+    // Not what a look may have missed, not by a look at one instance, and nothing that lives.
+    let fresh = facts([]).all().recorded("i-1", known());
+    let other = facts([instance("i-2").from("ami-good")]).recorded("i-1", yesterday());
+    let lives = held(yesterday()).all();
+    for facts in [fresh, other, lives] {
+        let decisions = decided(&facts, &policy());
+        assert!(
+            decisions.iter().all(|one| one.action != "forget"),
+            "{decisions:?}"
+        );
+    }
+}
+
+// --- loops --------------------------------------------------------------------------------------
 
 #[test]
 fn a_loop_of_a_group_is_broken_at_the_threshold() {
     let with = |group: Group, launches: usize| {
-        let instances = (0..launches).map(|n| member(&format!("i-{n}"), "web"));
-        let mut facts = facts(instances);
-        facts.groups = BTreeMap::from([("web".to_owned(), group)]);
-        decide(&facts, &policy(), now())
+        let members = (0..launches).map(|n| member(&format!("i-{n}"), "web"));
+        facts(members).group(group)
     };
-    assert_eq!(words(&with(group("web"), 1)).len(), 1);
-    let decisions = with(group("web"), 2);
-    assert_eq!(words(&decisions)[0], ("web", "break-loop", true));
-    let broken = Group {
-        suspended: ["Launch", "ReplaceUnhealthy"].map(str::to_owned).into(),
-        ..group("web")
-    };
-    assert_eq!(words(&with(broken, 2))[0], ("web", "report", false));
-    let operated = Group {
+    let first = |facts: &Facts| words(&decided(facts, &policy())).remove(0);
+    let web = |action, acts| ("auto-scaling-group/web".to_owned(), action, acts);
+    assert_eq!(decided(&with(group("web"), 1), &policy()).len(), 1);
+    assert_eq!(first(&with(group("web"), 2)), web("break-loop", true));
+    let suspended = with(group("web").suspended(), 2);
+    assert_eq!(first(&suspended), web("report", false));
+    let managed = Group {
         operator: Some("x".to_owned()),
         ..group("web")
     };
-    assert_eq!(words(&with(operated, 2))[0], ("web", "report", false));
+    assert_eq!(first(&with(managed, 2)), web("report", false));
+    // A run that was killed after it had suspended isn't done.
+    let begun = Loop {
+        broken: None,
+        ..broken("11:58")
+    };
+    let killed = with(group("web").suspended(), 2).looped("web", begun);
+    assert_eq!(first(&killed), web("break-loop", true));
+}
+
+#[test]
+fn a_group_that_couldnt_be_read_fails_the_run() {
+    let mut facts = facts([member("i-1", "web"), member("i-2", "web")]);
+    facts.groups_unread = Some(refused("AccessDenied"));
+    let decisions = decided(&facts, &policy());
+    assert!(matches!(decisions[0].step, Step::CannotJudge(_)));
 }
 
 #[test]
 fn a_loop_of_a_person_is_only_told() {
-    let tag = [(tags::QUARANTINE_LAUNCHER, "arn:aws:iam::1:user/admin-02")];
-    let instances = ["i-1", "i-2"].map(|id| with_tags(instance(id), &tag));
-    let decisions = decide(&facts(instances), &policy(), now());
+    let by = |id: &str| facts([]).recorded(id, known());
+    let mut facts = facts(["i-1", "i-2"].map(|id| instance(id).isolated()));
+    facts.records = by("i-1").records;
+    facts.records.extend(by("i-2").records);
+    let decisions = decided(&facts, &policy());
     assert_eq!(
-        words(&decisions),
-        [
-            ("i-2", "report", false),
-            ("i-1", "quarantine", true),
-            ("i-2", "quarantine", true)
-        ]
+        words(&decisions)[0],
+        ("i-2".to_owned(), "report", false),
+        "{decisions:?}"
     );
     assert!(decisions[0].reason.contains("admin-02 launched 2"));
 }
 
+// --- what can't be told -------------------------------------------------------------------------
+
+#[test]
+fn a_read_that_failed_fails_the_run_and_a_missing_parameter_is_told() {
+    let policy = parse("{approve: [{ssm-parameter: /golden}]}").unwrap();
+    for (code, action) in [
+        ("AccessDeniedException", "cannot-judge"),
+        ("ParameterNotFound", "cannot-tell"),
+    ] {
+        let mut facts = facts([instance("i-1")]);
+        facts
+            .parameters
+            .insert("/golden".to_owned(), Err(refused(code)));
+        let decision = &decided(&facts, &policy)[0];
+        assert_eq!(decision.action, action);
+        let failed = matches!(decision.step, Step::CannotJudge(_));
+        assert_eq!(failed, action == "cannot-judge");
+    }
+}
+
+// --- orders -------------------------------------------------------------------------------------
+
 #[test]
 fn orders_of_a_person_are_carried_out_and_nothing_else() {
-    let asked = |asked, instances: Vec<Instance>| {
-        let facts = Facts {
-            asked,
-            ..facts(instances)
-        };
-        decide(&facts, &policy(), now())
-    };
-    let mut good = instance("i-1");
-    good.image = Some("ami-good".to_owned());
-    let by_hand = Asked::Quarantine {
+    let by_hand = Ask::Quarantine {
         instance: "i-1".to_owned(),
         reason: "odd traffic".to_owned(),
     };
-    let decisions = asked(by_hand, vec![good]);
-    let Some(Action::Quarantine(order)) = &decisions[0].step else {
-        panic!("{decisions:?}");
+    let good = facts([instance("i-1").from("ami-good")]).asked(by_hand);
+    let decision = one(&good);
+    let Action::Quarantine(order) = action(&decision) else {
+        panic!("{decision:?}");
     };
     assert_eq!(order.reason, "by hand: odd traffic");
 
-    let release = || Asked::Release("i-1".to_owned());
-    let decisions = asked(release(), vec![in_quarantine(HELD)]);
-    assert_eq!(words(&decisions), [("i-1", "release", true)]);
-    for instances in [vec![instance("i-1")], vec![]] {
-        let decisions = asked(release(), instances);
-        assert_eq!(words(&decisions), [("i-1", "leave-alone", false)]);
+    let decision = one(&held(known()).asked(release()));
+    assert_eq!(
+        (decision.action, &decision.reason),
+        ("release", &"a person releases it".to_owned())
+    );
+    let decision = one(&facts([instance("i-1")]).asked(release()));
+    assert_eq!(
+        (decision.action, decision.step),
+        ("leave-alone", Step::Leave)
+    );
+}
+
+#[test]
+fn an_order_on_what_isnt_there_is_a_failure() {
+    let quarantine = Ask::Quarantine {
+        instance: "i-1".to_owned(),
+        reason: "odd".to_owned(),
+    };
+    for ask in [
+        release(),
+        quarantine,
+        Ask::CheckInstance("i-1".to_owned()),
+        Ask::ReleaseGroup("web".to_owned()),
+    ] {
+        let decision = one(&facts([]).asked(ask));
+        assert!(
+            matches!(decision.step, Step::CannotJudge(_)),
+            "{decision:?}"
+        );
+        assert!(decision.reason.contains("there is no such"), "{decision:?}");
     }
-    let decisions = asked(Asked::ReleaseGroup("web".to_owned()), vec![]);
-    assert_eq!(words(&decisions), [("web", "leave-alone", false)]);
+}
+
+#[test]
+fn a_group_is_restored_where_this_guardrail_suspended_something() {
+    let ask = || Ask::ReleaseGroup("web".to_owned());
+    // Suspended by somebody else, whatever its tags say.
+    let theirs = facts([]).group(group("web").suspended()).asked(ask());
+    assert_eq!(one(&theirs).step, Step::Leave);
+    let ours = facts([])
+        .group(group("web").suspended())
+        .looped("web", broken("11:00"))
+        .asked(ask());
+    assert_eq!(one(&ours).action, "restore-group");
 }
 
 #[test]
 fn a_release_knows_who_of_its_group_is_in_quarantine_still() {
-    let held = |id: &str| {
-        let tags = [
-            (tags::QUARANTINED, HELD),
-            (tags::QUARANTINE_SERVICE, "detached web"),
-        ];
-        with_tags(instance(id), &tags)
-    };
-    let mut other = held("i-9");
-    other
-        .tags
-        .retain(|(key, _)| key != tags::QUARANTINE_SERVICE);
-    let mut facts = Facts {
-        asked: Asked::Release("i-1".to_owned()),
-        ..facts([held("i-1")])
-    };
-    facts.siblings = [held("i-2"), other, instance("i-3")]
-        .into_iter()
-        .map(|one| (one.id.clone(), one))
-        .collect();
-    let decisions = decide(&facts, &policy(), now());
-    let Some(Action::Release(order)) = &decisions[0].step else {
-        panic!("{decisions:?}");
+    let detached = || known().detached_from("web");
+    let facts = held(detached())
+        .asked(release())
+        .recorded("i-2", detached())
+        .recorded("i-4", detached())
+        .recorded("i-9", known())
+        .beside([
+            instance("i-2"),
+            instance("i-3"),
+            instance("i-4").terminated(),
+            instance("i-9"),
+        ]);
+    let decision = one(&facts);
+    let Action::Release(order) = action(&decision) else {
+        panic!("{decision:?}");
     };
     assert_eq!(order.others, ["i-2"]);
 }

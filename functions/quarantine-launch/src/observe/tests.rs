@@ -1,7 +1,9 @@
 use super::*;
-use crate::decide::tests::{BAD, GOOD, now};
-use crate::facts::Known;
+use crate::approval::verdict;
+use crate::facts::{ISOLATION_GROUP, Known};
+use crate::fixtures::{BAD, GOOD, at, instance, now, policy, record};
 use crate::policy::tests::parse;
+use crate::record::{Released, Service};
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ec2::operation::describe_instance_image_metadata::DescribeInstanceImageMetadataOutput;
@@ -11,12 +13,14 @@ use aws_sdk_ec2::operation::get_image_ancestry::GetImageAncestryOutput;
 use aws_sdk_ec2::types as ec2;
 use aws_sdk_ssm::operation::get_parameter_history::GetParameterHistoryOutput;
 use aws_sdk_ssm::operation::get_parameters::GetParametersOutput;
-use aws_sdk_ssm::operation::list_tags_for_resource::ListTagsForResourceOutput;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
+use guardrails::state::Expect;
+use guardrails::state::model::Model;
+use guardrails::trigger::Order;
 
 fn found(id: &str, image: &str) -> ec2::Instance {
     let launched = now().as_second() - 60;
@@ -104,6 +108,10 @@ fn refused(status: u16, code: &str) -> HttpResponse {
 }
 
 fn clients(ec2: &[&Rule], ssm: &[&Rule]) -> Clients {
+    clients_with(&Model::default(), ec2, ssm)
+}
+
+fn clients_with(table: &Model, ec2: &[&Rule], ssm: &[&Rule]) -> Clients {
     let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
         .then_output(|| DescribeAutoScalingGroupsOutput::builder().build());
     Clients {
@@ -112,17 +120,23 @@ fn clients(ec2: &[&Rule], ssm: &[&Rule]) -> Clients {
         cloudtrail: mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, &[]),
         iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, &[]),
         ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
+        state: table.state(crate::NAME),
+        restores_profiles: true,
     }
 }
 
-fn one() -> Request {
-    Request::of(Scope::Some(vec!["i-1".to_owned()]))
+fn one() -> Request<Ask> {
+    Request::of(Scope::one(Resource::instance("i-1")))
 }
 
 const NARROW: &str = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*-x86_64'}]}";
 
-async fn observed(clients: &Clients, section: &str, request: &Request) -> Result<Facts, ApiError> {
-    observe(clients, "/p", &parse(section).unwrap(), request).await
+async fn observed(
+    clients: &Clients,
+    section: &str,
+    request: &Request<Ask>,
+) -> Result<Facts, ApiError> {
+    observe(clients, "/p", &parse(section).unwrap(), request, now()).await
 }
 
 fn verdict_of(facts: &Facts, section: &str) -> String {
@@ -131,17 +145,22 @@ fn verdict_of(facts: &Facts, section: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_approved_launch_is_three_calls_in_two_rounds() {
+async fn an_approved_launch_is_three_calls_in_two_rounds_and_three_looks_into_the_table() {
     let (describe, image, groups) = (
         describes(vec![found("i-1", "ami-good")]),
         images(&[("ami-good", GOOD, "137112412989")]),
         no_groups(),
     );
-    let clients = clients(&[&describe, &image, &groups], &[]);
+    let table = Model::default();
+    let clients = clients_with(&table, &[&describe, &image, &groups], &[]);
     let facts = observed(&clients, NARROW, &one()).await.unwrap();
     assert!(verdict_of(&facts, NARROW).starts_with("approved"));
     let calls = [&describe, &image, &groups].map(Rule::num_calls);
     assert_eq!(calls, [1, 1, 1]);
+    let mut looks = table.calls();
+    looks.sort();
+    let expected = ["GetItem launch#i-1", "Query quarantine#", "Query released#"];
+    assert_eq!(looks, expected);
     // The launch is the attachment of the primary interface, not the last start.
     assert_eq!(
         facts.instances["i-1"].launched,
@@ -319,14 +338,17 @@ async fn a_sweep_makes_no_call_per_instance() {
             .build()
     });
     let groups = no_groups();
-    let told = mock!(aws_sdk_ssm::Client::list_tags_for_resource)
-        .then_output(|| ListTagsForResourceOutput::builder().build());
-    let clients = clients(&[&describe, &image, &groups], &[&told]);
-    let facts = observed(&clients, NARROW, &Request::sweep()).await.unwrap();
+    let table = Model::default();
+    let clients = clients_with(&table, &[&describe, &image, &groups], &[]);
+    let hours_later = now() + jiff::SignedDuration::from_hours(2);
+    let facts = observe(&clients, "/p", &policy(), &Request::sweep(), hours_later)
+        .await
+        .unwrap();
     assert_eq!(facts.instances.len(), 1_500);
     assert!(facts.complete);
-    let calls = [&describe, &image, &groups, &told].map(Rule::num_calls);
-    assert_eq!(calls, [2, 2, 1, 1]);
+    let calls = [&describe, &image, &groups].map(Rule::num_calls);
+    assert_eq!(calls, [2, 2, 1]);
+    assert_eq!(table.calls().len(), 3, "{:?}", table.calls());
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,13 +362,13 @@ async fn while_nothing_is_approved_no_ami_is_read() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_launched_nothing_makes_no_call() {
     let clients = clients(&[], &[]);
-    let nothing = Request::of(Scope::Some(Vec::new()));
+    let nothing = Request::of(Scope::Only(Vec::new()));
     let facts = observed(&clients, NARROW, &nothing).await.unwrap();
     assert!(facts.instances.is_empty() && !facts.complete);
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_our_own_bare_group_isolates() {
+async fn a_group_without_a_rule_isolates() {
     let groups = mock!(Client::describe_security_groups).then_output(|| {
         let group = |id: &str, vpc: &str, name: &str, open: bool| {
             let rule = ec2::IpPermission::builder().ip_protocol("-1").build();
@@ -358,16 +380,108 @@ async fn only_our_own_bare_group_isolates() {
                 .build()
         };
         DescribeSecurityGroupsOutput::builder()
-            .security_groups(group("sg-1", "vpc-1", crate::ISOLATION_GROUP, false))
-            .security_groups(group("sg-2", "vpc-2", crate::ISOLATION_GROUP, true))
+            .security_groups(group("sg-1", "vpc-1", ISOLATION_GROUP, false))
+            .security_groups(group("sg-2", "vpc-2", ISOLATION_GROUP, true))
             .security_groups(group("sg-3", "vpc-3", "another", false))
             .build()
     });
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&groups]);
-    let found = isolation(&ec2, None).await.unwrap();
+    let found = read::isolation(&ec2, None).await.unwrap();
     let bare: Vec<(&str, bool)> = found
         .values()
         .map(|group| (group.id.as_str(), group.bare))
         .collect();
     assert_eq!(bare, [("sg-1", true), ("sg-2", false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_cant_be_read_stops_everything() {
+    for denied in ["Query", "GetItem"] {
+        let (describe, image, groups) = (
+            describes(vec![found("i-1", "ami-bad")]),
+            images(&[("ami-bad", BAD, "137112412989")]),
+            no_groups(),
+        );
+        let table = Model::default();
+        table.deny(Some(denied));
+        let clients = clients_with(&table, &[&describe, &image, &groups], &[]);
+        for request in [one(), Request::sweep()] {
+            let error = observed(&clients, NARROW, &request).await.unwrap_err();
+            assert_eq!(error.code, "AccessDeniedException", "{denied}");
+        }
+    }
+}
+
+/// What is remembered comes from the table; the same in tags is nobody's memory.
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_read_from_the_table() {
+    let (describe, groups) = (describes(vec![found("i-1", "ami-bad")]), no_groups());
+    let image = images(&[("ami-bad", BAD, "137112412989")]);
+    let table = Model::default();
+    let clients = clients_with(&table, &[&describe, &image, &groups], &[]);
+    let state = &clients.state;
+    let released = Released {
+        image: Some("ami-bad".to_owned()),
+        at: now(),
+    };
+    let in_web = record("11:00").detached_from("web");
+    for id in ["i-1", "i-2"] {
+        let put = state.put(&QUARANTINE, id, &in_web, None, &Expect::Any, now());
+        assert!(put.await.unwrap().is_done());
+    }
+    let put = state.put(&RELEASED, "i-9", &released, None, &Expect::Any, now());
+    assert!(put.await.unwrap().is_done());
+    let facts = observed(&clients, NARROW, &one()).await.unwrap();
+    assert_eq!(facts.records["i-1"], in_web);
+    assert_eq!(facts.released["i-9"], released);
+    // A release asks for those that are in quarantine with it.
+    let release = Request {
+        order: Order::Person,
+        ask: Ask::Release {
+            instance: "i-1".to_owned(),
+            from_labels: false,
+        },
+        ..one()
+    };
+    let asked = describe.num_calls();
+    let facts = observed(&clients, NARROW, &release).await.unwrap();
+    assert_eq!(describe.num_calls(), asked + 2);
+    assert_eq!(
+        facts.records["i-2"].service,
+        Some(Service::Detached("web".to_owned()))
+    );
+    assert!(facts.images.is_empty());
+    assert_eq!(in_web.since, at("11:00"));
+}
+
+/// Nothing is written down as having been before that has changed since it was looked at.
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_changed_meanwhile_is_left_to_the_next_run() {
+    let now_of = |groups: &[&str]| instance("i-1").behind(groups);
+    let decided = crate::fixtures::decided(&crate::fixtures::facts([instance("i-1")]), &policy());
+    let guardrails::guardrail::Step::Act(action) = &decided[0].step else {
+        panic!("{decided:?}");
+    };
+    for (groups, stands) in [(vec!["sg-web", "sg-ssh"], true), (vec!["sg-web"], false)] {
+        let shown = now_of(&groups);
+        let describe = mock!(Client::describe_instances).then_output(move || {
+            let groups = shown.interfaces[0].groups.iter();
+            let groups = groups.map(|id| ec2::GroupIdentifier::builder().group_id(id).build());
+            let interface = ec2::InstanceNetworkInterface::builder()
+                .network_interface_id("eni-1")
+                .vpc_id("vpc-1")
+                .set_groups(Some(groups.collect()))
+                .build();
+            let running = ec2::InstanceStateName::Running;
+            let one = ec2::Instance::builder()
+                .instance_id("i-1")
+                .state(ec2::InstanceState::builder().name(running).build())
+                .network_interfaces(interface)
+                .build();
+            page(vec![one], None)
+        });
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&describe]);
+        let verdicts = revalidate(&ec2, &[action]).await.unwrap();
+        assert_eq!(verdicts[0].is_none(), stands, "{verdicts:?}");
+    }
 }

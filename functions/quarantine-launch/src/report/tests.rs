@@ -1,74 +1,89 @@
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
 
 use super::*;
-use crate::decide::tests::{BAD, facts, group, instance, member, now, policy, with_tags};
-use crate::decide::{BreakLoop, NameLauncher, Release, decide};
-use crate::facts::PolicyParameter;
+use crate::facts::Facts;
+use crate::fixtures::{
+    ADMIN, BAD, broken, decided, facts, group, instance, member, now, policy, record, refused,
+    reported,
+};
+use crate::policy::Policy;
 use crate::policy::tests::parse;
-use guardrails::aws::{ApiError, ErrorKind};
-use guardrails::finding::{News, news};
+use crate::record::{Record, Stage};
+use guardrails::condition::{Run, Status};
+use guardrails::guardrail::Step;
+use guardrails::policy::Mode;
+use guardrails::tags;
 
-fn settle(action: &Action, outcome: Outcome) -> Settled<'_, Action> {
-    Settled {
-        action,
-        outcome,
-        note: None,
-    }
+type Came = Vec<(Action, Outcome, Option<Effect>)>;
+
+/// What is told, as kind, resource and status.
+fn told(assessment: &Assessment) -> Vec<(&'static str, String, Status)> {
+    let conditions = assessment.conditions.iter();
+    conditions
+        .map(|one| (one.kind.name, one.resource.to_string(), one.status))
+        .collect()
 }
 
-/// What is told, as kind, resource and whether it stands.
-fn told(assessment: &Assessment) -> Vec<(&'static str, String, bool)> {
-    news(&assessment.findings, &assessment.told)
-        .iter()
-        .map(|item| {
-            (
-                item.kind().name,
-                item.resource().to_owned(),
-                matches!(item, News::Stands(_)),
-            )
+/// The kinds that stand.
+fn firing(assessment: &Assessment) -> Vec<&'static str> {
+    let conditions = assessment.conditions.iter();
+    conditions
+        .filter(|one| one.status == Status::Firing)
+        .map(|one| one.kind.name)
+        .collect()
+}
+
+fn only(assessment: &Assessment) -> &Condition {
+    assert_eq!(assessment.conditions.len(), 1, "{assessment:?}");
+    &assessment.conditions[0]
+}
+
+fn metric(assessment: &Assessment, name: &str) -> u64 {
+    let mut metrics = assessment.metrics.iter();
+    metrics.find(|one| one.name == name).unwrap().value
+}
+
+/// All that is decided, with this outcome and effect.
+fn came(facts: &Facts, policy: &Policy, outcome: Outcome, effect: Option<&Effect>) -> Came {
+    decided(facts, policy)
+        .into_iter()
+        .filter_map(|decision| match decision.step {
+            Step::Act(action) => Some((action, outcome, effect.cloned())),
+            _ => None,
         })
         .collect()
 }
 
-fn quarantined(facts: &Facts, held: Held) -> Action {
-    let step = decide(facts, &policy(), now())
-        .into_iter()
-        .find_map(|decision| decision.step);
-    let Some(Action::Quarantine(order)) = step else {
-        panic!("{step:?}");
-    };
-    order.held.set(held).unwrap();
-    Action::Quarantine(order)
+fn with(facts: &Facts, outcome: Outcome, effect: Option<Effect>) -> Assessment {
+    let came = came(facts, &policy(), outcome, effect.as_ref());
+    reported(facts, &policy(), &came)
 }
 
-fn held(launcher: Option<&str>) -> Held {
-    Held {
+fn quiet(facts: &Facts) -> Assessment {
+    reported(facts, &policy(), &[])
+}
+
+fn quarantined(launcher: Option<&str>) -> Effect {
+    Effect::Quarantined(Box::new(Quarantined {
         done: vec!["isolated eni-1".to_owned()],
-        launcher: launcher.map(|who| (who.to_owned(), format!("{who} (from 203.0.113.7)"))),
-        ..Held::default()
-    }
+        launcher: launcher.map(|who| Who {
+            principal: who.to_owned(),
+            text: format!("{who} (from 203.0.113.7)"),
+        }),
+        ..Quarantined::default()
+    }))
 }
 
-const HELD: &str = "complete 2026-11-21T11:00:00Z";
-
-fn in_quarantine(extra: &[(&str, &str)]) -> Instance {
-    let tags = [
-        (tags::QUARANTINED, HELD),
-        (tags::QUARANTINE_IMAGE, "ami-bad (its name)"),
-        (tags::QUARANTINE_REASON, "no rule approves its AMI"),
-    ];
-    let mut one = with_tags(with_tags(instance("i-1"), &tags), extra);
-    one.interfaces[0].groups = vec!["sg-isolation".to_owned()];
-    one
+fn held(record: Record) -> Facts {
+    facts([instance("i-1").isolated()]).recorded("i-1", record)
 }
 
 #[test]
 fn the_notice_names_image_launcher_rule_and_what_was_done() {
     let facts = facts([instance("i-1")]);
-    let action = quarantined(&facts, held(Some("arn:aws:iam::1:user/admin-02")));
-    let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
-    assert_eq!(told(&assessment), [("quarantined", "i-1".to_owned(), true)]);
-    let text = &assessment.findings[0].text;
+    let assessment = with(&facts, Outcome::Done, Some(quarantined(Some(ADMIN))));
+    let condition = only(&assessment);
+    assert_eq!(condition.kind.name, "quarantined");
     for expected in [
         BAD,
         "owned by amazon, 11 days old at the launch",
@@ -76,351 +91,372 @@ fn the_notice_names_image_launcher_rule_and_what_was_done() {
         "nearest is the rule \"owner amazon, name al2023-ami-2023.*-x86_64\"",
         "Done: isolated eni-1",
     ] {
-        assert!(text.contains(expected), "{expected}: {text}");
+        assert!(
+            condition.why.contains(expected),
+            "{expected}: {condition:?}"
+        );
     }
-    let release = |command: &Command| command.run == Run::Invoke("release");
+    let release = |command: &guardrails::condition::Command| command.run == Run::Invoke("release");
     assert!(QUARANTINED.commands.iter().any(release));
 }
 
 #[test]
-fn what_was_told_is_told_again_only_when_the_launcher_becomes_known() {
-    let known = [(tags::QUARANTINE_LAUNCHER, "arn:a")];
-    let told_without = [("ec2-guardrails:told-quarantined", "ami-bad")];
-    let told_with = [(
-        "ec2-guardrails:told-quarantined",
-        "ami-bad launched by arn:a",
-    )];
-    let of = |tags: &[&[(&str, &str)]]| {
-        let one = in_quarantine(&tags.concat());
-        told(&assess(&facts([one]), &policy(), now(), &[]))
-    };
-    assert_eq!(of(&[&told_without]), []);
-    assert_eq!(of(&[&told_with, &known]), []);
-    assert_eq!(of(&[&told_without, &known]).len(), 1);
-    assert_eq!(of(&[]).len(), 1, "not told yet");
-
-    // Found in this run.
-    let facts = facts([in_quarantine(&told_without)]);
-    let found = OnceLock::new();
-    found
-        .set(Some(("arn:a".to_owned(), "arn:a (text)".to_owned())))
-        .unwrap();
-    let action = Action::NameLauncher(Box::new(NameLauncher {
-        instance: "i-1".to_owned(),
-        group: None,
-        found,
-    }));
-    let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
-    assert_eq!(told(&assessment).len(), 1);
-    assert!(assessment.findings[0].text.contains("by arn:a (text)"));
-}
-
-#[test]
-fn another_runs_quarantine_is_not_told_by_this_one() {
-    let mut one = in_quarantine(&[]);
-    one.tags[0].1 = "started 2026-11-21T11:59:55Z run-1".to_owned();
-    assert_eq!(told(&assess(&facts([one]), &policy(), now(), &[])), []);
-    // Isolated here too, but the other's mark stands.
-    let facts = facts([instance("i-1")]);
-    let step = decide(&facts, &policy(), now()).remove(0).step.unwrap();
-    let assessment = assess(&facts, &policy(), now(), &[settle(&step, Outcome::Skipped)]);
-    assert_eq!(told(&assessment), []);
-}
-
-#[test]
-fn a_release_resolves_what_was_told() {
-    let tags = [("ec2-guardrails:told-quarantined", "ami-bad")];
-    let mut facts = facts([in_quarantine(&tags)]);
-    facts.asked = Asked::Release("i-1".to_owned());
-    let action = Action::Release(Box::new(Release {
-        instance: facts.instances["i-1"].clone(),
-        others: Vec::new(),
-        at: now(),
-    }));
-    let of = |outcome| {
-        let settled = [settle(&action, outcome)];
-        told(&assess(&facts, &policy(), now(), &settled))
-    };
-    assert_eq!(
-        of(Outcome::Done),
-        [("quarantined", "i-1".to_owned(), false)]
+fn it_is_worth_telling_again_only_when_the_launcher_becomes_known() {
+    let fingerprint = |assessment: &Assessment| only(assessment).fingerprint.clone();
+    let at_once = with(
+        &facts([instance("i-1")]),
+        Outcome::Done,
+        Some(quarantined(None)),
     );
-    assert_eq!(of(Outcome::Failed), [], "it stands as it was told");
+    let later = quiet(&held(record("11:00")));
+    assert_eq!(fingerprint(&at_once), fingerprint(&later));
+    let known = quiet(&held(record("11:00").launched_by(ADMIN)));
+    assert_ne!(fingerprint(&known), fingerprint(&later));
+    // Found in this run.
+    let who = Who {
+        principal: ADMIN.to_owned(),
+        text: "by name".to_owned(),
+    };
+    let named = with(
+        &held(record("11:00")),
+        Outcome::Done,
+        Some(Effect::Named(who)),
+    );
+    assert_eq!(fingerprint(&named), fingerprint(&known));
+    assert!(only(&named).why.contains("by by name"));
 }
 
 #[test]
-fn what_cant_be_isolated_and_what_drifts_is_told_once() {
-    let refused = Held {
-        refused: vec!["eni-1".to_owned()],
-        ..held(None)
+fn what_another_run_is_at_is_unknown_here() {
+    let unknown = |assessment: &Assessment| {
+        assert!(!assessment.conditions.is_empty());
+        let mut conditions = assessment.conditions.iter();
+        conditions.all(|one| one.status == Status::Unknown)
     };
-    let facts_of = |one| facts([one]);
-    let facts = facts_of(instance("i-1"));
-    let action = quarantined(&facts, refused);
-    let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
-    let kinds: Vec<&str> = told(&assessment).iter().map(|item| item.0).collect();
-    assert_eq!(kinds, ["quarantined", "partly-isolated"]);
+    let started = record("11:59:55").only(Stage::Started);
+    assert!(unknown(&quiet(&held(started))));
+    let releasing = record("11:59:55").only(Stage::Releasing);
+    assert!(unknown(&quiet(&held(releasing))));
+    // Begun here too, but another run was faster.
+    let lost = with(&facts([instance("i-1")]), Outcome::Skipped, None);
+    assert!(unknown(&lost));
+    let left = with(&facts([instance("i-1")]), Outcome::Left, None);
+    assert!(unknown(&left));
+}
 
-    let mut operated = instance("i-1");
-    operated.operator = Some("eks.amazonaws.com".to_owned());
-    let assessment = assess(&facts_of(operated), &policy(), now(), &[]);
-    assert_eq!(told(&assessment)[0].0, "partly-isolated");
-
-    let quiet = ("ec2-guardrails:told-quarantined", "ami-bad");
-    let again = (tags::QUARANTINE_DRIFT, "2026-11-21T11:30:00Z");
-    let mut open = in_quarantine(&[quiet, again]);
-    open.interfaces[0].groups = vec!["sg-web".to_owned()];
-    let state = ("ec2-guardrails:told-drift", "isolated again");
-    for (one, expected) in [
-        (in_quarantine(&[quiet, again]), 1),
-        (in_quarantine(&[quiet, again, state]), 0),
-        (with_tags(open, &[state]), 1),
+#[test]
+fn a_release_resolves_what_was_told_once_it_is_finished() {
+    let facts = held(record("11:00").launched_by(ADMIN)).asked(Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels: false,
+    });
+    for (finished, outcome, status) in [
+        (true, Outcome::Done, Status::Resolved),
+        (false, Outcome::Done, Status::Unknown),
+        (false, Outcome::Failed, Status::Unknown),
     ] {
-        let assessment = assess(&facts_of(one), &policy(), now(), &[]);
-        assert_eq!(told(&assessment).len(), expected, "{assessment:?}");
+        let assessment = with(&facts, outcome, Some(Effect::Released { finished }));
+        let expected = ["quarantined", "partly-isolated", "drift"];
+        assert_eq!(
+            told(&assessment),
+            expected.map(|kind| (kind, "i-1".to_owned(), status))
+        );
     }
 }
 
 #[test]
-fn a_loop_is_told_once_by_the_run_that_broke_it() {
-    let with = |group: crate::facts::Group, outcome| {
-        let mut facts = facts([member("i-1", "web"), member("i-2", "web")]);
-        facts.groups.insert("web".to_owned(), group.clone());
-        let action = Action::BreakLoop(Box::new(BreakLoop { group, at: now() }));
-        let assessment = assess(&facts, &policy(), now(), &[settle(&action, outcome)]);
-        told(&assessment)
+fn what_would_be_isolated_is_told_where_nothing_is_done() {
+    let facts = facts([instance("i-1")]);
+    let mut observing = policy();
+    observing.mode = Mode::Notify;
+    let came = came(&facts, &observing, Outcome::WouldDo, None);
+    let assessment = reported(&facts, &observing, &came);
+    let condition = only(&assessment);
+    assert_eq!(condition.kind.name, "unapproved");
+    for expected in [
+        BAD,
+        "no rule approves",
+        "In mode enforce it would be isolated",
+    ] {
+        assert!(
+            condition.why.contains(expected),
+            "{expected}: {condition:?}"
+        );
+    }
+    let failed = with(&facts, Outcome::Failed, None);
+    assert!(only(&failed).why.contains("could not be isolated"));
+    // Once it is in quarantine that is told instead.
+    let done = with(&facts, Outcome::Done, Some(quarantined(None)));
+    assert_eq!(firing(&done), ["quarantined"]);
+    // And an approved one is nothing.
+    let good = crate::fixtures::facts([instance("i-1").from("ami-good")]);
+    assert_eq!(told(&quiet(&good)), []);
+}
+
+#[test]
+fn planted_labels_are_told() {
+    let planted = |one: Instance| one.tagged(tags::QUARANTINED, "complete 2026-11-20T12:00:00Z");
+    let good = planted(instance("i-1").from("ami-good"));
+    let assessment = quiet(&facts([good]));
+    assert_eq!(firing(&assessment), ["unrecorded"]);
+    assert!(only(&assessment).why.contains("nothing was recorded"));
+    assert_eq!(metric(&assessment, "InstancesQuarantined"), 0);
+    let both = quiet(&facts([planted(instance("i-1"))]));
+    assert_eq!(firing(&both), ["unrecorded", "unapproved"]);
+}
+
+#[test]
+fn what_cant_be_isolated_and_what_drifts_is_told() {
+    let partly = Effect::Quarantined(Box::new(Quarantined {
+        refused: vec!["eni-1".to_owned()],
+        ..Quarantined::default()
+    }));
+    let assessment = with(&facts([instance("i-1")]), Outcome::Done, Some(partly));
+    assert_eq!(firing(&assessment), ["quarantined", "partly-isolated"]);
+    let refused = Record {
+        refused: ["eni-1".to_owned()].into(),
+        ..record("11:00").only(Stage::Partial)
     };
-    let looping = vec![("loop", "auto-scaling-group/web".to_owned(), true)];
-    assert_eq!(with(group("web"), Outcome::Done), looping);
-    assert_eq!(with(group("web"), Outcome::Skipped), []);
-    let mut known = group("web");
-    known.suspended = crate::launches::PROCESSES.map(str::to_owned).into();
-    known
-        .tags
-        .insert("ec2-guardrails:told-loop".to_owned(), "broken".to_owned());
-    assert_eq!(with(known, Outcome::Left), []);
+    assert_eq!(
+        firing(&quiet(&held(refused))),
+        ["quarantined", "partly-isolated"]
+    );
+    let managed = instance("i-1").managed_by("eks.amazonaws.com");
+    assert_eq!(firing(&quiet(&facts([managed]))), ["partly-isolated"]);
+
+    let drift = |facts: &Facts| {
+        let assessment = quiet(facts);
+        let condition = assessment.conditions.iter().find(|one| one.kind == &DRIFT);
+        condition.map(|one| (one.fingerprint.clone(), one.status))
+    };
+    let open = |record: Record| facts([instance("i-1")]).recorded("i-1", record);
+    let firing = |fingerprint: &str| Some((fingerprint.to_owned(), Status::Firing));
+    assert_eq!(drift(&held(record("11:00"))), None);
+    assert_eq!(drift(&open(record("11:00"))), firing("changed"));
+    assert_eq!(
+        drift(&held(record("11:00").drifted("11:30"))),
+        firing("isolated again")
+    );
+    assert_eq!(
+        drift(&open(record("11:00").drifted("11:30"))),
+        firing("changed again")
+    );
+    let unread = Facts {
+        isolation: None,
+        ..open(record("11:00"))
+    };
+    assert_eq!(drift(&unread), Some((String::new(), Status::Unknown)));
+}
+
+#[test]
+fn a_loop_is_told_by_the_run_that_broke_it() {
+    let members = || facts([member("i-1", "web"), member("i-2", "web")]);
+    let of = |facts: &Facts, outcome| {
+        let assessment = with(facts, outcome, None);
+        let condition = assessment.conditions.iter().find(|one| one.kind == &LOOP);
+        let condition = condition.unwrap();
+        assert_eq!(condition.label, "Auto Scaling group web");
+        (condition.fingerprint.clone(), condition.status)
+    };
+    let web = members().group(group("web"));
+    assert_eq!(
+        of(&web, Outcome::Done),
+        ("broken".to_owned(), Status::Firing)
+    );
+    assert_eq!(
+        of(&web, Outcome::WouldDo),
+        ("goes on".to_owned(), Status::Firing)
+    );
+    assert_eq!(of(&web, Outcome::Skipped).1, Status::Unknown);
+    let suspended = members()
+        .group(group("web").suspended())
+        .looped("web", broken("11:58"));
+    assert_eq!(
+        of(&suspended, Outcome::Left),
+        ("broken".to_owned(), Status::Firing)
+    );
 }
 
 #[test]
 fn a_broken_loop_stands_until_it_is_released() {
-    let mut web = group("web");
-    web.suspended = crate::launches::PROCESSES.map(str::to_owned).into();
-    for (key, value) in [
-        ("ec2-guardrails:told-loop", "broken"),
-        (tags::LOOP_BROKEN, "2026-11-20T11:00:00Z run-1"),
-    ] {
-        web.tags.insert(key.to_owned(), value.to_owned());
-    }
-    let mut facts = Facts {
-        complete: true,
-        ..facts([])
-    };
-    facts.groups.insert("web".to_owned(), web.clone());
-    let assessment = assess(&facts, &policy(), now(), &[]);
-    assert_eq!(told(&assessment), []);
-    let loops = assessment
-        .metrics
+    let stands = facts([])
+        .all()
+        .group(group("web").suspended())
+        .looped("web", broken("09:00"));
+    let assessment = quiet(&stands);
+    assert_eq!(firing(&assessment), ["loop"]);
+    assert_eq!(metric(&assessment, "LoopsBroken"), 1);
+    // Resumed by hand.
+    let resumed = facts([])
+        .all()
+        .group(group("web"))
+        .looped("web", broken("09:00"));
+    assert_eq!(told(&quiet(&resumed)), []);
+    let ordered = stands.asked(Ask::ReleaseGroup("web".to_owned()));
+    let assessment = with(&ordered, Outcome::Done, None);
+    let web = "auto-scaling-group/web".to_owned();
+    assert_eq!(told(&assessment), [("loop", web, Status::Resolved)]);
+    assert_eq!(metric(&assessment, "LoopsBroken"), 0);
+}
+
+#[test]
+fn a_persons_loop_is_told_of_its_newest_launch_and_the_others_stand() {
+    let by = || record("11:30").launched_by(ADMIN);
+    let both = facts(["i-1", "i-2"].map(|id| instance(id).isolated()))
+        .all()
+        .recorded("i-1", by())
+        .recorded("i-2", by());
+    let assessment = quiet(&both);
+    let loops: Vec<_> = assessment
+        .conditions
         .iter()
-        .find(|one| one.name == "LoopsBroken");
-    assert_eq!(loops.map(|one| one.value), Some(1));
-    web.tags.remove(tags::LOOP_BROKEN);
-    web.suspended.clear();
-    facts.groups.insert("web".to_owned(), web);
-    let resolved = vec![("loop", "auto-scaling-group/web".to_owned(), false)];
-    assert_eq!(told(&assess(&facts, &policy(), now(), &[])), resolved);
+        .filter(|one| one.kind == &LOOP)
+        .map(|one| (one.resource.name(), one.status))
+        .collect();
+    assert_eq!(loops, [("i-2", Status::Firing), ("i-1", Status::Unknown)]);
 }
 
 #[test]
 fn a_launch_that_cant_be_judged_is_told_and_counted() {
-    let policy = parse("{mode: enforce, approve: [{ssm-parameter: /golden}]}").unwrap();
-    let mut facts = facts([instance("i-1")]);
-    facts.complete = true;
-    facts.parameters.insert(
-        "/golden".to_owned(),
-        Err(ApiError {
-            operation: "ssm:GetParameters",
-            code: "AccessDeniedException".to_owned(),
-            message: "no".to_owned(),
-            kind: ErrorKind::Denied,
-        }),
+    let golden = parse("{mode: enforce, approve: [{ssm-parameter: /golden}]}").unwrap();
+    let mut facts = facts([instance("i-1")]).all();
+    facts
+        .parameters
+        .insert("/golden".to_owned(), Err(refused("AccessDeniedException")));
+    let assessment = reported(&facts, &golden, &[]);
+    assert_eq!(
+        told(&assessment),
+        [
+            ("unapproved", "i-1".to_owned(), Status::Unknown),
+            ("undecided", "i-1".to_owned(), Status::Firing)
+        ]
     );
-    let assessment = assess(&facts, &policy, now(), &[]);
-    assert_eq!(told(&assessment), [("undecided", "i-1".to_owned(), true)]);
-    let undecided = assessment
-        .metrics
-        .iter()
-        .find(|one| one.name == "LaunchesUndecided");
-    assert_eq!(undecided.map(|one| one.value), Some(1));
-    assert!(assessment.findings[0].text.contains("ssm:GetParameters"));
+    assert_eq!(metric(&assessment, "LaunchesUndecided"), 1);
+    assert!(assessment.conditions[1].why.contains("ssm:GetParameters"));
 }
 
 #[test]
-fn a_broad_policy_is_told_once_per_change() {
+fn a_broad_policy_is_told_anew_when_it_changes() {
     let broad = parse("{approve: [{owner: amazon, name: 'al2023-ami-*-x86_64'}]}").unwrap();
-    let mut facts = facts([]);
-    facts.policy_parameter = PolicyParameter {
-        name: "/p".to_owned(),
-        told: Some(std::collections::BTreeMap::new()),
+    let broader = parse("{approve: [{owner: amazon}]}").unwrap();
+    let facts = facts([]).all();
+    let of = |policy: &Policy| reported(&facts, policy, &[]);
+    let (one, other) = (of(&broad), of(&broader));
+    let parameter = "parameter//p".to_owned();
+    assert_eq!(told(&one), [("broad-approval", parameter, Status::Firing)]);
+    assert_eq!(only(&one).text(), format!("policy /p: {}", only(&one).why));
+    assert_ne!(only(&one).fingerprint, only(&other).fingerprint);
+    assert_eq!(told(&of(&policy())), []);
+}
+
+#[test]
+fn a_sweep_speaks_for_all_that_it_has_judged() {
+    let one = facts([instance("i-1"), instance("i-2").terminated()]).group(group("web"));
+    assert_eq!(quiet(&one).coverage, Coverage::Named);
+    let mut all = one.all();
+    let Coverage::All { kinds, present } = quiet(&all).coverage else {
+        panic!("a sweep");
     };
-    let assessment = assess(&facts, &broad, now(), &[]);
-    assert_eq!(
-        told(&assessment),
-        [("broad-approval", "parameter//p".to_owned(), true)]
-    );
-    let state = assessment.findings[0].state.clone();
-    facts.policy_parameter.told = Some(std::collections::BTreeMap::from([(BROAD.tag(), state)]));
-    assert_eq!(told(&assess(&facts, &broad, now(), &[])), []);
-    assert_eq!(
-        told(&assess(&facts, &policy(), now(), &[])).len(),
-        1,
-        "resolved"
-    );
-    facts.policy_parameter.told = None;
-    assert_eq!(told(&assess(&facts, &broad, now(), &[])), []);
+    assert_eq!(kinds, KINDS);
+    let expected = [
+        Resource::instance("i-1"),
+        Resource::group("web"),
+        Resource::Parameter("/p".to_owned()),
+    ];
+    assert_eq!(present, expected.into());
+    all.groups_unread = Some(refused("AccessDenied"));
+    let Coverage::All { kinds, .. } = quiet(&all).coverage else {
+        panic!("a sweep");
+    };
+    assert!(!kinds.contains(&&LOOP) && kinds.len() == KINDS.len() - 1);
 }
 
 #[test]
 fn check_answers_rule_by_rule() {
-    let mut facts = facts([instance("i-1")]);
-    facts.asked = Asked::CheckInstance("i-1".to_owned());
-    let policy = parse(
-        "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}, {owner: self}], deny: [{name: '*-ecs-*'}]}",
-    )
-    .unwrap();
-    let answer = assess(&facts, &policy, now(), &[]).detail;
-    assert_eq!(answer["verdict"], "denied");
-    assert_eq!(answer["image"]["name"], BAD);
-    assert_eq!(answer["rules"][0]["result"], "applies");
-    assert_eq!(answer["rules"][2]["because"][0], "its owner is amazon");
-    facts.asked = Asked::CheckImage("ami-good".to_owned());
-    let answer = assess(&facts, &policy, now(), &[]).detail;
-    assert_eq!(answer["verdict"], "approved");
-    facts.asked = Asked::CheckInstance("i-9".to_owned());
-    let answer = assess(&facts, &policy, now(), &[]).detail;
-    assert!(
-        answer["problem"]
-            .as_str()
-            .unwrap()
-            .contains("no such instance")
-    );
+    let rules = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}, {owner: self}], deny: [{name: '*-ecs-*'}]}";
+    let policy = parse(rules).unwrap();
+    let answer = |ask| reported(&held(record("11:00")).asked(ask), &policy, &[]).detail;
+    let of_instance = answer(Ask::CheckInstance("i-1".to_owned()));
+    assert_eq!(of_instance["verdict"], "denied");
+    assert_eq!(of_instance["image"]["name"], BAD);
+    assert_eq!(of_instance["rules"][0]["result"], "applies");
+    assert_eq!(of_instance["rules"][2]["because"][0], "its owner is amazon");
+    assert_eq!(of_instance["quarantine"]["stage"], "complete");
+    let of_image = answer(Ask::CheckImage("ami-good".to_owned()));
+    assert_eq!(of_image["verdict"], "approved");
+    assert_eq!(of_image["quarantine"], Value::Null);
 }
 
 #[test]
 fn a_quarantine_by_hand_says_so() {
-    let mut facts = facts([instance("i-1")]);
-    facts.asked = Asked::Quarantine {
+    let by_hand = Ask::Quarantine {
         instance: "i-1".to_owned(),
         reason: "odd traffic".to_owned(),
     };
-    let action = quarantined(&facts, held(None));
-    let Action::Quarantine(order) = &action else {
-        panic!("{action:?}");
-    };
-    assert_eq!(order.occasion, Occasion::ByHand);
-    let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
-    assert!(assessment.findings[0].text.contains("by hand: odd traffic"));
-}
-
-#[test]
-fn an_order_on_what_is_in_quarantine_already_is_no_drift() {
-    let mut facts = facts([in_quarantine(&[])]);
-    facts.asked = Asked::Quarantine {
-        instance: "i-1".to_owned(),
-        reason: "to be sure".to_owned(),
-    };
-    let action = quarantined(&facts, held(None));
-    let assessment = assess(&facts, &policy(), now(), &[settle(&action, Outcome::Done)]);
-    assert_eq!(told(&assessment), [("quarantined", "i-1".to_owned(), true)]);
+    let fresh = facts([instance("i-1")]).asked(by_hand.clone());
+    let assessment = with(&fresh, Outcome::Done, Some(quarantined(None)));
+    assert!(only(&assessment).why.contains("by hand: odd traffic"));
+    // On what is in quarantine already it is no drift.
+    let again = held(record("11:00")).asked(by_hand);
+    let assessment = with(&again, Outcome::Done, Some(quarantined(None)));
+    assert_eq!(firing(&assessment), ["quarantined"]);
 }
 
 /// All that this guardrail tells, for whoever reviews the texts.
 #[test]
 fn the_notices_as_people_get_them() {
     let id = "i-0b1c2d3e4f5a69788";
-    let named = || Instance {
-        tags: vec![("Name".to_owned(), "web".to_owned())],
-        ..instance(id)
-    };
-    let partly = facts([named()]);
-    let action = quarantined(
-        &partly,
-        Held {
-            refused: vec!["eni-0a1b2c3d4e5f60718".to_owned()],
-            not_done: vec!["dissociated its profile: it has none".to_owned()],
-            ..held(Some("arn:aws:iam::123456789012:user/admin-02"))
-        },
-    );
-    let partly = assess(&partly, &policy(), now(), &[settle(&action, Outcome::Done)]);
-
-    let mut looping = facts([
-        member("i-0b1c2d3e4f5a69701", "web"),
-        member("i-0b1c2d3e4f5a69702", "web"),
-    ]);
-    looping.groups.insert("web".to_owned(), group("web"));
-    let broken = Action::BreakLoop(Box::new(BreakLoop {
-        group: group("web"),
-        at: now(),
+    let named = || instance(id).tagged("Name", "web");
+    let partly = Effect::Quarantined(Box::new(Quarantined {
+        done: vec!["isolated eni-1".to_owned()],
+        refused: vec!["eni-0a1b2c3d4e5f60718".to_owned()],
+        not_done: vec!["dissociated its profile: it has none".to_owned()],
+        launcher: record("11:00")
+            .launched_by("arn:aws:iam::123456789012:user/admin-02")
+            .launcher,
     }));
-    let looping = assess(
-        &looping,
-        &policy(),
-        now(),
-        &[settle(&broken, Outcome::Done)],
-    );
-
-    let quiet = ("ec2-guardrails:told-quarantined", "ami-bad");
-    let mut open = in_quarantine(&[quiet, (tags::QUARANTINE_DRIFT, "2026-11-21T11:30:00Z")]);
-    open.interfaces[0].groups = vec!["sg-0a1b2c3d4e5f60718".to_owned()];
-    let drift = assess(&facts([open]), &policy(), now(), &[]);
-
+    let partly = with(&facts([named()]), Outcome::Done, Some(partly));
+    let would = with(&facts([named()]), Outcome::WouldDo, None);
+    let members = ["i-0b1c2d3e4f5a69701", "i-0b1c2d3e4f5a69702"].map(|id| member(id, "web"));
+    let mut looping = with(&facts(members).group(group("web")), Outcome::Done, None);
+    looping.conditions.retain(|one| one.kind == &LOOP);
+    let drifted = facts([instance("i-1").behind(&["sg-0a1b2c3d4e5f60718"])])
+        .recorded("i-1", record("11:00").drifted("11:30"));
+    let mut drifted = quiet(&drifted);
+    drifted.conditions.retain(|one| one.kind == &DRIFT);
     let mut undecided = facts([named()]);
-    let denied = ApiError {
-        operation: "ssm:GetParameters",
-        code: "AccessDeniedException".to_owned(),
-        message: "not allowed".to_owned(),
-        kind: ErrorKind::Denied,
-    };
     undecided
         .parameters
-        .insert("/golden".to_owned(), Err(denied));
+        .insert("/golden".to_owned(), Err(refused("AccessDeniedException")));
     let golden = parse("{mode: enforce, approve: [{ssm-parameter: /golden}]}").unwrap();
-    let undecided = assess(&undecided, &golden, now(), &[]);
+    let undecided = reported(&undecided, &golden, &[]);
+    let planted = named()
+        .from("ami-good")
+        .tagged(tags::QUARANTINED, "complete 2026-11-20T12:00:00Z");
+    let planted = quiet(&facts([planted]));
+    let broad = parse("{approve: [{owner: amazon, name: 'al2023-ami-*-x86_64'}]}").unwrap();
+    let broad = reported(&facts([]).all(), &broad, &[]);
 
-    let mut broad = facts([]);
-    broad.policy_parameter = PolicyParameter {
-        name: "/ec2-guardrails/policy".to_owned(),
-        told: Some(std::collections::BTreeMap::new()),
-    };
-    let rules = parse("{approve: [{owner: amazon, name: 'al2023-ami-*-x86_64'}]}").unwrap();
-    let broad = assess(&broad, &rules, now(), &[]);
-
-    let told = [
-        (&QUARANTINED, id),
-        (&PARTLY_ISOLATED, id),
-        (&LOOP, "auto-scaling-group/web"),
-        (&DRIFT, id),
-        (&UNDECIDED, id),
-        (&BROAD, "parameter//ec2-guardrails/policy"),
-    ]
-    .map(|(kind, resource)| Told {
-        resource: resource.to_owned(),
-        kind,
-        state: String::new(),
-        gone: false,
-    });
-    let sets = [&partly, &looping, &drift, &undecided, &broad];
-    let mut each: Vec<Vec<News<'_>>> = sets
-        .iter()
-        .map(|one| news(&one.findings, &one.told))
+    let sets = [partly, would, looping, drifted, undecided, planted, broad];
+    let mut each: Vec<Vec<Condition>> = sets
+        .into_iter()
+        .map(|set| {
+            let conditions = set.conditions.into_iter();
+            conditions
+                .filter(|one| one.status == Status::Firing)
+                .collect()
+        })
         .collect();
-    let kinds: BTreeSet<_> = each.iter().flatten().map(|item| item.kind().name).collect();
-    for one in &told {
-        assert!(
-            kinds.contains(one.kind.name),
-            "{} is missing",
-            one.kind.name
-        );
-    }
-    each.push(told.iter().map(News::Cured).collect());
+    let kinds: BTreeSet<_> = each.iter().flatten().map(|one| one.kind.name).collect();
+    assert_eq!(kinds.len(), KINDS.len(), "{kinds:?}");
+    let resolved = KINDS.iter().map(|kind| {
+        let resource = match kind.name {
+            "loop" => Resource::group("web"),
+            "broad-approval" => Resource::Parameter("/p".to_owned()),
+            _ => Resource::instance(id),
+        };
+        Condition::resolved(resource, kind)
+    });
+    each.push(resolved.collect());
     insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, now(), &each));
 }

@@ -10,20 +10,37 @@ use aws_sdk_cloudtrail::Client as Trail;
 use aws_sdk_ec2::Client as Ec2;
 use aws_sdk_ec2::types as ec2;
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
-use guardrails::trigger::{Request, Scope};
+use guardrails::aws::{SdkConfig, never_again};
+use guardrails::guardrail::{Acted, Step};
+use guardrails::resource::Resource;
+use guardrails::state;
+use guardrails::state::model::Model;
+use guardrails::trigger::{Order, Request, Scope};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::Value;
+use tokio::sync::OnceCell;
 
-use crate::Clients;
-use crate::decide::tests::{BAD, now};
+use crate::ask::Ask;
+use crate::clients::Clients;
+use crate::decide::{Effect, decide};
+use crate::evaluate::evaluate;
+use crate::facts::{Facts, ISOLATION_GROUP, NAME};
+use crate::fixtures::{BAD, GOOD, now};
+use crate::policy::Policy;
+use crate::record::QUARANTINE;
 
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Aws {
+    pub(super) image: String,
     pub(super) groups: BTreeMap<String, Vec<String>>,
     /// Interfaces that a service manages.
     pub(super) managed: BTreeSet<String>,
@@ -35,7 +52,8 @@ pub(super) struct Aws {
     pub(super) tags: BTreeMap<String, String>,
     /// Security groups: tags, and how many rules each has.
     pub(super) security_groups: BTreeMap<String, (BTreeMap<String, String>, usize)>,
-    pub(super) snapshots: usize,
+    /// The descriptions of the snapshots.
+    pub(super) snapshots: Vec<String>,
     /// The Auto Scaling group, where there is one.
     pub(super) group: Option<Group>,
 }
@@ -66,16 +84,73 @@ pub(super) struct State {
     kill: Kill,
     pub(super) changes: usize,
     pub(super) calls: Vec<&'static str>,
+    /// Calls that are answered with this, however often.
+    pub(super) refuse: BTreeMap<&'static str, &'static str>,
+    /// Whether IAM sees the label only at the next run.
+    pub(super) labels_lag: bool,
+    /// Whether looks show the interfaces as isolated, whatever they are.
+    pub(super) stale_looks: bool,
+    pub(super) restores_profiles: bool,
+    /// What happens just before this change is carried out.
+    interrupt: Option<(usize, Hook)>,
+}
+
+/// What another run does meanwhile.
+struct Hook(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct World(Arc<Mutex<State>>);
+pub(super) struct World(Arc<Mutex<State>>, pub(super) Model, Arc<OnceCell<Clients>>);
+
+/// The table, in which a write can be the one at which the function is killed.
+#[derive(Debug, Clone)]
+struct Table(World);
+
+impl HttpConnector for Table {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let call = match target.rsplit('.').next() {
+            Some("PutItem") => "PutItem",
+            Some("DeleteItem") => "DeleteItem",
+            _ => return self.0.1.call(request),
+        };
+        let dead = || {
+            let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#Killed","message":"dead"}"#;
+            let status = StatusCode::try_from(400).unwrap();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
+        };
+        match self.0.count(call) {
+            Fate::Dead => dead(),
+            Fate::Lives => self.0.1.call(request),
+            Fate::Dies => {
+                let _ = self.0.1.call(request);
+                dead()
+            }
+        }
+    }
+}
+
+/// What becomes of a change.
+enum Fate {
+    /// It is not carried out: the function is dead.
+    Dead,
+    /// It is, and the function hears of it.
+    Lives,
+    /// It is, and nobody hears of it.
+    Dies,
+}
 
 impl Aws {
     /// A running instance with two interfaces and two volumes.
     pub(super) fn new() -> Self {
         let list = |groups: &[&str]| groups.iter().map(|&group| group.to_owned()).collect();
         Self {
+            image: "ami-bad".to_owned(),
             groups: BTreeMap::from([
                 ("eni-1".to_owned(), list(&["sg-web", "sg-ssh"])),
                 ("eni-2".to_owned(), list(&["sg-db"])),
@@ -93,7 +168,7 @@ impl Aws {
             security_groups: ["sg-web", "sg-ssh", "sg-db"]
                 .map(|id| (id.to_owned(), (BTreeMap::new(), 1)))
                 .into(),
-            snapshots: 0,
+            snapshots: Vec::new(),
             group: None,
         }
     }
@@ -132,12 +207,22 @@ fn asg_refused(code: &str, message: &str) -> Box<HttpResponse> {
 
 impl World {
     pub(super) fn new(aws: Aws) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             aws,
             kill: Kill::Never,
             changes: 0,
             calls: Vec::new(),
-        })))
+            refuse: BTreeMap::new(),
+            labels_lag: false,
+            stale_looks: false,
+            restores_profiles: true,
+            interrupt: None,
+        };
+        Self(
+            Arc::new(Mutex::new(state)),
+            Model::default(),
+            Arc::default(),
+        )
     }
 
     pub(super) fn get(&self) -> MutexGuard<'_, State> {
@@ -151,27 +236,71 @@ impl World {
         state.calls.clear();
     }
 
-    /// A call that changes something: refused once the function is dead.
-    fn change<O, E>(
-        &self,
-        call: &'static str,
-        change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
-    ) -> MockResponse<O, E> {
+    /// Counts a change; none once the function is dead.
+    fn count(&self, call: &'static str) -> Fate {
         let mut state = self.get();
         let number = state.changes;
-        let killed = || MockResponse::Http(*refused("Killed", "the function is dead"));
         let dead = match state.kill {
             Kill::Never => false,
             Kill::Before(at) => number >= at,
             Kill::After(at) => number > at,
         };
         if dead {
-            return killed();
+            return Fate::Dead;
         }
         state.changes += 1;
         state.calls.push(call);
+        let fate = if state.kill == Kill::After(number) {
+            Fate::Dies
+        } else {
+            Fate::Lives
+        };
+        let due = state.interrupt.take_if(|(at, _)| *at == number);
+        drop(state);
+        if let Some((_, Hook(meanwhile))) = due {
+            meanwhile();
+        }
+        fate
+    }
+
+    /// Before the change of this number arrives another run comes and goes.
+    pub(super) fn interrupt(&self, at: usize, policy: &Policy, request: Request<Ask>, after: i64) {
+        // With clients of its own: those of this run are in the middle of a call.
+        let world = Self(self.0.clone(), self.1.clone(), Arc::default());
+        let policy = policy.clone();
+        let hook = Hook(Box::new(move || {
+            let other = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .start_paused(true)
+                    .build()
+                    .unwrap();
+                runtime.block_on(world.run(&policy, &request, after));
+            });
+            other.join().unwrap();
+        }));
+        let mut state = self.get();
+        state.changes = 0;
+        state.interrupt = Some((at, hook));
+    }
+
+    /// A call that changes something.
+    fn change<O, E>(
+        &self,
+        call: &'static str,
+        change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
+    ) -> MockResponse<O, E> {
+        let killed = || MockResponse::Http(*refused("Killed", "the function is dead"));
+        let fate = self.count(call);
+        if matches!(fate, Fate::Dead) {
+            return killed();
+        }
+        let mut state = self.get();
+        if let Some(code) = state.refuse.get(call) {
+            return MockResponse::Http(*refused(code, "says AWS"));
+        }
         let answer = change(&mut state.aws);
-        if state.kill == Kill::After(number) {
+        if matches!(fate, Fate::Dies) {
             return killed();
         }
         match answer {
@@ -180,13 +309,33 @@ impl World {
         }
     }
 
+    /// A change that IAM allows of an instance with the label only.
+    fn change_labelled<O, E>(
+        &self,
+        call: &'static str,
+        change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
+    ) -> MockResponse<O, E> {
+        let state = self.get();
+        let label = state.aws.tags.contains_key(guardrails::tags::QUARANTINED);
+        let unseen = state.labels_lag || !label;
+        drop(state);
+        self.change(call, |aws| {
+            if unseen {
+                return Err(refused("UnauthorizedOperation", "not authorized"));
+            }
+            change(aws)
+        })
+    }
+
     fn instance(&self) -> ec2::Instance {
         let state = self.get();
         let aws = &state.aws;
         let launched = DateTime::from_secs(now().as_second() - 60);
         let interfaces = aws.groups.iter().enumerate().map(|(index, (id, groups))| {
+            let stale = vec!["sg-isolation".to_owned()];
+            let groups = if state.stale_looks { &stale } else { groups }.clone();
             let groups = groups
-                .iter()
+                .into_iter()
                 .map(|group| ec2::GroupIdentifier::builder().group_id(group).build());
             ec2::InstanceNetworkInterface::builder()
                 .network_interface_id(id)
@@ -222,7 +371,7 @@ impl World {
             .map(|(key, value)| ec2::Tag::builder().key(key).value(value).build());
         ec2::Instance::builder()
             .instance_id("i-1")
-            .image_id("ami-bad")
+            .image_id(&aws.image)
             .state(ec2::InstanceState::builder().name(name).build())
             .launch_time(launched)
             .vpc_id("vpc-1")
@@ -258,7 +407,7 @@ impl World {
             .group_id(id)
             .vpc_id("vpc-1")
             .group_name(if id == "sg-isolation" {
-                crate::ISOLATION_GROUP
+                ISOLATION_GROUP
             } else {
                 id
             })
@@ -285,16 +434,17 @@ impl World {
                 })
             },
             mock!(Ec2::describe_images).then_output(|| {
+                let images = [("ami-bad", BAD), ("ami-good", GOOD)].map(|(id, name)| {
+                    ec2::Image::builder()
+                        .image_id(id)
+                        .name(name)
+                        .owner_id("137112412989")
+                        .image_owner_alias("amazon")
+                        .creation_date("2026-11-09T12:00:00.000Z")
+                        .build()
+                });
                 aws_sdk_ec2::operation::describe_images::DescribeImagesOutput::builder()
-                    .images(
-                        ec2::Image::builder()
-                            .image_id("ami-bad")
-                            .name(BAD)
-                            .owner_id("137112412989")
-                            .image_owner_alias("amazon")
-                            .creation_date("2026-11-09T12:00:00.000Z")
-                            .build(),
-                    )
+                    .set_images(Some(images.into()))
                     .build()
             }),
             {
@@ -443,7 +593,7 @@ impl World {
                         })
                         .collect();
                     assert_ne!(protect.is_some(), !disks.is_empty(), "one attribute a call");
-                    world.change("ModifyInstanceAttribute", |aws| {
+                    world.change_labelled("ModifyInstanceAttribute", |aws| {
                         assert!(protect.is_none() || !aws.spot);
                         aws.protected = protect.unwrap_or(aws.protected);
                         aws.deletion.extend(disks);
@@ -454,10 +604,12 @@ impl World {
             {
                 let world = world();
                 mock!(Ec2::describe_snapshots).then_compute_output(move |_| {
-                    let snapshots = (0..world.get().aws.snapshots).map(|n| {
+                    let state = world.get();
+                    let snapshots = state.aws.snapshots.iter().enumerate();
+                    let snapshots = snapshots.map(|(n, description)| {
                         ec2::Snapshot::builder()
                             .snapshot_id(format!("snap-{n}"))
-                            .start_time(DateTime::from_secs(now().as_second() + 1))
+                            .description(description)
                             .build()
                     });
                     aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput::builder()
@@ -467,10 +619,12 @@ impl World {
             },
             {
                 let world = world();
-                mock!(Ec2::create_snapshots).then_compute_response(move |_| {
-                    world.change("CreateSnapshots", |aws| {
-                        aws.snapshots += aws.deletion.len();
-                        let made = (0..aws.snapshots).map(|n| {
+                mock!(Ec2::create_snapshots).then_compute_response(move |request| {
+                    let description = request.description().unwrap().to_owned();
+                    world.change_labelled("CreateSnapshots", |aws| {
+                        let more = aws.deletion.keys().map(|_| description.clone());
+                        aws.snapshots.extend(more);
+                        let made = (0..aws.snapshots.len()).map(|n| {
                             ec2::SnapshotInfo::builder()
                                 .snapshot_id(format!("snap-{n}"))
                                 .build()
@@ -498,7 +652,7 @@ impl World {
             {
                 let world = world();
                 mock!(Ec2::disassociate_iam_instance_profile).then_compute_response(move |_| {
-                    world.change("DisassociateIamInstanceProfile", |aws| {
+                    world.change_labelled("DisassociateIamInstanceProfile", |aws| {
                         aws.profile = None;
                         Ok(aws_sdk_ec2::operation::disassociate_iam_instance_profile::DisassociateIamInstanceProfileOutput::builder().build())
                     })
@@ -517,7 +671,7 @@ impl World {
             {
                 let world = world();
                 mock!(Ec2::stop_instances).then_compute_response(move |_| {
-                    world.change("StopInstances", |aws| {
+                    world.change_labelled("StopInstances", |aws| {
                         aws.running = false;
                         Ok(
                             aws_sdk_ec2::operation::stop_instances::StopInstancesOutput::builder()
@@ -529,7 +683,7 @@ impl World {
             {
                 let world = world();
                 mock!(Ec2::start_instances).then_compute_response(move |_| {
-                    world.change("StartInstances", |aws| {
+                    world.change_labelled("StartInstances", |aws| {
                         aws.running = true;
                         Ok(
                             aws_sdk_ec2::operation::start_instances::StartInstancesOutput::builder(
@@ -667,7 +821,9 @@ impl World {
                 mock!(Asg::exit_standby).then_compute_response(move |_| {
                     world.change("ExitStandby", |aws| {
                         let group = aws.group.as_mut().unwrap();
-                        assert_eq!(group.member, Some("Standby"));
+                        if group.member != Some("Standby") {
+                            return Err(asg_refused("ValidationError", "not in Standby"));
+                        }
                         group.member = Some("InService");
                         group.desired += 1;
                         Ok(aws_sdk_autoscaling::operation::exit_standby::ExitStandbyOutput::builder().build())
@@ -694,7 +850,9 @@ impl World {
                 mock!(Asg::attach_instances).then_compute_response(move |_| {
                     world.change("AttachInstances", |aws| {
                         let group = aws.group.as_mut().unwrap();
-                        assert_eq!(group.member, None);
+                        if group.member.is_some() {
+                            return Err(asg_refused("ValidationError", "already attached"));
+                        }
                         group.member = Some("InService");
                         group.desired += 1;
                         aws.tags.insert("aws:autoscaling:groupName".to_owned(), "web".to_owned());
@@ -705,7 +863,43 @@ impl World {
         ]
     }
 
-    pub(super) fn clients(&self) -> Clients {
+    async fn state(&self) -> state::State {
+        // Once: it reads the root certificates.
+        static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+        let table = SharedHttpConnector::new(Table(self.clone()));
+        let config = CONFIG.get_or_init(guardrails::aws::config).await.clone();
+        let config = config
+            .into_builder()
+            .http_client(http_client_fn(move |_, _| table.clone()))
+            .region(aws_sdk_ec2::config::Region::from_static("eu-central-1"))
+            .credentials_provider(aws_sdk_ec2::config::SharedCredentialsProvider::new(
+                aws_sdk_ec2::config::Credentials::for_tests(),
+            ))
+            .build();
+        state::State::new(&config, "state".to_owned(), NAME)
+    }
+
+    /// The table is lost.
+    pub(super) async fn lose_the_record(&self) {
+        let state = self.1.state(NAME);
+        let lost = state.delete(&QUARANTINE, "i-1", &state::Expect::Any).await;
+        assert!(lost.unwrap().is_done());
+    }
+
+    /// What is remembered, by key.
+    pub(super) fn remembered(&self) -> BTreeMap<String, Value> {
+        self.1.items(NAME).into_iter().collect()
+    }
+
+    async fn clients(&self) -> Clients {
+        let clients = self.2.get_or_init(|| self.make_clients()).await;
+        Clients {
+            restores_profiles: self.get().restores_profiles,
+            ..clients.clone()
+        }
+    }
+
+    async fn make_clients(&self) -> Clients {
         let ec2 = self.ec2();
         let autoscaling = self.autoscaling();
         let trail = mock!(Trail::lookup_events).then_output(|| {
@@ -714,46 +908,97 @@ impl World {
         let (ec2, autoscaling): (Vec<&Rule>, Vec<&Rule>) =
             (ec2.iter().collect(), autoscaling.iter().collect());
         Clients {
-            ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
+            ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2, |config| config
+                .retry_config(never_again())),
             autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, autoscaling),
             cloudtrail: mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, [&trail]),
             iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, &[]),
             ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, &[]),
+            state: self.state().await,
+            restores_profiles: true,
         }
+    }
+
+    /// What a run sees that begins so many seconds after the launch was seen first.
+    pub(super) async fn look(&self, policy: &Policy, request: &Request<Ask>, after: i64) -> Facts {
+        let at = now() + jiff::SignedDuration::from_secs(after);
+        let clients = self.clients().await;
+        match crate::observe::observe(&clients, "/p", policy, request, at).await {
+            Ok(facts) => facts,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// What a run does that has seen `facts`.
+    pub(super) async fn act(
+        &self,
+        facts: &Facts,
+        policy: &Policy,
+        after: i64,
+    ) -> Vec<(&'static str, Acted<Effect>)> {
+        let at: Timestamp = now() + jiff::SignedDuration::from_secs(after);
+        let run = format!("run-{after}");
+        self.act_as(facts, policy, at, &run).await
+    }
+
+    pub(super) async fn act_as(
+        &self,
+        facts: &Facts,
+        policy: &Policy,
+        at: Timestamp,
+        run: &str,
+    ) -> Vec<(&'static str, Acted<Effect>)> {
+        let clients = self.clients().await;
+        let mut acted = Vec::new();
+        for decision in decide(&evaluate(facts, policy, at)) {
+            if let Step::Act(action) = &decision.step {
+                acted.push((decision.action, super::act(&clients, action, run).await));
+            }
+        }
+        acted
     }
 
     /// One run of the guardrail, so many seconds after the launch was seen first: look, decide, act.
     pub(super) async fn run(
         &self,
-        policy: &crate::policy::Policy,
-        request: &Request,
+        policy: &Policy,
+        request: &Request<Ask>,
         after: i64,
-    ) -> Vec<(&'static str, guardrails::guardrail::Acted)> {
-        let clients = self.clients();
-        let at: Timestamp = now() + jiff::SignedDuration::from_secs(after);
-        let facts = match crate::observe::observe(&clients, "/p", policy, request).await {
-            Ok(facts) => facts,
-            Err(error) => panic!("{error}"),
-        };
-        let mut acted = Vec::new();
-        for decision in crate::decide::decide(&facts, policy, at) {
-            if let Some(action) = &decision.step {
-                let run = format!("run-{after}");
-                acted.push((decision.action, super::act(&clients, action, &run).await));
-            }
-        }
-        acted
+    ) -> Vec<(&'static str, Acted<Effect>)> {
+        let facts = self.look(policy, request, after).await;
+        self.act(&facts, policy, after).await
     }
 }
 
-pub(super) fn event() -> Request {
-    Request::of(Scope::One("i-1".to_owned()))
+pub(super) fn event() -> Request<Ask> {
+    Request::of(Scope::one(Resource::instance("i-1")))
 }
 
-pub(super) fn order(command: &str) -> Request {
+fn order(ask: Ask) -> Request<Ask> {
     Request {
-        by_hand: true,
-        hint: json!({"command": command, "instance-id": "i-1", "reason": "by hand"}),
+        order: Order::Person,
+        ask,
         ..event()
     }
+}
+
+pub(super) fn release() -> Request<Ask> {
+    order(Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels: false,
+    })
+}
+
+pub(super) fn release_from_labels() -> Request<Ask> {
+    order(Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels: true,
+    })
+}
+
+pub(super) fn by_hand() -> Request<Ask> {
+    order(Ask::Quarantine {
+        instance: "i-1".to_owned(),
+        reason: "odd traffic".to_owned(),
+    })
 }
