@@ -14,7 +14,6 @@ use futures::{join, try_join};
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::{self, State};
 use guardrails::guardrail::Acted;
-use guardrails::tags;
 use lambda_runtime::tracing;
 
 use super::claim::{Claim, Stop};
@@ -101,7 +100,7 @@ async fn carry_out(
         order,
         claim: &claim,
         now: &now,
-        is_labelled: order.instance.tag(tags::QUARANTINED).is_some(),
+        is_labelled: order.record.is_some(),
     };
     // Boxed: its many steps would make every run's future large.
     Box::pin(steps.all(&mut held)).await?;
@@ -165,7 +164,7 @@ struct Steps<'a> {
     claim: &'a Claim<'a>,
     /// The instance as it is now.
     now: &'a Instance,
-    /// Whether it bore its label before this run, so that IAM sees it.
+    /// Whether an earlier run has labelled it, so that IAM sees the label.
     is_labelled: bool,
 }
 
