@@ -38,13 +38,11 @@ pub enum Ask {
 
 impl Ask {
     /// Whether no person asks or orders anything.
-    #[must_use]
     pub fn is_reconcile(&self) -> bool {
         matches!(self, Self::Reconcile | Self::Launched(_))
     }
 
     /// Who launched, where the event says it.
-    #[must_use]
     pub fn launcher(&self) -> Option<&Launcher> {
         match self {
             Self::Launched(launcher) => Some(launcher),

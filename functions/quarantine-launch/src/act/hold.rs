@@ -18,7 +18,8 @@ use lambda_runtime::tracing;
 
 use super::claim::{Claim, Stop};
 use super::groups::Left;
-use super::{evidence, groups, is_denied, is_wrong_state, isolate, launcher, loops, protect};
+use super::refusals::{is_denied, is_wrong_state};
+use super::{evidence, groups, isolate, launcher, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Occasion, Quarantine, Quarantined};
 use crate::facts::{Instance, Isolation};
