@@ -28,50 +28,47 @@ pub const IMAGE: &str = "ec2-guardrails:image";
 /// The AMI's name at the time, which tells the operating system even when the AMI is gone.
 pub const IMAGE_NAME: &str = "ec2-guardrails:image-name";
 
-/// On an instance in quarantine: nothing but a release changes it. Its value is a stage and since
-/// when: `started <time>`, `partial <time>`, `complete <time>`, `releasing <time>`.
-pub const QUARANTINED: &str = "ec2-guardrails:quarantined";
-/// What every tag begins with in which a quarantine writes down what it found and did.
-pub const QUARANTINE_PREFIX: &str = "ec2-guardrails:quarantine-";
-/// The AMI, and its name, for which the instance was quarantined.
-pub const QUARANTINE_IMAGE: &str = "ec2-guardrails:quarantine-image";
-/// Which rule refused the AMI, or why else the instance is in quarantine.
-pub const QUARANTINE_REASON: &str = "ec2-guardrails:quarantine-reason";
-/// Who launched the instance, where that is known.
-pub const QUARANTINE_LAUNCHER: &str = "ec2-guardrails:quarantine-launcher";
-/// The security groups that a network interface had: `…:quarantine-groups-<eni>`. A long list goes
-/// on in `…-2`.
-pub const QUARANTINE_GROUPS: &str = "ec2-guardrails:quarantine-groups-";
-/// Which volumes were to be deleted with the instance: `/dev/xvda=delete /dev/sdf=keep`. A long
-/// list goes on in `…-2`.
-pub const QUARANTINE_DISKS: &str = "ec2-guardrails:quarantine-disks";
-/// Whether termination protection was `on` or `off`.
-pub const QUARANTINE_PROTECTION: &str = "ec2-guardrails:quarantine-protection";
-/// ARN of the instance profile that the quarantine takes away.
-pub const QUARANTINE_PROFILE: &str = "ec2-guardrails:quarantine-profile";
-/// How the instance was taken out of its group's service: `standby <group>`, `detached <group>`.
-pub const QUARANTINE_SERVICE: &str = "ec2-guardrails:quarantine-service";
-/// That the quarantine stops the instance: since when.
-pub const QUARANTINE_STOPPED: &str = "ec2-guardrails:quarantine-stopped";
-/// Network interfaces that AWS refused to change: `eni-1 eni-2`.
-pub const QUARANTINE_REFUSED: &str = "ec2-guardrails:quarantine-refused";
-/// When the one repeated isolation was, after somebody had changed the groups by hand.
-pub const QUARANTINE_DRIFT: &str = "ec2-guardrails:quarantine-drift";
-/// On an instance that a person released: the AMI for which it isn't quarantined again.
-pub const RELEASED_IMAGE: &str = "ec2-guardrails:released-image";
-/// On a snapshot taken at a quarantine: the instance. Kept until a person deletes it.
+/// On a snapshot taken at a quarantine: the instance. Kept until a person deletes it. Whether it is
+/// evidence, its description says, which nobody can change.
 pub const EVIDENCE: &str = "ec2-guardrails:evidence";
 
-/// On an Auto Scaling group whose relaunch loop was broken: since when.
-pub const LOOP_BROKEN: &str = "ec2-guardrails:loop-broken";
-/// The processes that were suspended for it; not those that were suspended before.
-pub const LOOP_SUSPENDED: &str = "ec2-guardrails:loop-suspended";
-/// When a person had them resumed: launches before it don't count again.
-pub const LOOP_RESTORED: &str = "ec2-guardrails:loop-restored";
-/// The group's desired capacity when its loop was broken.
-pub const LOOP_DESIRED: &str = "ec2-guardrails:loop-desired";
-/// The group's latest launches of unapproved AMIs: `i-1=<time> i-2=<time>`.
-pub const LOOP_LAUNCHES: &str = "ec2-guardrails:loop-launches";
+/// Labels: for people, who see in the console what was done. Anybody who may tag can write them, so
+/// nothing is done because of one; what is remembered lies in the state table.
+pub mod label {
+    /// On an instance in quarantine: a stage and since when: `started <time>`, `partial <time>`,
+    /// `complete <time>`, `releasing <time>`. IAM lets the role change only an instance that bears it.
+    pub const QUARANTINED: &str = "ec2-guardrails:quarantined";
+    /// What all others of a quarantine begin with.
+    pub const QUARANTINE_PREFIX: &str = "ec2-guardrails:quarantine-";
+    /// The AMI, and its name, for which the instance was quarantined.
+    pub const QUARANTINE_IMAGE: &str = "ec2-guardrails:quarantine-image";
+    /// Which rule refused the AMI, or why else the instance is in quarantine.
+    pub const QUARANTINE_REASON: &str = "ec2-guardrails:quarantine-reason";
+    /// Who launched the instance, where that is known.
+    pub const QUARANTINE_LAUNCHER: &str = "ec2-guardrails:quarantine-launcher";
+    /// The security groups that a network interface had: `…:quarantine-groups-<eni>`. A long list goes
+    /// on in `…-2`.
+    pub const QUARANTINE_GROUPS: &str = "ec2-guardrails:quarantine-groups-";
+    /// Which volumes were to be deleted with the instance: `/dev/xvda=delete /dev/sdf=keep`. A long
+    /// list goes on in `…-2`.
+    pub const QUARANTINE_DISKS: &str = "ec2-guardrails:quarantine-disks";
+    /// Whether termination protection was `on` or `off`.
+    pub const QUARANTINE_PROTECTION: &str = "ec2-guardrails:quarantine-protection";
+    /// ARN of the instance profile that the quarantine takes away.
+    pub const QUARANTINE_PROFILE: &str = "ec2-guardrails:quarantine-profile";
+    /// How the instance was taken out of its group's service: `standby <group>`, `detached <group>`.
+    pub const QUARANTINE_SERVICE: &str = "ec2-guardrails:quarantine-service";
+    /// That the quarantine stops the instance: since when.
+    pub const QUARANTINE_STOPPED: &str = "ec2-guardrails:quarantine-stopped";
+    /// Network interfaces that AWS refused to change: `eni-1 eni-2`.
+    pub const QUARANTINE_REFUSED: &str = "ec2-guardrails:quarantine-refused";
+    /// When the one repeated isolation was, after somebody had changed the groups by hand.
+    pub const QUARANTINE_DRIFT: &str = "ec2-guardrails:quarantine-drift";
+    /// On an Auto Scaling group whose relaunch loop was broken: since when.
+    pub const LOOP_BROKEN: &str = "ec2-guardrails:loop-broken";
+    /// The processes that were suspended for it; not those that were suspended before.
+    pub const LOOP_SUSPENDED: &str = "ec2-guardrails:loop-suspended";
+}
 
 /// Set by people on an Auto Scaling group: `rollback`, `cancel` or `notify`.
 pub const ON_FAILURE: &str = "ec2-guardrails:on-failure";

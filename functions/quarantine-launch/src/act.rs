@@ -8,9 +8,9 @@ mod isolate;
 mod launcher;
 mod loops;
 mod protect;
+mod refusals;
 mod release;
 
-use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::guardrail::Acted;
 use guardrails::state::Expect;
 use jiff::Timestamp;
@@ -86,27 +86,6 @@ async fn forget(
         Ok(false) => Acted::skipped("it was changed meanwhile"),
         Err(error) => Acted::failed(error),
     }
-}
-
-/// Codes with which EC2 refuses to change what a service manages (AMI-5, AMI-8).
-fn is_managed_by_others(error: &ApiError) -> bool {
-    matches!(
-        error.code.as_str(),
-        "OperationNotPermitted" | "AuthFailure" | "UnsupportedOperation"
-    )
-}
-
-/// Codes that say that the instance can't take this in the state that it is in now.
-fn is_wrong_state(error: &ApiError) -> bool {
-    matches!(
-        error.code.as_str(),
-        "IncorrectInstanceState" | "IncorrectState"
-    )
-}
-
-/// IAM lets the role change an instance only once it sees its label.
-fn is_denied(error: &ApiError) -> bool {
-    error.kind == ErrorKind::Denied
 }
 
 #[cfg(test)]

@@ -39,13 +39,11 @@ pub enum Verdict<'a> {
 
 impl Verdict<'_> {
     /// Whether the launch is to be quarantined.
-    #[must_use]
     pub fn is_unapproved(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::Unapproved { .. })
     }
 
     /// Whether it is approved, or none of this guardrail's business.
-    #[must_use]
     pub fn is_approved(&self) -> bool {
         matches!(
             self,
@@ -54,7 +52,6 @@ impl Verdict<'_> {
     }
 
     /// Why, for people.
-    #[must_use]
     pub fn reason(&self) -> String {
         match self {
             Self::Exempt(tag) => format!("its tag {tag} exempts it"),

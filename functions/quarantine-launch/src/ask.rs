@@ -38,13 +38,11 @@ pub enum Ask {
 
 impl Ask {
     /// Whether no person asks or orders anything.
-    #[must_use]
     pub fn is_reconcile(&self) -> bool {
         matches!(self, Self::Reconcile | Self::Launched(_))
     }
 
     /// Who launched, where the event says it.
-    #[must_use]
     pub fn launcher(&self) -> Option<&Launcher> {
         match self {
             Self::Launched(launcher) => Some(launcher),
@@ -119,8 +117,8 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
         }
         "release" => {
             command.takes(&["instance-id", "group", "from-labels"])?;
-            let instance = id(command, "instance-id", "i-")?;
-            let from_labels = flag(command, "from-labels")?;
+            let instance = command.id("instance-id", "i-")?.to_owned();
+            let from_labels = command.switch("from-labels")?;
             let ask = Ask::Release {
                 instance: instance.clone(),
                 from_labels,
@@ -129,7 +127,7 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
         }
         "quarantine" => {
             command.takes(&["instance-id", "reason"])?;
-            let instance = id(command, "instance-id", "i-")?;
+            let instance = command.id("instance-id", "i-")?.to_owned();
             let reason = command.argument("reason")?.to_owned();
             let ask = Ask::Quarantine {
                 instance: instance.clone(),
@@ -138,8 +136,7 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
             Ok(order(Resource::Instance(instance), ask))
         }
         "check" if has("image-id") => {
-            command.takes(&["image-id"])?;
-            let image = id(command, "image-id", "ami-")?;
+            let image = command.only_id("image-id", "ami-")?.to_owned();
             Ok(question(
                 Resource::Image(image.clone()),
                 Ask::CheckImage(image),
@@ -147,7 +144,7 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
         }
         "check" => {
             command.takes(&["instance-id", "image-id"])?;
-            let instance = id(command, "instance-id", "i-")?;
+            let instance = command.id("instance-id", "i-")?.to_owned();
             Ok(question(
                 Resource::instance(&instance),
                 Ask::CheckInstance(instance),
@@ -157,38 +154,6 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
             name: command.name.clone(),
             known: "release (with `instance-id`, or with `group`), quarantine (with `instance-id` and `reason`), check (with `instance-id` or `image-id`)",
         }),
-    }
-}
-
-fn refuse(command: &Command, problem: String) -> TriggerError {
-    TriggerError::Argument {
-        command: command.name.clone(),
-        problem,
-    }
-}
-
-/// An argument that must be an id. To be replaced by `Command::id` of the shared crate.
-fn id(command: &Command, key: &str, prefix: &str) -> Result<String, TriggerError> {
-    let id = command.argument(key)?;
-    let is_hex = |rest: &str| {
-        !rest.is_empty() && rest.len() <= 17 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    if id.strip_prefix(prefix).is_some_and(is_hex) {
-        return Ok(id.to_owned());
-    }
-    let id = guardrails::tags::clip_to(id, 60);
-    Err(refuse(
-        command,
-        format!("`{id}` is no `{key}`; it looks like {prefix}0123456789abcdef0"),
-    ))
-}
-
-/// An argument that is true or false, and false where it is left out.
-fn flag(command: &Command, key: &str) -> Result<bool, TriggerError> {
-    match command.arguments.get(key) {
-        None => Ok(false),
-        Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(refuse(command, format!("`{key}` is true or false"))),
     }
 }
 

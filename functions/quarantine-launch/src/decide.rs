@@ -64,7 +64,6 @@ pub enum Action {
 
 impl Action {
     /// The instance that it changes.
-    #[must_use]
     pub fn instance(&self) -> Option<&str> {
         match self {
             Self::Quarantine(quarantine) => Some(&quarantine.instance.id),

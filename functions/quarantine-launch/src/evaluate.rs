@@ -121,7 +121,6 @@ pub enum Phase {
 
 impl Phase {
     /// Whether another run is at it, and tells.
-    #[must_use]
     pub fn is_under_way(self) -> bool {
         matches!(
             self,
@@ -430,7 +429,6 @@ fn word(verdict: &Verdict<'_>) -> &'static str {
 
 impl Evaluation<'_> {
     /// The AMI's id and name.
-    #[must_use]
     pub fn image_label(&self, instance: &Instance) -> String {
         match &instance.image {
             None => "an AMI that EC2 doesn't name".to_owned(),

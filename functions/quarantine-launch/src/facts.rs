@@ -166,7 +166,6 @@ pub struct Image {
 
 impl Image {
     /// An AMI of which nothing is known but its id.
-    #[must_use]
     pub fn unknown(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -183,7 +182,6 @@ impl Image {
     }
 
     /// Whether `owner` (an account's id, `self` or an alias) owns it.
-    #[must_use]
     pub fn is_owned_by(&self, owner: &str, account: Option<&str>) -> bool {
         match owner {
             "self" => account.is_some() && self.owner.as_deref() == account,
@@ -192,7 +190,6 @@ impl Image {
     }
 
     /// For people: its id and name.
-    #[must_use]
     pub fn label(&self) -> String {
         match &self.name {
             Some(name) => format!("{} ({name})", self.id),
@@ -234,31 +231,26 @@ pub struct Group {
 
 impl Instance {
     /// A tag's value.
-    #[must_use]
     pub fn tag(&self, key: &str) -> Option<&str> {
         ec2::tag(&self.tags, key)
     }
 
     /// The Auto Scaling group that launched it.
-    #[must_use]
     pub fn group(&self) -> Option<&str> {
         self.tag("aws:autoscaling:groupName")
     }
 
     /// What decisions and conditions are about.
-    #[must_use]
     pub fn resource(&self) -> Resource {
         Resource::instance(&self.id)
     }
 
     /// Its id, and its name where it has one, for people.
-    #[must_use]
     pub fn label(&self) -> String {
         ec2::label(&self.id, &self.tags)
     }
 
     /// Whether every interface that can be changed is in an isolation group and in no other.
-    #[must_use]
     pub fn is_isolated(&self, isolation: &BTreeMap<String, Isolation>) -> bool {
         self.interfaces
             .iter()
@@ -269,7 +261,6 @@ impl Instance {
 
 impl Interface {
     /// Whether it is in its VPC's isolation group and in no other.
-    #[must_use]
     pub fn is_isolated(&self, isolation: &BTreeMap<String, Isolation>) -> bool {
         match (isolation.get(&self.vpc), self.groups.as_slice()) {
             (Some(isolation), [only]) => isolation.id == *only,

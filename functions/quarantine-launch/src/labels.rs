@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use guardrails::ec2::tag;
-use guardrails::tags;
+use guardrails::tags::{self, label};
 
 use crate::record::{Record, Service};
 
@@ -46,16 +46,16 @@ impl Labels {
 
 /// Whether it is a label of a quarantine.
 pub(crate) fn is_label(key: &str) -> bool {
-    key == tags::QUARANTINED || key.starts_with(tags::QUARANTINE_PREFIX)
+    key == label::QUARANTINED || key.starts_with(label::QUARANTINE_PREFIX)
 }
 
 /// Those labels of an instance that say that it is in quarantine, for people.
 pub(crate) fn said(tags: &Tags) -> Option<String> {
     let mut labels = tags.iter().filter(|(key, _)| is_label(key));
     let first = labels.next()?;
-    let (key, value) = tag(tags, tags::QUARANTINED)
+    let (key, value) = tag(tags, label::QUARANTINED)
         .map_or((first.0.as_str(), first.1.as_str()), |value| {
-            (tags::QUARANTINED, value)
+            (label::QUARANTINED, value)
         });
     Some(format!("{key}={}", tags::clip_to(value, 60)))
 }
@@ -64,48 +64,51 @@ pub(crate) fn said(tags: &Tags) -> Option<String> {
 pub(crate) fn of(record: &Record) -> Vec<(String, String)> {
     let stage = format!("{} {:.0}", record.stage.word(), record.since);
     let mut labels = vec![
-        (tags::QUARANTINED.to_owned(), stage),
+        (label::QUARANTINED.to_owned(), stage),
         (
-            tags::QUARANTINE_REASON.to_owned(),
+            label::QUARANTINE_REASON.to_owned(),
             tags::clip(&record.reason),
         ),
-        (tags::QUARANTINE_IMAGE.to_owned(), tags::clip(&record.image)),
+        (
+            label::QUARANTINE_IMAGE.to_owned(),
+            tags::clip(&record.image),
+        ),
     ];
     let mut add = |key: &str, value: Option<String>| {
         labels.extend(value.map(|value| (key.to_owned(), tags::clip(&value))));
     };
     let launcher = record.launcher.as_ref();
     add(
-        tags::QUARANTINE_LAUNCHER,
+        label::QUARANTINE_LAUNCHER,
         launcher.map(|who| who.principal.clone()),
     );
     add(
-        tags::QUARANTINE_PROTECTION,
+        label::QUARANTINE_PROTECTION,
         record
             .protected
             .map(|on| if on { "on" } else { "off" }.to_owned()),
     );
-    add(tags::QUARANTINE_PROFILE, record.profile.clone());
+    add(label::QUARANTINE_PROFILE, record.profile.clone());
     let service = record.service.as_ref().map(|service| match service {
         Service::Standby(group) => format!("standby {group}"),
         Service::Detached(group) => format!("detached {group}"),
     });
-    add(tags::QUARANTINE_SERVICE, service);
+    add(label::QUARANTINE_SERVICE, service);
     add(
-        tags::QUARANTINE_STOPPED,
+        label::QUARANTINE_STOPPED,
         record.stopped.map(|at| format!("{at:.0}")),
     );
     let refused: Vec<&str> = record.refused.iter().map(String::as_str).collect();
     add(
-        tags::QUARANTINE_REFUSED,
+        label::QUARANTINE_REFUSED,
         (!refused.is_empty()).then(|| refused.join(" ")),
     );
     add(
-        tags::QUARANTINE_DRIFT,
+        label::QUARANTINE_DRIFT,
         record.drift.map(|at| format!("{at:.0}")),
     );
     for (interface, groups) in &record.interfaces {
-        let key = format!("{}{interface}", tags::QUARANTINE_GROUPS);
+        let key = format!("{}{interface}", label::QUARANTINE_GROUPS);
         labels.extend(in_tags(&key, groups.iter().cloned()));
     }
     let disks = record.disks.iter().map(|(device, delete)| {
@@ -113,7 +116,7 @@ pub(crate) fn of(record: &Record) -> Vec<(String, String)> {
         format!("{device}={what}")
     });
     if !record.disks.is_empty() {
-        labels.extend(in_tags(tags::QUARANTINE_DISKS, disks));
+        labels.extend(in_tags(label::QUARANTINE_DISKS, disks));
     }
     labels
 }
@@ -121,19 +124,19 @@ pub(crate) fn of(record: &Record) -> Vec<(String, String)> {
 /// What the labels say stood before: as far as a release may go by what anybody may have written.
 pub(crate) fn read(tags: &Tags) -> Labels {
     let mut labels = Labels {
-        unprotected: tag(tags, tags::QUARANTINE_PROTECTION) == Some("off"),
+        unprotected: tag(tags, label::QUARANTINE_PROTECTION) == Some("off"),
         ..Labels::default()
     };
     for (key, _) in tags {
         // `eni-0a1b`, not its continuation `eni-0a1b-2`.
-        if let Some(interface) = key.strip_prefix(tags::QUARANTINE_GROUPS)
+        if let Some(interface) = key.strip_prefix(label::QUARANTINE_GROUPS)
             && interface.matches('-').count() == 1
         {
             let groups = words(tags, key);
             labels.interfaces.insert(interface.to_owned(), groups);
         }
     }
-    labels.going = words(tags, tags::QUARANTINE_DISKS)
+    labels.going = words(tags, label::QUARANTINE_DISKS)
         .iter()
         .filter_map(|disk| Some(disk.strip_suffix("=delete")?.to_owned()))
         .collect();

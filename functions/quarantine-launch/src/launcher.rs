@@ -35,7 +35,6 @@ pub struct Launcher {
 
 impl Launcher {
     /// Reads a CloudTrail record: the `detail` of its event, or what `LookupEvents` answers.
-    #[must_use]
     pub fn of(record: &Value) -> Option<Self> {
         let identity = record.get("userIdentity")?;
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
@@ -57,7 +56,6 @@ impl Launcher {
 
     /// Whether a service launched, so that the person is whoever changed the group, the template
     /// or the request (AMI-1).
-    #[must_use]
     pub fn is_service(&self) -> bool {
         self.service
             .as_deref()
@@ -65,7 +63,6 @@ impl Launcher {
     }
 
     /// Who stays the same over many launches: the service, where one launched.
-    #[must_use]
     pub fn value(&self) -> &str {
         match &self.service {
             Some(service) if self.is_service() => service,
@@ -74,7 +71,6 @@ impl Launcher {
     }
 
     /// As it is remembered.
-    #[must_use]
     pub fn who(&self) -> Who {
         Who {
             principal: self.value().to_owned(),
@@ -83,7 +79,6 @@ impl Launcher {
     }
 
     /// For people.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut text = match &self.service {
             Some(service) if self.is_service() && *service != self.caller => {

@@ -3,7 +3,7 @@
 pub(crate) mod breadth;
 mod warnings;
 
-use guardrails::policy::{Age, Exempt, Mode, Remark, Section, TagMatch};
+use guardrails::policy::{Age, Exempt, Mode, TagMatch};
 use guardrails::text::quoted;
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
@@ -46,20 +46,6 @@ fn notify() -> Mode {
 
 fn default_launched_within() -> Age {
     Age::from_hours(24)
-}
-
-impl Section for Policy {
-    fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    fn warnings(&self) -> Vec<Remark> {
-        warnings::warnings(self)
-    }
-
-    fn requirements(&self) -> Vec<Remark> {
-        warnings::requirements(self)
-    }
 }
 
 /// When launches of AMIs that aren't approved, from one source (an Auto Scaling group, a Fleet, a

@@ -44,7 +44,6 @@ pub enum Stage {
 
 impl Stage {
     /// The word in the label.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -111,7 +110,6 @@ pub struct Record {
 
 impl Record {
     /// The group whose service it left, or that launched it.
-    #[must_use]
     pub fn group(&self) -> Option<&str> {
         let left = self.service.as_ref().map(Service::group);
         left.or(self.group.as_deref())
@@ -130,7 +128,6 @@ pub enum Service {
 
 impl Service {
     /// The group.
-    #[must_use]
     pub fn group(&self) -> &str {
         match self {
             Self::Standby(group) | Self::Detached(group) => group,
@@ -185,7 +182,6 @@ pub struct Loop {
 
 impl Loop {
     /// Whether this guardrail has suspended something of the group, or was about to.
-    #[must_use]
     pub fn is_held(&self) -> bool {
         !self.suspended.is_empty() || self.broken.is_some()
     }

@@ -14,12 +14,12 @@ use futures::{join, try_join};
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::{self, State};
 use guardrails::guardrail::Acted;
-use guardrails::tags;
 use lambda_runtime::tracing;
 
 use super::claim::{Claim, Stop};
 use super::groups::Left;
-use super::{evidence, groups, is_denied, is_wrong_state, isolate, launcher, loops, protect};
+use super::refusals::{is_denied, is_wrong_state};
+use super::{evidence, groups, isolate, launcher, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Occasion, Quarantine, Quarantined};
 use crate::facts::{Instance, Isolation};
@@ -101,7 +101,7 @@ async fn carry_out(
         order,
         claim: &claim,
         now: &now,
-        is_labelled: order.instance.tag(tags::QUARANTINED).is_some(),
+        is_labelled: order.record.is_some(),
     };
     // Boxed: its many steps would make every run's future large.
     Box::pin(steps.all(&mut held)).await?;
@@ -165,7 +165,7 @@ struct Steps<'a> {
     claim: &'a Claim<'a>,
     /// The instance as it is now.
     now: &'a Instance,
-    /// Whether it bore its label before this run, so that IAM sees it.
+    /// Whether an earlier run has labelled it, so that IAM sees the label.
     is_labelled: bool,
 }
 

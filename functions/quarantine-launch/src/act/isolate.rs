@@ -8,7 +8,7 @@ use futures::future::join_all;
 use guardrails::aws::{ApiError, ErrorKind, filter};
 use guardrails::tags;
 
-use super::is_managed_by_others;
+use super::refusals::is_managed_by_others;
 use crate::facts::{ISOLATION_GROUP, Instance, Isolation, NAME};
 use crate::read::is_bare;
 

@@ -8,7 +8,7 @@ use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2;
 use guardrails::guardrail::Acted;
 use guardrails::state::{Expect, Written};
-use guardrails::tags;
+use guardrails::tags::{self, label};
 use lambda_runtime::tracing;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -136,7 +136,7 @@ pub(super) async fn name(clients: &Clients, order: &NameLauncher) -> Acted<Effec
         Ok(false) => Acted::skipped("its quarantine was changed meanwhile"),
         Ok(true) => {
             let label = [(
-                tags::QUARANTINE_LAUNCHER.to_owned(),
+                label::QUARANTINE_LAUNCHER.to_owned(),
                 tags::clip(&who.principal),
             )];
             if let Err(error) = ec2::write_tags(&clients.ec2, &[id], label).await {

@@ -8,7 +8,7 @@ use guardrails::autoscaling;
 use guardrails::aws::ApiError;
 use guardrails::guardrail::Acted;
 use guardrails::state::{Expect, State};
-use guardrails::tags;
+use guardrails::tags::label;
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::tracing;
 
@@ -131,8 +131,8 @@ async fn suspend(
 /// For people.
 async fn label(clients: &Clients, name: &str, ours: &BTreeSet<String>, at: Timestamp) {
     let labels = [
-        (tags::LOOP_BROKEN, format!("{at:.0}")),
-        (tags::LOOP_SUSPENDED, join(ours)),
+        (label::LOOP_BROKEN, format!("{at:.0}")),
+        (label::LOOP_SUSPENDED, join(ours)),
     ];
     if let Err(error) = autoscaling::write_tags(&clients.autoscaling, name, labels).await {
         tracing::warn!(group = name, "its labels: {error}");
@@ -181,7 +181,7 @@ pub(super) async fn restore(
         true
     })
     .await?;
-    let labels = [tags::LOOP_BROKEN, tags::LOOP_SUSPENDED];
+    let labels = [label::LOOP_BROKEN, label::LOOP_SUSPENDED];
     if let Err(error) = autoscaling::remove_tags(&clients.autoscaling, name, &labels).await {
         tracing::warn!(group = name, "its labels: {error}");
     }

@@ -18,7 +18,8 @@ use tokio::time::sleep;
 
 use super::claim::{Claim, Stop};
 use super::isolate::set_groups;
-use super::{groups, hold, is_denied, is_managed_by_others, loops, protect};
+use super::refusals::{is_denied, is_managed_by_others};
+use super::{groups, hold, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Release, ReleaseByLabels};
 use crate::facts::{Instance, Interface};

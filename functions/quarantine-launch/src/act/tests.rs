@@ -7,7 +7,7 @@ use crate::labels::is_label;
 use crate::policy::Policy;
 use crate::policy::tests::parse;
 use guardrails::guardrail::ActResult;
-use guardrails::tags;
+use guardrails::tags::{self, label};
 use proptest::prelude::*;
 use serde_json::Value;
 use world::{Aws, Kill, World, by_hand, event, release, release_from_labels};
@@ -88,8 +88,11 @@ async fn a_launch_is_isolated_before_anything_else_and_all_steps_follow() {
     let group = aws.group.unwrap();
     assert_eq!((group.member, group.desired), (Some("Standby"), 1));
     assert!(group.suspended.contains("Launch") && group.suspended.contains("ReplaceUnhealthy"));
-    assert_eq!(aws.tags[tags::QUARANTINED], "complete 2026-11-21T12:00:00Z");
-    assert!(aws.tags[tags::QUARANTINE_IMAGE].contains("al2023-ami-ecs-neuron"));
+    assert_eq!(
+        aws.tags[label::QUARANTINED],
+        "complete 2026-11-21T12:00:00Z"
+    );
+    assert!(aws.tags[label::QUARANTINE_IMAGE].contains("al2023-ami-ecs-neuron"));
     let record = record(&world).unwrap();
     assert_eq!(record["stage"], "complete");
     assert_eq!(record["interfaces"]["eni-1"][1], "sg-ssh");
@@ -245,7 +248,7 @@ async fn what_cant_be_restored_is_named_and_the_rest_restored() {
     let now = now_of(&world);
     assert_eq!(now.groups["eni-1"], ["sg-web"]);
     assert_eq!(now.groups["eni-2"], ["sg-isolation"]);
-    assert!(record(&world).is_none() && !now.tags.contains_key(tags::QUARANTINED));
+    assert!(record(&world).is_none() && !now.tags.contains_key(label::QUARANTINED));
 }
 
 #[tokio::test(start_paused = true)]
@@ -571,21 +574,21 @@ async fn planted_labels_get_nothing_done() {
         aws.tags.extend(tags);
         aws
     };
-    let groups = format!("{}eni-1", tags::QUARANTINE_GROUPS);
+    let groups = format!("{}eni-1", label::QUARANTINE_GROUPS);
     let releasing = [
-        (tags::QUARANTINED, "releasing 2026-11-21T10:00:00Z"),
+        (label::QUARANTINED, "releasing 2026-11-21T10:00:00Z"),
         (groups.as_str(), "sg-db"),
         (
-            tags::QUARANTINE_PROFILE,
+            label::QUARANTINE_PROFILE,
             "arn:aws:iam::1:instance-profile/admin",
         ),
-        (tags::QUARANTINE_SERVICE, "detached web"),
-        (tags::QUARANTINE_STOPPED, "2026-11-21T10:00:00Z"),
-        (tags::QUARANTINE_PROTECTION, "off"),
-        (tags::QUARANTINE_DISKS, "/dev/sdf=delete"),
+        (label::QUARANTINE_SERVICE, "detached web"),
+        (label::QUARANTINE_STOPPED, "2026-11-21T10:00:00Z"),
+        (label::QUARANTINE_PROTECTION, "off"),
+        (label::QUARANTINE_DISKS, "/dev/sdf=delete"),
     ];
-    let begun = [(tags::QUARANTINED, "started 2026-11-21T10:00:00Z run-1")];
-    let finished = [(tags::QUARANTINED, "complete 2026-11-21T10:00:00Z")];
+    let begun = [(label::QUARANTINED, "started 2026-11-21T10:00:00Z run-1")];
+    let finished = [(label::QUARANTINED, "complete 2026-11-21T10:00:00Z")];
     let policy = policy(EVERYTHING, 1);
     for tags in [&releasing[..], &begun, &finished] {
         let before = good(tags);

@@ -26,6 +26,8 @@ fn command(fields: &Value) -> Value {
 }
 
 const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
+const INSTANCE: &str = "i-0123456789abcdef0";
+const IMAGE: &str = "ami-01234567";
 const CALL: &str = "AWS API Call via CloudTrail";
 
 fn run_instances() -> Value {
@@ -73,24 +75,24 @@ fn a_state_change_points_at_its_instance() {
 #[test]
 fn orders_act_in_every_mode_and_questions_in_none() {
     let release = |from_labels| Ask::Release {
-        instance: "i-1".to_owned(),
+        instance: INSTANCE.to_owned(),
         from_labels,
     };
     let quarantine = Ask::Quarantine {
-        instance: "i-1".to_owned(),
+        instance: INSTANCE.to_owned(),
         reason: "odd".to_owned(),
     };
     for (fields, ask, scope, order) in [
         (
-            json!({"command": "release", "instance-id": "i-1"}),
+            json!({"command": "release", "instance-id": INSTANCE}),
             release(false),
-            one("i-1"),
+            one(INSTANCE),
             Order::Person,
         ),
         (
-            json!({"command": "release", "instance-id": "i-1", "from-labels": true}),
+            json!({"command": "release", "instance-id": INSTANCE, "from-labels": true}),
             release(true),
-            one("i-1"),
+            one(INSTANCE),
             Order::Person,
         ),
         (
@@ -100,21 +102,21 @@ fn orders_act_in_every_mode_and_questions_in_none() {
             Order::Person,
         ),
         (
-            json!({"command": "quarantine", "instance-id": "i-1", "reason": "odd"}),
+            json!({"command": "quarantine", "instance-id": INSTANCE, "reason": "odd"}),
             quarantine,
-            one("i-1"),
+            one(INSTANCE),
             Order::Person,
         ),
         (
-            json!({"command": "check", "instance-id": "i-1"}),
-            Ask::CheckInstance("i-1".to_owned()),
-            one("i-1"),
+            json!({"command": "check", "instance-id": INSTANCE}),
+            Ask::CheckInstance(INSTANCE.to_owned()),
+            one(INSTANCE),
             Order::Question,
         ),
         (
-            json!({"command": "check", "image-id": "ami-1"}),
-            Ask::CheckImage("ami-1".to_owned()),
-            Scope::one(Resource::Image("ami-1".to_owned())),
+            json!({"command": "check", "image-id": IMAGE}),
+            Ask::CheckImage(IMAGE.to_owned()),
+            Scope::one(Resource::Image(IMAGE.to_owned())),
             Order::Question,
         ),
     ] {
@@ -144,20 +146,20 @@ fn other_events_and_commands_are_refused() {
         event(CALL, &other_call),
         event(CALL, &nothing),
         event("Another", &run_instances()),
-        command(&json!({"command": "free", "instance-id": "i-1"})),
+        command(&json!({"command": "free", "instance-id": INSTANCE})),
         command(&json!({"command": "release"})),
         command(&json!({"command": "release", "instance-id": "web-1"})),
-        command(&json!({"command": "release", "instance-id": "i-*"})),
+        command(&json!({"command": "release", "instance-id": "i-1*"})),
         command(&json!({"command": "release", "instance-id": "i-0123456789abcdef01"})),
-        command(&json!({"command": "release", "instance-id": "i-1", "from-labels": "yes"})),
+        command(&json!({"command": "release", "instance-id": INSTANCE, "from-labels": "yes"})),
         command(&json!({"command": "release", "group": "web", "from-labels": true})),
-        command(&json!({"command": "release", "instance-id": "i-1", "group": "web"})),
-        command(&json!({"command": "release", "instance-id": "i-1", "now": "yes"})),
-        command(&json!({"command": "quarantine", "instance-id": "i-1"})),
-        command(&json!({"command": "quarantine", "instance-id": "i-1", "reason": ""})),
+        command(&json!({"command": "release", "instance-id": INSTANCE, "group": "web"})),
+        command(&json!({"command": "release", "instance-id": INSTANCE, "now": "yes"})),
+        command(&json!({"command": "quarantine", "instance-id": INSTANCE})),
+        command(&json!({"command": "quarantine", "instance-id": INSTANCE, "reason": ""})),
         command(&json!({"command": "check"})),
-        command(&json!({"command": "check", "image-id": "i-1"})),
-        command(&json!({"command": "check", "image-id": "ami-1", "instance-id": "i-1"})),
+        command(&json!({"command": "check", "image-id": INSTANCE})),
+        command(&json!({"command": "check", "image-id": IMAGE, "instance-id": INSTANCE})),
     ] {
         assert!(request(payload.clone()).is_err(), "{payload}");
     }

@@ -5,7 +5,7 @@ use crate::fixtures::{
 };
 use crate::policy::tests::parse;
 use guardrails::guardrail::Step;
-use guardrails::tags;
+use guardrails::tags::label;
 
 /// Of what, what, and whether it is carried out.
 fn words(decisions: &[Decision<Action>]) -> Vec<(String, &'static str, bool)> {
@@ -176,19 +176,19 @@ fn what_was_begun_is_finished() {
 #[test]
 fn labels_without_a_record_are_reported_and_count_for_nothing() {
     let good = || instance("i-1").from("ami-good").launched("10:30");
-    let groups = format!("{}eni-1", tags::QUARANTINE_GROUPS);
+    let groups = format!("{}eni-1", label::QUARANTINE_GROUPS);
     let planted = |stage: &str| {
         good()
-            .tagged(tags::QUARANTINED, stage)
+            .tagged(label::QUARANTINED, stage)
             .tagged(&groups, "sg-admin")
             .tagged(
-                tags::QUARANTINE_PROFILE,
+                label::QUARANTINE_PROFILE,
                 "arn:aws:iam::1:instance-profile/admin",
             )
-            .tagged(tags::QUARANTINE_SERVICE, "detached production")
+            .tagged(label::QUARANTINE_SERVICE, "detached production")
     };
     let drifted = planted("complete 2026-11-20T12:00:00Z").behind(&["sg-web"]);
-    let approved = good().tagged(tags::QUARANTINE_REASON, "copied");
+    let approved = good().tagged(label::QUARANTINE_REASON, "copied");
     for one in [
         planted("releasing 2026-11-21T11:00:00Z"),
         planted("started 2026-11-21T11:00:00Z"),
@@ -210,8 +210,8 @@ fn labels_without_a_record_are_reported_and_count_for_nothing() {
     }
     // Of a launch that isn't approved they change nothing either.
     for tag in [
-        (tags::QUARANTINED, "complete 2026-11-20T12:00:00Z"),
-        (tags::RELEASED_IMAGE, "ami-bad"),
+        (label::QUARANTINED, "complete 2026-11-20T12:00:00Z"),
+        ("ec2-guardrails:released-image", "ami-bad"),
         ("ec2-guardrails:approved-by", "owner self"),
     ] {
         let bad = instance("i-1").tagged(tag.0, tag.1);
@@ -222,7 +222,7 @@ fn labels_without_a_record_are_reported_and_count_for_nothing() {
 
 #[test]
 fn labels_that_stay_behind_a_release_are_no_plant() {
-    let one = instance("i-1").tagged(tags::QUARANTINED, "releasing 2026-11-21T11:59:00Z");
+    let one = instance("i-1").tagged(label::QUARANTINED, "releasing 2026-11-21T11:59:00Z");
     let facts = facts([one]).released("i-1", "ami-bad");
     let decisions = decided(&facts, &policy());
     assert_eq!(
@@ -234,13 +234,13 @@ fn labels_that_stay_behind_a_release_are_no_plant() {
 #[test]
 fn a_release_without_a_record_takes_a_persons_explicit_word() {
     let labelled = instance("i-1")
-        .tagged(tags::QUARANTINED, "complete 2026-11-20T12:00:00Z")
+        .tagged(label::QUARANTINED, "complete 2026-11-20T12:00:00Z")
         .tagged(
-            &format!("{}eni-1", tags::QUARANTINE_GROUPS),
+            &format!("{}eni-1", label::QUARANTINE_GROUPS),
             "sg-web sg-ssh",
         )
-        .tagged(tags::QUARANTINE_DISKS, "/dev/xvda=delete /dev/sdf=keep")
-        .tagged(tags::QUARANTINE_PROTECTION, "off")
+        .tagged(label::QUARANTINE_DISKS, "/dev/xvda=delete /dev/sdf=keep")
+        .tagged(label::QUARANTINE_PROTECTION, "off")
         .isolated();
     let ask = |from_labels| Ask::Release {
         instance: "i-1".to_owned(),

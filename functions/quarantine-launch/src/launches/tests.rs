@@ -70,7 +70,8 @@ fn a_persons_launches_are_counted_with_the_events_launcher() {
 /// A planted label makes nobody the launcher of anything.
 #[test]
 fn a_label_names_no_launcher() {
-    let labelled = |id: &str| instance(id).tagged(guardrails::tags::QUARANTINE_LAUNCHER, ADMIN);
+    let labelled =
+        |id: &str| instance(id).tagged(guardrails::tags::label::QUARANTINE_LAUNCHER, ADMIN);
     assert_eq!(found(&facts(["i-1", "i-2"].map(labelled))), []);
 }
 

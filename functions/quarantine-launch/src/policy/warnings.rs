@@ -1,12 +1,26 @@
 //! What in the section is hardly meant, and what it takes of the stack. Only what is certain from
 //! the section alone.
 
-use guardrails::policy::{Mode, Remark};
+use guardrails::policy::{Mode, Remark, Section};
 
 use super::breadth;
 use super::{Policy, Selector, Which};
 
-pub(super) fn warnings(policy: &Policy) -> Vec<Remark> {
+impl Section for Policy {
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn warnings(&self) -> Vec<Remark> {
+        warnings(self)
+    }
+
+    fn requirements(&self) -> Vec<Remark> {
+        requirements(self)
+    }
+}
+
+fn warnings(policy: &Policy) -> Vec<Remark> {
     let mut remarks = breadth::warnings(policy);
     let approving = policy.approve.iter().enumerate();
     let denying = policy.deny.iter().enumerate();
@@ -65,7 +79,7 @@ pub(super) fn warnings(policy: &Policy) -> Vec<Remark> {
     remarks
 }
 
-pub(super) fn requirements(policy: &Policy) -> Vec<Remark> {
+fn requirements(policy: &Policy) -> Vec<Remark> {
     let mut remarks = Vec::new();
     for (index, rule) in policy.approve.iter().enumerate() {
         // AWS's public parameters can be read by everybody.

@@ -12,7 +12,7 @@ use crate::record::{Record, Stage};
 use guardrails::condition::{Run, Status};
 use guardrails::guardrail::Step;
 use guardrails::policy::Mode;
-use guardrails::tags;
+use guardrails::tags::label;
 
 type Came = Vec<(Action, Outcome, Option<Effect>)>;
 
@@ -195,7 +195,7 @@ fn what_would_be_isolated_is_told_where_nothing_is_done() {
 
 #[test]
 fn planted_labels_are_told() {
-    let planted = |one: Instance| one.tagged(tags::QUARANTINED, "complete 2026-11-20T12:00:00Z");
+    let planted = |one: Instance| one.tagged(label::QUARANTINED, "complete 2026-11-20T12:00:00Z");
     let good = planted(instance("i-1").from("ami-good"));
     let assessment = quiet(&facts([good]));
     assert_eq!(firing(&assessment), ["unrecorded"]);
@@ -432,7 +432,7 @@ fn the_notices_as_people_get_them() {
     let undecided = reported(&undecided, &golden, &[]);
     let planted = named()
         .from("ami-good")
-        .tagged(tags::QUARANTINED, "complete 2026-11-20T12:00:00Z");
+        .tagged(label::QUARANTINED, "complete 2026-11-20T12:00:00Z");
     let planted = quiet(&facts([planted]));
     let broad = parse("{approve: [{owner: amazon, name: 'al2023-ami-*-x86_64'}]}").unwrap();
     let broad = reported(&facts([]).all(), &broad, &[]);

@@ -316,7 +316,10 @@ impl World {
         change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
     ) -> MockResponse<O, E> {
         let state = self.get();
-        let label = state.aws.tags.contains_key(guardrails::tags::QUARANTINED);
+        let label = state
+            .aws
+            .tags
+            .contains_key(guardrails::tags::label::QUARANTINED);
         let unseen = state.labels_lag || !label;
         drop(state);
         self.change(call, |aws| {

@@ -1,0 +1,24 @@
+//! Why AWS refuses a change.
+
+use guardrails::aws::{ApiError, ErrorKind};
+
+/// Codes with which EC2 refuses to change what a service manages (AMI-5, AMI-8).
+pub(super) fn is_managed_by_others(error: &ApiError) -> bool {
+    matches!(
+        error.code.as_str(),
+        "OperationNotPermitted" | "AuthFailure" | "UnsupportedOperation"
+    )
+}
+
+/// Codes that say that the instance can't take this in the state that it is in now.
+pub(super) fn is_wrong_state(error: &ApiError) -> bool {
+    matches!(
+        error.code.as_str(),
+        "IncorrectInstanceState" | "IncorrectState"
+    )
+}
+
+/// IAM lets the role change an instance only once it sees its label.
+pub(super) fn is_denied(error: &ApiError) -> bool {
+    error.kind == ErrorKind::Denied
+}
