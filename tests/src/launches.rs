@@ -14,10 +14,6 @@ use crate::{Call, LocalAws, REGION, Report, Run};
 
 /// What all tags of the guardrails begin with.
 const OURS: &str = "ec2-guardrails:";
-/// The tag that a released instance keeps: the AMI that it isn't quarantined for again.
-const RELEASED: &str = "ec2-guardrails:released-image";
-/// The tag of an instance in quarantine.
-pub(crate) const QUARANTINED: &str = "ec2-guardrails:quarantined";
 
 /// The text of a field of the control API's answer.
 fn text(answer: &Value, key: &str) -> String {
@@ -220,16 +216,15 @@ impl LocalAws {
             .collect()
     }
 
-    /// Whether nothing is left on a released instance but the AMI that it was released for.
+    /// Whether nothing of a quarantine is left of a released instance.
     pub async fn bears_no_trace(&self, instance: &str) -> bool {
-        let left = self.our_tags(instance).await;
-        left.iter().all(|key| key == RELEASED)
+        self.our_tags(instance).await.is_empty() && self.stage(instance).await.is_none()
     }
 
-    /// How far an instance's quarantine is: the first word of its tag.
+    /// How far an instance's quarantine is, as it is remembered.
     pub async fn stage(&self, instance: &str) -> Option<String> {
-        let tag = self.instance_tag(instance, QUARANTINED).await?;
-        Some(tag.split(' ').next().unwrap_or_default().to_owned())
+        let record = self.memory(&format!("quarantine#{instance}")).await?;
+        record["stage"].as_str().map(str::to_owned)
     }
 
     /// Lets seconds pass for what is remembered of its quarantine.

@@ -1,6 +1,10 @@
 //! The image tag's repair: incident 4 in full, and all that speaks against overwriting a tag.
 
 #![expect(clippy::print_stdout, reason = "costs are printed")]
+#![expect(
+    clippy::expect_used,
+    reason = "helpers outside the tests' own functions fail the test by panicking"
+)]
 
 use e2e::{CANCEL_REFRESH, Group, LocalAws, Pushed, deployed, deployed_with};
 use serde_json::{Value, json};

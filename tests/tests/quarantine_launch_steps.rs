@@ -81,6 +81,10 @@ async fn the_profile_is_taken_and_the_instance_stopped_only_where_asked_and_both
     let may = [
         ("QuarantineTakesProfiles", "true"),
         ("QuarantineStops", "true"),
+        (
+            "RestoreProfileRoleArns",
+            "arn:aws:iam::123456789012:role/web",
+        ),
     ];
     deployed_with(QUARANTINE_LAUNCH, &may, async |aws| {
         aws.deaf().await;
@@ -196,17 +200,23 @@ async fn a_release_that_is_killed_is_done_again_from_the_start() {
         policy(aws, "enforce", "snapshot: false").await;
         let image = bad(aws).await;
         for (operation, nth) in [
-            ("CreateTags", 1),
+            ("PutItem", 1),
             ("ModifyNetworkInterfaceAttribute", 1),
             ("ModifyInstanceAttribute", 1),
             ("ModifyInstanceAttribute", 2),
             ("DeleteTags", 1),
+            ("DeleteItem", 1),
         ] {
             let id = aws.launch(&image, |run| run).await;
             let before = aws.picture(&id).await;
             aws.sweep().await.succeeded();
             assert!(aws.is_isolated(&id).await);
-            let fault = Fault::on("ec2", operation).nth(nth).times(1);
+            let fault = match operation {
+                "PutItem" => Fault::on("dynamodb", operation).matching("Item.item.S", "quarantine#*"),
+                "DeleteItem" => Fault::on("dynamodb", operation).matching("Key.item.S", "quarantine#*"),
+                _ => Fault::on("ec2", operation),
+            };
+            let fault = fault.nth(nth).times(1);
             aws.inject(fault.carried_out_and_killed()).await;
             let release = json!({ "trigger": "command", "command": "release", "instance-id": id });
             let invoke = aws.lambda.invoke().function_name(aws.function());
@@ -239,8 +249,7 @@ async fn of_two_runs_that_overlap_only_one_tells() {
         policy(aws, "enforce", "snapshot: true").await;
         let image = bad(aws).await;
         let id = aws.launch(&image, |run| run).await;
-        let marks =
-            Fault::on("ec2", "CreateTags").matching("Tags.Key", "ec2-guardrails:quarantine-image");
+        let marks = Fault::on("dynamodb", "PutItem").matching("Item.item.S", "quarantine#*");
         for fault in [
             Fault::on("ec2", "DescribeImages").slow(2.0).times(2),
             marks.nth(2).slow(4.0),

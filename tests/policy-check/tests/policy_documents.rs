@@ -262,9 +262,9 @@ fn no_key_and_no_item_may_have_nothing_in_it() {
 /// parser.
 #[test]
 fn a_mistake_is_told_without_rusts_words_and_the_parsers() {
-    const VALUES: &str = r#"[]|{}|[[]]|[~]|{a: ~}|~|-1|0|1.5|99999999999|1e400|.inf|.nan|true|text|''
+    const VALUES: &str = r"[]|{}|[[]]|[~]|{a: ~}|~|-1|0|1.5|99999999999|1e400|.inf|.nan|true|text|''
         |99999999999999999999999999|12345678901.0|2026-01-01|0x1F|[1, [2]]|{a: {b: c}}|!!int x|!a b
-        |!!binary '*'|!!binary '/w=='|*nowhere|&a [*a]|'unclosed|[unclosed|a: b: c|{[]: 1}|? [x]|@"#;
+        |!!binary '*'|!!binary '/w=='|*nowhere|&a [*a]|'unclosed|[unclosed|a: b: c|{[]: 1}|? [x]|@";
     const FORMS: &str = r#"- a|text|7|null: {}|[a]: {}|7: {}|~: x|a: *b|a: &b *b|<<: 7|a: {<<: [1]}|{
         |a: b¶ c: d|a: b¶- c|→a: b|%YAML 3.0¶---¶{}|{}¶---¶{}|attach-ssm-role: {<<: 7}
         |attach-ssm-role: {[a]: 1}|attach-ssm-role: {~: 1}|attach-ssm-role: !!set {a}
@@ -279,7 +279,7 @@ fn a_mistake_is_told_without_rusts_words_and_the_parsers() {
             .replace('→', "\t")
             .replace('¤', "\u{7}");
         list.split('|')
-            .map(|text| text.trim_end_matches(' ').trim_end_matches("\n").to_owned())
+            .map(|text| text.trim_end_matches(' ').trim_end_matches('\n').to_owned())
             .collect()
     };
     let every_key = read(EVERY_KEY);

@@ -58,7 +58,7 @@ impl Runs {
 
 /// Runs a month: of each sweep, and of the events that weekly refreshes of all groups bring; and how
 /// many of them the Scheduler starts.
-fn month(instances: usize, sweeps: [Runs; 6], events: [Runs; 6]) -> (Vec<Runs>, f64) {
+fn month(instances: usize, sweeps: &[Runs; 6], events: &[Runs; 6]) -> (Vec<Runs>, f64) {
     let launches = instances as f64 * REFRESHES;
     let groups = instances.div_ceil(GROUP) as f64 * REFRESHES;
     let (slow, fast) = (MONTH * 24.0 * 4.0, MONTH * 24.0 * 12.0);
@@ -155,7 +155,7 @@ pub(crate) async fn cost(options: &Options) -> Result<String, Failure> {
         }
         // An event is about one instance or group: less than a sweep of the smallest estate reads.
         let events = *events.get_or_insert(sweeps);
-        months.push(month(instances, sweeps, events));
+        months.push(month(instances, &sweeps, &events));
     }
     Ok(render(options, &months, metrics))
 }
@@ -215,7 +215,7 @@ mod tests {
         let mut sweep = Runs::default();
         (sweep.wall, sweep.cpu, sweep.log, sweep.state) = (1.0, 0.256, 2_048.0, 1e-6);
         let event = Runs { cpu: 0.0, ..sweep };
-        let bill = bill(&month(70, [sweep; 6], [event; 6]), 49);
+        let bill = bill(&month(70, &[sweep; 6], &[event; 6]), 49);
         let seconds = 23_040.0 * (1.0 + 1.769) + 1_590.0;
         for (name, expected) in [
             ("Lambda, time", seconds * 0.25 * 0.000_013_333_4),

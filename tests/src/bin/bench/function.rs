@@ -122,7 +122,7 @@ impl Function {
     pub(crate) async fn idle(&mut self) -> Result<Instant, Failure> {
         match self.hear(INIT_LIMIT).await? {
             Said::Next(at) => Ok(at),
-            _ => Err(self.explain("it doesn't ask for an event")),
+            Said::Answer(..) => Err(self.explain("it doesn't ask for an event")),
         }
     }
 
@@ -197,13 +197,15 @@ pub(crate) fn built(path: &Path) -> Result<PathBuf, Failure> {
 
 /// How many metrics of our own a log holds, in the embedded metric format.
 pub(crate) fn metrics(log: &str) -> usize {
-    let documents = log.lines().flat_map(serde_json::from_str::<Value>);
+    let documents = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let written = |of: &Value| {
         of["_aws"]["CloudWatchMetrics"][0]["Metrics"]
             .as_array()
             .cloned()
     };
-    let metrics = documents.flat_map(|document| written(&document)).flatten();
+    let metrics = documents.filter_map(|document| written(&document)).flatten();
     let names = metrics.map(|metric| metric["Name"].to_string());
     names.collect::<BTreeSet<_>>().len()
 }

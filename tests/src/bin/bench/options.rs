@@ -45,7 +45,8 @@ impl FromStr for Run {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let (guardrail, sizes, make): (usize, &[usize], fn(&str, usize) -> Estate) = match name {
+        type Make = fn(&str, usize) -> Estate;
+        let (guardrail, sizes, make): (usize, &[usize], Make) = match name {
             "idle" | "slot" | "prune" => (0, &[100, 1_000, 10_000], volumes::estate),
             "managed" => (1, &[500, 5_000], nodes::estate),
             "quiet" => (2, &[100, 500], groups::estate),

@@ -50,13 +50,12 @@ pub(crate) fn render(options: &Options, program: &str, rows: &[Row]) -> String {
     let rates = ["", ", at AWS's rates"][usize::from(options.aws_rates)];
     let mut text = format!("\n## {program}\n\n{latency} ms a call{rates}.\n\n{cells}\nCalls:\n\n");
     for row in rows {
-        let call = |(name, (made, throttled)): (&String, &(usize, usize))| match throttled {
+        let listed = |(name, (made, throttled)): (&String, &(usize, usize))| match throttled {
             0 => format!("{name} {made}"),
             _ => format!("{name} {made} of which {throttled} throttled"),
         };
-        let calls = row.calls.iter().map(call);
-        let calls = calls.collect::<Vec<_>>().join(", ");
-        let _ = writeln!(text, "* {} {}: {calls}", grouped(row.size), row.run);
+        let made: Vec<String> = row.calls.iter().map(listed).collect();
+        let _ = writeln!(text, "* {} {}: {}", grouped(row.size), row.run, made.join(", "));
     }
     let share = f64::from(MEMORY_MIB) / MIB_PER_PROCESSOR;
     let most = rows.iter().map(|row| row.usage.0).max();

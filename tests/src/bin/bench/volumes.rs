@@ -86,7 +86,10 @@ pub(crate) fn estate(run: &str, size: usize) -> Estate {
 fn machines(size: usize) -> Vec<Range<usize>> {
     let first = |at: usize| at / 2 * 5 + at % 2 * 2;
     let own = |at| first(at)..first(at + 1).min(size);
-    (0..).map(own).take_while(|own| own.start < size).collect()
+    (0..=size)
+        .map(own)
+        .take_while(|own| own.start < size)
+        .collect()
 }
 
 /// What a person gave a volume, or Terraform.
@@ -109,12 +112,13 @@ fn borrowed<K: AsRef<str>>(tags: &[(K, String)]) -> Vec<(&str, &str)> {
 /// A slot's snapshots of an instance, as the guardrail makes them.
 fn add_set(list: &mut List, number: usize, volumes: &Range<usize>, slot: Timestamp) {
     let instance = id("i", number);
+    let slot_tag = slot.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
     let devices = volumes.clone().zip(DEVICES);
     let listed = devices.map(|(volume, device)| format!("{}={device}", id("vol", volume)));
     let ours = [
         ("guardrail", "snapshot-volumes".to_owned()),
         ("plan", "daily".to_owned()),
-        ("slot", slot.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
+        ("slot", slot_tag.clone()),
         ("attempt", "1".to_owned()),
         ("volumes", listed.collect::<Vec<_>>().join(" ")),
         ("instance", instance.clone()),
@@ -124,9 +128,8 @@ fn add_set(list: &mut List, number: usize, volumes: &Range<usize>, slot: Timesta
     ];
     let ours = ours.map(|(key, value)| (format!("ec2-guardrails:{key}"), value));
     let description = format!(
-        "ec2-guardrails, plan daily: {} volumes of app-{number:05} ({instance}), slot {} UTC",
-        volumes.len(),
-        slot.strftime("%Y-%m-%d %H:%M")
+        "ec2-guardrails snapshot-volumes: plan daily, slot {slot_tag}, attempt 1: {} volumes of app-{number:05} ({instance})",
+        volumes.len()
     );
     for (place, volume) in volumes.clone().enumerate() {
         let copied = tags(number, place);
