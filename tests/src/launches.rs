@@ -229,7 +229,8 @@ impl LocalAws {
 
     /// Lets seconds pass for what is remembered of its quarantine.
     pub async fn age_quarantine(&self, instance: &str, seconds: u32) {
-        self.age_memory(&format!("quarantine#{instance}"), seconds).await;
+        self.age_memory(&format!("quarantine#{instance}"), seconds)
+            .await;
     }
 
     /// The evidence snapshots of an instance.

@@ -213,7 +213,11 @@ impl LocalAws {
     /// What the guardrail remembers of an instance: that it was `attached`, or seen `online`.
     pub async fn noted(&self, instance: &str) -> Option<String> {
         let node = self.memory(&format!("node#{instance}")).await?;
-        let word = if node["online"].is_null() { "attached" } else { "online" };
+        let word = if node["online"].is_null() {
+            "attached"
+        } else {
+            "online"
+        };
         Some(word.to_owned())
     }
 }

@@ -125,6 +125,13 @@ impl Run {
 }
 
 impl Report {
+    /// How many conditions stand.
+    #[must_use]
+    pub fn firing(&self) -> usize {
+        let stands = |condition: &&Value| condition["status"] == "firing";
+        self.conditions.iter().filter(stands).count()
+    }
+
     /// The decisions of an action.
     pub fn of<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a Entry> {
         self.decisions.iter().filter(move |e| e.action == action)

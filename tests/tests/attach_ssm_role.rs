@@ -139,7 +139,7 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
         let report = aws.sweep().await.succeeded();
         assert!(!aws.agent(&old).await.online);
         assert_eq!(
-            (report.metrics["InstancesWaiting"], report.conditions.len()),
+            (report.metrics["InstancesWaiting"], report.firing()),
             (1, 0)
         );
         let detail = diagnosis(aws, &old).await.detail;
@@ -211,8 +211,12 @@ async fn what_has_a_profile_is_online_already_or_is_excluded_stays_as_it_is() {
         let tags = LocalAws::instance_tags("NoSsm", "");
         let excluded = aws.launch(&image, |run| run.tag_specifications(tags)).await;
         let quarantined = aws.launch(&image, |run| run).await;
-        aws.remember_in("quarantine-launch", &format!("quarantine#{quarantined}"), json!({}))
-            .await;
+        aws.remember_in(
+            "quarantine-launch",
+            &format!("quarantine#{quarantined}"),
+            json!({}),
+        )
+        .await;
         aws.manage_hosts_by_default().await;
         let hosted = aws.launch(&image, |run| run).await;
         let agent = aws.try_agent(&hosted).await;
@@ -296,9 +300,10 @@ async fn a_profile_that_somebody_attaches_meanwhile_cannot_be_overwritten() {
         let theirs = aws.profile("theirs", &[CORE]).await;
         aws.put_policy(ENFORCE).await;
         // Between the last look at the instance and the association.
-        aws.inject(Fault::on("ec2", "CreateTags").slow(2.0)).await;
+        let noting = Fault::on("dynamodb", "PutItem").matching("Item.item.S", "node#*");
+        aws.inject(noting.slow(2.0)).await;
         let request = aws.fire().await;
-        while aws.calls_of("CreateTags").await.is_empty() {
+        while aws.fault_hits().await == [0] {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         aws.associate(&instance, &theirs).await;
@@ -352,7 +357,13 @@ async fn throttling_at_every_call_is_waited_out() {
             ("ec2", "DescribeNetworkAcls", "RequestLimitExceeded"),
             ("ec2", "GetConsoleOutput", "RequestLimitExceeded"),
             ("ec2", ASSOCIATE, "RequestLimitExceeded"),
-            ("ec2", "CreateTags", "RequestLimitExceeded"),
+            ("dynamodb", "Query", "ThrottlingException"),
+            ("dynamodb", "GetItem", "ThrottlingException"),
+            (
+                "dynamodb",
+                "PutItem",
+                "ProvisionedThroughputExceededException",
+            ),
             ("sns", "Publish", "Throttling"),
             ("events", "PutEvents", "ThrottlingException"),
         ];
@@ -520,7 +531,7 @@ async fn usable_again(aws: &LocalAws, instance: &str) {
     assert!(agent.online && agent.usable, "{agent:?}");
     for _ in 0..2 {
         let report = aws.sweep().await.succeeded();
-        assert!(report.conditions.is_empty(), "{report:?}");
+        assert_eq!(report.firing(), 0, "{report:?}");
         let notices = aws.notices().await;
         assert_eq!(notices.len(), 2, "{notices:?}");
         let subject = &notices[1].subject;
@@ -753,7 +764,7 @@ async fn an_instance_reached_through_nat_has_no_finding() {
         aws.pass_minutes(&instance, 4).await;
         let report = aws.sweep().await.succeeded();
         assert_eq!(
-            (report.conditions.len(), report.metrics["InstancesManaged"]),
+            (report.firing(), report.metrics["InstancesManaged"]),
             (0, 1)
         );
         // Nor where one service goes by an endpoint and the others by NAT.
@@ -762,7 +773,7 @@ async fn an_instance_reached_through_nat_has_no_finding() {
         let agent = aws.try_agent(&instance).await;
         assert!(agent.online && agent.usable, "{agent:?}");
         let report = aws.sweep().await.succeeded();
-        assert_eq!(report.conditions.len(), 0, "{report:?}");
+        assert_eq!(report.firing(), 0, "{report:?}");
         assert!(!aws.calls_of("DescribeRouteTables").await.is_empty());
         let detail = diagnosis(aws, &instance).await.detail;
         assert_eq!(detail["standing"], "online");
@@ -818,7 +829,8 @@ async fn resize(aws: &LocalAws, members: i32) {
 }
 
 async fn told_of_group(aws: &LocalAws) -> Option<String> {
-    aws.notified_of("auto-scaling-group/web", "template-profile").await
+    aws.notified_of("auto-scaling-group/web", "template-profile")
+        .await
 }
 
 /// The living members with their profiles.

@@ -248,7 +248,11 @@ async fn throttling_at_every_call_is_waited_out() {
             ("autoscaling", "DescribeScalingActivities", "Throttling"),
             ("dynamodb", "Query", "ThrottlingException"),
             ("dynamodb", "GetItem", "ThrottlingException"),
-            ("dynamodb", "PutItem", "ProvisionedThroughputExceededException"),
+            (
+                "dynamodb",
+                "PutItem",
+                "ProvisionedThroughputExceededException",
+            ),
             ("autoscaling", ROLLBACK, "Throttling"),
             ("sns", "Publish", "Throttling"),
             ("events", "PutEvents", "ThrottlingException"),
@@ -360,11 +364,7 @@ async fn a_lost_answer_is_not_repeated() {
 /// to tell.
 #[tokio::test]
 async fn killed_on_the_way_it_is_stopped_once_and_told() {
-    for (operation, nth) in [
-        ("PutItem", 1),
-        (ROLLBACK, 1),
-        ("PutItem", 2),
-    ] {
+    for (operation, nth) in [("PutItem", 1), (ROLLBACK, 1), ("PutItem", 2)] {
         deployed(CANCEL_REFRESH, async |aws| {
             let (group, id) = failing(aws, "web", "rollback").await;
             aws.retry_soon().await;

@@ -32,7 +32,8 @@ async fn throttling_at_every_call_delays_and_never_duplicates() {
         .await;
         aws.seed([failed]).await;
         let stale = format!("notified#{}#stale", unattached[1]);
-        let told = json!({"fingerprint": "daily never", "label": "x", "stage": "given", "on_bus": true});
+        let told =
+            json!({"fingerprint": "daily never", "label": "x", "stage": "given", "on_bus": true});
         aws.remember_in(SNAPSHOT_VOLUMES, &stale, told).await;
         let calls = [
             ("ssm", "GetParameter", "ThrottlingException"),
@@ -45,7 +46,11 @@ async fn throttling_at_every_call_delays_and_never_duplicates() {
             ("ec2", "DeleteSnapshot", "RequestLimitExceeded"),
             ("dynamodb", "Query", "ThrottlingException"),
             ("dynamodb", "GetItem", "ThrottlingException"),
-            ("dynamodb", "PutItem", "ProvisionedThroughputExceededException"),
+            (
+                "dynamodb",
+                "PutItem",
+                "ProvisionedThroughputExceededException",
+            ),
             ("dynamodb", "DeleteItem", "ThrottlingException"),
             ("sns", "Publish", "Throttling"),
             ("events", "PutEvents", "ThrottlingException"),

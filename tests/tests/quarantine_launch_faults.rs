@@ -86,10 +86,7 @@ fn kill(operation: &str, nth: u32, item: &str) -> Fault {
         "SuspendProcesses" | "EnterStandby" => Fault::on("autoscaling", operation),
         _ => Fault::on("ec2", operation),
     };
-    fault
-        .nth(nth)
-        .times(1)
-        .carried_out_and_killed()
+    fault.nth(nth).times(1).carried_out_and_killed()
 }
 
 #[tokio::test]
@@ -257,7 +254,11 @@ async fn throttling_at_every_call_is_waited_out() {
             ("ec2", "CreateTags", "RequestLimitExceeded"),
             ("dynamodb", "Query", "ThrottlingException"),
             ("dynamodb", "GetItem", "ThrottlingException"),
-            ("dynamodb", "PutItem", "ProvisionedThroughputExceededException"),
+            (
+                "dynamodb",
+                "PutItem",
+                "ProvisionedThroughputExceededException",
+            ),
             (
                 "ec2",
                 "ModifyNetworkInterfaceAttribute",

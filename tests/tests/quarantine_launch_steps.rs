@@ -212,8 +212,12 @@ async fn a_release_that_is_killed_is_done_again_from_the_start() {
             aws.sweep().await.succeeded();
             assert!(aws.is_isolated(&id).await);
             let fault = match operation {
-                "PutItem" => Fault::on("dynamodb", operation).matching("Item.item.S", "quarantine#*"),
-                "DeleteItem" => Fault::on("dynamodb", operation).matching("Key.item.S", "quarantine#*"),
+                "PutItem" => {
+                    Fault::on("dynamodb", operation).matching("Item.item.S", "quarantine#*")
+                }
+                "DeleteItem" => {
+                    Fault::on("dynamodb", operation).matching("Key.item.S", "quarantine#*")
+                }
                 _ => Fault::on("ec2", operation),
             };
             let fault = fault.nth(nth).times(1);

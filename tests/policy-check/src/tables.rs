@@ -39,7 +39,8 @@ pub fn rewritten(document: &str) -> Result<String, String> {
 }
 
 fn table(kinds: &[&Kind]) -> String {
-    let mut table = "| condition | how pressing | means | what to do |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| condition | how pressing | means | what to do |\n| --- | --- | --- | --- |\n".to_owned();
     for kind in kinds {
         let urgency = match kind.urgency {
             Urgency::Now => "now",

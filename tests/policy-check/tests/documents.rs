@@ -24,7 +24,10 @@ fn each_guardrails_conditions_stand_in_a_document_as_in_the_code() {
             path.display()
         );
     }
-    assert!(missing.is_empty(), "no document has the conditions of {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "no document has the conditions of {missing:?}"
+    );
 }
 
 #[test]
@@ -36,7 +39,11 @@ fn kinds_are_told_apart_by_their_names() {
         assert!(names.iter().all(|name| !name.contains('#')), "{guardrail}");
         for kind in kinds {
             for text in [kind.meaning, kind.next, kind.one, kind.many, kind.resolved] {
-                assert!(!text.is_empty() && !text.contains('|'), "{}: {text}", kind.name);
+                assert!(
+                    !text.is_empty() && !text.contains('|'),
+                    "{}: {text}",
+                    kind.name
+                );
             }
         }
     }

@@ -205,7 +205,9 @@ pub(crate) fn metrics(log: &str) -> usize {
             .as_array()
             .cloned()
     };
-    let metrics = documents.filter_map(|document| written(&document)).flatten();
+    let metrics = documents
+        .filter_map(|document| written(&document))
+        .flatten();
     let names = metrics.map(|metric| metric["Name"].to_string());
     names.collect::<BTreeSet<_>>().len()
 }

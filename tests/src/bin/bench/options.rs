@@ -21,7 +21,7 @@ Measures sweeps of the guardrails against a synthetic AWS, and their start.
   --cost              what the stack costs a month, from sweeps of 10, 100 and 1,000 instances
   --latency-ms N      how long each AWS call takes (default 50)
   --aws-rates         throttle as AWS does by default: see account.rs
-  --build FOLDER      where the functions were built (default .aws-sam/local)
+  --build FOLDER      where the functions were built (default .aws-sam/build)
   --bare FILE         that program (default target/lambda/bare-function/bootstrap)
 
 Through make: make bench BENCH=\"--size 1000 --run slot\"";
@@ -96,7 +96,7 @@ impl Options {
         (options.runs, options.start) = (all("", RUNS)?, true);
         let millis = Duration::from_millis;
         options.latency = millis(50);
-        options.build = ".aws-sam/local".into();
+        options.build = ".aws-sam/build".into();
         options.bare = "target/lambda/bare-function/bootstrap".into();
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {

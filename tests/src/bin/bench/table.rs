@@ -55,7 +55,13 @@ pub(crate) fn render(options: &Options, program: &str, rows: &[Row]) -> String {
             _ => format!("{name} {made} of which {throttled} throttled"),
         };
         let made: Vec<String> = row.calls.iter().map(listed).collect();
-        let _ = writeln!(text, "* {} {}: {}", grouped(row.size), row.run, made.join(", "));
+        let _ = writeln!(
+            text,
+            "* {} {}: {}",
+            grouped(row.size),
+            row.run,
+            made.join(", ")
+        );
     }
     let share = f64::from(MEMORY_MIB) / MIB_PER_PROCESSOR;
     let most = rows.iter().map(|row| row.usage.0).max();
