@@ -424,6 +424,48 @@ async fn a_run_that_is_overtaken_anywhere_spoils_nothing() {
     }
 }
 
+/// A person's release wins: the run changes nothing more, be it harmless.
+#[tokio::test(start_paused = true)]
+async fn a_run_stops_once_a_person_has_released() {
+    let policy = policy("protect: false", 9);
+    let world = World::new(Aws::new());
+    let calls = || world.get().calls.clone();
+    world.run(&policy, &event(), 0).await;
+    let isolated = "ModifyNetworkInterfaceAttribute";
+    let at = calls().iter().rposition(|call| *call == isolated).unwrap();
+    let world = World::new(Aws::new());
+    world.interrupt(at, &policy, release(), 30);
+    let acted = world.run(&policy, &event(), 0).await;
+    assert!(
+        notes(&acted).contains("a person released it"),
+        "{}",
+        notes(&acted)
+    );
+    let calls = world.get().calls.clone();
+    assert!(!calls.contains(&"CreateSnapshots"), "{calls:?}");
+}
+
+/// Of two runs that take up what a third had begun.
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_is_taken_up_by_one() {
+    let policy = policy("", 9);
+    let world = World::new(Aws::new());
+    world.kill(Kill::After(3));
+    world.run(&policy, &event(), 0).await;
+    world.kill(Kill::Never);
+    let seen = world.look(&policy, &event(), 60).await;
+    let also_seen = world.look(&policy, &event(), 61).await;
+    world.act(&seen, &policy, 60).await;
+    let (end, changes) = (record(&world), world.get().changes);
+    let second = world.act(&also_seen, &policy, 61).await;
+    assert!(
+        matches!(second[0].1.result, ActResult::Skipped(_)),
+        "{}",
+        notes(&second)
+    );
+    assert_eq!((record(&world), world.get().changes), (end, changes));
+}
+
 /// Of two releases at once, each of whose changes may arrive late.
 #[tokio::test(start_paused = true)]
 async fn of_two_releases_one_carries_on() {
