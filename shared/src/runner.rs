@@ -104,12 +104,15 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
         let (payload, context) = event.into_parts();
         let invocation = Invocation::of(&context);
         let is_sweep = trigger::is_sweep(&payload);
-        runner.run(payload, &invocation).await.inspect_err(|error| {
-            tracing::error!(error_type = error.name(), "{error}");
-            if matches!(error, RunError::Policy(error) if error.is_mistake()) {
-                count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
-            }
-        })
+        // Boxed: all that a guardrail does would make the future of `main` large.
+        Box::pin(runner.run(payload, &invocation))
+            .await
+            .inspect_err(|error| {
+                tracing::error!(error_type = error.name(), "{error}");
+                if matches!(error, RunError::Policy(error) if error.is_mistake()) {
+                    count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
+                }
+            })
     }))
     .await
 }

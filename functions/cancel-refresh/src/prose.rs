@@ -191,7 +191,7 @@ fn evidence(group: &Evaluated<'_>) -> String {
         Verdict::Fine | Verdict::NotJudged(_) => false,
     };
     match launches.messages.first() {
-        Some(first) if !said(&first.message) => format!("{text}. AWS said: \"{}\"", first.message),
+        Some(first) if !said(&first.text) => format!("{text}. AWS said: \"{}\"", first.text),
         _ => text,
     }
 }

@@ -18,15 +18,14 @@ pub(super) async fn protect(
     instance: &Instance,
     claim: &Claim<'_>,
 ) -> Result<(), Stop> {
-    let before = match claim.record().await.protected {
-        Some(before) => before,
-        None => {
-            let before = protection(ec2, &instance.id).await?;
-            claim
-                .write(|record| record.protected = Some(before))
-                .await?;
-            before
-        }
+    let before = if let Some(before) = claim.record().await.protected {
+        before
+    } else {
+        let before = protection(ec2, &instance.id).await?;
+        claim
+            .write(|record| record.protected = Some(before))
+            .await?;
+        before
     };
     if !before {
         set_protection(ec2, &instance.id, true).await?;
