@@ -557,7 +557,7 @@ async fn without_the_table_nothing_is_done() {
 /// Labels are for people: a tag policy, or 50 tags, keep no quarantine away.
 #[tokio::test(start_paused = true)]
 async fn labels_that_cant_be_written_are_a_note() {
-    let policy = policy("protect: false, snapshot: false", 9);
+    let policy = policy(EVERYTHING, 9);
     for code in ["TagLimitExceeded", "UnauthorizedOperation"] {
         let world = World::new(Aws::new());
         world.get().refuse.insert("CreateTags", code);
@@ -568,9 +568,24 @@ async fn labels_that_cant_be_written_are_a_note() {
             notes(&acted)
         );
         assert!(notes(&acted).contains("its labels"), "{}", notes(&acted));
+        let aws = now_of(&world);
+        assert!(
+            aws.groups
+                .values()
+                .all(|groups| *groups == ["sg-isolation"])
+        );
+        // What IAM allows with the label only is named.
+        assert!(aws.running && !aws.protected && aws.profile.is_some());
+        assert!(
+            notes(&acted).contains("ec2:StopInstances"),
+            "{}",
+            notes(&acted)
+        );
         assert_eq!(stage(&world).as_deref(), Some("complete"));
+        assert_eq!(record(&world).unwrap()["stopped"], Value::Null);
         world.run(&policy, &release(), 60).await;
         assert_eq!(estate_of(now_of(&world)), Aws::new());
+        assert_eq!(record(&world), None);
     }
 }
 
