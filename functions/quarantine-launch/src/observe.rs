@@ -118,7 +118,7 @@ fn asks_for_images(facts: &Facts, policy: &Policy) -> bool {
     !policy.approve.is_empty() || by_hand
 }
 
-/// A few instances, and all that the verdicts on them may need.
+/// A few instances, and what is remembered.
 async fn launch(
     clients: &Clients,
     facts: &mut Facts,
@@ -145,6 +145,16 @@ async fn launch(
     if matches!(facts.ask, Ask::Release { .. }) {
         return release(clients, facts).await;
     }
+    further(clients, facts, policy, now).await
+}
+
+/// What the verdicts on a few instances may need besides them, all at once.
+async fn further(
+    clients: &Clients,
+    facts: &mut Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(), ApiError> {
     let living: Vec<&Instance> = facts
         .instances
         .values()

@@ -18,7 +18,7 @@ use lambda_runtime::tracing;
 
 use super::claim::{Claim, Stop};
 use super::groups::Left;
-use super::refusals::{is_denied, is_wrong_state};
+use super::refusals::{is_denied, is_refused, is_wrong_state};
 use super::{evidence, groups, isolate, launcher, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Occasion, Quarantine, Quarantined};
@@ -101,7 +101,11 @@ async fn carry_out(
         order,
         claim: &claim,
         now: &now,
-        is_labelled: order.record.is_some(),
+        label: match labelled {
+            Err(_) => Label::Refused,
+            Ok(()) if order.record.is_some() => Label::Seen,
+            Ok(()) => Label::Fresh,
+        },
     };
     // Boxed: its many steps would make every run's future large.
     Box::pin(steps.all(&mut held)).await?;
@@ -165,8 +169,18 @@ struct Steps<'a> {
     claim: &'a Claim<'a>,
     /// The instance as it is now.
     now: &'a Instance,
-    /// Whether an earlier run has labelled it, so that IAM sees the label.
-    is_labelled: bool,
+    label: Label,
+}
+
+/// The label that IAM asks for.
+#[derive(Clone, Copy)]
+enum Label {
+    /// Written by an earlier run, so that IAM sees it.
+    Seen,
+    /// Written just now.
+    Fresh,
+    /// It couldn't be written.
+    Refused,
 }
 
 impl Steps<'_> {
@@ -199,16 +213,18 @@ impl Steps<'_> {
     }
 
     /// What an error makes of a step. What IAM refuses because it doesn't see the label yet comes
-    /// later.
+    /// later; without the label it can't be done.
     fn wrong(&self, stop: Stop) -> Result<Step, Stop> {
-        match stop {
-            Stop::Failed(error) if is_wrong_state(&error) => Ok(Step::Later(error.to_string())),
-            Stop::Failed(error) if is_denied(&error) && !self.is_labelled => {
-                Ok(Step::Later(error.to_string()))
-            }
-            Stop::Failed(error) => Ok(Step::Failed(error)),
-            other => Err(other),
-        }
+        let error = match stop {
+            Stop::Failed(error) => error,
+            other => return Err(other),
+        };
+        Ok(match self.label {
+            _ if is_wrong_state(&error) => Step::Later(error.to_string()),
+            Label::Refused if is_denied(&error) => Step::Not(error.to_string()),
+            Label::Fresh if is_denied(&error) => Step::Later(error.to_string()),
+            _ => Step::Failed(error),
+        })
     }
 
     /// Whether only the isolation is repeated.
@@ -332,12 +348,18 @@ impl Steps<'_> {
         self.claim.write(|record| record.stopped = Some(at)).await?;
         match protect::stop(&self.clients.ec2, &self.now.id).await {
             Ok(()) => Ok(Step::Done("stopped it".to_owned())),
-            // Instance-store root volumes and the like: written down, but not so.
-            Err(error) if error.code == "UnsupportedOperation" => {
-                self.claim.write(|record| record.stopped = None).await?;
-                Ok(Step::Not(format!("it can't be stopped: {}", error.message)))
+            Err(error) => {
+                // Written down, but not so: a release mustn't start what it didn't stop.
+                if is_refused(&error) {
+                    self.claim.write(|record| record.stopped = None).await?;
+                }
+                // Instance-store root volumes and the like.
+                if error.code == "UnsupportedOperation" {
+                    let why = format!("it can't be stopped: {}", error.message);
+                    return Ok(Step::Not(why));
+                }
+                self.wrong(error.into())
             }
-            Err(error) => self.wrong(error.into()),
         }
     }
 }

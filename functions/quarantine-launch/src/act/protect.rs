@@ -9,6 +9,7 @@ use guardrails::aws::ApiError;
 use guardrails::ec2::profile_association;
 
 use super::claim::{Claim, Stop};
+use super::refusals::is_refused;
 use crate::facts::Instance;
 
 /// Termination protection on, written down first as it was. A Spot instance can't be protected
@@ -18,7 +19,8 @@ pub(super) async fn protect(
     instance: &Instance,
     claim: &Claim<'_>,
 ) -> Result<(), Stop> {
-    let before = if let Some(before) = claim.record().await.protected {
+    let recorded = claim.record().await.protected;
+    let before = if let Some(before) = recorded {
         before
     } else {
         let before = protection(ec2, &instance.id).await?;
@@ -27,10 +29,17 @@ pub(super) async fn protect(
             .await?;
         before
     };
-    if !before {
-        set_protection(ec2, &instance.id, true).await?;
+    if before {
+        return Ok(());
     }
-    Ok(())
+    match set_protection(ec2, &instance.id, true).await {
+        // Written down just now, but not so: there is nothing to put back.
+        Err(error) if recorded.is_none() && is_refused(&error) => {
+            claim.write(|record| record.protected = None).await?;
+            Err(error.into())
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Whether termination protection is on.

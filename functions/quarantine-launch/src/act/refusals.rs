@@ -22,3 +22,8 @@ pub(super) fn is_wrong_state(error: &ApiError) -> bool {
 pub(super) fn is_denied(error: &ApiError) -> bool {
     error.kind == ErrorKind::Denied
 }
+
+/// AWS said no: nothing was changed.
+pub(super) fn is_refused(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::Refused | ErrorKind::Denied)
+}

@@ -301,20 +301,29 @@ async fn restore_deletion(
     undone: &mut Undone,
 ) -> Result<(), ApiError> {
     let mut again = Vec::new();
+    let mut open = false;
     for device in going {
         let mut disks = instance.disks.iter();
         match disks.find(|disk| disk.device == *device) {
-            Some(_) => again.push(*device),
+            Some(disk) => {
+                again.push(*device);
+                open |= !disk.delete_on_termination;
+            }
             None => undone
                 .lost
                 .push(format!("{device}: no volume is attached there any more")),
         }
     }
-    if !again.is_empty() {
-        protect::set_deletion(ec2, &instance.id, &again, true).await?;
-        let what = format!("{} go with it again", again.join(", "));
-        undone.done.push(what);
+    if again.is_empty() {
+        return Ok(());
     }
+    match protect::set_deletion(ec2, &instance.id, &again, true).await {
+        // Without its label it wasn't changed by the quarantine either.
+        Err(error) if is_denied(&error) && !open => return Ok(()),
+        other => other?,
+    }
+    let what = format!("{} go with it again", again.join(", "));
+    undone.done.push(what);
     Ok(())
 }
 

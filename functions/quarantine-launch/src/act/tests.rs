@@ -424,6 +424,48 @@ async fn a_run_that_is_overtaken_anywhere_spoils_nothing() {
     }
 }
 
+/// A person's release wins: the run changes nothing more, be it harmless.
+#[tokio::test(start_paused = true)]
+async fn a_run_stops_once_a_person_has_released() {
+    let policy = policy("protect: false", 9);
+    let world = World::new(Aws::new());
+    let calls = || world.get().calls.clone();
+    world.run(&policy, &event(), 0).await;
+    let isolated = "ModifyNetworkInterfaceAttribute";
+    let at = calls().iter().rposition(|call| *call == isolated).unwrap();
+    let world = World::new(Aws::new());
+    world.interrupt(at, &policy, release(), 30);
+    let acted = world.run(&policy, &event(), 0).await;
+    assert!(
+        notes(&acted).contains("a person released it"),
+        "{}",
+        notes(&acted)
+    );
+    let calls = world.get().calls.clone();
+    assert!(!calls.contains(&"CreateSnapshots"), "{calls:?}");
+}
+
+/// Of two runs that take up what a third had begun.
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_is_taken_up_by_one() {
+    let policy = policy("", 9);
+    let world = World::new(Aws::new());
+    world.kill(Kill::After(3));
+    world.run(&policy, &event(), 0).await;
+    world.kill(Kill::Never);
+    let seen = world.look(&policy, &event(), 60).await;
+    let also_seen = world.look(&policy, &event(), 61).await;
+    world.act(&seen, &policy, 60).await;
+    let (end, changes) = (record(&world), world.get().changes);
+    let second = world.act(&also_seen, &policy, 61).await;
+    assert!(
+        matches!(second[0].1.result, ActResult::Skipped(_)),
+        "{}",
+        notes(&second)
+    );
+    assert_eq!((record(&world), world.get().changes), (end, changes));
+}
+
 /// Of two releases at once, each of whose changes may arrive late.
 #[tokio::test(start_paused = true)]
 async fn of_two_releases_one_carries_on() {
@@ -515,7 +557,7 @@ async fn without_the_table_nothing_is_done() {
 /// Labels are for people: a tag policy, or 50 tags, keep no quarantine away.
 #[tokio::test(start_paused = true)]
 async fn labels_that_cant_be_written_are_a_note() {
-    let policy = policy("protect: false, snapshot: false", 9);
+    let policy = policy(EVERYTHING, 9);
     for code in ["TagLimitExceeded", "UnauthorizedOperation"] {
         let world = World::new(Aws::new());
         world.get().refuse.insert("CreateTags", code);
@@ -526,9 +568,24 @@ async fn labels_that_cant_be_written_are_a_note() {
             notes(&acted)
         );
         assert!(notes(&acted).contains("its labels"), "{}", notes(&acted));
+        let aws = now_of(&world);
+        assert!(
+            aws.groups
+                .values()
+                .all(|groups| *groups == ["sg-isolation"])
+        );
+        // What IAM allows with the label only is named.
+        assert!(aws.running && !aws.protected && aws.profile.is_some());
+        assert!(
+            notes(&acted).contains("ec2:StopInstances"),
+            "{}",
+            notes(&acted)
+        );
         assert_eq!(stage(&world).as_deref(), Some("complete"));
+        assert_eq!(record(&world).unwrap()["stopped"], Value::Null);
         world.run(&policy, &release(), 60).await;
         assert_eq!(estate_of(now_of(&world)), Aws::new());
+        assert_eq!(record(&world), None);
     }
 }
 
