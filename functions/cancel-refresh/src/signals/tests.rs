@@ -403,7 +403,7 @@ fn denied() -> guardrails::aws::ApiError {
     guardrails::aws::ApiError {
         operation: "ec2:DescribeInstances",
         code: "UnauthorizedOperation".to_owned(),
-        text: "no".to_owned(),
+        message: "no".to_owned(),
         kind: guardrails::aws::ErrorKind::Denied,
     }
 }

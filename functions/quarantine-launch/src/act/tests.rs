@@ -315,9 +315,7 @@ async fn killed_anywhere_and_run_again_it_comes_to_the_same_end() {
                     now["since"] = end["since"].clone();
                 }
                 let mut expected = end.clone();
-                for aws in [&mut expected.0] {
-                    aws.snapshots.clear();
-                }
+                expected.0.snapshots.clear();
                 let mut found = (aws, now);
                 assert!(found.0.snapshots.len() == 1, "{kill:?}");
                 found.0.snapshots.clear();
@@ -478,7 +476,8 @@ async fn of_two_releases_one_carries_on() {
     let straight = held().await;
     straight.kill(Kill::Never);
     straight.run(&policy, &release(), 60).await;
-    for at in 0..straight.get().changes {
+    let changes = straight.get().changes;
+    for at in 0..changes {
         let world = held().await;
         world.interrupt(at, &policy, release(), 61);
         let acted = world.run(&policy, &release(), 60).await;

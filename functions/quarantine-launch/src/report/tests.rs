@@ -54,8 +54,8 @@ fn came(facts: &Facts, policy: &Policy, outcome: Outcome, effect: Option<&Effect
         .collect()
 }
 
-fn with(facts: &Facts, outcome: Outcome, effect: Option<Effect>) -> Assessment {
-    let came = came(facts, &policy(), outcome, effect.as_ref());
+fn with(facts: &Facts, outcome: Outcome, effect: Option<&Effect>) -> Assessment {
+    let came = came(facts, &policy(), outcome, effect);
     reported(facts, &policy(), &came)
 }
 
@@ -81,7 +81,7 @@ fn held(record: Record) -> Facts {
 #[test]
 fn the_notice_names_image_launcher_rule_and_what_was_done() {
     let facts = facts([instance("i-1")]);
-    let assessment = with(&facts, Outcome::Done, Some(quarantined(Some(ADMIN))));
+    let assessment = with(&facts, Outcome::Done, Some(&quarantined(Some(ADMIN))));
     let condition = only(&assessment);
     assert_eq!(condition.kind.name, "quarantined");
     for expected in [
@@ -106,7 +106,7 @@ fn it_is_worth_telling_again_only_when_the_launcher_becomes_known() {
     let at_once = with(
         &facts([instance("i-1")]),
         Outcome::Done,
-        Some(quarantined(None)),
+        Some(&quarantined(None)),
     );
     let later = quiet(&held(record("11:00")));
     assert_eq!(fingerprint(&at_once), fingerprint(&later));
@@ -120,7 +120,7 @@ fn it_is_worth_telling_again_only_when_the_launcher_becomes_known() {
     let named = with(
         &held(record("11:00")),
         Outcome::Done,
-        Some(Effect::Named(who)),
+        Some(&Effect::Named(who)),
     );
     assert_eq!(fingerprint(&named), fingerprint(&known));
     assert!(only(&named).why.contains("by by name"));
@@ -155,7 +155,7 @@ fn a_release_resolves_what_was_told_once_it_is_finished() {
         (false, Outcome::Done, Status::Unknown),
         (false, Outcome::Failed, Status::Unknown),
     ] {
-        let assessment = with(&facts, outcome, Some(Effect::Released { finished }));
+        let assessment = with(&facts, outcome, Some(&Effect::Released { finished }));
         let expected = ["quarantined", "partly-isolated", "drift"];
         assert_eq!(
             told(&assessment),
@@ -186,7 +186,7 @@ fn what_would_be_isolated_is_told_where_nothing_is_done() {
     let failed = with(&facts, Outcome::Failed, None);
     assert!(only(&failed).why.contains("could not be isolated"));
     // Once it is in quarantine that is told instead.
-    let done = with(&facts, Outcome::Done, Some(quarantined(None)));
+    let done = with(&facts, Outcome::Done, Some(&quarantined(None)));
     assert_eq!(firing(&done), ["quarantined"]);
     // And an approved one is nothing.
     let good = crate::fixtures::facts([instance("i-1").from("ami-good")]);
@@ -211,7 +211,7 @@ fn what_cant_be_isolated_and_what_drifts_is_told() {
         refused: vec!["eni-1".to_owned()],
         ..Quarantined::default()
     }));
-    let assessment = with(&facts([instance("i-1")]), Outcome::Done, Some(partly));
+    let assessment = with(&facts([instance("i-1")]), Outcome::Done, Some(&partly));
     assert_eq!(firing(&assessment), ["quarantined", "partly-isolated"]);
     let refused = Record {
         refused: ["eni-1".to_owned()].into(),
@@ -394,11 +394,11 @@ fn a_quarantine_by_hand_says_so() {
         reason: "odd traffic".to_owned(),
     };
     let fresh = facts([instance("i-1")]).asked(by_hand.clone());
-    let assessment = with(&fresh, Outcome::Done, Some(quarantined(None)));
+    let assessment = with(&fresh, Outcome::Done, Some(&quarantined(None)));
     assert!(only(&assessment).why.contains("by hand: odd traffic"));
     // On what is in quarantine already it is no drift.
     let again = held(record("11:00")).asked(by_hand);
-    let assessment = with(&again, Outcome::Done, Some(quarantined(None)));
+    let assessment = with(&again, Outcome::Done, Some(&quarantined(None)));
     assert_eq!(firing(&assessment), ["quarantined"]);
 }
 
@@ -415,7 +415,7 @@ fn the_notices_as_people_get_them() {
             .launched_by("arn:aws:iam::123456789012:user/admin-02")
             .launcher,
     }));
-    let partly = with(&facts([named()]), Outcome::Done, Some(partly));
+    let partly = with(&facts([named()]), Outcome::Done, Some(&partly));
     let would = with(&facts([named()]), Outcome::WouldDo, None);
     let members = ["i-0b1c2d3e4f5a69701", "i-0b1c2d3e4f5a69702"].map(|id| member(id, "web"));
     let mut looping = with(&facts(members).group(group("web")), Outcome::Done, None);

@@ -128,7 +128,7 @@ impl HttpConnector for Table {
             Fate::Dead => dead(),
             Fate::Lives => self.0.1.call(request),
             Fate::Dies => {
-                let _ = self.0.1.call(request);
+                drop(self.0.1.call(request));
                 dead()
             }
         }
@@ -335,8 +335,8 @@ impl World {
         let aws = &state.aws;
         let launched = DateTime::from_secs(now().as_second() - 60);
         let interfaces = aws.groups.iter().enumerate().map(|(index, (id, groups))| {
-            let stale = vec!["sg-isolation".to_owned()];
-            let groups = if state.stale_looks { &stale } else { groups }.clone();
+            let isolated = vec!["sg-isolation".to_owned()];
+            let groups = if state.stale_looks { &isolated } else { groups }.clone();
             let groups = groups
                 .into_iter()
                 .map(|group| ec2::GroupIdentifier::builder().group_id(group).build());
