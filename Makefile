@@ -186,8 +186,8 @@ compile-policy-check = $(CARGO_DEBUG) build --locked --workspace --bin policy-ch
 
 .PHONY: docs
 docs: ## Write the documents' tables of conditions from the code (after a change of a kind)
-	@cargo build --locked --workspace --bin docs --test policy_documents
-	@"$${CARGO_TARGET_DIR:-target}/debug/docs" docs/*.md
+	@$(CARGO_DEBUG) build --locked --workspace --bin docs --test policy_documents
+	@"$(TARGET)/debug/docs" docs/*.md
 
 .PHONY: clean
 clean: ## Remove all that was built or set up here

@@ -20,7 +20,8 @@ const fn of<G: Guardrail>() -> (&'static str, &'static [&'static Kind]) {
 /// A document with each table between `<!-- conditions: GUARDRAIL -->` and `<!-- /conditions -->`
 /// written anew, or why it can't be.
 pub fn rewritten(document: &str) -> Result<String, String> {
-    const BEGIN: &str = "<!-- conditions: ";
+    // Alone on its line: elsewhere a document only speaks of it.
+    const BEGIN: &str = "\n<!-- conditions: ";
     const END: &str = "<!-- /conditions -->";
     let mut parts = document.split(BEGIN);
     let mut written = parts.next().unwrap_or_default().to_owned();

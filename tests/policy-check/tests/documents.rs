@@ -16,7 +16,7 @@ fn each_guardrails_conditions_stand_in_a_document_as_in_the_code() {
             continue;
         }
         let document = fs::read_to_string(&path).unwrap();
-        missing.retain(|name| !document.contains(&format!("<!-- conditions: {name} -->")));
+        missing.retain(|name| !document.contains(&format!("\n<!-- conditions: {name} -->\n")));
         assert_eq!(
             rewritten(&document).unwrap(),
             document,
@@ -52,9 +52,9 @@ fn kinds_are_told_apart_by_their_names() {
 #[test]
 fn a_table_that_is_not_closed_is_an_error() {
     for document in [
-        "<!-- conditions: snapshot-volumes -->\n",
-        "<!-- conditions: nobody -->\n<!-- /conditions -->",
-        "<!-- conditions: x",
+        "\n<!-- conditions: snapshot-volumes -->\n",
+        "\n<!-- conditions: nobody -->\n<!-- /conditions -->",
+        "\n<!-- conditions: x",
     ] {
         rewritten(document).unwrap_err();
     }
