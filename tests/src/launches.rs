@@ -70,6 +70,7 @@ impl LocalAws {
     /// An EC2 Fleet launches one instance; `of` is the fleet that launched before. Returns the
     /// instance and the fleet.
     pub async fn fleet_launch(&self, image: &str, of: Option<&str>) -> (String, String) {
+        self.a_minute_after_the_last_notice().await;
         let mut body = json!({ "by": "fleet", "image_id": image });
         if let Some(fleet) = of {
             body["request_id"] = fleet.into();

@@ -184,6 +184,13 @@ impl LocalAws {
         self.restart_function().await;
     }
 
+    /// Deletes the policy's parameter.
+    pub async fn delete_policy(&self) {
+        let gone = self.ssm.delete_parameter().name(POLICY_PARAMETER);
+        gone.send().await.expect("the policy parameter is there");
+        self.restart_function().await;
+    }
+
     /// Makes the next run start in a process of its own.
     pub async fn restart_function(&self) {
         let now = self

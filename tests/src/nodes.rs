@@ -59,6 +59,7 @@ impl LocalAws {
         image: &str,
         with: impl FnOnce(RunInstancesFluentBuilder) -> RunInstancesFluentBuilder,
     ) -> String {
+        self.a_minute_after_the_last_notice().await;
         let request = self.ec2.run_instances().image_id(image);
         let request = request.instance_type(InstanceType::T3Micro);
         let answer = with(request.min_count(1).max_count(1)).send().await;

@@ -57,8 +57,11 @@ async fn an_instance_is_isolated_five_rounds_of_calls_after_its_event() {
             .iter()
             .rposition(|call| call.operation == "ModifyNetworkInterfaceAttribute");
         let until = &calls[..=isolated.expect("it was isolated")];
-        let mut names: Vec<&str> = until.iter().map(|c| c.operation.as_str()).collect();
-        println!("from the event to the isolation: {names:?}");
+        let (table, mut names): (Vec<&str>, Vec<&str>) = until
+            .iter()
+            .map(|call| call.operation.as_str())
+            .partition(|operation| ["GetItem", "PutItem", "Query"].contains(operation));
+        println!("from the event to the isolation: {names:?}, and of the table {table:?}");
         // Those of the third round come in any order.
         names[2..4].sort_unstable();
         assert_eq!(
@@ -68,10 +71,11 @@ async fn an_instance_is_isolated_five_rounds_of_calls_after_its_event() {
                 "DescribeInstances",
                 "DescribeImages",
                 "DescribeSecurityGroups",
-                "CreateTags",
                 "ModifyNetworkInterfaceAttribute",
             ]
         );
+        // That there is a policy, once a process; the record.
+        assert_eq!(table.iter().filter(|call| **call == "PutItem").count(), 2);
     })
     .await;
 }

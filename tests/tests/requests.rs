@@ -15,7 +15,31 @@ fn policy(mode: &str) -> String {
 }
 
 fn is_read(call: &Call) -> bool {
-    call.operation.starts_with("Describe") || call.operation == "GetParameter"
+    // That there is a policy is remembered.
+    call.only_reads() || call.operation == "PutItem"
+}
+
+/// Somebody who may delete the parameter doesn't get the built-in policy by that; who wants it says so.
+#[tokio::test]
+async fn a_policy_that_is_gone_is_a_mistake_and_not_the_built_in_one() {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
+        aws.volumes(1, &[("Backup", "true")]).await;
+        aws.put_policy(&policy("observe")).await;
+        aws.sweep().await.succeeded();
+        aws.delete_policy().await;
+        let run = aws.sweep().await;
+        let (kind, message) = run.failed();
+        assert_eq!(kind, "InvalidPolicy");
+        for part in ["/ec2-guardrails/policy is gone", "put the document {}"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(aws.metric("PolicyInvalid").await, Some(1));
+        assert!(aws.ours().await.is_empty(), "nothing was done");
+        aws.put_policy("{}").await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!((report.mode.as_str(), report.outcomes.done), ("enforce", 1));
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -28,9 +28,9 @@ use lambda_runtime::tracing;
 
 use crate::ask::Ask;
 use crate::clients::Clients;
-use crate::decide::Action;
+use crate::decide::{Action, Quarantine};
 use crate::evaluate::{is_young, unapproved_so_far};
-use crate::facts::{Facts, Image, Instance, Isolation};
+use crate::facts::{Facts, Image, Instance, Interface, Isolation};
 use crate::launches::{Source, launched_by, source};
 use crate::policy::Policy;
 use crate::read;
@@ -413,15 +413,42 @@ async fn siblings(
 }
 
 /// Whether the coming actions are still called for.
+///
+/// What is written down as having been before is what was looked at: so nobody may have changed the
+/// interfaces since, unless it is written down already. That is so where this run has isolated them
+/// and was throttled after it.
 pub(crate) async fn revalidate(
     ec2: &Client,
+    state: &state::State,
     actions: &[&Action],
+    at: Timestamp,
 ) -> Result<Vec<Option<String>>, ApiError> {
     let ids: BTreeSet<String> = actions
         .iter()
         .filter_map(|action| action.instance().map(str::to_owned))
         .collect();
     let (_, now) = read::instances_of(ec2, ids).await?;
+    let changed = |order: &Quarantine| {
+        let now = now.get(&order.instance.id);
+        now.is_some_and(|now| now.interfaces != order.instance.interfaces)
+    };
+    let mut written_down = BTreeSet::new();
+    for action in actions {
+        if let Action::Quarantine(order) = action
+            && changed(order)
+        {
+            let id = order.instance.id.as_str();
+            if let Some(stored) = state.get(&QUARANTINE, id, at).await? {
+                let mut interfaces = order.instance.interfaces.iter();
+                let known = |one: &Interface| {
+                    one.operator.is_some() || stored.value.interfaces.contains_key(&one.id)
+                };
+                if interfaces.all(known) {
+                    written_down.insert(id);
+                }
+            }
+        }
+    }
     let stands = |action: &Action| {
         let id = action.instance()?;
         let Some(instance) = now.get(id) else {
@@ -431,8 +458,7 @@ pub(crate) async fn revalidate(
             return Some("it is being terminated".to_owned());
         }
         match action {
-            // What is written down as having been before is what was looked at.
-            Action::Quarantine(order) if order.instance.interfaces != instance.interfaces => Some(
+            Action::Quarantine(order) if changed(order) && !written_down.contains(id) => Some(
                 "its network interfaces were changed since it was looked at; the next run looks anew"
                     .to_owned(),
             ),

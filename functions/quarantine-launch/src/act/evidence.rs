@@ -4,7 +4,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
     InstanceSpecification, ResourceType, SnapshotState, Tag, TagSpecification,
 };
-use guardrails::aws::{ApiError, filter, once};
+use guardrails::aws::{ApiError, filter, once, timestamp};
 use guardrails::tags;
 use jiff::Timestamp;
 
@@ -69,7 +69,11 @@ async fn create(
 
 /// What nobody can change once the snapshot is there, unlike its tags.
 fn description(instance: &str, since: Timestamp) -> String {
-    format!("Evidence: {instance} in quarantine since {since:.0}")
+    format!("{}{since:.0}", begin(instance))
+}
+
+fn begin(instance: &str) -> String {
+    format!("Evidence: {instance} in quarantine since ")
 }
 
 /// The snapshots taken of `instance` at the quarantine that began at `since`.
@@ -78,7 +82,6 @@ async fn find(ec2: &Client, instance: &str, since: Timestamp) -> Result<Vec<Stri
         &format!("tag:{}", tags::EVIDENCE),
         vec![instance.to_owned()],
     );
-    let description = description(instance, since);
     let mut pages = ec2
         .describe_snapshots()
         .owner_ids("self")
@@ -95,7 +98,14 @@ async fn find(ec2: &Client, instance: &str, since: Timestamp) -> Result<Vec<Stri
     {
         // One that failed is none (EBS-4).
         let failed = snapshot.state() == Some(&SnapshotState::Error);
-        if snapshot.description() == Some(description.as_str())
+        let ours = snapshot
+            .description()
+            .is_some_and(|text| text.starts_with(&begin(instance)));
+        // An earlier quarantine of the instance has its own. AWS gives the start to the second.
+        let of_this = timestamp(snapshot.start_time())
+            .is_some_and(|started| started.as_second() >= since.as_second());
+        if ours
+            && of_this
             && !failed
             && let Some(id) = snapshot.snapshot_id()
         {

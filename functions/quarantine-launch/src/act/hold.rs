@@ -3,7 +3,8 @@
 //!
 //! From the event to the last interface isolated, what follows one another is: reading the policy
 //! (once a minute at most), the instance, everything that its verdict needs, writing down, isolating.
-//! Five rounds, four with the policy at hand. What a new VPC's first quarantine adds is creating
+//! Five rounds, four with the policy at hand; a new process first remembers that there is a policy.
+//! What a new VPC's first quarantine adds is creating
 //! the isolation group, and three rounds to make sure that it is bare.
 //!
 //! Each step may be repeated: it looks at what there is, or sets what may be set twice.

@@ -462,7 +462,12 @@ async fn an_instance_that_changed_meanwhile_is_left_to_the_next_run() {
     let guardrails::guardrail::Step::Act(action) = &decided[0].step else {
         panic!("{decided:?}");
     };
-    for (groups, stands) in [(vec!["sg-web", "sg-ssh"], true), (vec!["sg-web"], false)] {
+    for (groups, recorded, stands) in [
+        (vec!["sg-web", "sg-ssh"], false, true),
+        (vec!["sg-web"], false, false),
+        // Isolated by this run, which was throttled after that.
+        (vec!["sg-isolation"], true, true),
+    ] {
         let shown = now_of(&groups);
         let describe = mock!(Client::describe_instances).then_output(move || {
             let groups = shown.interfaces[0].groups.iter();
@@ -481,7 +486,16 @@ async fn an_instance_that_changed_meanwhile_is_left_to_the_next_run() {
             page(vec![one], None)
         });
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&describe]);
-        let verdicts = revalidate(&ec2, &[action]).await.unwrap();
+        let state = guardrails::state::model::Model::default().state(crate::facts::NAME);
+        if recorded {
+            let mut record = crate::fixtures::record("12:00");
+            record.interfaces = [("eni-1".to_owned(), vec!["sg-web".to_owned()])].into();
+            state
+                .put(&QUARANTINE, "i-1", &record, None, &guardrails::state::Expect::Absent, at("12:00"))
+                .await
+                .unwrap();
+        }
+        let verdicts = revalidate(&ec2, &state, &[action], at("12:00")).await.unwrap();
         assert_eq!(verdicts[0].is_none(), stands, "{verdicts:?}");
     }
 }

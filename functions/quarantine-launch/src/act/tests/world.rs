@@ -613,6 +613,7 @@ impl World {
                         ec2::Snapshot::builder()
                             .snapshot_id(format!("snap-{n}"))
                             .description(description)
+                            .start_time(DateTime::from_secs(now().as_second() + 3_600))
                             .build()
                     });
                     aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput::builder()
