@@ -69,6 +69,8 @@ struct Change {
     /// Where it goes: onto the bus, into a notice.
     bus: bool,
     notice: bool,
+    /// Whether a notice is due and was held back.
+    held: bool,
     before: Option<Stored<Memory>>,
 }
 
@@ -286,6 +288,7 @@ impl Notifier {
     ) -> Vec<Change> {
         let claims: Vec<_> = stream::iter(changes)
             .map(async |mut change| {
+                change.held = change.notice && !send;
                 change.notice &= send;
                 if !change.notice && !change.bus {
                     // Held back, and on the bus already.
@@ -443,7 +446,9 @@ impl Notifier {
                     (true, false) => claim.value.stage.clone(),
                     (false, _) => Stage::Held,
                 };
-                if !change.is_firing() && *on_bus && !matches!(stage, Stage::Sending { .. }) {
+                // What is over is remembered until everybody knows it.
+                let known = *on_bus && !change.held && !matches!(stage, Stage::Sending { .. });
+                if !change.is_firing() && known {
                     return self.state.delete(&NOTIFIED, &name, &expect).await;
                 }
                 let memory = change.memory(stage, *on_bus);
@@ -483,6 +488,7 @@ fn changes(
                 condition: condition.clone(),
                 bus,
                 notice,
+                held: false,
                 before,
             });
         }
@@ -516,6 +522,7 @@ fn changes(
                 bus,
                 // Nobody needs a mail of what is gone.
                 notice: notice && !gone,
+                held: false,
                 before: Some(before),
             });
         }

@@ -211,9 +211,11 @@ pub(crate) fn verdict<'a>(instance: &Instance, facts: &Facts, policy: &'a Policy
         (None, Some(error)) => Verdict::Undecided(Unclear::unread(id, error)),
         (None, None) => Verdict::Undecided(Unclear::new(format!("{id} wasn't read"))),
     };
-    // What changed since the launch (the AMI's tags, a parameter, a rule) makes no launch of it.
+    // What changed since the launch (the AMI's tags, a parameter, an approve rule) makes no launch of
+    // it. Somebody who denies it now means those that run.
+    let open = !now.is_approved() && !matches!(now, Verdict::Denied(_));
     match facts.approvals.get(&instance.id) {
-        Some(then) if then.image == id && !now.is_approved() => {
+        Some(then) if then.image == id && open => {
             Verdict::ApprovedAtLaunch(then.rule.clone())
         }
         _ => now,

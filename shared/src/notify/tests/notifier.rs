@@ -325,6 +325,7 @@ async fn of_two_runs_at_once_one_tells() {
         condition: stale("vol-1", "a"),
         bus: true,
         notice: true,
+        held: false,
         before: None,
     };
     let mut errors = Vec::new();
@@ -351,4 +352,17 @@ async fn what_the_bus_does_not_take_for_want_of_capacity_is_sent_again() {
         world.sweep(5, &[stale("vol-1", "a")]).await;
         assert_eq!(world.sent(), (1, 2 * calls));
     }
+}
+
+/// A release right after the quarantine was told: its end is told by the next sweep.
+#[tokio::test]
+async fn what_is_over_within_the_minute_is_told_by_the_sweep() {
+    let mut world = World::new();
+    world.event(0, stale("vol-1", "a")).await;
+    let over = Condition::resolved(Resource::volume("vol-1"), &STALE);
+    assert!(world.event(0, over).await.held_back.is_some());
+    assert_eq!(world.sent(), (1, 2));
+    assert_eq!(world.sweep(1, &[]).await.changed, 1);
+    assert_eq!(world.sent(), (2, 2), "the bus has it already");
+    assert_eq!(world.sweep(1, &[]).await.changed, 0);
 }

@@ -89,7 +89,8 @@ fn security_groups() -> List {
             "<item><ownerId>{ACCOUNT}</ownerId><groupId>{group}</groupId><groupName>ec2-guardrails-quarantine</groupName><groupDescription>Isolates</groupDescription><vpcId>{vpc}</vpcId><ipPermissions/><ipPermissionsEgress/><tagSet><item><key>ec2-guardrails:guardrail</key><value>quarantine-launch</value></item></tagSet></item>"
         );
         let tag = ("tag:ec2-guardrails:guardrail", "quarantine-launch");
-        list.add(&[("group-id", &*group), ("vpc-id", &vpc), tag], text);
+        let name = ("group-name", "ec2-guardrails-quarantine");
+        list.add(&[("group-id", &*group), ("vpc-id", &vpc), tag, name], text);
     }
     list
 }
