@@ -450,8 +450,8 @@ class Story:
         )
         run = self._sweep()
         report = run["response"]
-        held = [d["reason"] for d in report["decisions"] if "brake" in d["reason"]]
-        holds(held and not self.aws.calls_of(run, "DeleteSnapshot"), "the brake holds, and nothing is deleted")
+        held = [d["reason"] for d in report["decisions"] if "deletion limit" in d["reason"]]
+        holds(held and not self.aws.calls_of(run, "DeleteSnapshot"), "the deletion limit holds, and nothing is deleted")
         holds(len(self.aws.snapshots(guardrail="snapshot-volumes")) == owned, "all snapshots are still there")
         event("Lambda", f"{held[0]}. Too much at once may be a mistake in the policy.", run["ended"])
         event("SNS", "the owner is told:")

@@ -388,7 +388,7 @@ fn the_notices_in_the_documents_are_those_of_the_tests() {
     let mut told = Vec::new();
     for guardrail in policy::SECTIONS {
         let file = format!(
-            "functions/{guardrail}/src/assess/snapshots/{}__assess__tests__the_notices_as_people_get_them.snap",
+            "functions/{guardrail}/src/report/snapshots/{}__report__tests__the_notices_as_people_get_them.snap",
             guardrail.replace('-', "_")
         );
         let snapshot = read(&file);
