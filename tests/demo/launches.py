@@ -102,6 +102,8 @@ class Launches:
                 ("suspended", " and ".join(sorted(self._suspended())) + f" of {GROUP}"),
             ]
         )
+        # What comes within a minute of a notice, the next sweep tells.
+        self._sweep()
         notices = self._notices()[told:]
         (quarantine,) = [n for n in notices if f"* {self.kept}: launched from" in n["message"]]
         for part in ("admin-02", WRONG, NARROW):

@@ -207,7 +207,10 @@ async fn a_person_or_fleet_that_launches_again_and_again_is_named_and_each_launc
 /// How often a run has read AWS, its own memory apart.
 async fn reads(aws: &LocalAws, run: &Run) -> usize {
     let calls = aws.calls_in(run).await;
-    calls.iter().filter(|call| call.service != "dynamodb").count()
+    calls
+        .iter()
+        .filter(|call| call.service != "dynamodb")
+        .count()
 }
 
 #[tokio::test]
@@ -221,7 +224,10 @@ async fn an_approved_launch_is_not_touched_and_costs_four_reads() {
         for run in aws.runs_by_rule().await {
             let report = run.succeeded();
             assert_eq!(report.metrics["LaunchesApproved"], 1, "{report:?}");
-            assert_eq!(report.outcomes.done, done(&report, "remember-approval") as u64);
+            assert_eq!(
+                report.outcomes.done,
+                done(&report, "remember-approval") as u64
+            );
             assert!(reads(aws, &run).await <= 5);
         }
         // With the policy at hand: the instance, then its AMI, the isolation group and, where the

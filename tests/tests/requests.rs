@@ -74,7 +74,12 @@ async fn a_wrong_policy_stops_everything_and_says_where_it_is_wrong() {
                 assert!(message.contains(part), "{part} in {message}\n{document}");
             }
             let calls = aws.calls_since(before).await;
-            assert!(calls.iter().all(|call| ["ssm", "dynamodb"].contains(&call.service.as_str())), "{calls:?}");
+            assert!(
+                calls
+                    .iter()
+                    .all(|call| ["ssm", "dynamodb"].contains(&call.service.as_str())),
+                "{calls:?}"
+            );
         }
         aws.put_policy(&policy("enforce")).await;
         assert_eq!(aws.sweep().await.succeeded().outcomes.done, 1);

@@ -215,9 +215,7 @@ pub(crate) fn verdict<'a>(instance: &Instance, facts: &Facts, policy: &'a Policy
     // it. Somebody who denies it now means those that run.
     let open = !now.is_approved() && !matches!(now, Verdict::Denied(_));
     match facts.approvals.get(&instance.id) {
-        Some(then) if then.image == id && open => {
-            Verdict::ApprovedAtLaunch(then.rule.clone())
-        }
+        Some(then) if then.image == id && open => Verdict::ApprovedAtLaunch(then.rule.clone()),
         _ => now,
     }
 }

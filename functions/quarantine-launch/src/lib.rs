@@ -104,7 +104,12 @@ impl Guardrail for QuarantineLaunch {
         &self,
         actions: &[&Action],
     ) -> impl Future<Output = Result<Vec<Option<String>>, ApiError>> + Send {
-        observe::revalidate(&self.clients.ec2, &self.clients.state, actions, Timestamp::now())
+        observe::revalidate(
+            &self.clients.ec2,
+            &self.clients.state,
+            actions,
+            Timestamp::now(),
+        )
     }
 
     fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {

@@ -491,11 +491,20 @@ async fn an_instance_that_changed_meanwhile_is_left_to_the_next_run() {
             let mut record = crate::fixtures::record("12:00");
             record.interfaces = [("eni-1".to_owned(), vec!["sg-web".to_owned()])].into();
             state
-                .put(&QUARANTINE, "i-1", &record, None, &guardrails::state::Expect::Absent, at("12:00"))
+                .put(
+                    &QUARANTINE,
+                    "i-1",
+                    &record,
+                    None,
+                    &guardrails::state::Expect::Absent,
+                    at("12:00"),
+                )
                 .await
                 .unwrap();
         }
-        let verdicts = revalidate(&ec2, &state, &[action], at("12:00")).await.unwrap();
+        let verdicts = revalidate(&ec2, &state, &[action], at("12:00"))
+            .await
+            .unwrap();
         assert_eq!(verdicts[0].is_none(), stands, "{verdicts:?}");
     }
 }
