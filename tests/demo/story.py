@@ -498,6 +498,8 @@ class Story:
     def missing_piece(self) -> None:
         agent = self.aws.try_agent(self.orders)
         holds(agent["outcome"] == "no network", f"the agent gets no answer: {agent['reason']}")
+        # What of the other incidents' groups was still to be told.
+        self._sweep(ATTACH_SSM_ROLE, told=False)
         before = len(self.aws.notices())
         run = self._sweep(ATTACH_SSM_ROLE)
         (waiting,) = [d for d in run["response"]["decisions"] if d["resource"] == self.orders]
