@@ -387,15 +387,16 @@ def expire(body: dict[str, Any]) -> Any:
 
 @control.route("POST", "tables/age")
 def age(body: dict[str, Any]) -> Any:
-    """What items say of times lies further back: {"aged": number of items}. {"seconds", "item"?: begin of the sort key}.
+    """What items say of times lies further back: {"aged": number of items}. {"seconds", "item"?, "but"?: begins of sort keys}.
 
     The functions go by the real clock, so where time passes in a test, what they have remembered grows older instead.
     Times stand in texts, as RFC 3339, and in the attribute of TTL.
     """
-    by, begin, aged = float(body["seconds"]), body.get("item", ""), 0
+    by, begin, other, aged = float(body["seconds"]), body.get("item", ""), body.get("but"), 0
     for table in dynamodb_backends[context.account_id][context.region].tables.values():
         for item in list(table.all_items()):
-            if item.range_key is None or not str(item.range_key.value).startswith(begin):
+            key = str(item.range_key.value) if item.range_key else ""
+            if not key.startswith(begin) or (other and key.startswith(other)):
                 continue
             for name, held in item.attrs.items():
                 if held.type == "S" and name not in (table.hash_key_attr, table.range_key_attr):

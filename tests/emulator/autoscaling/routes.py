@@ -70,7 +70,8 @@ def _pass(seconds: float) -> None:
     if instances:
         status.age({"seconds": seconds, "instance_ids": instances})
     metrics.age(seconds)
-    tables.age({"seconds": seconds})
+    # Agents and their nodes have a time of their own (POST instances/age).
+    tables.age({"seconds": seconds, "but": "node#"})
     for alarm in cloudwatch_backends[context.account_id][context.region].alarms.values():
         alarm.state_updated_timestamp -= by
         alarm.state_transitioned_timestamp -= by
