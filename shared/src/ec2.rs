@@ -136,6 +136,10 @@ pub async fn remove_tags(
         .into_iter()
         .map(|key| Tag::builder().key(key).build())
         .collect();
+    // Without keys `DeleteTags` deletes every tag.
+    if tags.is_empty() {
+        return Ok(());
+    }
     ec2.delete_tags()
         .set_resources(Some(resources.iter().map(|id| (*id).to_owned()).collect()))
         .set_tags(Some(tags))
