@@ -14,7 +14,9 @@ quarantine-launch:
   approve:
     - { owner: amazon, name: 'al2023-ami-2023.*-x86_64' }
 ";
-/// One that nothing approves.
+/// One that the policy approves, and
+const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
+/// one that nothing does.
 const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 
 /// What a run was asked for, in a word or two.
@@ -50,12 +52,15 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         aws.wait_for_retries().await;
         aws.clear_faults().await;
 
-        // Rules: an instance starts while they may not invoke the functions.
+        // Rules: two instances start while they may not invoke the functions. The approved one is
+        // there to be given a profile: whether the other got one depends on which function is first.
         for guardrail in [ATTACH_SSM_ROLE, QUARANTINE_LAUNCH] {
             aws.forbid_rules(guardrail).await;
         }
-        let image = aws.image_of("amazon", BAD, json!({})).await;
-        let instance = aws.instance(&image, 0).await.id;
+        let good = aws.image_of("amazon", GOOD, json!({})).await;
+        let approved = aws.instance(&good, 0).await.id;
+        let bad = aws.image_of("amazon", BAD, json!({})).await;
+        let unapproved = aws.instance(&bad, 0).await.id;
         aws.wait_until_idle().await;
 
         // The schedule: its role may not invoke a function.
@@ -75,7 +80,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         let said = aws.replay(&[]);
         aws.wait_for_retries().await;
         assert!(
-            said.ends_with("6 replayed, 1 more that ask for the same, 2 stay in the queue\n"),
+            said.ends_with("10 replayed, 1 more that ask for the same, 2 stay in the queue\n"),
             "{said}"
         );
         for part in [
@@ -94,8 +99,10 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         assert_eq!(runs[before..].iter().map(asked).collect::<Vec<_>>(), ["sweep"]);
         let mut replayed = runs[before..].to_vec();
         for (guardrail, events) in [
-            (ATTACH_SSM_ROLE, vec!["running"]),
-            (QUARANTINE_LAUNCH, vec!["RunInstances", "pending", "running"]),
+            (ATTACH_SSM_ROLE, vec!["running", "running"]),
+            (QUARANTINE_LAUNCH, vec![
+                "RunInstances", "RunInstances", "pending", "pending", "running", "running",
+            ]),
             (CANCEL_REFRESH, vec!["sweep"]),
         ] {
             let runs = aws.runs_in_background(guardrail).await;
@@ -105,8 +112,9 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
             replayed.extend(runs);
         }
         assert_eq!(aws.ours().await.len(), 1);
-        assert!(aws.profile_of(&instance).await.is_some());
-        assert!(aws.is_isolated(&instance).await);
+        assert!(aws.profile_of(&approved).await.is_some());
+        assert!(aws.is_isolated(&unapproved).await);
+        assert!(!aws.is_isolated(&approved).await);
 
         // The same letters once more do nothing.
         for run in &replayed {
