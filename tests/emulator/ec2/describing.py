@@ -31,9 +31,11 @@ class Description:
     """The largest page (botocore's service model)."""
     ids: str
     """The parameter with ids."""
-    not_found: str
-    """The error code for an unknown id."""
+    not_found: tuple[str, str]
+    """The error's code and words for an unknown id: "The vpc ID '{}' does not exist"."""
     lowest: int = 5
+    cut: bool = False
+    """Whether a larger page than the largest is cut, not refused."""
     ids_exclude_max_results: bool = False
     filters: str = "Filters"
     tags_of: Callable[[Any], dict[str, str]] = tags.of
@@ -54,7 +56,8 @@ def answer(request: Any, description: Description) -> dict[str, Any]:
     found = list(description.items(request.ec2_backend))
     if ids:
         if unknown := set(ids) - {item.id for item in found}:
-            raise EC2ClientError(description.not_found, f"The ID '{sorted(unknown)[0]}' does not exist")
+            code, words = description.not_found
+            raise EC2ClientError(code, words.format(sorted(unknown)[0]))
         found = [item for item in found if item.id in ids]
     wanted = {f["Name"]: f.get("Values") or [] for f in request._get_param(description.filters) or []}
     chosen = filters.select(found, wanted, description.readers, description.tags_of)
@@ -63,7 +66,7 @@ def answer(request: Any, description: Description) -> dict[str, Any]:
         id_of=lambda item: item.id,
         request=request,
         operation=description.operation,
-        limits=paging.Limits(description.lowest, description.highest, description.ids),
+        limits=paging.Limits(description.lowest, description.highest, description.ids, description.cut),
         ids=ids if description.ids_exclude_max_results else [],
     )
     return {description.result: chunk, "NextToken": token}

@@ -16,7 +16,7 @@ from emulator.ec2 import errors, filters, paging, tags
 from emulator.ec2.snapshots import EbsSnapshot, SourceVolume, add
 from emulator.patching import added, patched
 
-PAGE = paging.Limits(lowest=1, highest=1000, ids_parameter="imagesSet")
+PAGE = paging.Limits(lowest=1, highest=1000, ids_parameter="imagesSet", cut=True)
 
 FILTERS: filters.Readers = {
     "architecture": lambda i: i.architecture,

@@ -18,7 +18,9 @@ from emulator.ec2 import errors, filters, images, notifications, paging, tags
 from emulator.patching import added, patched
 from emulator.settings import settings
 
-PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="instancesSet")
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="instancesSet", cut=True)
+
+MAX_TEMPLATE_VERSIONS = 200  # of a page
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
@@ -199,6 +201,26 @@ def launch_by_request(original: Any, self: Any) -> ActionResult:
     tags.at_creation(self, *_TAGGED_AT_LAUNCH)
     self.params["MinCount"] = highest
     return original(self)
+
+
+@patched(EC2Response)
+def describe_launch_template_versions(original: Any, self: Any) -> ActionResult:
+    """moto shows 15 and doesn't say that there are more."""
+    size = int(self._get_param("MaxResults") or MAX_TEMPLATE_VERSIONS)
+    if not 1 <= size <= MAX_TEMPLATE_VERSIONS:
+        raise errors.invalid_value(f"Maximum results allowed are between 1 and {MAX_TEMPLATE_VERSIONS}")
+    self.params["MaxResults"] = 1_000_000
+    answer = original(self)
+    self.params["MaxResults"] = size
+    chunk, token = paging.page(
+        answer.result["LaunchTemplateVersions"],
+        id_of=lambda version: f"{version['VersionNumber']:06}",
+        request=self,
+        operation="DescribeLaunchTemplateVersions",
+        limits=paging.Limits(lowest=1, highest=MAX_TEMPLATE_VERSIONS, ids_parameter=""),
+        ids=[],
+    )
+    return ActionResult({"LaunchTemplateVersions": chunk, "NextToken": token})
 
 
 _TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu")

@@ -387,7 +387,7 @@ describes(
         },
         highest=100,
         ids="RouteTableIds",
-        not_found="InvalidRouteTableID.NotFound",
+        not_found=("InvalidRouteTableID.NotFound", "The routeTable ID '{}' does not exist"),
     ),
 )
 describes(
@@ -415,7 +415,7 @@ describes(
         },
         highest=1000,
         ids="NetworkAclIds",
-        not_found="InvalidNetworkAclID.NotFound",
+        not_found=("InvalidNetworkAclID.NotFound", "The networkAcl ID '{}' does not exist"),
     ),
 )
 describes(
@@ -427,7 +427,7 @@ describes(
         readers={"group-id": lambda r: r.group_id, "security-group-rule-id": lambda r: r.id},
         highest=1000,
         ids="SecurityGroupRuleIds",
-        not_found="InvalidSecurityGroupRuleId.NotFound",
+        not_found=("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '{}' does not exist"),
     ),
 )
 describes(
@@ -452,7 +452,7 @@ describes(
         },
         highest=1000,
         ids="SubnetIds",
-        not_found="InvalidSubnetID.NotFound",
+        not_found=("InvalidSubnetID.NotFound", "The subnet ID '{}' does not exist"),
     ),
 )
 describes(
@@ -469,7 +469,7 @@ describes(
         },
         highest=1000,
         ids="NatGatewayIds",
-        not_found="NatGatewayNotFound",
+        not_found=("NatGatewayNotFound", "NAT gateway {} was not found"),
         filters="Filter",
     ),
 )
@@ -488,8 +488,9 @@ describes(
         },
         lowest=1,
         highest=1000,
+        cut=True,
         ids="VpcEndpointIds",
-        not_found="InvalidVpcEndpointId.NotFound",
+        not_found=("InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id '{}' does not exist"),
     ),
 )
 describes(
@@ -509,7 +510,7 @@ describes(
         },
         highest=1000,
         ids="VpcIds",
-        not_found="InvalidVpcID.NotFound",
+        not_found=("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
     ),
 )
 describes(
@@ -542,7 +543,7 @@ describes(
         },
         highest=1000,
         ids="NetworkInterfaceIds",
-        not_found="InvalidNetworkInterfaceID.NotFound",
+        not_found=("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"),
         ids_exclude_max_results=True,
     ),
 )
@@ -562,7 +563,7 @@ describes(
         lowest=1,
         highest=100,
         ids="PrefixListIds",
-        not_found="InvalidPrefixListID.NotFound",
+        not_found=("InvalidPrefixListID.NotFound", "The prefix list ID '{}' does not exist"),
     ),
 )
 
@@ -581,7 +582,7 @@ GROUPS = Description(
     },
     highest=1000,
     ids="GroupIds",
-    not_found="InvalidGroup.NotFound",
+    not_found=("InvalidGroup.NotFound", "The security group '{}' does not exist"),
 )
 
 

@@ -20,7 +20,7 @@ from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
 from emulator.settings import settings
 
-PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="snapshotSet")
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="snapshotSet", cut=True)  # EBS-7
 MIN_SECONDS_BETWEEN_SNAPSHOTS = 15  # EBS-5, of one volume
 MAX_PENDING = 5  # EBS-5, of one volume; errored ones count
 MAX_PENDING_OF_TYPE = {"st1": 1, "sc1": 1}
@@ -284,7 +284,7 @@ def create_one(_original: Any, self: Any) -> ActionResult:
     snapshot_tags = tags.at_creation(self, "snapshot")["snapshot"]
     self.error_on_dryrun()
     (snapshot,) = start(self.ec2_backend, [(volume, snapshot_tags)], description, as_set=False)
-    return ActionResult(snapshot.describe())
+    return ActionResult(_new(snapshot))
 
 
 @patched(EC2Response)
@@ -305,7 +305,12 @@ def create_snapshots(_original: Any, self: Any) -> ActionResult:
         (volume, (tags.without_reserved(tags.of(volume)) if copied else {}) | snapshot_tags) for volume in volumes
     ]
     snapshots = start(self.ec2_backend, sources, description, as_set=True)
-    return ActionResult({"Snapshots": [snapshot.describe() for snapshot in snapshots]})
+    return ActionResult({"Snapshots": [_new(snapshot) for snapshot in snapshots]})
+
+
+def _new(snapshot: EbsSnapshot) -> dict[str, Any]:
+    """The answer of the call that starts it: there is no progress yet."""
+    return snapshot.describe() | {"Progress": ""}
 
 
 def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from moto.ec2.responses import EC2Response
 from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
 
-PAGE = paging.Limits(lowest=5, highest=500, ids_parameter="volumeSet")  # EBS-7
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="volumeSet", cut=True)  # EBS-7
 MAX_ATTACHMENTS = 16  # of a Multi-Attach volume
 
 

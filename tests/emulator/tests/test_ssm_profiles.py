@@ -82,6 +82,15 @@ def test_what_does_not_exist(ec2, iam):
         attach(ec2, "i-0123456789abcdef0", make_profile(iam))
 
 
+def test_a_profile_without_a_role_is_refused(ec2, iam):
+    arn = iam.create_instance_profile(InstanceProfileName="empty")["InstanceProfile"]["Arn"]
+    words = f'IAM Instance Profile "{arn}" has no associated IAM Roles'
+    with refused("InvalidParameterValue", words):
+        attach(ec2, launch(ec2), arn)
+    with refused("InvalidParameterValue", words):
+        launch(ec2, IamInstanceProfile={"Name": "empty"})
+
+
 def test_replacing(ec2, iam):
     mine, other = make_profile(iam), make_profile(iam, "other")
     instance_id = launch(ec2)
