@@ -308,7 +308,7 @@ def _check_tag(tag: dict[str, Any]) -> None:
     if tag.get("ResourceType", "auto-scaling-group") != "auto-scaling-group":
         raise invalid(f"Invalid resource type: {tag['ResourceType']}")  # (assumed)
     if group is None:
-        raise invalid(f"Group {tag.get('ResourceId')} not found")
+        raise invalid(f"AutoScalingGroup not found - AutoScaling Group {tag.get('ResourceId')} not found")
     if not 1 <= len(tag["Key"]) <= 128 or len(tag.get("Value") or "") > 256:
         raise invalid("Tag keys have 1 to 128 characters, values at most 256.")  # (assumed)
     if tag["Key"].lower().startswith("aws:"):
