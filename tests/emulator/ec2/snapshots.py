@@ -120,17 +120,11 @@ class EbsSnapshot(Snapshot):
 
 
 FILTERS: filters.Readers = {
-    "description": lambda s: s.description,
-    "encrypted": lambda s: s.encrypted,
-    "owner-alias": lambda s: s.owner_alias,
-    "owner-id": lambda s: s.owner_id,
-    "progress": lambda s: s.progress,
+    **filters.attributes(
+        "description", "encrypted", "owner-alias", "owner-id", "progress", "start-time", "status", "storage-tier",
+        "volume-id", "volume-size"
+    ),
     "snapshot-id": lambda s: s.id,
-    "start-time": lambda s: s.start_time,
-    "status": lambda s: s.status,
-    "storage-tier": lambda s: s.storage_tier,
-    "volume-id": lambda s: s.volume_id,
-    "volume-size": lambda s: s.volume_size,
 }
 
 

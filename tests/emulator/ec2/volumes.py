@@ -19,21 +19,15 @@ MAX_ATTACHMENTS = 16  # of a Multi-Attach volume
 
 
 FILTERS: filters.Readers = {
-    "attachment.attach-time": lambda v: [a.attach_time for a in v.attachments],
+    **filters.attributes("availability-zone", "create-time", "size", "status", "volume-type"),
+    **filters.of_each("attachment.", "attachments", "attach-time", "device", "status"),
     "attachment.delete-on-termination": lambda v: [deleted_on_termination(a) for a in v.attachments],
-    "attachment.device": lambda v: [a.device for a in v.attachments],
     "attachment.instance-id": lambda v: [a.instance.id for a in v.attachments],
-    "attachment.status": lambda v: [a.status for a in v.attachments],
-    "availability-zone": lambda v: v.availability_zone,
-    "create-time": lambda v: v.create_time,
     "encrypted": lambda v: bool(v.encrypted),
     "fast-restored": lambda v: False,
     "multi-attach-enabled": lambda v: bool(v.multi_attach_enabled),
-    "size": lambda v: v.size,
     "snapshot-id": lambda v: v.snapshot_id or None,
-    "status": lambda v: v.status,
     "volume-id": lambda v: v.id,
-    "volume-type": lambda v: v.volume_type,
 }
 
 
