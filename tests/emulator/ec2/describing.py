@@ -1,6 +1,6 @@
 """Describe calls in one shape: ids, filters, paging.
 
-    describes("describe_nat_gateways", Description(…))
+    describes("DescribeNatGateways", …)
 
 moto pages none of these, and leaves out or guesses at many filters.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
@@ -24,8 +25,6 @@ class Description:
     operation: str
     items: Callable[[Any], Iterable[Any]]
     """All of the backend's."""
-    result: str
-    """The member of the answer that holds the items."""
     readers: filters.Readers
     highest: int
     """The largest page (botocore's service model)."""
@@ -34,6 +33,8 @@ class Description:
     not_found: tuple[str, str]
     """The error's code and words for an unknown id: "The vpc ID '{}' does not exist"."""
     lowest: int = 5
+    result: str = ""
+    """The member of the answer that holds the items, where it isn't the operation's name without Describe."""
     cut: bool = False
     """Whether a larger page than the largest is cut, not refused."""
     ids_exclude_max_results: bool = False
@@ -41,14 +42,15 @@ class Description:
     tags_of: Callable[[Any], dict[str, str]] = tags.of
 
 
-def describes(method: str, description: Description) -> None:
-    """Replace moto's method."""
+def describes(operation: str, **members: Any) -> None:
+    """Replace moto's method by what Description(operation, **members) says."""
+    description = Description(operation, **members)
 
     def describe(_original: Any, self: Any) -> ActionResult:
         self.error_on_dryrun()
         return ActionResult(answer(self, description))
 
-    patched(EC2Response, method)(describe)
+    patched(EC2Response, camelcase_to_underscores(operation))(describe)
 
 
 def answer(request: Any, description: Description) -> dict[str, Any]:
@@ -69,4 +71,4 @@ def answer(request: Any, description: Description) -> dict[str, Any]:
         limits=paging.Limits(description.lowest, description.highest, description.ids, description.cut),
         ids=ids if description.ids_exclude_max_results else [],
     )
-    return {description.result: chunk, "NextToken": token}
+    return {description.result or description.operation.removeprefix("Describe"): chunk, "NextToken": token}

@@ -359,167 +359,135 @@ def _all_subnets(backend: Any) -> list[Any]:
 
 
 describes(
-    "describe_route_tables",
-    Description(
-        operation="DescribeRouteTables",
-        items=lambda backend: backend.route_tables.values(),
-        result="RouteTables",
-        readers={
-            **filters.of_each(
-                "route.", "routes", "destination-cidr-block", "destination-ipv6-cidr-block",
-                "destination-prefix-list-id", "egress-only-internet-gateway-id", "gateway-id", "instance-id",
-                "nat-gateway-id", "origin", "state", "transit-gateway-id", "vpc-peering-connection-id"
-            ),
-            "association.gateway-id": lambda t: [a.get("GatewayId") for a in t.associations],
-            "association.main": lambda t: [a["Main"] for a in t.associations],
-            "association.route-table-association-id": lambda t: [a["RouteTableAssociationId"] for a in t.associations],
-            "association.route-table-id": lambda t: t.id if t.associations else None,
-            "association.subnet-id": lambda t: [a.get("SubnetId") for a in t.associations],
-            "owner-id": lambda t: t.owner_id,
-            "route-table-id": lambda t: t.id,
-            "vpc-id": lambda t: t.vpc_id,
-        },
-        highest=100,
-        ids="RouteTableIds",
-        not_found=("InvalidRouteTableID.NotFound", "The routeTable ID '{}' does not exist"),
-    ),
+    "DescribeRouteTables",
+    items=lambda backend: backend.route_tables.values(),
+    readers={
+        **filters.of_each(
+            "route.", "routes", "destination-cidr-block", "destination-ipv6-cidr-block",
+            "destination-prefix-list-id", "egress-only-internet-gateway-id", "gateway-id", "instance-id",
+            "nat-gateway-id", "origin", "state", "transit-gateway-id", "vpc-peering-connection-id"
+        ),
+        "association.gateway-id": lambda t: [a.get("GatewayId") for a in t.associations],
+        "association.main": lambda t: [a["Main"] for a in t.associations],
+        "association.route-table-association-id": lambda t: [a["RouteTableAssociationId"] for a in t.associations],
+        "association.route-table-id": lambda t: t.id if t.associations else None,
+        "association.subnet-id": lambda t: [a.get("SubnetId") for a in t.associations],
+        "owner-id": lambda t: t.owner_id,
+        "route-table-id": lambda t: t.id,
+        "vpc-id": lambda t: t.vpc_id,
+    },
+    highest=100,
+    ids="RouteTableIds",
+    not_found=("InvalidRouteTableID.NotFound", "The routeTable ID '{}' does not exist"),
 )
 describes(
-    "describe_network_acls",
-    Description(
-        operation="DescribeNetworkAcls",
-        items=lambda backend: backend.network_acls.values(),
-        result="NetworkAcls",
-        readers={
-            **filters.attributes("default", "owner-id", "vpc-id"),
-            **filters.of_each(
-                "entry.", "entries", "egress", "port-range.from", "port-range.to", "protocol", "rule-action",
-                "rule-number"
-            ),
-            "association.association-id": lambda a: [x.id for x in a.associations],
-            "association.network-acl-id": lambda a: a.id if a.associations else None,
-            "association.subnet-id": lambda a: [x.subnet_id for x in a.associations],
-            "entry.cidr": lambda a: [e.cidr_block for e in a.entries],
-            "entry.ipv6-cidr": lambda a: [e.ipv6_cidr_block for e in a.entries],
-            "network-acl-id": lambda a: a.id,
-        },
-        highest=1000,
-        ids="NetworkAclIds",
-        not_found=("InvalidNetworkAclID.NotFound", "The networkAcl ID '{}' does not exist"),
-    ),
+    "DescribeNetworkAcls",
+    items=lambda backend: backend.network_acls.values(),
+    readers={
+        **filters.attributes("default", "owner-id", "vpc-id"),
+        **filters.of_each(
+            "entry.", "entries", "egress", "port-range.from", "port-range.to", "protocol", "rule-action",
+            "rule-number"
+        ),
+        "association.association-id": lambda a: [x.id for x in a.associations],
+        "association.network-acl-id": lambda a: a.id if a.associations else None,
+        "association.subnet-id": lambda a: [x.subnet_id for x in a.associations],
+        "entry.cidr": lambda a: [e.cidr_block for e in a.entries],
+        "entry.ipv6-cidr": lambda a: [e.ipv6_cidr_block for e in a.entries],
+        "network-acl-id": lambda a: a.id,
+    },
+    highest=1000,
+    ids="NetworkAclIds",
+    not_found=("InvalidNetworkAclID.NotFound", "The networkAcl ID '{}' does not exist"),
 )
 describes(
-    "describe_security_group_rules",
-    Description(
-        operation="DescribeSecurityGroupRules",
-        items=_all_rules,
-        result="SecurityGroupRules",
-        readers={"group-id": lambda r: r.group_id, "security-group-rule-id": lambda r: r.id},
-        highest=1000,
-        ids="SecurityGroupRuleIds",
-        not_found=("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '{}' does not exist"),
-    ),
+    "DescribeSecurityGroupRules",
+    items=_all_rules,
+    readers={"group-id": lambda r: r.group_id, "security-group-rule-id": lambda r: r.id},
+    highest=1000,
+    ids="SecurityGroupRuleIds",
+    not_found=("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '{}' does not exist"),
 )
 describes(
-    "describe_subnets",
-    Description(
-        operation="DescribeSubnets",
-        items=_all_subnets,
-        result="Subnets",
-        readers={
-            **filters.attributes(
-                "availability-zone", "availability-zone-id", "available-ip-address-count", "cidr-block",
-                "default-for-az", "ipv6-native", "owner-id", "state", "vpc-id"
-            ),
-            "map-public-ip-on-launch": lambda s: _is_true(s.map_public_ip_on_launch),
-            "subnet-arn": lambda s: s.arn,
-            "subnet-id": lambda s: s.id,
-        },
-        highest=1000,
-        ids="SubnetIds",
-        not_found=("InvalidSubnetID.NotFound", "The subnet ID '{}' does not exist"),
-    ),
+    "DescribeSubnets",
+    items=_all_subnets,
+    readers={
+        **filters.attributes(
+            "availability-zone", "availability-zone-id", "available-ip-address-count", "cidr-block",
+            "default-for-az", "ipv6-native", "owner-id", "state", "vpc-id"
+        ),
+        "map-public-ip-on-launch": lambda s: _is_true(s.map_public_ip_on_launch),
+        "subnet-arn": lambda s: s.arn,
+        "subnet-id": lambda s: s.id,
+    },
+    highest=1000,
+    ids="SubnetIds",
+    not_found=("InvalidSubnetID.NotFound", "The subnet ID '{}' does not exist"),
 )
 describes(
-    "describe_nat_gateways",
-    Description(
-        operation="DescribeNatGateways",
-        items=lambda backend: backend.nat_gateways.values(),
-        result="NatGateways",
-        readers={
-            **filters.attributes("state", "subnet-id", "vpc-id"),
-            "nat-gateway-id": lambda g: g.id,
-        },
-        highest=1000,
-        ids="NatGatewayIds",
-        not_found=("NatGatewayNotFound", "NAT gateway {} was not found"),
-        filters="Filter",
-    ),
+    "DescribeNatGateways",
+    items=lambda backend: backend.nat_gateways.values(),
+    readers={
+        **filters.attributes("state", "subnet-id", "vpc-id"),
+        "nat-gateway-id": lambda g: g.id,
+    },
+    highest=1000,
+    ids="NatGatewayIds",
+    not_found=("NatGatewayNotFound", "NAT gateway {} was not found"),
+    filters="Filter",
 )
 describes(
-    "describe_vpc_endpoints",
-    Description(
-        operation="DescribeVpcEndpoints",
-        items=lambda backend: backend.vpc_end_points.values(),
-        result="VpcEndpoints",
-        readers={
-            **filters.attributes("service-name", "vpc-endpoint-type", "vpc-id"),
-            "vpc-endpoint-id": lambda e: e.id,
-            "vpc-endpoint-state": lambda e: e.state,
-        },
-        lowest=1,
-        highest=1000,
-        cut=True,
-        ids="VpcEndpointIds",
-        not_found=("InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id '{}' does not exist"),
-    ),
+    "DescribeVpcEndpoints",
+    items=lambda backend: backend.vpc_end_points.values(),
+    readers={
+        **filters.attributes("service-name", "vpc-endpoint-type", "vpc-id"),
+        "vpc-endpoint-id": lambda e: e.id,
+        "vpc-endpoint-state": lambda e: e.state,
+    },
+    lowest=1,
+    highest=1000,
+    cut=True,
+    ids="VpcEndpointIds",
+    not_found=("InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id '{}' does not exist"),
 )
 describes(
-    "describe_vpcs",
-    Description(
-        operation="DescribeVpcs",
-        items=lambda backend: backend.vpcs.values(),
-        result="Vpcs",
-        readers={
-            **filters.attributes("dhcp-options-id", "is-default", "owner-id", "state"),
-            "cidr": lambda v: v.cidr_block,
-            "cidr-block-association.cidr-block": lambda v: [a["cidr_block"] for a in v.cidr_block_association_set],
-            "vpc-id": lambda v: v.id,
-        },
-        highest=1000,
-        ids="VpcIds",
-        not_found=("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
-    ),
+    "DescribeVpcs",
+    items=lambda backend: backend.vpcs.values(),
+    readers={
+        **filters.attributes("dhcp-options-id", "is-default", "owner-id", "state"),
+        "cidr": lambda v: v.cidr_block,
+        "cidr-block-association.cidr-block": lambda v: [a["cidr_block"] for a in v.cidr_block_association_set],
+        "vpc-id": lambda v: v.id,
+    },
+    highest=1000,
+    ids="VpcIds",
+    not_found=("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
 )
 describes(
-    "describe_network_interfaces",
-    Description(
-        operation="DescribeNetworkInterfaces",
-        items=lambda backend: backend.enis.values(),
-        result="NetworkInterfaces",
-        readers={
-            **filters.attributes(
-                "description", "interface-type", "mac-address", "owner-id", "private-ip-address", "requester-managed",
-                "source-dest-check", "status"
-            ),
-            "addresses.private-ip-address": lambda n: [a["PrivateIpAddress"] for a in n.private_ip_addresses],
-            "association.public-ip": lambda n: n.public_ip,
-            "attachment.attachment-id": lambda n: n.attachment_id,
-            "attachment.device-index": lambda n: n.device_index if n.attachment_id else None,
-            "attachment.instance-id": lambda n: n.instance.id if n.instance else None,
-            "attachment.instance-owner-id": lambda n: n.owner_id if n.instance else None,
-            "availability-zone": lambda n: n.subnet.availability_zone,
-            "group-id": lambda n: [g.id for g in n.group_set],
-            "ipv6-addresses.ipv6-address": lambda n: n.ipv6_addresses,
-            "network-interface-id": lambda n: n.id,
-            "subnet-id": lambda n: n.subnet.id,
-            "vpc-id": lambda n: n.subnet.vpc_id,
-        },
-        highest=1000,
-        ids="NetworkInterfaceIds",
-        not_found=("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"),
-        ids_exclude_max_results=True,
-    ),
+    "DescribeNetworkInterfaces",
+    items=lambda backend: backend.enis.values(),
+    readers={
+        **filters.attributes(
+            "description", "interface-type", "mac-address", "owner-id", "private-ip-address", "requester-managed",
+            "source-dest-check", "status"
+        ),
+        "addresses.private-ip-address": lambda n: [a["PrivateIpAddress"] for a in n.private_ip_addresses],
+        "association.public-ip": lambda n: n.public_ip,
+        "attachment.attachment-id": lambda n: n.attachment_id,
+        "attachment.device-index": lambda n: n.device_index if n.attachment_id else None,
+        "attachment.instance-id": lambda n: n.instance.id if n.instance else None,
+        "attachment.instance-owner-id": lambda n: n.owner_id if n.instance else None,
+        "availability-zone": lambda n: n.subnet.availability_zone,
+        "group-id": lambda n: [g.id for g in n.group_set],
+        "ipv6-addresses.ipv6-address": lambda n: n.ipv6_addresses,
+        "network-interface-id": lambda n: n.id,
+        "subnet-id": lambda n: n.subnet.id,
+        "vpc-id": lambda n: n.subnet.vpc_id,
+    },
+    highest=1000,
+    ids="NetworkInterfaceIds",
+    not_found=("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"),
+    ids_exclude_max_results=True,
 )
 
 _PREFIX_LISTS = {
@@ -528,23 +496,19 @@ _PREFIX_LISTS = {
     "prefix-list-name": lambda p: p.prefix_list_name,
 }
 describes(
-    "describe_managed_prefix_lists",
-    Description(
-        operation="DescribeManagedPrefixLists",
-        items=lambda backend: backend.managed_prefix_lists.values(),
-        result="PrefixLists",
-        readers=_PREFIX_LISTS,
-        lowest=1,
-        highest=100,
-        ids="PrefixListIds",
-        not_found=("InvalidPrefixListID.NotFound", "The prefix list ID '{}' does not exist"),
-    ),
+    "DescribeManagedPrefixLists",
+    items=lambda backend: backend.managed_prefix_lists.values(),
+    result="PrefixLists",
+    readers=_PREFIX_LISTS,
+    lowest=1,
+    highest=100,
+    ids="PrefixListIds",
+    not_found=("InvalidPrefixListID.NotFound", "The prefix list ID '{}' does not exist"),
 )
 
 GROUPS = Description(
-    operation="DescribeSecurityGroups",
+    "DescribeSecurityGroups",
     items=_all_groups,
-    result="SecurityGroups",
     readers={
         **filters.attributes("description", "owner-id", "vpc-id"),
         "group-id": lambda g: g.id,
