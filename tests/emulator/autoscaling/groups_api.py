@@ -326,29 +326,3 @@ def delete_tags(request: AwsRequest) -> dict[str, Any]:
             if t["Key"] != tag["Key"] or (tag.get("Value") not in (None, "", t.get("Value")))
         ]
     return {}
-
-
-@operation("autoscaling", "AttachLoadBalancerTargetGroups")
-def attach_target_groups(request: AwsRequest) -> dict[str, Any]:
-    group = find(request.parameters["AutoScalingGroupName"])
-    arns = request.parameters.get("TargetGroupARNs") or []
-    _check_target_groups(arns)
-    group.target_groups += [arn for arn in arns if arn not in group.target_groups]
-    if group.runs("AddToLoadBalancer"):
-        for member in group.members:
-            if member.state == "InService":
-                for arn in arns:
-                    health.register(arn, member.instance)
-    return {}
-
-
-@operation("autoscaling", "DetachLoadBalancerTargetGroups")
-def detach_target_groups(request: AwsRequest) -> dict[str, Any]:
-    group = find(request.parameters["AutoScalingGroupName"])
-    for arn in request.parameters.get("TargetGroupARNs") or []:
-        if arn not in group.target_groups:
-            raise invalid(f"Target group {arn} is not attached to {group.name}.")  # (assumed)
-        group.target_groups.remove(arn)
-        for member in group.members:
-            health.deregister(arn, member.instance)
-    return {}
