@@ -131,13 +131,6 @@ def _select(volumes: list[Any], wanted: dict[str, list[str]]) -> list[Any]:
     return filters.select(volumes, wanted, FILTERS, tags.of)
 
 
-@patched(EBSBackend)
-def get_volume(_original: Any, self: Any, volume_id: str) -> Any:
-    if volume_id not in self.volumes:
-        raise errors.volume_not_found(volume_id)
-    return self.volumes[volume_id]
-
-
 @patched(EC2Response, "describe_volumes")
 def describe_page_of_volumes(_original: Any, self: Any) -> ActionResult:
     """moto ignores MaxResults and NextToken (EBS-7)."""
