@@ -328,6 +328,13 @@ def test_simulation_pages(iam):
 # IAM
 
 
+def test_what_is_not_there_is_named_in_the_words_of_iam(iam):
+    with refused("NoSuchEntity", "The role with name none cannot be found.", status=404):
+        iam.list_attached_role_policies(RoleName="none")
+    with refused("NoSuchEntity", "Instance Profile none cannot be found.", status=404):
+        iam.get_instance_profile(InstanceProfileName="none")
+
+
 def test_trust_policies_are_url_encoded_on_the_wire(emulator, iam):
     make_profile(iam)
     for action in ("GetRole&RoleName=managed", "GetInstanceProfile&InstanceProfileName=managed", "ListRoles"):
