@@ -51,6 +51,13 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 	@.venv/bin/python -m pip install --disable-pip-version-check -r tests/requirements.txt | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
 	@touch $@
 
+# For one test of the local AWS, which makes it when it is missing.
+.local/custodian/.stamp: tests/emulator/requirements-custodian.txt
+	@echo "Setting up Cloud Custodian in .local/custodian; half a minute, once"
+	@python -m venv .local/custodian
+	@.local/custodian/bin/python -m pip install --disable-pip-version-check -q -r $<
+	@touch $@
+
 # --- build --------------------------------------------------------------------------------------
 
 # What the local AWS runs: the template as it is, and beside it each function's debug build where the

@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from emulator import control
 from emulator.cloudformation import stacks, template as templates
-from emulator.cloudformation.resources import client
+from emulator.cloudformation.resources import client, is_not_found
 from emulator.cloudformation.stacks import Resource, Stack
 from emulator.context import context
 from emulator.process import die_with_parent
@@ -148,9 +150,8 @@ def _exists(resource: Resource) -> bool:
         raise DeploymentFailed(f"no way known to look for a {resource.type}: add one to {__name__}")
     try:
         return bool(look(resource.physical_id, resource.properties))
-    except Exception as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-        if "NotFound" in code or "NoSuchEntity" in code or "NonExistent" in code:
+    except ClientError as error:
+        if is_not_found(error):
             return False
         raise
 

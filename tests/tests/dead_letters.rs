@@ -86,7 +86,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         for part in [
             "it is a command: give it again if it is still wanted",
             "it doesn't say whose it is",
-            "replayed  ec2-guardrails-cancel-refresh: sweep\n          had failed with NO_PERMISSIONS:",
+            "replayed  ec2-guardrails-cancel-refresh: sweep\n          had failed with AccessDeniedException:",
             "replayed  ec2-guardrails-snapshot-volumes: sweep\n          had failed with ObserveFailed:",
             "replayed  ec2-guardrails-attach-ssm-role: EC2 Instance State-change Notification ",
         ] {

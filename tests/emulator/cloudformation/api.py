@@ -94,16 +94,13 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     if kind == "CREATE":
         if stack is not None and stack.status != "REVIEW_IN_PROGRESS":
             change_set_name = parameters["ChangeSetName"]
-            message = (
-                f"Stack [{name}] already exists and cannot be created again with the changeSet [{change_set_name}]."
-            )
-            raise AwsError("ValidationError", message)
+            again = f"already exists and cannot be created again with the changeSet [{change_set_name}]."
+            raise AwsError("ValidationError", f"Stack [{name}] {again}")
         _check_name(name)
     elif stack is None:
         raise AwsError("ValidationError", f"Stack [{name}] does not exist")
-    elif stack.status in _NOT_UPDATABLE or stack.status.endswith("IN_PROGRESS"):
-        message = f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
-        raise AwsError("ValidationError", message)
+    else:
+        _require_updatable(stack)
     previous = stack.version if stack else None
     status, reason, version, changes = "CREATE_COMPLETE", None, None, []
     try:
@@ -144,7 +141,11 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     return {"Id": change_set.change_set_id, "StackId": stack.stack_id}
 
 
-_NOT_UPDATABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED")
+def _require_updatable(stack: Stack) -> None:
+    failed = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED")
+    if stack.status in failed or stack.status.endswith("IN_PROGRESS"):
+        message = f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
+        raise AwsError("ValidationError", message)
 
 
 def _same(previous: Version | None, version: Version) -> bool:
@@ -256,9 +257,7 @@ def create_stack(request: AwsRequest) -> dict[str, Any]:
 def update_stack(request: AwsRequest) -> dict[str, Any]:
     with context.lock:
         stack = stacks.get(request.parameters["StackName"])
-        if stack.status in _NOT_UPDATABLE or stack.status.endswith("IN_PROGRESS"):
-            message = f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
-            raise AwsError("ValidationError", message)
+        _require_updatable(stack)
         version = _version(request.parameters, stack.version)
         _require_auto_expand(version)
         if _same(stack.version, version):
@@ -301,17 +300,22 @@ def describe_stacks(request: AwsRequest) -> dict[str, Any]:
     return {"Stacks": [_described(s) for s in stacks.all_stacks() if s.status != "DELETE_COMPLETE"]}
 
 
-def _described(stack: Stack) -> dict[str, Any]:
-    result: dict[str, Any] = {
+def _summary(stack: Stack) -> dict[str, Any]:
+    return {
         "StackId": stack.stack_id,
         "StackName": stack.name,
-        "Description": stack.description,
-        "ChangeSetId": stack.change_set_id,
         "CreationTime": stack.created,
         "LastUpdatedTime": stack.updated,
         "DeletionTime": stack.deleted,
         "StackStatus": stack.status,
         "StackStatusReason": stack.reason,
+    }
+
+
+def _described(stack: Stack) -> dict[str, Any]:
+    result: dict[str, Any] = _summary(stack) | {
+        "Description": stack.description,
+        "ChangeSetId": stack.change_set_id,
         "DisableRollback": stack.disable_rollback,
         "EnableTerminationProtection": stack.termination_protection,
         "NotificationARNs": [],
@@ -342,16 +346,7 @@ def list_stacks(request: AwsRequest) -> dict[str, Any]:
     wanted = request.parameters.get("StackStatusFilter")
     return {
         "StackSummaries": [
-            {
-                "StackId": s.stack_id,
-                "StackName": s.name,
-                "TemplateDescription": s.description,
-                "CreationTime": s.created,
-                "LastUpdatedTime": s.updated,
-                "DeletionTime": s.deleted,
-                "StackStatus": s.status,
-                "StackStatusReason": s.reason,
-            }
+            {"TemplateDescription": s.description} | _summary(s)
             for s in stacks.all_stacks()
             if not wanted or s.status in wanted
         ]

@@ -16,7 +16,7 @@ from emulator import control
 from emulator.aws_request import AwsError
 from emulator.cloudformation import rules, sam
 from emulator.cloudformation import template as templates
-from emulator.cloudformation.resources import ResourceContext, ResourceFailed, handler_for
+from emulator.cloudformation.resources import ResourceContext, ResourceFailed, handler_for, unless_gone
 from emulator.cloudformation.template import Scope, TemplateError
 from emulator.context import context
 
@@ -334,27 +334,22 @@ class Stack:
     def _delete_resource(self, resource: Resource, just_created: bool = False) -> bool:
         current = self.resources.get(resource.logical_id) is resource
         kept = {"Retain"} if just_created else {"Retain", "RetainExceptOnCreate"}
+
+        def note(status: str, reason: str | None = None) -> None:
+            self.events.append(Event(resource.logical_id, resource.physical_id, resource.type, status, reason, None))
+
         if resource.deletion_policy in kept:
-            self.events.append(
-                Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_SKIPPED", None, None)
-            )
+            note("DELETE_SKIPPED")
         else:
-            self.events.append(
-                Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_IN_PROGRESS", None, None)
-            )
+            note("DELETE_IN_PROGRESS")
             try:
-                handler_for(resource.type).delete(resource.physical_id, resource.properties)
+                with unless_gone():
+                    handler_for(resource.type).delete(resource.physical_id, resource.properties)
             except _FAILURES as error:
                 resource.status, resource.reason = "DELETE_FAILED", _reason(error)
-                self.events.append(
-                    Event(
-                        resource.logical_id, resource.physical_id, resource.type, "DELETE_FAILED", _reason(error), None
-                    )
-                )
+                note("DELETE_FAILED", _reason(error))
                 return False
-            self.events.append(
-                Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_COMPLETE", None, None)
-            )
+            note("DELETE_COMPLETE")
         if current:
             del self.resources[resource.logical_id]
         return True

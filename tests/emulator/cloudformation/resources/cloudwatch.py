@@ -56,12 +56,11 @@ class Alarm(Handler):
 
 
 def _metric(query: dict[str, Any]) -> dict[str, Any]:
-    query = json.loads(json.dumps(query))
+    query = query | integers(query, "Period")
     if "ReturnData" in query:
         query["ReturnData"] = boolean(query["ReturnData"])
-    for holder in (query, query.get("MetricStat", {})):
-        if "Period" in holder:
-            holder["Period"] = int(holder["Period"])
+    if "MetricStat" in query:
+        query["MetricStat"] = query["MetricStat"] | integers(query["MetricStat"], "Period")
     return query
 
 
@@ -83,11 +82,7 @@ class Dashboard(Handler):
         client("cloudwatch").put_dashboard(DashboardName=physical_id, DashboardBody=body)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        cloudwatch = client("cloudwatch")
-        try:
-            cloudwatch.delete_dashboards(DashboardNames=[physical_id])
-        except cloudwatch.exceptions.ClientError:
-            pass
+        client("cloudwatch").delete_dashboards(DashboardNames=[physical_id])
 
 
 @handles
@@ -118,8 +113,4 @@ class LogGroup(Handler):
             client("logs").delete_retention_policy(logGroupName=name)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        logs = client("logs")
-        try:
-            logs.delete_log_group(logGroupName=physical_id)
-        except logs.exceptions.ResourceNotFoundException:
-            pass
+        client("logs").delete_log_group(logGroupName=physical_id)

@@ -1,4 +1,4 @@
-"""AWS::IAM::Role, Policy, ManagedPolicy, InstanceProfile."""
+"""AWS::IAM::Role, InstanceProfile."""
 
 from __future__ import annotations
 
@@ -66,81 +66,11 @@ class Role(Handler):
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         iam = client("iam")
-        try:
-            inline = iam.list_role_policies(RoleName=physical_id)["PolicyNames"]
-            attached = iam.list_attached_role_policies(RoleName=physical_id)["AttachedPolicies"]
-        except iam.exceptions.NoSuchEntityException:
-            return
-        for name in inline:
+        for name in iam.list_role_policies(RoleName=physical_id)["PolicyNames"]:
             iam.delete_role_policy(RoleName=physical_id, PolicyName=name)
-        for policy in attached:
+        for policy in iam.list_attached_role_policies(RoleName=physical_id)["AttachedPolicies"]:
             iam.detach_role_policy(RoleName=physical_id, PolicyArn=policy["PolicyArn"])
         iam.delete_role(RoleName=physical_id)
-
-
-@handles
-class Policy(Handler):
-    """An inline policy of one or more roles."""
-
-    type = "AWS::IAM::Policy"
-    properties = frozenset({"PolicyDocument", "PolicyName", "Roles"})
-    required = frozenset({"PolicyDocument", "PolicyName", "Roles"})
-    replaced_by = frozenset({"PolicyName"})
-
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        self._put(properties)
-        return ctx.physical_name(128), {}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        for role in set(old["Roles"]) - set(new["Roles"]):
-            client("iam").delete_role_policy(RoleName=role, PolicyName=old["PolicyName"])
-        self._put(new)
-
-    def _put(self, properties: dict[str, Any]) -> None:
-        for role in properties["Roles"]:
-            client("iam").put_role_policy(
-                RoleName=role,
-                PolicyName=properties["PolicyName"],
-                PolicyDocument=json.dumps(properties["PolicyDocument"]),
-            )
-
-    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        iam = client("iam")
-        for role in properties["Roles"]:
-            try:
-                iam.delete_role_policy(RoleName=role, PolicyName=properties["PolicyName"])
-            except iam.exceptions.NoSuchEntityException:
-                pass
-
-
-@handles
-class ManagedPolicy(Handler):
-    type = "AWS::IAM::ManagedPolicy"
-    properties = frozenset({"Description", "ManagedPolicyName", "Path", "PolicyDocument", "Roles"})
-    required = frozenset({"PolicyDocument"})
-    replaced_by = frozenset({"Description", "ManagedPolicyName", "Path", "PolicyDocument", "Roles"})
-
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        arn = client("iam").create_policy(
-            PolicyName=properties.get("ManagedPolicyName") or ctx.physical_name(128),
-            PolicyDocument=json.dumps(properties["PolicyDocument"]),
-            **chosen(properties, "Description", "Path"),
-        )["Policy"]["Arn"]
-        for role in properties.get("Roles", []):
-            client("iam").attach_role_policy(RoleName=role, PolicyArn=arn)
-        return arn, {"PolicyArn": arn}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        pass
-
-    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        iam = client("iam")
-        try:
-            for role in iam.list_entities_for_policy(PolicyArn=physical_id)["PolicyRoles"]:
-                iam.detach_role_policy(RoleName=role["RoleName"], PolicyArn=physical_id)
-            iam.delete_policy(PolicyArn=physical_id)
-        except iam.exceptions.NoSuchEntityException:
-            pass
 
 
 @handles
@@ -167,10 +97,6 @@ class InstanceProfile(Handler):
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         iam = client("iam")
-        try:
-            profile = iam.get_instance_profile(InstanceProfileName=physical_id)["InstanceProfile"]
-        except iam.exceptions.NoSuchEntityException:
-            return
-        for role in profile["Roles"]:
+        for role in iam.get_instance_profile(InstanceProfileName=physical_id)["InstanceProfile"]["Roles"]:
             iam.remove_role_from_instance_profile(InstanceProfileName=physical_id, RoleName=role["RoleName"])
         iam.delete_instance_profile(InstanceProfileName=physical_id)

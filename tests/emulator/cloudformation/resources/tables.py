@@ -69,8 +69,4 @@ class Table(Handler):
             )
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        dynamodb = client("dynamodb")
-        try:
-            dynamodb.delete_table(TableName=physical_id)
-        except dynamodb.exceptions.ResourceNotFoundException:
-            pass
+        client("dynamodb").delete_table(TableName=physical_id)
