@@ -117,25 +117,15 @@ TAGGING = {
 # ---- Found and removed ----
 
 
-def _tagged(resource_type: str) -> Callable[[Any, str], list[str]]:
+def _tagged(operation: str, path: str, *filters: dict[str, Any], **more: Any) -> Callable[[Any, str], list[str]]:
+    """By the tag. DescribeTags would do for all kinds, but goes on to show what is gone."""
+
     def find(aws: Any, run: str) -> list[str]:
-        filters = [{"Name": "key", "Values": [TAG]}, {"Name": "resource-type", "Values": [resource_type]}]
-        if run:
-            filters.append({"Name": "value", "Values": [run]})
-        pages = aws.ec2.get_paginator("describe_tags").paginate(Filters=filters)
-        return [tag["ResourceId"] for page in pages for tag in page["Tags"]]
+        by_tag = {"Name": f"tag:{TAG}", "Values": [run]} if run else {"Name": "tag-key", "Values": [TAG]}
+        pages = aws.ec2.get_paginator(operation).paginate(Filters=[by_tag, *filters], **more)
+        return [given for given in pages.search(path) if given]
 
     return find
-
-
-def _instances(aws: Any, run: str) -> list[str]:
-    """Terminated ones are shown, with their tags, for an hour."""
-    alive = ["pending", "running", "stopping", "stopped", "shutting-down"]
-    filters = [{"Name": "tag-key", "Values": [TAG]}, {"Name": "instance-state-name", "Values": alive}]
-    if run:
-        filters[0] = {"Name": f"tag:{TAG}", "Values": [run]}
-    pages = aws.ec2.get_paginator("describe_instances").paginate(Filters=filters)
-    return [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
 
 
 def _listed(service: str, operation: str, path: str, **parameters: Any) -> Callable[[Any, str], list[str]]:
@@ -199,6 +189,9 @@ def _delete_role(aws: Any, name: str) -> None:
     aws.iam.delete_role(RoleName=name)
 
 
+# Terminated instances are shown, with their tags, for an hour.
+ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
+
 # In the order in which they are removed: what uses another thing comes before it.
 KINDS = [
     Kind("schedule", _listed("scheduler", "list_schedules", "Schedules[].Name", NamePrefix=PREFIX),
@@ -207,16 +200,16 @@ KINDS = [
     Kind("auto-scaling-group",
          _listed("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups[].AutoScalingGroupName"),
          _delete_group),
-    Kind("launch-template", _tagged("launch-template"),
+    Kind("launch-template", _tagged("describe_launch_templates", "LaunchTemplates[].LaunchTemplateId"),
          lambda aws, given: aws.ec2.delete_launch_template(LaunchTemplateId=given)),
-    Kind("instance", _instances, _terminate),
-    Kind("image", _tagged("image"), lambda aws, given: aws.ec2.deregister_image(ImageId=given)),
-    Kind("snapshot", _tagged("snapshot"), _delete_snapshot),
-    Kind("volume", _tagged("volume"), lambda aws, given: aws.ec2.delete_volume(VolumeId=given)),
-    Kind("security-group", _tagged("security-group"),
+    Kind("instance", _tagged("describe_instances", "Reservations[].Instances[].InstanceId", ALIVE), _terminate),
+    Kind("image", _tagged("describe_images", "Images[].ImageId", Owners=["self"], IncludeDisabled=True), lambda aws, given: aws.ec2.deregister_image(ImageId=given)),
+    Kind("snapshot", _tagged("describe_snapshots", "Snapshots[].SnapshotId", OwnerIds=["self"]), _delete_snapshot),
+    Kind("volume", _tagged("describe_volumes", "Volumes[].VolumeId"), lambda aws, given: aws.ec2.delete_volume(VolumeId=given)),
+    Kind("security-group", _tagged("describe_security_groups", "SecurityGroups[].GroupId"),
          lambda aws, given: aws.ec2.delete_security_group(GroupId=given)),
-    Kind("subnet", _tagged("subnet"), lambda aws, given: aws.ec2.delete_subnet(SubnetId=given)),
-    Kind("vpc", _tagged("vpc"), lambda aws, given: aws.ec2.delete_vpc(VpcId=given)),
+    Kind("subnet", _tagged("describe_subnets", "Subnets[].SubnetId"), lambda aws, given: aws.ec2.delete_subnet(SubnetId=given)),
+    Kind("vpc", _tagged("describe_vpcs", "Vpcs[].VpcId"), lambda aws, given: aws.ec2.delete_vpc(VpcId=given)),
     Kind("instance-profile",
          _listed("iam", "list_instance_profiles", "InstanceProfiles[].InstanceProfileName", PathPrefix=IAM_PATH),
          _delete_profile),

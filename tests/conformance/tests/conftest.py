@@ -16,6 +16,7 @@ from conformance.account import Account  # noqa: E402
 from conformance.facts import ami  # noqa: E402, F401 (registers the probes)
 from demo.local_aws import REGION, LocalAws  # noqa: E402
 
+TESTS = Path(__file__).parents[2]
 POLL_SECONDS = 0.05
 # AWS's waits, short but not none: what is pending must be seen to be so.
 PACE = {"instance_transition_seconds": 0.4, "snapshot_pending_seconds": 0.4, "autoscaling_time_scale": 0.02}
