@@ -23,7 +23,7 @@ REPORTS = Path(__file__).parents[2] / ".local" / "conformance"
 REMOVAL_MINUTES = 2
 
 
-def main() -> int:
+def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="conformance", description="Tries what AWS is said to do in an AWS account.")
     parser.add_argument("--region", help="the Region; by default that of the credentials' profile")
     parser.add_argument("--only", default="", help="facts, separated by commas: EBS-7,DDB-1")
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="only say what is tried, and what not, and why")
     parser.add_argument("--reports", type=Path, default=REPORTS, help="the folder for the reports")
     parser.add_argument("--poll", type=float, default=3.0, metavar="SECONDS", help="between two looks")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
 
     known = report.all_facts()
     wanted = [fact.strip() for fact in arguments.only.split(",") if fact.strip()] or known
@@ -43,7 +43,7 @@ def main() -> int:
         print(listed(wanted))
         return 0
 
-    aws = Account(arguments.region, arguments.poll)
+    aws = Account(boto3.Session(region_name=arguments.region), arguments.poll)
     if not aws.region:
         return not_begun("no Region; say which: make conformance REGION=eu-central-1")
     try:

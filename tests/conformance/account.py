@@ -47,10 +47,9 @@ class NotOurs(Exception):
 
 
 class Account:
-    def __init__(self, region: str | None = None, poll_seconds: float = 3.0, run: str = "") -> None:
-        self.session = boto3.Session(region_name=region)
-        self.region = self.session.region_name
-        self.run = run or secrets.token_hex(4)
+    def __init__(self, session: boto3.Session, poll_seconds: float = 3.0) -> None:
+        self.session, self.region = session, session.region_name
+        self.run = secrets.token_hex(4)
         self.poll_seconds = poll_seconds
         self.calls: set[str] = set()
         """The IAM actions that were asked for."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -50,9 +51,16 @@ def control(environment: dict[str, Any]) -> Iterator[Callable[..., Any]]:
     environment["LOCAL"].control("DELETE", "faults")
 
 
+@pytest.fixture(scope="session")
+def new_run(environment: dict[str, Any]) -> Callable[[], Account]:
+    """An account of a run of its own. One session for all of them: it is slow to make."""
+    session = boto3.Session(region_name=REGION)
+    return lambda: Account(session, POLL_SECONDS)
+
+
 @pytest.fixture
-def aws(environment: dict[str, Any]) -> Iterator[Account]:
-    """An account of a run of its own, which leaves nothing."""
-    account = Account(REGION, POLL_SECONDS)
+def aws(new_run: Callable[[], Account]) -> Iterator[Account]:
+    """A run that leaves nothing."""
+    account = new_run()
     yield account
     assert account.remove_everything(seconds=30) == {}

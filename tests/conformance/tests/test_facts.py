@@ -1,21 +1,19 @@
 """Every probe holds on the local AWS, and every fact has a probe or a reason."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import POLL_SECONDS
 
 from conformance import report
 from conformance.account import Account
 from conformance.probe import PROBES, UNTRIED, Probe
 from conformance.run import HOLDS, Result, try_one
-from demo.local_aws import REGION
 
 
 @pytest.fixture(scope="module")
-def run(environment: dict) -> Iterator[Account]:
+def run(new_run: Callable[[], Account]) -> Iterator[Account]:
     """One run for all probes, as `make conformance` makes it."""
-    account = Account(REGION, POLL_SECONDS)
+    account = new_run()
     yield account
     assert account.remove_everything(seconds=60) == {}
     assert account.find("") == []

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import POLL_SECONDS, TESTS
 
+from conformance import __main__ as command
 from conformance import report
 from conformance.account import Account, NotOurs
 from conformance.made import MAKINGS, TAG
@@ -82,8 +84,6 @@ def test_a_fact_holds_only_if_all_its_probes_do(aws: Account) -> None:
         ("sns", "CreateTopic", "AuthorizationError", lambda aws: aws.sns.create_topic(Name=aws.name())),
         ("iam", "CreateRole", "AccessDenied", lambda aws: aws.role("ec2")),
         ("ssm", "GetParameter", "AccessDeniedException", lambda aws: aws.ssm.get_parameter(Name="/x")),
-        ("ec2", "CreateVolume", "RequestLimitExceeded", lambda aws: aws.volume()),
-        ("ec2", "CreateVolume", "InternalError", lambda aws: aws.volume()),
     ],
 )
 def test_a_missing_permission_says_nothing_about_the_fact(
@@ -102,6 +102,16 @@ def test_a_missing_permission_says_nothing_about_the_fact(
     for function in (call, inside, accepting):
         found, came = outcome(aws, function)
         assert found == NOT_TRIED and operation in came and code in came, came
+
+
+def test_neither_does_throttling(aws: Account, control: Callable) -> None:
+    control("POST", "faults", service="ec2", operation="DescribeVolumes", error="RequestLimitExceeded")
+
+    def function(aws: Account) -> None:
+        with refused("VolumeInUse"):
+            aws.ec2.describe_volumes()
+
+    assert outcome(aws, function)[0] == NOT_TRIED
 
 
 def test_an_error_of_the_preparation_says_nothing_either(aws: Account) -> None:
@@ -155,8 +165,10 @@ def test_another_content_is_seen(aws: Account, name: str, operation: str, change
 # ---- Whose things it touches ----
 
 
-def test_what_the_run_did_not_make_is_not_touched(aws: Account, control: Callable) -> None:
-    stranger = Account(REGION, POLL_SECONDS)
+def test_what_the_run_did_not_make_is_not_touched(
+    aws: Account, new_run: Callable[[], Account], control: Callable
+) -> None:
+    stranger = new_run()
     volume, role = stranger.volume(), stranger.role("ec2")
     (untagged,) = control("POST", "volumes", count=1)["volume_ids"]
     before = len(control("GET", "calls")["calls"])
@@ -203,59 +215,80 @@ def test_what_cannot_be_removed_is_said(aws: Account, control: Callable) -> None
 # ---- The command ----
 
 
-class Command:
-    """`python -m conformance`, as `make conformance` calls it."""
-
-    def __init__(self, folder: Path, *arguments: str, **options: Any) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "conformance", "--region", REGION, "--poll", str(POLL_SECONDS), "--reports", str(folder), *arguments],
-            cwd=TESTS, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **{"stdin": subprocess.DEVNULL} | options,
-        )  # fmt: skip
-
-    def end(self, code: int) -> str:
-        output, _ = self.process.communicate(timeout=120)
-        assert self.process.returncode == code, output
-        return output
-
-    @property
-    def report(self) -> dict[str, Any]:
-        (path,) = self.folder.glob("*.json")
-        return json.loads(path.read_text())
-
-    @property
-    def text(self) -> str:
-        (path,) = self.folder.glob("*.txt")
-        return path.read_text()
+@dataclass
+class Ended:
+    code: int
+    output: str
+    report: dict[str, Any]
+    text: str
 
 
 @pytest.fixture
-def command(environment: dict, tmp_path: Path) -> Iterator[Callable[..., Command]]:
-    started: list[Command] = []
+def conformance(new_run: Callable[[], Account], tmp_path: Path, capsys: pytest.CaptureFixture) -> Callable[..., Ended]:
+    """conformance("EBS-5", "DDB-1") tries these facts as the command does, once it was agreed to."""
 
-    def start(*arguments: str, **options: Any) -> Command:
-        started.append(Command(tmp_path / str(len(started)), *arguments, **options))
-        return started[-1]
+    def call(*facts: str) -> Ended:
+        code = command.try_them(new_run(), tmp_path, list(facts))
+        captured = capsys.readouterr()
+        (report_path,), (text,) = tmp_path.glob("*.json"), tmp_path.glob("*.txt")
+        return Ended(code, captured.out + captured.err, json.loads(report_path.read_text()), text.read_text())
 
-    yield start
-    for each in started:
-        each.process.kill()
-        each.process.wait()
-    everybody = Account(REGION, POLL_SECONDS)
-    everybody.remove_everything(of_run="", seconds=60)
+    return call
 
 
-def left() -> list[tuple[str, str]]:
-    return Account(REGION, POLL_SECONDS).find("")
+@pytest.fixture(scope="session")
+def looker(new_run: Callable[[], Account]) -> Account:
+    return new_run()
 
 
-def test_a_run_tells_asks_and_reports(command: Callable[..., Command]) -> None:
-    output = command("--only", "DDB-5,DDB-6,EBS-6", "--yes").end(0)
-    assert f"account {ACCOUNT}, Region {REGION}" in output and "USD" in output and "minutes" in output
+@pytest.fixture
+def left(looker: Account) -> Iterator[Callable[[], list[tuple[str, str]]]]:
+    """What is there of any run; nothing after the test."""
+    yield lambda: looker.find("")
+    assert looker.remove_everything(of_run="", seconds=60) == {}
+
+
+def test_a_run_reports(conformance: Callable[..., Ended], left: Callable) -> None:
+    run = conformance("DDB-6", "EBS-6")
+    assert run.code == 0 and "1 holds, 0 doesn't, 1 couldn't be tried" in run.output
+    outcomes = {fact: found["outcome"] for fact, found in run.report["facts"].items()}
+    assert outcomes == {"DDB-6": HOLDS, "EBS-6": NOT_TRIED}
+    assert "EBS-6: couldn't be tried" in run.text and "throttle the whole account" in run.text
     assert left() == []
-    first = command("--only", "EBS-7", "--yes")
-    first.end(first.process.wait(timeout=120))
-    assert set(first.report["facts"]) == {"EBS-7"}
+
+
+def test_a_fact_that_turns_out_otherwise_is_the_exit_status(
+    conformance: Callable[..., Ended], control: Callable, left: Callable
+) -> None:
+    control("POST", "faults", service="sns", operation="Publish", error=INVALID)
+    differs = conformance("SNS-1", "SAM-1")
+    outcomes = {fact: found["outcome"] for fact, found in differs.report["facts"].items()}
+    assert (differs.code, outcomes) == (1, {"SAM-1": NOT_TRIED, "SNS-1": DIFFERS})
+    assert left() == []
+
+
+def test_something_left_behind_is_the_exit_status(
+    conformance: Callable[..., Ended], control: Callable, left: Callable
+) -> None:
+    control("POST", "faults", service="dynamodb", operation="DeleteTable", error="AccessDeniedException")
+    run = conformance("DDB-1")
+    assert run.code == 3 and "is left behind" in run.output and "CLEAN=1" in run.output
+    control("DELETE", "faults")
+
+
+def test_the_report_names_nobody(conformance: Callable[..., Ended], control: Callable) -> None:
+    words = (
+        f"User: arn:aws:iam::{ACCOUNT}:user/bob is not authorized to perform: ec2:CreateVolume on resource: "
+        f"arn:aws:ec2:eu-central-1:{ACCOUNT}:volume/vol-0aaaaaaaaaaaaaaaa. Encoded authorization failure message: qwertz123"
+    )
+    denied = {"code": "UnauthorizedOperation", "message": words}
+    control("POST", "faults", service="ec2", operation="CreateVolume", error=denied)
+    run = conformance("EBS-5")
+    for text in (run.text, json.dumps(run.report)):
+        for private in (ACCOUNT, "bob", "vol-0aaaaaaaaaaaaaaaa", "qwertz123", "AKIAIOSFODNN7EXAMPLE"):
+            assert private not in text
+        assert "UnauthorizedOperation" in text and "CreateVolume" in text
+    assert run.report["facts"]["EBS-5"]["outcome"] == NOT_TRIED
 
 
 @pytest.mark.parametrize(
@@ -266,42 +299,82 @@ def test_a_run_tells_asks_and_reports(command: Callable[..., Command]) -> None:
         (["--only", "EBS-99", "--yes"], "docs/aws-facts.md has no EBS-99"),
     ],
 )
-def test_it_does_not_begin(command: Callable[..., Command], arguments: list[str], why: str) -> None:
-    assert why in command(*arguments).end(2)
-    assert left() == []
+def test_it_does_not_begin(
+    arguments: list[str], why: str, left: Callable, control: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    control("DELETE", "calls")
+    try:
+        code = command.main(["--region", REGION, *arguments])
+    except SystemExit as end:
+        code = end.code
+    captured = capsys.readouterr()
+    assert code == 2 and why in captured.err
+    assert {call["operation"] for call in control("GET", "calls")["calls"]} <= {"GetCallerIdentity"}
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 2)])
-def test_it_asks_at_a_terminal(command: Callable[..., Command], answer: str, code: int) -> None:
+Start = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture
+def process(tmp_path: Path, left: Callable) -> Iterator[Start]:
+    """process("--only", "DDB-6") starts the command as `make conformance` does."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
+        options = ["--region", REGION, "--poll", str(POLL_SECONDS), "--reports", str(tmp_path)]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "conformance", *options, *arguments],
+                cwd=TESTS, text=True, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+def end(process: subprocess.Popen, code: int) -> str:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    return output
+
+
+def test_it_asks_at_a_terminal(process: Start) -> None:
     main, terminal = pty.openpty()
-    asking = command("--only", "DDB-6", stdin=terminal)
-    os.write(main, answer.encode())
-    assert "[y/N]" in asking.end(code)
+    asking = process("--only", "DDB-6", stdin=terminal)
+    os.write(main, b"y\n")
+    output = end(asking, 0)
+    assert f"account {ACCOUNT}, Region {REGION}" in output and "USD" in output and "minutes" in output
+    assert "[y/N]" in output and "1 holds" in output
     os.close(main)
     os.close(terminal)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateVpc", "CreateTable"])
+@pytest.mark.parametrize(
+    ("number", "service", "operation", "kind"),
+    [
+        (signal.SIGINT, "ec2", "CreateSnapshot", "snapshot"),
+        (signal.SIGTERM, "ec2", "RunInstances", "instance"),
+        (signal.SIGHUP, "dynamodb", "CreateTable", "table"),
+    ],
+)
 def test_an_interruption_leaves_nothing(
-    command: Callable[..., Command], control: Callable, number: signal.Signals, operation: str
+    process: Start, control: Callable, left: Callable, tmp_path: Path, number: int, service: str, operation: str, kind: str
 ) -> None:
     """In the worst moment: the thing is made, and the answer isn't there yet."""
-    control("DELETE", "calls")
-    control("POST", "faults", operation=operation, when="after", latency=3, count=1)
-    interrupted = command("--only", "DDB-1,EBS-2,EBS-5,EBS-4", "--yes")
-    wait_for(lambda: control("GET", "calls", operation=operation)["calls"] or len(left_quickly(operation)) > 0)
-    interrupted.process.send_signal(number)
-    time.sleep(0.3)
-    interrupted.process.send_signal(number)  # somebody is impatient
-    output = interrupted.end(130)
-    assert "interrupted" in output and left() == []
-    assert interrupted.report["interrupted"] is True
-
-
-def left_quickly(operation: str) -> list[str]:
-    kind = {"CreateSnapshot": "snapshot", "CreateVpc": "vpc", "CreateTable": "table"}[operation]
-    return [given for found, given in left() if found == kind]
+    control("POST", "faults", service=service, operation=operation, when="after", latency=4, count=1)
+    interrupted = process("--only", "DDB-1,EBS-2,EBS-5", "--yes")
+    wait_for(lambda: any(found == kind for found, _ in left()))
+    interrupted.send_signal(number)
+    time.sleep(0.2)
+    interrupted.send_signal(number)  # somebody is impatient
+    assert "interrupted" in end(interrupted, 130)
+    assert left() == []
+    (report_path,) = tmp_path.glob("*.json")
+    assert json.loads(report_path.read_text())["interrupted"] is True
 
 
 def wait_for(check: Callable[[], Any]) -> None:
@@ -311,52 +384,23 @@ def wait_for(check: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
-def test_what_a_killed_run_left_is_cleaned(command: Callable[..., Command], control: Callable) -> None:
-    killed = command("--only", "EBS-2,SNS-1", "--yes")
+def test_what_a_killed_run_left_is_cleaned(
+    process: Start, new_run: Callable[[], Account], left: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    killed = process("--only", "EBS-2,SNS-1", "--yes")
     wait_for(lambda: len({kind for kind, _ in left()}) >= 3)
-    killed.process.kill()
-    killed.process.wait()
-    assert left() != []
-    assert "not agreed" in command("--clean").end(2)
-    assert left() != []
-    command("--clean", "--yes").end(0)
+    killed.kill()
+    killed.wait()
+    there = left()
+    assert command.clean(new_run(), yes=False) == 2, "there is no terminal to agree at"
+    assert left() == there
+    assert command.clean(new_run(), yes=True) == 0
     assert left() == []
-    assert "nothing is left" in command("--clean", "--yes").end(0)
-
-
-def test_a_fact_that_turns_out_otherwise_is_the_exit_status(command: Callable[..., Command], control: Callable) -> None:
-    control("POST", "faults", service="dynamodb", operation="GetItem", match={"TableName": "*"}, error={"code": "ValidationException", "message": "no"})
-    differs = command("--only", "DDB-1,DDB-5,DDB-8", "--yes")
-    control("DELETE", "faults")
-    control("POST", "faults", service="dynamodb", operation="PutItem", error={"code": "ValidationException", "message": "no"})
-    differs.end(1)
-    assert differs.report["facts"]["DDB-5"]["outcome"] == DIFFERS
-    assert left() == []
-
-
-def test_something_left_behind_is_the_exit_status(command: Callable[..., Command], control: Callable) -> None:
-    control("POST", "faults", service="dynamodb", operation="DeleteTable", error="AccessDeniedException")
-    output = command("--only", "DDB-1", "--yes").end(3)
-    assert "is left behind" in output and "CLEAN=1" in output
-    control("DELETE", "faults")
+    assert command.clean(new_run(), yes=True) == 0
+    assert "nothing is left" in capsys.readouterr().out
 
 
 # ---- The report ----
-
-
-def test_the_report_names_nobody(command: Callable[..., Command], control: Callable) -> None:
-    words = (
-        f"User: arn:aws:iam::{ACCOUNT}:user/bob is not authorized to perform: ec2:CreateVolume on resource: "
-        f"arn:aws:ec2:eu-central-1:{ACCOUNT}:volume/vol-0aaaaaaaaaaaaaaaa. Encoded authorization failure message: qwertz123"
-    )
-    control("POST", "faults", service="ec2", operation="CreateVolume", error={"code": "UnauthorizedOperation", "message": words})
-    denied = command("--only", "EBS-5,EBS-7", "--yes")
-    denied.end(denied.process.wait(timeout=120))
-    for text in (denied.text, json.dumps(denied.report)):
-        for private in (ACCOUNT, "bob", "vol-0aaaaaaaaaaaaaaaa", "qwertz123", "AKIAIOSFODNN7EXAMPLE"):
-            assert private not in text
-        assert "UnauthorizedOperation" in text and "CreateVolume" in text
-    assert denied.report["facts"]["EBS-5"]["outcome"] == NOT_TRIED
 
 
 @pytest.mark.parametrize(
