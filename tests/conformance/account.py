@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ import jmespath
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from conformance.made import IAM_PATH, KINDS, MAKINGS, ORDER, PREFIX, TAG, is_gone
+from conformance.made import COMES_ALONG, IAM_PATH, KINDS, MAKINGS, ORDER, PREFIX, TAG, is_gone
 from conformance.probe import DENIED, NotTried
 
 SERVICES = (
@@ -57,6 +57,8 @@ class Account:
         """What the probe at work has found out besides, for the report."""
         self.shared: dict[str, Any] = {}
         """What the probes of a module make once, inside `kept`."""
+        self._asked_for: set[str] = set()
+        """The kinds of thing that were asked for, so that some may be there."""
         self._ours: set[str] = set()
         self._made: list[Thing] = []
         self._kept: set[Thing] = set()
@@ -95,6 +97,7 @@ class Account:
         name = params[making.name] if making.name else ""
         if making.name and not name.lstrip("/").startswith(self.prefix):
             raise NotOurs(f"{operation} of {name}, which doesn't begin with {self.prefix}")
+        self._asked_for |= {making.kind} | COMES_ALONG.get(making.kind, set())
         if not making.answer:
             self._note((making.kind, name))
         if not params.get("Overwrite"):
@@ -371,7 +374,7 @@ class Account:
                 return {thing: problems.get(thing, "AWS hasn't removed it yet") for thing in self.left}
             if not self.left:
                 # AWS may go on showing what is gone.
-                found = set(self.find(self.run if of_run is None else of_run)) - removed
+                found = set(self.find(self.run, self._asked_for) if of_run is None else self.find(of_run)) - removed
                 looks = 0 if found else looks + 1
                 if looks == 2:
                     return {}
@@ -379,10 +382,10 @@ class Account:
                     self._note(thing)
             time.sleep(self.poll_seconds)
 
-    def find(self, run: str) -> list[Thing]:
+    def find(self, run: str, kinds: Collection[str] = ORDER) -> list[Thing]:
         """What is there of a run, or with `""` of any. What may not be listed wasn't made either."""
         found: list[Thing] = []
-        for kind in KINDS:
+        for kind in (kind for kind in KINDS if kind.name in kinds):
             try:
                 found += [(kind.name, given) for given in kind.find(self, run)]
             except ClientError as error:

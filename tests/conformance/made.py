@@ -106,6 +106,9 @@ MAKINGS = {
     ("ssm", "PutParameter"): Making("parameter", _pairs("Tags"), "Name"),
 }
 
+COMES_ALONG = {"auto-scaling-group": {"instance", "volume"}, "instance": {"volume"}}
+"""What AWS makes, and tags, with a thing of a kind."""
+
 TAGGING = {
     "autoscaling:CreateOrUpdateTags", "dynamodb:TagResource", "ec2:CreateTags", "ecr:TagResource",
     "events:TagResource", "iam:TagInstanceProfile", "iam:TagRole", "sns:TagResource", "sqs:TagQueue",

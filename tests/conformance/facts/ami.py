@@ -106,20 +106,19 @@ def _rules(aws: Account, group_id: str) -> list[dict]:
     return aws.ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
 
 
-@probe("AMI-5", must="InvalidGroup.NotFound, InvalidNetworkInterfaceID.NotFound: The … ID '…' does not exist", usd=0.001, seconds=5)
+@probe("AMI-5", must="InvalidGroup.NotFound, InvalidNetworkInterfaceID.NotFound, in their words", usd=0.001, seconds=5)
 def groups_and_interfaces_that_do_not_exist(aws: Account) -> None:
     """Names a security group and an interface that nothing has."""
     group_id, interface = nobody("sg"), nobody("eni")
     own = aws.described(aws.instance)["NetworkInterfaces"][0]["NetworkInterfaceId"]
-    no_group = ("ID '", group_id, "' does not exist")
-    with refused("InvalidGroup.NotFound", saying=no_group):
+    with refused("InvalidGroup.NotFound", saying=f"The security group '{group_id}' does not exist"):
         aws.ec2.describe_security_groups(GroupIds=[group_id])
-    with refused("InvalidGroup.NotFound", saying=no_group):
+    with refused("InvalidGroup.NotFound", saying=group_id):
         aws.ec2.modify_network_interface_attribute(NetworkInterfaceId=own, Groups=[group_id])
-    no_interface = ("ID '", interface, "' does not exist")
+    no_interface = f"The networkInterface ID '{interface}' does not exist"
     with refused("InvalidNetworkInterfaceID.NotFound", saying=no_interface):
         aws.ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])
-    with refused("InvalidNetworkInterfaceID.NotFound", saying=no_interface):
+    with refused("InvalidNetworkInterfaceID.NotFound", saying=interface):
         aws.ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[group_id])
 
 

@@ -204,22 +204,18 @@ def the_event_of_a_state_change(aws: Account) -> None:
 untried("SSM-9", "an event that comes twice, late or not at all can't be brought about")
 
 
-@probe("PAR-1", must="ParameterNotFound without a message", seconds=1)
+@probe("SSM-10", must="ParameterNotFound, InvalidResourceId without a message", seconds=1)
 def a_parameter_that_does_not_exist(aws: Account) -> None:
-    """Reads a parameter that nothing has."""
+    """Reads a parameter that nothing has, and its tags."""
+    name = f"/{aws.name('nothing')}"
     with refused("ParameterNotFound", silent=True):
-        aws.ssm.get_parameter(Name=f"/{aws.name('nothing')}")
-
-
-@probe("PAR-1", must="InvalidResourceId without a message", seconds=1)
-def tags_of_a_parameter_that_does_not_exist(aws: Account) -> None:
-    """Lists the tags of a parameter that nothing has."""
+        aws.ssm.get_parameter(Name=name)
     with refused("InvalidResourceId", silent=True):
-        aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=f"/{aws.name('nothing')}")
+        aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)
 
 
-@probe("PAR-2", must="names without selector, the selector beside them; misses in InvalidParameters", seconds=2)
-def several_parameters_by_name_and_selector(aws: Account) -> None:
+@probe("SSM-10", must="its own name and ARN, and what was asked for behind them as Selector", seconds=2)
+def a_parameter_by_name_selector_and_arn(aws: Account) -> None:
     """Puts a parameter and reads it by name, by version and by ARN, with one that doesn't exist."""
     name, missing = f"/{aws.name('parameter')}", f"/{aws.name('nothing')}"
     aws.ssm.put_parameter(Name=name, Value="1", Type="String")
@@ -227,6 +223,16 @@ def several_parameters_by_name_and_selector(aws: Account) -> None:
     for asked, selector in ((name, None), (f"{name}:1", ":1"), (arn, None), (f"{arn}:1", ":1")):
         answer = aws.ssm.get_parameters(Names=[asked, missing])
         expect("what isn't there", answer["InvalidParameters"], [missing])
-        (found,) = answer["Parameters"]
-        expect("the name", found["Name"], name)
-        expect("the selector", found.get("Selector"), selector)
+        for found in (*answer["Parameters"], aws.ssm.get_parameter(Name=asked)["Parameter"]):
+            expect("its name and ARN", (found["Name"], found["ARN"]), (name, arn))
+            expect("its selector", found.get("Selector"), selector)
+
+
+@probe("SSM-11", must="NoSuchEntity that names it", seconds=1)
+def roles_and_profiles_that_do_not_exist(aws: Account) -> None:
+    """Reads a role and an instance profile that nothing has."""
+    name = aws.name("nothing")
+    with refused("NoSuchEntity", saying=f"The role with name {name} cannot be found."):
+        aws.iam.get_role(RoleName=name)
+    with refused("NoSuchEntity", saying=f"Instance Profile {name} cannot be found."):
+        aws.iam.get_instance_profile(InstanceProfileName=name)
