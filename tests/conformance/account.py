@@ -207,8 +207,8 @@ class Account:
     def instance(self) -> str:
         """A running instance with a root and a data volume, for all probes that don't change it."""
         with self.kept():
-            data = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3", "DeleteOnTermination": True}}
-            instance = self.launch(BlockDeviceMappings=[data])
+            data = {"VolumeSize": 1, "VolumeType": "gp3", "DeleteOnTermination": True}
+            instance = self.launch(BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": data}])
         self.running(instance)
         return instance
 

@@ -29,7 +29,7 @@ _MASKS = (
 
 
 def masked(text: str, *private: str) -> str:
-    """Without account ids, ARNs, users, credentials, addresses and ids of resources; `private` are words of this caller."""
+    """Without account ids, ARNs, credentials, addresses and ids of resources; `private` are words of this caller."""
     for word in private:
         if len(word) > 3:
             text = text.replace(word, "***")

@@ -9,7 +9,12 @@ from conformance.probe import expect, expect_that, probe, refused, untried
 untried("AMI-1", "RunInstances as an event needs a trail, which is the account's to have")
 
 
-@probe("AMI-2", must="nothing of it by DescribeImages; name, owner, creation and deregistered by its instance", usd=0.001, seconds=90)
+@probe(
+    "AMI-2",
+    must="nothing of it by DescribeImages; name, owner, creation and deregistered by its instance",
+    usd=0.001,
+    seconds=90,
+)
 def an_image_that_is_gone_is_still_told_of(aws: Account) -> None:
     """Launches an instance from an AMI of one's own, and deregisters it."""
     image = aws.own_image(aws.snapshot())

@@ -40,7 +40,11 @@ def start(aws: Account, name: str) -> str:
     return aws.autoscaling.start_instance_refresh(AutoScalingGroupName=name)["InstanceRefreshId"]
 
 
-@probe("ASG-1", "ASG-2", "ASG-6", must="Pending, the id of the cancelled one, Cancelled; the newest first; events with both ids", seconds=90)
+@probe(
+    "ASG-1", "ASG-2", "ASG-6",
+    must="Pending, the id of the cancelled one, Cancelled; the newest first; events with both ids",
+    seconds=90,
+)
 def a_refresh_that_is_cancelled(aws: Account) -> None:
     """Starts an instance refresh of a group without instances, cancels it, and starts another one."""
     queue = aws.listen({"source": ["aws.autoscaling"], "detail-type": [{"prefix": REFRESH}]})
@@ -83,7 +87,9 @@ untried("ASG-3", "a rollback that works, and one that loops, take instances and 
 untried("ASG-4", "it takes an hour without progress")
 
 
-@probe("ASG-5", "ASG-6", "ASG-12", must="a Failed activity that names the group that is gone, and its event", seconds=120)
+@probe(
+    "ASG-5", "ASG-6", "ASG-12", must="a Failed activity that names the group that is gone, and its event", seconds=120
+)
 def a_launch_that_fails(aws: Account) -> None:
     """Deletes the security group of a launch template and has a group launch from it."""
     queue = aws.listen({"source": ["aws.autoscaling"], "detail-type": [FAILED_LAUNCH]})
@@ -112,7 +118,8 @@ def a_launch_that_fails(aws: Account) -> None:
     expect("the event's resources", event["resources"], [found["AutoScalingGroupARN"]])
     expect("its EC2InstanceId", detail.get("EC2InstanceId"), "")
     expect("its StatusMessage", detail.get("StatusMessage"), message)
-    expect_that("it has a Description", detail.get("Description", "").startswith("Launching"), detail.get("Description"))
+    description = detail.get("Description", "")
+    expect_that("it has a Description", description.startswith("Launching"), description)
     times = detail.get("StartTime", ""), detail.get("EndTime", "")
     whole = re.fullmatch(r"[\d-]+T[\d:]+Z", times[1])
     expect_that("EndTime has whole seconds", whole, times)
@@ -144,7 +151,9 @@ def push(aws: Account, repository: str, tag: str, content: str) -> tuple[str, st
         return {"mediaType": media_type, "size": len(data), "digest": digest}
 
     layers = [blob(content.encode(), "application/vnd.docker.image.rootfs.diff.tar.gzip")]
-    config = blob(json.dumps({"architecture": "amd64", "c": content}).encode(), "application/vnd.docker.container.image.v1+json")
+    config = blob(
+        json.dumps({"architecture": "amd64", "c": content}).encode(), "application/vnd.docker.container.image.v1+json"
+    )
     # Three spaces: byte for byte it must come back.
     manifest = json.dumps(
         {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}, indent=3
@@ -153,7 +162,12 @@ def push(aws: Account, repository: str, tag: str, content: str) -> tuple[str, st
     return manifest, put["image"]["imageId"]["imageDigest"]
 
 
-@probe("ASG-10", must="the manifest byte for byte; ImageNotFound in failures; ImageAlreadyExistsException", usd=0.001, seconds=15)
+@probe(
+    "ASG-10",
+    must="the manifest byte for byte; ImageNotFound in failures; ImageAlreadyExistsException",
+    usd=0.001,
+    seconds=15,
+)
 def a_tag_is_put_back(aws: Account) -> None:
     """Pushes two images, moves a tag and puts it back."""
     name = aws.name("repository")

@@ -83,11 +83,9 @@ def a_consistent_read_costs_twice(aws: Account) -> None:
     for n in range(5):
         table.put("read", n={"N": str(n)})
         expect("what a consistent read shows", table.get("read")["Item"].get("n"), {"N": str(n)})
-    units = [
-        table.get("read", ConsistentRead=consistent, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"]["CapacityUnits"]
-        for consistent in (False, True)
-    ]
-    expect("what the reads cost", units, [0.5, 1.0])
+    for consistent, units in ((False, 0.5), (True, 1.0)):
+        answer = table.get("read", ConsistentRead=consistent, ReturnConsumedCapacity="TOTAL")
+        expect("what a read costs", answer["ConsumedCapacity"]["CapacityUnits"], units)
 
 
 untried("DDB-2", "a stale read comes when AWS likes")

@@ -70,7 +70,12 @@ def a_profile_that_does_not_exist(aws: Account) -> None:
         aws.ec2.associate_iam_instance_profile(InstanceId=aws.instance, IamInstanceProfile={"Arn": arn})
 
 
-@probe("SSM-2", "SSM-5", must="a profile without a role exists, and is refused: has no associated IAM Roles", usd=0.001, seconds=30)
+@probe(
+    "SSM-2", "SSM-5",
+    must="a profile without a role exists, and is refused: has no associated IAM Roles",
+    usd=0.001,
+    seconds=30,
+)
 def a_profile_without_a_role_is_not_associated(aws: Account) -> None:
     """Makes a profile without a role and associates it."""
     profile = aws.profile(None)
@@ -89,7 +94,9 @@ def a_profile_without_a_role_is_not_associated(aws: Account) -> None:
     aws.eventually(try_it, "a profile that EC2 knows", 60)
 
 
-@probe("SSM-3", must="allowed for an instance without a profile, denied for one with, and for another profile", seconds=20)
+@probe(
+    "SSM-3", must="allowed for an instance without a profile, denied for one with, and for another profile", seconds=20
+)
 def least_privilege_in_the_simulator(aws: Account) -> None:
     """Has IAM's simulator decide about AWS's own shape of the role."""
     mine, other = (
