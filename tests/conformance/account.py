@@ -131,10 +131,6 @@ class Account:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def sleep(self, seconds: float) -> None:
-        """For what AWS counts itself."""
-        time.sleep(seconds)
-
     def eventually(self, check: Callable[[], Any], what: str, seconds: float = 120) -> Any:
         """The first true answer of `check`; what EC2 doesn't know yet isn't an error."""
         until = time.monotonic() + seconds
@@ -271,6 +267,7 @@ class Account:
         self.iam.create_role(RoleName=name, Path=IAM_PATH, AssumeRolePolicyDocument=policy(trusted))
         if statements:
             self.iam.put_role_policy(RoleName=name, PolicyName="probe", PolicyDocument=policy(*statements))
+            self.eventually(lambda: self.iam.list_role_policies(RoleName=name)["PolicyNames"], "the role's policy", 60)
         return name
 
     def arn_of_role(self, name: str) -> str:
@@ -310,16 +307,25 @@ class Account:
         return self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
     def listen(self, pattern: dict[str, Any]) -> str:
-        """Events of the default bus that match come into this queue."""
+        """Events of the default bus that match come into this queue, once EventBridge goes by the new rule."""
         url, rule = self.queue("events"), self.name("rule")
         self.events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
         self.events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": self.arn_of_queue(url)}])
+        time.sleep(10 * self.poll_seconds)
         return url
 
-    def received(self, url: str, what: str, wanted: Callable[[Any], object], seconds: float = 120) -> dict[str, Any]:
-        """The first message whose body, read as JSON, is wanted."""
+    def received(
+        self,
+        url: str,
+        what: str,
+        wanted: Callable[[Any], object],
+        seconds: float = 120,
+        before: Callable[[], object] = lambda: None,
+    ) -> dict[str, Any]:
+        """The first message whose body, read as JSON, is wanted. `before` each look something may be done again."""
 
         def look() -> dict[str, Any] | None:
+            before()
             found = self.sqs.receive_message(
                 QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=0
             )

@@ -109,12 +109,12 @@ MAKINGS = {
 COMES_ALONG = {"auto-scaling-group": {"instance", "volume"}, "instance": {"volume"}}
 """What AWS makes, and tags, with a thing of a kind."""
 
-TAGGING = {
-    "autoscaling:CreateOrUpdateTags", "dynamodb:TagResource", "ec2:CreateTags", "ecr:TagResource",
-    "events:TagResource", "iam:TagInstanceProfile", "iam:TagRole", "sns:TagResource", "sqs:TagQueue",
-    "ssm:AddTagsToResource",
+BESIDES = {
+    "autoscaling:CreateOrUpdateTags", "dynamodb:TagResource", "ec2:CreateTags", "ec2:DescribeLockedSnapshots",
+    "ecr:TagResource", "events:TagResource", "iam:CreateServiceLinkedRole", "iam:PassRole", "iam:TagInstanceProfile",
+    "iam:TagRole", "sns:TagResource", "sqs:TagQueue", "ssm:AddTagsToResource",
 }  # fmt: skip
-"""What a creation with tags needs besides its own action."""
+"""What has to be allowed besides the calls: tagging, passing roles, and what only some accounts come to."""
 
 
 # ---- Found and removed ----

@@ -101,7 +101,8 @@ def groups_are_per_interface(aws: Account) -> None:
 @probe("AMI-5", must="0.0.0.0/0 and ::/0, out only", seconds=5)
 def a_new_group_lets_everything_out(aws: Account) -> None:
     """Makes a security group in a VPC of both families."""
-    found = aws.eventually(lambda: _rules(aws, aws.security_group()), "its rules")
+    group_id = aws.security_group()
+    found = aws.eventually(lambda: _rules(aws, group_id), "its rules")
     expect("its rules", sorted(r.get("CidrIpv4") or r.get("CidrIpv6") for r in found), ["0.0.0.0/0", "::/0"])
     expect("whether they are for egress", {r["IsEgress"] for r in found}, {True})
 

@@ -228,8 +228,8 @@ def the_event_of_a_snapshot(aws: Account) -> None:
     expect("event and result", (detail["event"], detail["result"]), ("createSnapshot", "succeeded"))
     booleans = {key: value for key, value in detail.items() if isinstance(value, bool)}
     expect("the booleans that aren't text", booleans, {})
-    layout = "region" if detail["snapshot_id"].split(":")[3] else "account"
-    aws.note(f"the Region stands where an ARN has its {layout}")
+    usual = detail["snapshot_id"].split(":")[3]
+    aws.note(f"in snapshot_id the Region stands {'in its usual place' if usual else 'where the account belongs'}")
 
 
 untried("EBS-10", "that an event doesn't come can't be brought about")

@@ -1,5 +1,7 @@
 """Managed instances (SSM)."""
 
+from collections.abc import Callable
+
 from conformance.account import Account, allow, nobody
 from conformance.probe import NotTried, accepted, expect, expect_that, probe, refused, untried
 
@@ -17,12 +19,12 @@ def associate(aws: Account, instance: str, profile: str) -> None:
     aws.ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": profile})
 
 
-def known_to_ec2(aws: Account, instance: str, profile: str) -> None:
-    """EC2 learns of a new profile within seconds: associates as soon as it has."""
+def known(aws: Account, attempt: Callable[[], None]) -> None:
+    """Has the attempt made until EC2 knows the new profile in it, which takes seconds."""
 
     def try_it() -> bool:
         try:
-            associate(aws, instance, profile)
+            attempt()
         except aws.ec2.exceptions.ClientError as error:
             if "Invalid IAM Instance Profile" not in str(error) and "InstanceIdentityProfileNotFound" not in str(error):
                 raise
@@ -32,31 +34,27 @@ def known_to_ec2(aws: Account, instance: str, profile: str) -> None:
     aws.eventually(try_it, "a profile that EC2 knows")
 
 
-@probe("SSM-2", must="IncorrectInstanceState", usd=0.001, seconds=30)
-def a_pending_instance_gets_no_profile(aws: Account) -> None:
-    """Launches an instance and at once associates a profile."""
-    profile = aws.profile(aws.role("ec2"))
-    instance = aws.launch()
-
-    def try_it() -> bool:
-        """Whether EC2 knows the new instance."""
-        with refused("IncorrectInstanceState", "InvalidInstanceID.NotFound") as refusal:
-            associate(aws, instance, profile)
-        return refusal.code == "IncorrectInstanceState"
-
-    aws.eventually(try_it, "an instance that EC2 knows", 20)
-
-
-@probe("SSM-2", must="IncorrectState, existing association", usd=0.001, seconds=60)
-def a_second_profile_is_refused(aws: Account) -> None:
-    """Associates a profile with an instance, and it again and another one."""
+@probe(
+    "SSM-2",
+    must="IncorrectState, existing association, for a second profile; IncorrectInstanceState for a pending instance",
+    usd=0.002,
+    seconds=90,
+)
+def one_profile_and_only_when_it_runs(aws: Account) -> None:
+    """Associates a profile with a running instance, it again and another one, and with a pending instance."""
     first, second = (aws.profile(aws.role("ec2")) for _ in range(2))
     instance = aws.launch()
     aws.running(instance)
-    known_to_ec2(aws, instance, first)
+    known(aws, lambda: associate(aws, instance, first))
     for profile in (first, second):
         with refused("IncorrectState", saying="existing association"):
-            associate(aws, instance, profile)
+            known(aws, lambda: associate(aws, instance, profile))  # noqa: B023
+    new = aws.launch()
+    state = aws.eventually(lambda: aws.described(new), "an instance that EC2 knows")["State"]["Name"]
+    if state != "pending":
+        raise NotTried(f"the new instance was {state} too soon")
+    with refused("IncorrectInstanceState"):
+        associate(aws, new, first)
 
 
 @probe("SSM-2", must="InvalidParameterValue, Invalid IAM Instance Profile", usd=0.001, seconds=5)

@@ -1,13 +1,18 @@
 """Every probe holds on the local AWS, and every fact has a probe or a reason."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from conformance import report
 from conformance.account import Account
+from conformance.made import BESIDES
 from conformance.probe import PROBES, UNTRIED, Probe
 from conformance.run import HOLDS, Result, try_one
+
+PAGE = report.FACTS.parent / "conformance.md"
+TRIED: list[str] = []
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,21 @@ def run(new_run: Callable[[], Account]) -> Iterator[Account]:
 def test_it_holds(run: Account, probe: Probe) -> None:
     result: Result = try_one(run, probe)
     run.remove()
+    TRIED.append(result.outcome)
     assert result.outcome == HOLDS, f"{result.outcome}: {result.came}"
+
+
+def test_the_permissions_are_documented(run: Account) -> None:
+    """After the probes; those that were left out, or ended early, need less."""
+    needed = (run.calls | BESIDES) - {"sts:GetCallerIdentity"}
+    documented = {
+        f"{service}:{action}"
+        for service, actions in re.findall(r"^- `([a-z]+)`: (.*)$", PAGE.read_text(), re.MULTILINE)
+        for action in re.findall(r"`(\w+)`", actions)
+    }
+    assert needed - documented == set(), "needed, and docs/conformance.md doesn't say so"
+    if len(TRIED) == len(PROBES) and set(TRIED) == {HOLDS}:
+        assert documented - needed == set(), "docs/conformance.md asks for more than is needed"
 
 
 def test_every_fact_has_a_probe_or_a_reason() -> None:
