@@ -37,7 +37,7 @@ def test_the_permissions_are_documented(run: Account) -> None:
     needed = (run.calls | BESIDES) - {"sts:GetCallerIdentity"}
     documented = {
         f"{service}:{action}"
-        for service, actions in re.findall(r"^- `([a-z]+)`: (.*)$", PAGE.read_text(), re.MULTILINE)
+        for service, actions in re.findall(r"^- `([a-z0-9]+)`: (.*)$", PAGE.read_text(), re.MULTILINE)
         for action in re.findall(r"`(\w+)`", actions)
     }
     assert needed - documented == set(), "needed, and docs/conformance.md doesn't say so"
