@@ -146,12 +146,19 @@ test: .venv/.stamp ## Run every check and test, from formatting to the deployed 
 	$(call step,3-rust,$(UNIT_TESTS) && $(CARGO_DEBUG) test --locked --workspace --doc)
 	$(call step,4-template,python -m pytest -q -p no:cacheprovider tests/template)
 	$(call step,5-emulator,python -m pytest -q -p no:cacheprovider tests/emulator)
+	$(call step,6-conformance,python -m pytest -q -p no:cacheprovider tests/conformance)
 	@printf '\n'; $(MAKE) --no-print-directory build
-	$(call step,6-end-to-end,$(RECORDED) $(E2E_TESTS))
-	$(call step,7-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
-	$(call step,8-demo,python -m pytest -q -p no:cacheprovider tests/demo)
+	$(call step,7-end-to-end,$(RECORDED) $(E2E_TESTS))
+	$(call step,8-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
+	$(call step,9-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'; cat seconds
+
+# The only target that makes anything in AWS. It asks first, and removes all that it makes.
+.PHONY: conformance
+conformance: .venv/.stamp ## Try the facts about AWS in your account, for cents (REGION=, ONLY=EBS-7,DDB-1, YES=1; LIST=1; CLEAN=1)
+	@cd tests && ../.venv/bin/python -m conformance $(if $(REGION),--region $(REGION)) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(YES),--yes) $(if $(LIST),--list) $(if $(CLEAN),--clean)
 
 # Advisories come from the network, and tests need none; so this isn't one of them.
 .PHONY: audit

@@ -14,6 +14,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import random_snapshot_id
+from moto.kms.models import kms_backends
 
 from emulator.context import later
 from emulator.ec2 import errors, filters, notifications, paging, tags
@@ -377,7 +378,8 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
             f"Too many snapshot copies in progress. The limit is {MAX_CONCURRENT_COPIES} for this destination region.",
         )
     encrypted = source.encrypted or bool(self._get_bool_param("Encrypted", False))
-    key = self._get_param("KmsKeyId") or source.kms_key_id
+    given = self._get_param("KmsKeyId")
+    key = given or source.kms_key_id
     if encrypted and key is None:
         key = backend.default_kms_key_id or backend._create_default_encryption_key()
     if key and not encrypted:
@@ -392,9 +394,19 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
         is_incremental_copy=any(s.status == "completed" and s.lineage == _lineage(source) for s in copies),
     )
     message = _take_planned_failure(source.volume_id)
+    if given and not _is_key(backend, given):
+        message = "Given key ID is not accessible"  # EBS-4: found out later
     _begin(backend, snapshot, snapshot_tags)
     later(settings.snapshot_pending_seconds, finish, [snapshot], "error" if message else "completed", message)
     return ActionResult({"SnapshotId": snapshot.id, "Tags": tags.as_list(snapshot)})
+
+
+def _is_key(backend: EBSBackend, key: str) -> bool:
+    kms = kms_backends[backend.account_id][backend.region_name]
+    try:
+        return kms.any_id_to_key_id(key) in kms.keys
+    except KeyError:
+        return False
 
 
 def _lineage(snapshot: EbsSnapshot) -> str:
