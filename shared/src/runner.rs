@@ -110,7 +110,14 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
             .inspect_err(|error| {
                 tracing::error!(error_type = error.name(), "{error}");
                 if matches!(error, RunError::Policy(error) if error.is_mistake()) {
-                    count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
+                    let figures = runner.figures;
+                    count_invalid_policy(
+                        &mut io::stdout(),
+                        figures,
+                        G::NAME,
+                        invocation.now,
+                        is_sweep,
+                    );
                 }
             })
     }))
@@ -122,6 +129,7 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
 /// one cause is told once.
 fn count_invalid_policy(
     output: &mut impl io::Write,
+    figures: metrics::Form,
     guardrail: &str,
     now: Timestamp,
     is_sweep: bool,
@@ -136,7 +144,7 @@ fn count_invalid_policy(
             value: 0,
         });
     }
-    if let Err(error) = metrics::emit(output, guardrail, now.into(), &counts) {
+    if let Err(error) = metrics::emit(output, figures, guardrail, now.into(), &counts) {
         tracing::error!("metrics could not be written: {error}");
     }
 }
@@ -184,6 +192,7 @@ pub struct Runner<G> {
     guardrail: G,
     policy: Loader,
     notifier: Notifier,
+    figures: metrics::Form,
 }
 
 impl<G: Guardrail> Runner<G> {
@@ -199,6 +208,7 @@ impl<G: Guardrail> Runner<G> {
                 state.clone(),
             ),
             notifier: Notifier::new(config, configuration.topic_arn, state),
+            figures: configuration.figures,
         })
     }
 
@@ -265,6 +275,7 @@ impl<G: Guardrail> Runner<G> {
             warnings,
             scope: &request.scope,
             invocation,
+            figures: self.figures,
         };
         finish::<G>(&run, assessment, entries, not_notified)
     }
@@ -532,6 +543,7 @@ struct Run<'a> {
     warnings: Vec<Remark>,
     scope: &'a Scope,
     invocation: &'a Invocation,
+    figures: metrics::Form,
 }
 
 /// Sums up: metrics, report, and the error that Lambda is told when something failed.
@@ -551,6 +563,7 @@ fn finish<G: Guardrail>(
     if !measured.is_empty()
         && let Err(error) = metrics::emit(
             &mut io::stdout(),
+            run.figures,
             G::NAME,
             run.invocation.now.into(),
             &measured,

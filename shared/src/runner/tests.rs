@@ -213,6 +213,7 @@ fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
             Model::default().state("snapshot-volumes"),
         ),
         notifier: Notifier::for_tests(&publish_fails(), Model::default().state("snapshot-volumes")),
+        figures: metrics::Form::Log,
     }
 }
 
@@ -551,7 +552,8 @@ fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
         (false, vec!["PolicyInvalid"]),
     ] {
         let mut line = Vec::new();
-        count_invalid_policy(&mut line, "f", Timestamp::UNIX_EPOCH, is_sweep);
+        let now = Timestamp::UNIX_EPOCH;
+        count_invalid_policy(&mut line, metrics::Form::Embedded, "f", now, is_sweep);
         let line: Value = serde_json::from_slice(&line).unwrap();
         let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
             .as_array()
