@@ -493,7 +493,8 @@ impl LocalAws {
         notices
     }
 
-    /// The latest value of a metric of the guardrail; all are whole numbers.
+    /// The latest value of a metric of the guardrail, all of which are whole numbers: there are any
+    /// only with `FULL_MONITORING`.
     pub async fn metric(&self, name: &str) -> Option<u64> {
         let path = format!("metrics?namespace=Ec2Guardrails&name={name}");
         let mut metrics = self.get::<Metrics>(&path).await.metrics;
