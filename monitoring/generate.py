@@ -73,7 +73,7 @@ class Guardrail:
 
 def invoke(name: str, payload: str) -> str:
     return (
-        f"  aws lambda invoke --region ${{AWS::Region}} --function-name ${{Prefix}}-{name} "
+        f"  aws lambda invoke --region ${{AWS::Region}} --function-name ${{Prefix}}-{name} --qualifier operator "
         f"--cli-binary-format raw-in-base64-out --payload '{payload}' /dev/stdout"
     )
 

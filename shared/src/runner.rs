@@ -24,7 +24,7 @@ use crate::aws::{self, ApiError, ErrorKind};
 use crate::configuration::{Configuration, ConfigurationError, Environment};
 use crate::guardrail::{ActResult, Assessment, Decision, Guardrail, Settled, Step};
 use crate::metrics::{self, Metric};
-use crate::notify::{Notifier, Origin, Place};
+use crate::notify::{Notifier, OPERATOR, Origin, Place};
 use crate::policy::{self, Effective, Loader, Mode, PolicyError, Remark, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
 use crate::resource::Resource;
@@ -160,6 +160,8 @@ pub struct Invocation {
     pub deadline: Instant,
     /// Where it runs.
     pub place: Place,
+    /// Whether it came through [`OPERATOR`].
+    pub by_operator: bool,
 }
 
 impl Invocation {
@@ -176,6 +178,7 @@ impl Invocation {
                 log_group: context.env_config.log_group.clone(),
                 ..Place::of_function(&context.invoked_function_arn)
             },
+            by_operator: is_operators(&context.invoked_function_arn),
         }
     }
 
@@ -184,6 +187,11 @@ impl Invocation {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.deadline - MARGIN.min(left / 10)
     }
+}
+
+/// Whether `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME:ALIAS` names the alias for commands.
+fn is_operators(arn: &str) -> bool {
+    arn.split(':').nth(7) == Some(OPERATOR)
 }
 
 /// A guardrail with all that it needs to run.
@@ -216,6 +224,13 @@ impl<G: Guardrail> Runner<G> {
     pub async fn run(&self, payload: Value, invocation: &Invocation) -> Result<Report, RunError> {
         let request = match trigger::parse(payload)? {
             Trigger::Sweep => Request::sweep(),
+            Trigger::Command(command) if !invocation.by_operator => {
+                return Err(RunError::Trigger(TriggerError::NotByOperator {
+                    command: command.name,
+                    function: invocation.place.function.clone(),
+                    alias: OPERATOR,
+                }));
+            }
             other => G::request(&other)?,
         };
         let Effective { policy, origin } = self.policy.load::<G::Policy>(G::NAME).await?;

@@ -95,7 +95,7 @@ def _next_steps(aws: LocalAws, story: Story, kept: bool) -> None:
     if kept:
         def ask(guardrail: str, payload: str) -> str:
             # Version 1 of the CLI takes a payload as it is, without --cli-binary-format.
-            function = f"--function-name {function_of(guardrail)} --cli-read-timeout 920"
+            function = f"--function-name {function_of(guardrail)} --qualifier operator --cli-read-timeout 920"
             return f"aws lambda invoke {function} --payload '{payload}' /dev/stdout"
 
         def command(name: str, argument: str, value: str) -> str:

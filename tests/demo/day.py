@@ -228,7 +228,7 @@ class Day:
         )
         command = {"trigger": "command", "command": "release", "group": "cluster"}
         answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(QUARANTINE_LAUNCH), Payload=json.dumps(command).encode()
+            FunctionName=function_of(QUARANTINE_LAUNCH), Qualifier="operator", Payload=json.dumps(command).encode()
         )
         report = json.load(answer["Payload"])
         holds(report["outcomes"]["done"] == 1, f"the group is released: {report}")

@@ -521,7 +521,7 @@ class Story:
 
         command = {"trigger": "command", "command": "diagnose", "instance-id": self.orders}
         answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(ATTACH_SSM_ROLE), Payload=json.dumps(command).encode()
+            FunctionName=function_of(ATTACH_SSM_ROLE), Qualifier="operator", Payload=json.dumps(command).encode()
         )
         primary = json.load(answer["Payload"])["detail"]["primary"]
         holds(primary["code"] == "endpoint-closed" and primary["resource"] == endpoint, "the diagnosis says the same")

@@ -502,6 +502,15 @@ impl LocalAws {
         format!("{}", metrics.pop()?.value).parse().ok()
     }
 
+    /// Has CloudWatch evaluate its alarms; whether that of the stack with this name, without the
+    /// prefix, is in ALARM.
+    pub async fn alarm_tells(&self, name: &str) -> bool {
+        let answer = self.post("alarms/evaluate", json!({})).await;
+        let state = &answer["alarms"][format!("ec2-guardrails-{name}")];
+        assert!(state.is_string(), "no alarm {name}: {answer}");
+        state == "ALARM"
+    }
+
     /// Puts an event on the bus as an AWS service does, and waits for what it sets off.
     pub async fn emit(&self, source: &str, detail_type: &str, detail: Value) {
         let body = json!({ "source": source, "detail_type": detail_type, "detail": detail });

@@ -6,6 +6,7 @@ import json
 import pytest
 import samstack
 from guardrails import GUARDRAILS, Guardrail, Rule
+from iam_policy import allows
 from moto.events.models import EventPattern, EventPatternParser
 
 EVENTS = samstack.ROOT / "tests" / "events"
@@ -117,6 +118,22 @@ def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack, g
     )
     assert permission["Principal"] == "events.amazonaws.com"
     assert permission["FunctionName"] == stack.attribute(guardrail.function, "Ref")
+
+
+def test_commands_come_through_an_alias_that_no_service_may_invoke(stack):
+    """Whoever may write rules could have a function sent any input, a release among it."""
+    place = (samstack.ROOT / "shared/src/notify/place.rs").read_text()
+    assert 'pub const OPERATOR: &str = "operator";' in place
+    aliases = stack.of_type("AWS::Lambda::Alias")
+    assert {alias["FunctionName"] for alias in aliases.values()} == {stack.attribute(g.function, "Ref") for g in GUARDRAILS}
+    assert {(alias["Name"], alias["FunctionVersion"]) for alias in aliases.values()} == {("operator", "$LATEST")}
+    functions = {stack.attribute(guardrail.function, "Ref") for guardrail in GUARDRAILS}
+    # A permission of the function isn't one of its alias (LMB-1).
+    assert {permission["FunctionName"] for permission in stack.of_type("AWS::Lambda::Permission").values()} <= functions
+    for guardrail in GUARDRAILS:
+        arn = stack.attribute(guardrail.function, "Arn")
+        for role in stack.of_type("AWS::IAM::Role"):
+            assert not allows(stack.role_policy(role), "lambda:InvokeFunction", f"{arn}:operator"), role
 
 
 def test_nobody_else_may_start_a_function(stack):
