@@ -84,7 +84,8 @@ def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str]
         from emulator.functions import service as functions
 
         try:
-            return asynchronous.submit(functions.find(target_arn), payload, sender)
+            function = functions.find(target_arn)
+            return asynchronous.submit(function, payload, sender, functions.invoked_as(function, target_arn))
         except functions.FunctionNotFound as error:
             raise DeliveryFailed("NO_RESOURCE", str(error)) from error
     if service == "sqs":

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from moto.events.models import Rule, events_backends
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule, scheduler_backends
 
-from emulator import control, delivery, events, permissions
+from emulator import control, delivery, events, metrics, permissions
 from emulator.aws_request import AwsError
 from emulator.context import context
 from emulator.patching import patched
@@ -212,6 +212,8 @@ def fire(schedule: Schedule, when: datetime | None = None) -> str | None:
     target, execution = schedule.target, uuid.uuid4().hex[:16]
     payload = _payload(schedule, stamp, execution)
     sent = {"service": "scheduler.amazonaws.com", "source_arn": schedule.arn, "role_arn": target["RoleArn"]}
+    # Counted by group, and for every attempt, whatever becomes of it (SCH-1).
+    metrics.put("AWS/Scheduler", "InvocationAttemptCount", 1, "Count", {"ScheduleGroup": schedule.group_name})
     try:
         return delivery.send(target["Arn"], payload, sender=f"schedule {schedule.name}", **sent)
     except delivery.DeliveryFailed as failed:

@@ -32,8 +32,15 @@ def _template_text(parameters: dict[str, Any], previous: Version | None) -> str:
         return parameters["TemplateBody"]
     if "TemplateURL" not in parameters:
         raise AwsError("ValidationError", "Either Template URL or Template Body must be specified.")
+    return template_at(parameters["TemplateURL"])
+
+
+def template_at(url: str) -> str:
+    """The text of an uploaded template."""
+    if not re.match(r"https?://[^/]+/.", url):
+        raise AwsError("ValidationError", f"TemplateURL must be a supported URL: {url}")
     # https://s3.REGION.amazonaws.com/BUCKET/KEY, https://BUCKET.s3.REGION.amazonaws.com/KEY or this endpoint's own.
-    location = re.sub(r"^https?://", "", parameters["TemplateURL"].split("?")[0])
+    location = re.sub(r"^https?://", "", url.split("?")[0])
     host, path = location.split("/", 1)
     virtual = re.match(r"(.+)\.s3[.-]", host)
     bucket, key = (virtual.group(1), path) if virtual else path.split("/", 1)
@@ -108,6 +115,9 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     except sam.TransformFailed as error:
         # A transform runs only after the change set is accepted.
         status, reason = "FAILED", error.message
+    if version is not None and _nests(version):
+        # A change set expands a transform without being asked, but not beside stacks of which it can't tell what they expand.
+        _require_auto_expand(version)
     if stack is None:
         stack = stacks.add(name)
         stack.set_status("REVIEW_IN_PROGRESS", "User Initiated")
@@ -266,6 +276,10 @@ def update_stack(request: AwsRequest) -> dict[str, Any]:
     return {"StackId": stack.stack_id}
 
 
+def _nests(version: Version) -> bool:
+    return any(resource["Type"] == "AWS::CloudFormation::Stack" for resource in version.template["Resources"].values())
+
+
 def _require_auto_expand(version: Version) -> None:
     """Only a change set may expand a transform without being asked."""
     if sam.names_transform(templates.parse(version.text)) and "CAPABILITY_AUTO_EXPAND" not in version.capabilities:
@@ -321,6 +335,9 @@ def _described(stack: Stack) -> dict[str, Any]:
         "NotificationARNs": [],
         "Outputs": stack.outputs,
     }
+    if stack.parent is not None:
+        result["ParentId"] = stack.parent.stack_id
+        result["RootId"] = stack.root.stack_id
     if stack.version is not None:
         result["Parameters"] = _parameters(stack.version)
         result["Tags"] = _tags(stack.version.tags)

@@ -117,8 +117,9 @@ class ChangeSet:
 
 
 class Stack:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parent: Stack | None = None) -> None:
         self.name = name
+        self.parent = parent
         self.stack_id = f"arn:aws:cloudformation:{context.region}:{context.account_id}:stack/{name}/{uuid.uuid4()}"
         self.status = "REVIEW_IN_PROGRESS"
         self.reason: str | None = None
@@ -174,6 +175,11 @@ class Stack:
         return Scope(
             version.template, version.parameters, self.stack_id, self.name, reference, attribute, exported_value
         )
+
+    @property
+    def root(self) -> Stack:
+        """The stack that no other one made."""
+        return self if self.parent is None else self.parent.root
 
     def _context_for(self, logical_id: str, version: Version) -> ResourceContext:
         return ResourceContext(self.name, self.stack_id, logical_id, version.tags)
@@ -436,8 +442,8 @@ def get(name_or_id: str) -> Stack:
     return stack
 
 
-def add(name: str) -> Stack:
-    stack = Stack(name)
+def add(name: str, parent: Stack | None = None) -> Stack:
+    stack = Stack(name, parent)
     _stacks[stack.stack_id] = stack
     return stack
 

@@ -181,6 +181,7 @@ from emulator.cloudformation.resources import (  # noqa: E402, F401
     iam,
     lambda_,
     messaging,
+    nested,
     other,
     schedules,
     tables,

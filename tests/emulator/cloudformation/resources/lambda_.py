@@ -101,6 +101,28 @@ class Function(Handler):
 
 
 @handles
+class Alias(Handler):
+    type = "AWS::Lambda::Alias"
+    properties = frozenset({"Description", "FunctionName", "FunctionVersion", "Name"})
+    required = frozenset({"FunctionName", "FunctionVersion", "Name"})
+    replaced_by = frozenset({"FunctionName", "Name"})
+
+    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        arn = client("lambda").create_alias(**properties)["AliasArn"]
+        return arn, {"AliasArn": arn}
+
+    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        client("lambda").update_alias(**new)
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        functions = client("lambda")
+        try:
+            functions.delete_alias(**chosen(properties, "FunctionName", "Name"))
+        except functions.exceptions.ResourceNotFoundException:
+            pass
+
+
+@handles
 class Permission(Handler):
     """A statement of the function's policy. Everything in it names the statement, so each change replaces it."""
 

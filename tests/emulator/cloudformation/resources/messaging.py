@@ -115,6 +115,7 @@ class Queue(Handler):
     type = "AWS::SQS::Queue"
     _defaults = {
         "DelaySeconds": "0",
+        "KmsMasterKeyId": "",
         "MaximumMessageSize": "1048576",
         "MessageRetentionPeriod": "345600",
         "ReceiveMessageWaitTimeSeconds": "0",
