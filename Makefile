@@ -70,10 +70,10 @@ build: ## Build the functions for this machine (debug), as the local AWS runs th
 	@$(CARGO_DEBUG) build --locked --workspace $(FUNCTIONS:%=--bin %) --test policy_documents
 	@$(MAKE) --no-print-directory $(LOCAL)/template.yaml
 
-$(LOCAL)/template.yaml: template.yaml $(LOCAL)/monitoring/template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
+$(LOCAL)/template.yaml: template.yaml $(LOCAL)/shared/monitoring/template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
 	@cp template.yaml $@
 
-$(LOCAL)/monitoring/template.yaml: monitoring/template.yaml
+$(LOCAL)/shared/monitoring/template.yaml: shared/monitoring/template.yaml
 	@mkdir -p $(@D) && cp $< $@
 
 # Without what a debugger reads: `sam deploy` packs and uploads it.
@@ -182,8 +182,8 @@ replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-g
 	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
 
 .PHONY: monitoring
-monitoring: .venv/.stamp ## Write monitoring/template.yaml, the nested stack of Monitoring=full (after a change of its generator)
-	@python monitoring/generate.py
+monitoring: .venv/.stamp ## Write shared/monitoring/template.yaml, the nested stack of Monitoring=full (after a change of its generator)
+	@python shared/monitoring/generate.py
 
 # --- policy -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
-MONITORING = ROOT / "monitoring/template.yaml"
+MONITORING = ROOT / "shared/monitoring/template.yaml"
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

@@ -11,7 +11,7 @@ from ec2_help import refused
 from test_alarms import alarm, describe
 
 
-TEMPLATE = Path(__file__).resolve().parents[3] / "monitoring/template.yaml"
+TEMPLATE = Path(__file__).resolve().parents[3] / "shared/monitoring/template.yaml"
 
 
 @pytest.fixture

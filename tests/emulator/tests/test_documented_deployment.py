@@ -29,9 +29,9 @@ def built(tmp_path):
     """A checkout as `sam build` leaves it; what a function does is of no matter here."""
     shutil.copy(ROOT / "samconfig.toml", tmp_path)
     folder = tmp_path / ".aws-sam/build"
-    (folder / "monitoring").mkdir(parents=True)
+    (folder / "shared/monitoring").mkdir(parents=True)
     shutil.copy(ROOT / "template.yaml", folder)
-    shutil.copy(ROOT / "monitoring/template.yaml", folder / "monitoring")
+    shutil.copy(ROOT / "shared/monitoring/template.yaml", folder / "shared/monitoring")
     for manifest in (ROOT / "functions").glob("*/Cargo.toml"):
         function = folder / "functions" / manifest.parent.name
         function.mkdir(parents=True)
