@@ -224,7 +224,10 @@ mod tests {
 
         assert_eq!(remove_tags(&ec2, &["i-1"], []).await, Ok(()));
         assert_eq!(sent.num_calls(), 0);
-        assert_eq!(remove_tags(&ec2, &["i-1"], ["mark".to_owned()]).await, Ok(()));
+        assert_eq!(
+            remove_tags(&ec2, &["i-1"], ["mark".to_owned()]).await,
+            Ok(())
+        );
         assert_eq!(sent.num_calls(), 1);
     }
 }
