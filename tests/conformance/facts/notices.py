@@ -35,8 +35,11 @@ def forms_by_protocol(aws: Account) -> None:
     def publish(message: str) -> None:
         aws.sns.publish(TopicArn=arn, Message=message, MessageStructure="json")
 
-    for message in ("plain text", "[]", '"text"', '{"https": "x"}', '{"default": 1}'):
-        with refused("InvalidParameter"):
+    for message in ("plain text", "[]", '"text"'):
+        with refused("InvalidParameter", saying="failed to parse"):
+            publish(message)
+    for message in ('{"https": "x"}', '{"default": 1}'):
+        with refused("InvalidParameter", saying="No default entry"):
             publish(message)
     with accepted():
         publish(json.dumps({"default": "m", "https": 7, "unheard of": "x"}))
