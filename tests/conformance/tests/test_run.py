@@ -23,7 +23,7 @@ from conformance import report
 from conformance.account import Account, NotOurs
 from conformance.made import MAKINGS, TAG
 from conformance.probe import PROBES, NotTried, Probe, accepted, expect, refused
-from conformance.run import DIFFERS, HOLDS, NOT_TRIED, try_all, try_one
+from conformance.run import DIFFERS, HOLDS, NOT_TRIED, run, try_all, try_one
 from demo.local_aws import ACCOUNT, REGION
 
 
@@ -249,11 +249,11 @@ def left(looker: Account) -> Iterator[Callable[[], list[tuple[str, str]]]]:
 
 
 def test_a_run_reports(conformance: Callable[..., Ended], left: Callable) -> None:
-    run = conformance("DDB-6", "EBS-6")
-    assert run.code == 0 and "1 holds, 0 doesn't, 1 couldn't be tried" in run.output
-    outcomes = {fact: found["outcome"] for fact, found in run.report["facts"].items()}
+    ended = conformance("DDB-6", "EBS-6")
+    assert ended.code == 0 and "1 holds, 0 doesn't, 1 couldn't be tried" in ended.output
+    outcomes = {fact: found["outcome"] for fact, found in ended.report["facts"].items()}
     assert outcomes == {"DDB-6": HOLDS, "EBS-6": NOT_TRIED}
-    assert "EBS-6: couldn't be tried" in run.text and "throttle the whole account" in run.text
+    assert "EBS-6: couldn't be tried" in ended.text and "throttle the whole account" in ended.text
     assert left() == []
 
 
@@ -271,8 +271,8 @@ def test_something_left_behind_is_the_exit_status(
     conformance: Callable[..., Ended], control: Callable, left: Callable
 ) -> None:
     control("POST", "faults", service="dynamodb", operation="DeleteTable", error="AccessDeniedException")
-    run = conformance("DDB-1")
-    assert run.code == 3 and "is left behind" in run.output and "CLEAN=1" in run.output
+    ended = conformance("DDB-1")
+    assert ended.code == 3 and "is left behind" in ended.output and "CLEAN=1" in ended.output
     control("DELETE", "faults")
 
 
@@ -283,12 +283,12 @@ def test_the_report_names_nobody(conformance: Callable[..., Ended], control: Cal
     )
     denied = {"code": "UnauthorizedOperation", "message": words}
     control("POST", "faults", service="ec2", operation="CreateVolume", error=denied)
-    run = conformance("EBS-5")
-    for text in (run.text, json.dumps(run.report)):
+    ended = conformance("EBS-5")
+    for text in (ended.text, json.dumps(ended.report)):
         for private in (ACCOUNT, "bob", "vol-0aaaaaaaaaaaaaaaa", "qwertz123", "AKIAIOSFODNN7EXAMPLE"):
             assert private not in text
         assert "UnauthorizedOperation" in text and "CreateVolume" in text
-    assert run.report["facts"]["EBS-5"]["outcome"] == NOT_TRIED
+    assert ended.report["facts"]["EBS-5"]["outcome"] == NOT_TRIED
 
 
 @pytest.mark.parametrize(
@@ -375,6 +375,16 @@ def test_an_interruption_leaves_nothing(
     assert left() == []
     (report_path,) = tmp_path.glob("*.json")
     assert json.loads(report_path.read_text())["interrupted"] is True
+
+
+def test_an_error_of_the_run_itself_leaves_nothing(aws: Account) -> None:
+    def tell(_: Any) -> None:
+        assert aws.left
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(aws, [known("two_snapshots_of_a_volume_within_15_seconds")], tell, print)
+    assert aws.left == aws.find(aws.run) == []
 
 
 def wait_for(check: Callable[[], Any]) -> None:
