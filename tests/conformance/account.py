@@ -344,10 +344,15 @@ class Account:
         """What was made and isn't gone yet, in the order in which it can be removed."""
         return sorted(self._made, key=lambda thing: ORDER[thing[0]])
 
-    def remove(self, *, kept: bool = False, problems: dict[Thing, str] | None = None) -> None:
+    def remains(self, thing: Thing) -> bool:
+        """Asks for its removal; whether it is still there."""
+        self.remove(only=thing)
+        return thing in self._made
+
+    def remove(self, *, only: Thing | None = None, kept: bool = False, problems: dict[Thing, str] | None = None) -> None:
         """Ask once for the removal of all that is left; what AWS takes longer for stays noted."""
         for thing in self.left:
-            if not kept and thing in self._kept:
+            if (only or thing) != thing or (not kept and thing in self._kept):
                 continue
             kind = KINDS[ORDER[thing[0]]]
             try:

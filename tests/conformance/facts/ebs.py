@@ -186,8 +186,7 @@ def a_snapshot_of_an_image_is_in_use(aws: Account) -> None:
     with refused("InvalidSnapshot.InUse"):
         aws.ec2.delete_snapshot(SnapshotId=snapshot_id)
     aws.ec2.deregister_image(ImageId=image_id)
-    with accepted():
-        aws.ec2.delete_snapshot(SnapshotId=snapshot_id)
+    aws.eventually(lambda: not aws.remains(("snapshot", snapshot_id)), "the deletion once the AMI is gone", 60)
 
 
 @probe("EBS-8", must="a refusal, whichever; its word is noted", usd=0.001, seconds=60)
