@@ -193,6 +193,7 @@ def test_what_the_run_did_not_make_is_not_touched(
         lambda: aws.iam.delete_role(RoleName=role),
         lambda: aws.iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}"),
         lambda: aws.dynamodb.delete_table(TableName="ec2-guardrails-state"),
+        lambda: aws.sqs.receive_message(QueueUrl="https://queue.amazonaws.com/123456789012/orders"),
         lambda: aws.ssm.update_service_setting(SettingId="/ssm/x", SettingValue="on"),
     ):
         with pytest.raises(NotOurs):
@@ -222,6 +223,14 @@ def test_what_cannot_be_removed_is_said(aws: Account, control: Callable) -> None
     control("POST", "faults", service="ec2", operation="DeleteVolume", error="UnauthorizedOperation")
     left = aws.remove_everything(seconds=30)
     assert list(left) == [("volume", volume)] and "UnauthorizedOperation" in left["volume", volume]
+    control("DELETE", "faults")
+
+
+def test_what_cannot_be_looked_for_is_said(aws: Account, control: Callable) -> None:
+    aws.volume()
+    control("POST", "faults", service="ec2", operation="DescribeVolumes", error=INVALID)
+    left = aws.remove_everything(seconds=0.5)
+    assert list(left) == [("things", "that can't be looked for")]
     control("DELETE", "faults")
 
 
@@ -404,7 +413,7 @@ def test_an_error_of_the_run_itself_leaves_nothing(aws: Account) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        run(aws, [known("two_snapshots_of_a_volume_within_15_seconds")], tell, print)
+        run(aws, [known("two_snapshots_of_a_volume_within_15_seconds")], tell, print, lambda: None)
     assert aws.left == aws.find(aws.run) == []
 
 
