@@ -51,6 +51,13 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 	@.venv/bin/python -m pip install --disable-pip-version-check -r tests/requirements.txt | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
 	@touch $@
 
+# For one test of the local AWS, which makes it when it is missing.
+.local/custodian/.stamp: tests/emulator/requirements-custodian.txt
+	@echo "Setting up Cloud Custodian in .local/custodian; half a minute, once"
+	@python -m venv .local/custodian
+	@.local/custodian/bin/python -m pip install --disable-pip-version-check -q -r $<
+	@touch $@
+
 # --- build --------------------------------------------------------------------------------------
 
 # What the local AWS runs: the template as it is, and beside it each function's debug build where the
@@ -63,8 +70,11 @@ build: ## Build the functions for this machine (debug), as the local AWS runs th
 	@$(CARGO_DEBUG) build --locked --workspace $(FUNCTIONS:%=--bin %) --test policy_documents
 	@$(MAKE) --no-print-directory $(LOCAL)/template.yaml
 
-$(LOCAL)/template.yaml: template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
+$(LOCAL)/template.yaml: template.yaml $(LOCAL)/shared/monitoring/template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
 	@cp template.yaml $@
+
+$(LOCAL)/shared/monitoring/template.yaml: shared/monitoring/template.yaml
+	@mkdir -p $(@D) && cp $< $@
 
 # Without what a debugger reads: `sam deploy` packs and uploads it.
 $(LOCAL)/functions/%/bootstrap: $(TARGET)/debug/%
@@ -170,6 +180,10 @@ bench: ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, 
 .PHONY: replay
 replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
 	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
+
+.PHONY: monitoring
+monitoring: .venv/.stamp ## Write shared/monitoring/template.yaml, the nested stack of Monitoring=full (after a change of its generator)
+	@python shared/monitoring/generate.py
 
 # --- policy -------------------------------------------------------------------------------------
 

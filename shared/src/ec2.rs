@@ -204,3 +204,27 @@ pub async fn profile_association(
             ))
         }))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::operation::delete_tags::DeleteTagsOutput;
+    use aws_smithy_mocks::{mock, mock_client};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn removing_no_tags_sends_nothing_and_one_names_its_key() {
+        let sent = mock!(Client::delete_tags)
+            .match_requests(|request| {
+                request.resources() == ["i-1"]
+                    && request.tags().iter().map(Tag::key).eq([Some("mark")])
+            })
+            .then_output(|| DeleteTagsOutput::builder().build());
+        let ec2 = mock_client!(aws_sdk_ec2, [&sent]);
+
+        assert_eq!(remove_tags(&ec2, &["i-1"], []).await, Ok(()));
+        assert_eq!(sent.num_calls(), 0);
+        assert_eq!(remove_tags(&ec2, &["i-1"], ["mark".to_owned()]).await, Ok(()));
+        assert_eq!(sent.num_calls(), 1);
+    }
+}

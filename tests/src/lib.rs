@@ -101,6 +101,9 @@ pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)
     deployed_with(guardrail, &[], test).await;
 }
 
+/// With a metric for each number, as [`LocalAws::metric`] reads them.
+pub const FULL_MONITORING: &[(&str, &str)] = &[("Monitoring", "full")];
+
 /// The same, with values for parameters of the template.
 pub async fn deployed_with(
     guardrail: &'static str,

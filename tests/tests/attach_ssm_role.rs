@@ -14,7 +14,10 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{
     IamInstanceProfileSpecification, InstanceState, RequestLaunchTemplateData,
 };
-use e2e::{ATTACH_SSM_ROLE, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed, deployed_with};
+use e2e::{
+    ATTACH_SSM_ROLE, FULL_MONITORING, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed,
+    deployed_with,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -108,7 +111,7 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
 /// SSM-1: an agent that found no credentials sleeps for half an hour, and that is no fault.
 #[tokio::test]
 async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
-    deployed(ATTACH_SSM_ROLE, async |aws| {
+    deployed_with(ATTACH_SSM_ROLE, FULL_MONITORING, async |aws| {
         aws.put_policy(OBSERVE).await;
         let image = aws.amazon_linux().await;
         let old = aws.launch(&image, |run| run).await;

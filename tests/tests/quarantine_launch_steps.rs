@@ -228,6 +228,7 @@ async fn a_release_that_is_killed_is_done_again_from_the_start() {
             aws.inject(fault.carried_out_and_killed()).await;
             let release = json!({ "trigger": "command", "command": "release", "instance-id": id });
             let invoke = aws.lambda.invoke().function_name(aws.function());
+            let invoke = invoke.qualifier("operator");
             let answer = invoke.payload(Blob::new(release.to_string())).send().await;
             let answer = answer.expect("Lambda answers");
             assert!(answer.function_error().is_some(), "{operation}: killed");

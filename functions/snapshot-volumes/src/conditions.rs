@@ -42,7 +42,7 @@ pub(crate) static DELETION_LIMIT: Kind = Kind {
     one: "mass deletion held back",
     many: "mass deletions held back",
     resolved: "no longer has deletions that the limit holds back",
-    next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (the stack's output SweepNowCommand): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
+    next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (docs/operations.md has the command): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
     urgency: Urgency::Soon,
     commands: &[],
 };

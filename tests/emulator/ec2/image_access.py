@@ -164,8 +164,9 @@ def image_metadata(self: Any) -> dict[str, Any] | None:
         "OwnerId": image.owner_id,
         "State": image.state if registered else "deregistered",
         "ImageOwnerAlias": image.owner_alias,
-        "CreationDate": image.creation_date,
-        "DeprecationTime": image.deprecation_time,
+        # In whole seconds, where DescribeImages writes .000Z.
+        "CreationDate": f"{image.creation_date:%Y-%m-%dT%H:%M:%SZ}",
+        "DeprecationTime": (image.deprecation_time or "").replace(".000", "") or None,
         "ImageAllowed": image.image_allowed,
         "IsPublic": image.is_public,
     }
@@ -187,7 +188,7 @@ METADATA = Description(
     },
     highest=1000,
     ids="InstanceIds",
-    not_found="InvalidInstanceID.NotFound",
+    not_found=("InvalidInstanceID.NotFound", "The instance ID '{}' does not exist"),
     ids_exclude_max_results=True,
 )
 

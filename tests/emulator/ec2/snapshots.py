@@ -21,7 +21,7 @@ from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
 from emulator.settings import settings
 
-PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="snapshotSet")
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="snapshotSet", cut=True)  # EBS-7
 MIN_SECONDS_BETWEEN_SNAPSHOTS = 15  # EBS-5, of one volume
 MAX_PENDING = 5  # EBS-5, of one volume; errored ones count
 MAX_PENDING_OF_TYPE = {"st1": 1, "sc1": 1}
@@ -121,17 +121,11 @@ class EbsSnapshot(Snapshot):
 
 
 FILTERS: filters.Readers = {
-    "description": lambda s: s.description,
-    "encrypted": lambda s: s.encrypted,
-    "owner-alias": lambda s: s.owner_alias,
-    "owner-id": lambda s: s.owner_id,
-    "progress": lambda s: s.progress,
+    **filters.attributes(
+        "description", "encrypted", "owner-alias", "owner-id", "progress", "start-time", "status", "storage-tier",
+        "volume-id", "volume-size"
+    ),
     "snapshot-id": lambda s: s.id,
-    "start-time": lambda s: s.start_time,
-    "status": lambda s: s.status,
-    "storage-tier": lambda s: s.storage_tier,
-    "volume-id": lambda s: s.volume_id,
-    "volume-size": lambda s: s.volume_size,
 }
 
 
@@ -285,7 +279,7 @@ def create_one(_original: Any, self: Any) -> ActionResult:
     snapshot_tags = tags.at_creation(self, "snapshot")["snapshot"]
     self.error_on_dryrun()
     (snapshot,) = start(self.ec2_backend, [(volume, snapshot_tags)], description, as_set=False)
-    return ActionResult(snapshot.describe())
+    return ActionResult(_new(snapshot))
 
 
 @patched(EC2Response)
@@ -306,7 +300,12 @@ def create_snapshots(_original: Any, self: Any) -> ActionResult:
         (volume, (tags.without_reserved(tags.of(volume)) if copied else {}) | snapshot_tags) for volume in volumes
     ]
     snapshots = start(self.ec2_backend, sources, description, as_set=True)
-    return ActionResult({"Snapshots": [snapshot.describe() for snapshot in snapshots]})
+    return ActionResult({"Snapshots": [_new(snapshot) for snapshot in snapshots]})
+
+
+def _new(snapshot: EbsSnapshot) -> dict[str, Any]:
+    """The answer of the call that starts it: there is no progress yet."""
+    return snapshot.describe() | {"Progress": ""}
 
 
 def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:

@@ -14,26 +14,20 @@ from moto.ec2.responses import EC2Response
 from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
 
-PAGE = paging.Limits(lowest=5, highest=500, ids_parameter="volumeSet")  # EBS-7
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="volumeSet", cut=True)  # EBS-7
 MAX_ATTACHMENTS = 16  # of a Multi-Attach volume
 
 
 FILTERS: filters.Readers = {
-    "attachment.attach-time": lambda v: [a.attach_time for a in v.attachments],
+    **filters.attributes("availability-zone", "create-time", "size", "status", "volume-type"),
+    **filters.of_each("attachment.", "attachments", "attach-time", "device", "status"),
     "attachment.delete-on-termination": lambda v: [deleted_on_termination(a) for a in v.attachments],
-    "attachment.device": lambda v: [a.device for a in v.attachments],
     "attachment.instance-id": lambda v: [a.instance.id for a in v.attachments],
-    "attachment.status": lambda v: [a.status for a in v.attachments],
-    "availability-zone": lambda v: v.availability_zone,
-    "create-time": lambda v: v.create_time,
     "encrypted": lambda v: bool(v.encrypted),
     "fast-restored": lambda v: False,
     "multi-attach-enabled": lambda v: bool(v.multi_attach_enabled),
-    "size": lambda v: v.size,
     "snapshot-id": lambda v: v.snapshot_id or None,
-    "status": lambda v: v.status,
     "volume-id": lambda v: v.id,
-    "volume-type": lambda v: v.volume_type,
 }
 
 
@@ -135,13 +129,6 @@ def describe_volumes(_original: Any, self: Any, volume_ids: list[str] | None = N
 
 def _select(volumes: list[Any], wanted: dict[str, list[str]]) -> list[Any]:
     return filters.select(volumes, wanted, FILTERS, tags.of)
-
-
-@patched(EBSBackend)
-def get_volume(_original: Any, self: Any, volume_id: str) -> Any:
-    if volume_id not in self.volumes:
-        raise errors.volume_not_found(volume_id)
-    return self.volumes[volume_id]
 
 
 @patched(EC2Response, "describe_volumes")

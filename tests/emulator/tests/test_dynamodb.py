@@ -199,14 +199,6 @@ def test_a_lost_answer_makes_the_same_write_fail_at_its_next_attempt(table, emul
     assert table.get("b") == key("b")
 
 
-@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ThrottlingException"])
-def test_throttling(table, emulator, code):
-    emulator.control("POST", "faults", service="dynamodb", operation="*", error=code, count=2)
-    assert refused(lambda: table.put("a"), code)["ResponseMetadata"]["HTTPStatusCode"] == 400
-    refused(lambda: table.query(), code)
-    assert table.get("a") is None
-
-
 def test_calls_are_recorded_with_what_they_wrote(table, emulator):
     table.put("a", NEW, body={"B": b"bytes"})
     (call,) = emulator.control("GET", "calls", service="dynamodb", operation="PutItem")["calls"]

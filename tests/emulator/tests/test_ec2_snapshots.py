@@ -18,7 +18,7 @@ def test_a_snapshot_is_pending_and_then_completed(ec2):
     made = ec2.create_snapshot(
         VolumeId=volume_id, Description="before the upgrade", TagSpecifications=specification("snapshot", {"a": "1"})
     )
-    assert (made["State"], made["VolumeId"], made["VolumeSize"]) == ("pending", volume_id, 8)
+    assert (made["State"], made["Progress"], made["VolumeId"], made["VolumeSize"]) == ("pending", "", volume_id, 8)
     assert tags_of(made) == {"a": "1"}
     pending = snapshot(ec2, made["SnapshotId"])
     assert pending["State"] == "pending" and pending["Progress"].endswith("%") and pending["Progress"] != "100%"

@@ -63,14 +63,18 @@ def test_what_a_chat_would_drop(emulator, client, topic, content):
 
 
 def test_a_topic_that_does_not_exist(client, topic):
-    with pytest.raises(client("sns").exceptions.NotFoundException):
-        client("sns").publish(TopicArn=topic + "x", Message="m")
+    for call in (lambda: client("sns").publish(TopicArn=topic + "x", Message="m"),
+                 lambda: client("sns").get_topic_attributes(TopicArn=topic + "x")):  # fmt: skip
+        with pytest.raises(client("sns").exceptions.NotFoundException) as raised:
+            call()
+        assert raised.value.response["Error"]["Message"] == "Topic does not exist"
 
 
 def test_parameters(client):
     ssm = client("ssm")
-    with pytest.raises(ssm.exceptions.ParameterNotFound):
+    with pytest.raises(ssm.exceptions.ParameterNotFound) as raised:
         ssm.get_parameter(Name="/ec2-guardrails/policy")
+    assert raised.value.response["Error"]["Message"] == "", "Systems Manager says the code alone"
     ssm.put_parameter(Name="/p", Type="String", Value="x" * 4096)
     with pytest.raises(ssm.exceptions.ClientError, match="maximum parameter value of 4096"):
         ssm.put_parameter(Name="/p", Type="String", Value="x" * 4097, Overwrite=True)

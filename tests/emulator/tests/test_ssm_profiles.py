@@ -80,6 +80,15 @@ def test_an_instance_that_does_not_exist(ec2, iam):
         attach(ec2, "i-0123456789abcdef0", make_profile(iam))
 
 
+def test_a_profile_without_a_role_is_refused(ec2, iam):
+    arn = iam.create_instance_profile(InstanceProfileName="empty")["InstanceProfile"]["Arn"]
+    words = f'IAM Instance Profile "{arn}" has no associated IAM Roles'
+    with refused("InvalidParameterValue", words):
+        attach(ec2, launch(ec2), arn)
+    with refused("InvalidParameterValue", words):
+        launch(ec2, IamInstanceProfile={"Name": "empty"})
+
+
 def test_replacing(ec2, iam):
     mine, other = make_profile(iam), make_profile(iam, "other")
     instance_id = launch(ec2)
@@ -315,6 +324,13 @@ def test_simulation_pages(iam):
 
 
 # IAM
+
+
+def test_what_is_not_there_is_named_in_the_words_of_iam(iam):
+    with refused("NoSuchEntity", "The role with name none cannot be found.", status=404):
+        iam.list_attached_role_policies(RoleName="none")
+    with refused("NoSuchEntity", "Instance Profile none cannot be found.", status=404):
+        iam.get_instance_profile(InstanceProfileName="none")
 
 
 def test_trust_policies_are_url_encoded_on_the_wire(emulator, iam):

@@ -366,3 +366,11 @@ async fn what_is_over_within_the_minute_is_told_by_the_sweep() {
     assert_eq!(world.sent(), (2, 2), "the bus has it already");
     assert_eq!(world.sweep(1, &[]).await.changed, 0);
 }
+
+#[tokio::test]
+async fn twenty_five_at_once_are_one_notice_and_three_calls_of_the_bus() {
+    let mut world = World::new();
+    let all: Vec<_> = (0..25).map(|n| stale(&format!("vol-{n}"), "a")).collect();
+    assert_eq!(world.sweep(5, &all).await.changed, 25);
+    assert_eq!(world.sent(), (1, 3));
+}
