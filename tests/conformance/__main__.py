@@ -85,25 +85,28 @@ def try_them(aws: Account, folder: Path, wanted: list[str]) -> int:
         if result.came:
             print(f"{'':<16} {report.masked(result.came, *private)}")
 
-    began = datetime.now(UTC)
-    results, left, interrupted = run(aws, probes, tell, say=print)
-    about = {
-        "began": began.isoformat(timespec="seconds"),
-        "seconds": round((datetime.now(UTC) - began).total_seconds()),
-        "region": aws.region,
-        "endpoint": "AWS" if aws.ec2.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn")) else "another",
-        "boto3": boto3.__version__,
-        "interrupted": interrupted,
-    }
-    composed = report.compose(results, wanted, about, *private)
-    path = report.write(composed, folder, f"{began:%Y%m%d-%H%M%S}-{aws.run}")
-    print(", ".join(f"{count} {outcome}" for outcome, count in report.counted(composed).items()))
-    print(f"The report, to be sent back: {path} (and .json beside it). It names no account.")
-    if tell_left(left):
-        return 3
-    if interrupted:
-        return 130
-    return 1 if any(result.outcome == DIFFERS for result in results) else 0
+    # To the end: a second signal must not take the report.
+    with interruptible(print) as removing:
+        began = datetime.now(UTC)
+        results, left, interrupted = run(aws, probes, tell, print, removing)
+        is_aws = aws.ec2.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        about = {
+            "began": began.isoformat(timespec="seconds"),
+            "seconds": round((datetime.now(UTC) - began).total_seconds()),
+            "region": aws.region,
+            "endpoint": "AWS" if is_aws else "another",
+            "boto3": boto3.__version__,
+            "interrupted": interrupted,
+        }
+        composed = report.compose(results, wanted, about, *private)
+        path = report.write(composed, folder, f"{began:%Y%m%d-%H%M%S}-{aws.run}")
+        print(", ".join(f"{count} {outcome}" for outcome, count in report.counted(composed).items()))
+        print(f"The report, to be sent back: {path} (and .json beside it). It names no account.")
+        if tell_left(left):
+            return 3
+        if interrupted:
+            return 130
+        return 1 if any(result.outcome == DIFFERS for result in results) else 0
 
 
 def clean(aws: Account, yes: bool) -> int:

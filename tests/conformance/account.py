@@ -32,7 +32,7 @@ SERVICES = (
 NOBODYS = "23456789abcdef0"
 """The end of ids that nothing has, see `nobody`."""
 
-READING = re.compile("Describe|Get|List|BatchGet|BatchCheck|Query|Receive|Simulate")
+READING = re.compile("Describe|Get|List|BatchGet|Query|Simulate")
 EC2_ID = re.compile(r"\b(?:ami|eni|i|lt|sg|snap|subnet|vol|vpc)-[0-9a-f]{8,17}\b")
 INSTANCE_TYPE = "t3.nano"
 IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-minimal-kernel-default-x86_64"
@@ -344,21 +344,24 @@ class Account:
         """What was made and isn't gone yet, in the order in which it can be removed."""
         return sorted(self._made, key=lambda thing: ORDER[thing[0]])
 
-    def remove(self, *, kept: bool = False, problems: dict[Thing, str] | None = None) -> None:
+    def remains(self, thing: Thing) -> bool:
+        """Asks for its removal; whether it is still there."""
+        self.remove(only=thing)
+        return thing in self._made
+
+    def remove(
+        self, *, only: Thing | None = None, kept: bool = False, problems: dict[Thing, str] | None = None
+    ) -> None:
         """Ask once for the removal of all that is left; what AWS takes longer for stays noted."""
         for thing in self.left:
-            if not kept and thing in self._kept:
+            if (only or thing) != thing or (not kept and thing in self._kept):
                 continue
             kind = KINDS[ORDER[thing[0]]]
             try:
                 gone = kind.remove(self, thing[1]) is not False
-            except ClientError as error:
-                gone = is_gone(error)
+            except (ClientError, BotoCoreError, NotOurs) as error:
+                gone = isinstance(error, ClientError) and is_gone(error)
                 if not gone and problems is not None:
-                    problems[thing] = str(error)
-            except BotoCoreError as error:
-                gone = False
-                if problems is not None:
                     problems[thing] = str(error)
             if gone:
                 self._made.remove(thing)
@@ -368,24 +371,27 @@ class Account:
 
         It looks after that, and twice: what was made by a call whose answer was lost may be shown late.
         """
-        until, problems = time.monotonic() + seconds, dict[Thing, str]()
-        removed, looks = set[Thing](), 0
+        until, removed, looks = time.monotonic() + seconds, set[Thing](), 0
         while True:
-            before = set(self._made)
-            problems.clear()
+            before, problems = set(self._made), dict[Thing, str]()
             self.remove(kept=True, problems=problems)
             removed |= before - set(self._made)
+            if not self.left:
+                try:
+                    found = self.find(self.run, self._asked_for) if of_run is None else self.find(of_run)
+                except (ClientError, BotoCoreError) as error:
+                    problems["things", "that can't be looked for"] = str(error)
+                else:
+                    # AWS may go on showing what is gone.
+                    new = set(found) - removed
+                    looks = 0 if new else looks + 1
+                    for thing in new:
+                        self._note(thing)
+            if looks == 2:
+                return {}
             denied = sum(any(f"({code})" in why for code in DENIED) for why in problems.values())
             if time.monotonic() > until or (self.left and denied == len(self.left)):
-                return {thing: problems.get(thing, "AWS hasn't removed it yet") for thing in self.left}
-            if not self.left:
-                # AWS may go on showing what is gone.
-                found = set(self.find(self.run, self._asked_for) if of_run is None else self.find(of_run)) - removed
-                looks = 0 if found else looks + 1
-                if looks == 2:
-                    return {}
-                for thing in found:
-                    self._note(thing)
+                return problems | {thing: problems.get(thing, "AWS hasn't removed it yet") for thing in self.left}
             time.sleep(self.poll_seconds)
 
     def find(self, run: str, kinds: Collection[str] = ORDER) -> list[Thing]:

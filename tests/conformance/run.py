@@ -94,21 +94,27 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
 
 def run(
-    aws: Account, probes: Sequence[Probe], tell: Callable[[Result], None], say: Callable[[str], None]
+    aws: Account,
+    probes: Sequence[Probe],
+    tell: Callable[[Result], None],
+    say: Callable[[str], None],
+    removing: Callable[[], None],
 ) -> tuple[list[Result], dict[Thing, str], bool]:
-    """The results, what is left behind and why, and whether somebody interrupted it."""
+    """The results, what is left behind and why, and whether somebody interrupted it.
+
+    `removing` is called before everything is removed: from then on nothing may interrupt it.
+    """
     results: list[Result] = []
     interrupted = False
-    with interruptible(say) as from_now_on:
+    try:
         try:
-            try:
-                for result in try_all(aws, probes, tell):
-                    results.append(result)
-            finally:
-                from_now_on()
-        except Interrupted as why:
-            interrupted = True
-            say(f"interrupted ({why}); removing what was made")
+            for result in try_all(aws, probes, tell):
+                results.append(result)
         finally:
-            left = aws.remove_everything()
+            removing()
+    except Interrupted as why:
+        interrupted = True
+        say(f"interrupted ({why}); removing what was made")
+    finally:
+        left = aws.remove_everything()
     return results, left, interrupted

@@ -90,7 +90,8 @@ def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str]
             raise DeliveryFailed("NO_RESOURCE", str(error)) from error
     if service == "sqs":
         if name not in sqs_backends[account][region].queues:
-            raise DeliveryFailed("NO_RESOURCE", f"the queue {target_arn} does not exist")
+            words = f"the queue {target_arn} does not exist"
+            raise DeliveryFailed("NO_RESOURCE", words, "AWS.SimpleQueueService.NonExistentQueue")
         typed = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
         sqs_backends[account][region].send_message(name, text, message_attributes=typed or None, group_id=group_id)
         return None

@@ -53,12 +53,14 @@ def _metadata(aws: Account, instance: str) -> dict:
 
 @probe("AMI-2", must="InvalidAMIID.NotFound that names the unknown one", seconds=1)
 def one_unknown_image_spoils_the_call(aws: Account) -> None:
-    """Describes an image that exists with one that doesn't, by ids and by a filter."""
+    """Describes an image that exists with one that doesn't, by ids and by a filter, and one of no instance."""
     with refused("InvalidAMIID.NotFound", saying=nobody("ami")):
         aws.ec2.describe_images(ImageIds=[aws.image, nobody("ami")])
     by_id = [{"Name": "image-id", "Values": [aws.image, nobody("ami")]}]
     found = [image["ImageId"] for image in aws.ec2.describe_images(Filters=by_id)["Images"]]
     expect("what a filter finds", found, [aws.image])
+    with refused("InvalidInstanceID.NotFound"):
+        _metadata(aws, nobody("i"))
 
 
 @probe("AMI-4", must="-ecs- and -minimal- images among the broad pattern's, none among the narrow one's", seconds=10)
@@ -90,12 +92,15 @@ def groups_are_per_interface(aws: Account) -> None:
         aws.ec2.modify_instance_attribute(InstanceId=instance, Groups=[group_id])
     second = next(n for n in described["NetworkInterfaces"] if n["Attachment"]["DeviceIndex"] == 1)
     aws.ec2.modify_network_interface_attribute(NetworkInterfaceId=second["NetworkInterfaceId"], Groups=[group_id])
-    groups = {
-        n["Attachment"]["DeviceIndex"]: [g["GroupId"] for g in n["Groups"]]
-        for n in aws.described(instance)["NetworkInterfaces"]
-    }
+    now = aws.described(instance)
+    groups = {n["Attachment"]["DeviceIndex"]: _ids(n["Groups"]) for n in now["NetworkInterfaces"]}
     expect("the second's groups", groups[1], [group_id])
     expect_that("the first keeps its own", group_id not in groups[0], groups)
+    expect("the groups that the instance shows", _ids(now["SecurityGroups"]), groups[0])
+
+
+def _ids(groups: list[dict]) -> list[str]:
+    return [group["GroupId"] for group in groups]
 
 
 @probe("AMI-5", must="0.0.0.0/0 and ::/0, out only", seconds=5)

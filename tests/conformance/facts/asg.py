@@ -64,7 +64,6 @@ def a_refresh_that_is_cancelled(aws: Account) -> None:
     expect_that("the event names a refresh", event["detail"]["InstanceRefreshId"] in (first, second), event["detail"])
     words = ("Started", "Cancelled", "Succeeded")
     expect_that("its type is one of those", event["detail-type"].removeprefix(REFRESH) in words, event["detail-type"])
-    aws.autoscaling.cancel_instance_refresh(AutoScalingGroupName=name)
 
 
 untried("ASG-1", "the other statuses take an hour of instances that fail and work")
@@ -80,7 +79,6 @@ def no_way_back_without_a_desired_configuration(aws: Account) -> None:
     start(aws, name)
     with refused("IrreversibleInstanceRefresh"):
         aws.autoscaling.rollback_instance_refresh(AutoScalingGroupName=name)
-    aws.autoscaling.cancel_instance_refresh(AutoScalingGroupName=name)
 
 
 untried("ASG-3", "a rollback that works, and one that loops, take instances and half an hour")
@@ -96,7 +94,8 @@ def a_launch_that_fails(aws: Account) -> None:
     security_group = aws.security_group()
     name = group(aws, template(aws, SecurityGroupIds=[security_group]))
     aws.ec2.delete_security_group(GroupId=security_group)
-    aws.autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, DesiredCapacity=1)
+    # Not by an update, which looks at the template.
+    aws.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
 
     def activities(since: datetime) -> list[dict[str, Any]]:
         filters = [{"Name": "StartTimeLowerBound", "Values": [since.strftime("%Y-%m-%dT%H:%M:%SZ")]}]
@@ -110,7 +109,7 @@ def a_launch_that_fails(aws: Account) -> None:
     for words in ("security group", "does not exist", "Launching EC2 instance failed"):
         expect_that(f"StatusMessage says {words!r}", words in message, message)
     expect("activities after now", activities(now + timedelta(hours=1)), [])
-    aws.autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, DesiredCapacity=0)
+    aws.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=0)
 
     of_it = aws.received(queue, "its event", lambda event: event["detail"]["AutoScalingGroupName"] == name, 300)
     event, detail = of_it["Body"], of_it["Body"]["detail"]

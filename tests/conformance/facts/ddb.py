@@ -125,6 +125,12 @@ def items_and_keys_have_limits(aws: Account) -> None:
         table.put("size", s={"S": "x" * (409_600 - names + 1)})
     with accepted():
         table.db.put_item(TableName=table.name, Item=key("x" * 1024, "y" * 2048))
+    # In bytes, not in characters.
+    with refused("ValidationException", saying="Item size"):
+        table.put("size", s={"S": "é" * 204_800})
+    with accepted():
+        table.put("empty", s={"S": ""}, l={"L": []}, n={"NULL": True})
+        table.put("number", n={"N": "1" * 38 + "0" * 50})
     for item in (key("x" * 1025), key("x", "y" * 2049), key("")):
         with refused("ValidationException"):
             table.db.put_item(TableName=table.name, Item=item)
@@ -149,6 +155,7 @@ def pages_of_a_query(aws: Account) -> None:
     for item in "abcd":
         put("pages", item, n={"N": "1"})
     expect("the first page", page("pages", Limit=2), (["a", "b"], "b"))
+    expect("a page with all of them", page("pages", Limit=5), (list("abcd"), None))
     expect("an exactly full last page", page("pages", Limit=2, ExclusiveStartKey=key("b", "pages")), (["c", "d"], "d"))
     expect("the page after it", page("pages", Limit=2, ExclusiveStartKey=key("d", "pages")), ([], None))
     none = {"FilterExpression": "n = :n", "values": {":n": {"N": "2"}}}
@@ -166,6 +173,9 @@ def numbers_come_back_in_plain_form(aws: Account) -> None:
     table.put("numbers", l={"L": [{"N": number} for number in written]})
     read = [number["N"] for number in table.get("numbers")["Item"]["l"]["L"]]
     expect("what is read", read, ["1", "1000", "0", "7", "0.5", "-15"])
+    with accepted():
+        values = {"ExpressionAttributeValues": {":n": {"N": "1.00"}}}
+        table.put("numbers", {"ConditionExpression": "l[0] = :n"} | values)
 
 
 @probe("DDB-6", must="allowed for one's own partition, denied for another's and, with Null, for none", seconds=20)

@@ -135,11 +135,13 @@ def max_results_is_cut_above_its_limit(aws: Account) -> None:
 
 @probe("EBS-7", must="InvalidParameterCombination", usd=0.001, seconds=60)
 def max_results_is_not_for_given_ids(aws: Account) -> None:
-    """Describes a volume and a snapshot by id, with a page."""
+    """Describes a volume, a snapshot and an instance by id, with a page."""
     with refused("InvalidParameterCombination"):
         aws.ec2.describe_volumes(VolumeIds=[aws.volume()], MaxResults=5)
     with refused("InvalidParameterCombination"):
         aws.ec2.describe_snapshots(SnapshotIds=[aws.snapshot()], MaxResults=5)
+    with refused("InvalidParameterCombination"):
+        aws.ec2.describe_instances(InstanceIds=[aws.instance], MaxResults=5)
 
 
 @probe("EBS-7", must="FilterLimitExceeded from 201 on", seconds=5)
@@ -184,8 +186,7 @@ def a_snapshot_of_an_image_is_in_use(aws: Account) -> None:
     with refused("InvalidSnapshot.InUse"):
         aws.ec2.delete_snapshot(SnapshotId=snapshot_id)
     aws.ec2.deregister_image(ImageId=image_id)
-    with accepted():
-        aws.ec2.delete_snapshot(SnapshotId=snapshot_id)
+    aws.eventually(lambda: not aws.remains(("snapshot", snapshot_id)), "the deletion once the AMI is gone", 60)
 
 
 @probe("EBS-8", must="a refusal, whichever; its word is noted", usd=0.001, seconds=60)

@@ -21,9 +21,9 @@ from conftest import POLL_SECONDS, TESTS
 from conformance import __main__ as command
 from conformance import report
 from conformance.account import Account, NotOurs
-from conformance.made import MAKINGS, TAG
+from conformance.made import TAG
 from conformance.probe import PROBES, NotTried, Probe, accepted, expect, refused
-from conformance.run import DIFFERS, HOLDS, NOT_TRIED, try_all, try_one
+from conformance.run import DIFFERS, HOLDS, NOT_TRIED, run, try_all, try_one
 from demo.local_aws import ACCOUNT, REGION
 
 
@@ -124,40 +124,54 @@ INVALID = {"code": "InvalidParameterValue", "message": "no"}
 
 
 @pytest.mark.parametrize(
-    ("name", "fault", "came"),
+    ("name", "call", "nth", "error", "came"),
     [
-        ("two_snapshots_of_a_volume_within_15_seconds", {"service": "ec2", "operation": "CreateSnapshot", "nth": 2, "error": INVALID}, "InvalidParameterValue"),
-        ("at_most_200_filter_values", {"service": "ec2", "operation": "DescribeVolumes", "nth": 1, "error": INVALID}, "must be accepted"),
-        ("of_two_conditional_writes_one_succeeds", {"service": "dynamodb", "operation": "PutItem", "nth": 2, "error": {"code": "ConditionalCheckFailedException", "message": "other words"}}, "The conditional request failed"),
-        ("a_tag_is_put_back", {"service": "ecr", "operation": "PutImage", "nth": 5, "error": {"code": "ImageTagAlreadyExistsException", "message": "no"}}, "ImageAlreadyExistsException"),
-        ("what_a_notice_may_not_be", {"service": "sns", "operation": "Publish", "nth": 1, "error": {"code": "InvalidParameter", "message": "Invalid parameter: Message"}}, "Subject"),
-        ("no_way_back_without_a_desired_configuration", {"service": "autoscaling", "operation": "RollbackInstanceRefresh", "nth": 2, "error": {"code": "ActiveInstanceRefreshNotFound", "message": "none"}}, "IrreversibleInstanceRefresh"),
+        ("two_snapshots_of_a_volume_within_15_seconds", "ec2 CreateSnapshot", 2, "InvalidParameterValue: no",
+         "InvalidParameterValue"),
+        ("at_most_200_filter_values", "ec2 DescribeVolumes", 1, "InvalidParameterValue: no", "must be accepted"),
+        ("of_two_conditional_writes_one_succeeds", "dynamodb PutItem", 2,
+         "ConditionalCheckFailedException: other words", "The conditional request failed"),
+        ("a_tag_is_put_back", "ecr PutImage", 5, "ImageTagAlreadyExistsException: no", "ImageAlreadyExistsException"),
+        ("what_a_notice_may_not_be", "sns Publish", 1, "InvalidParameter: Invalid parameter: Message", "Subject"),
+        ("no_way_back_without_a_desired_configuration", "autoscaling RollbackInstanceRefresh", 2,
+         "ActiveInstanceRefreshNotFound: none", "IrreversibleInstanceRefresh"),
     ],
 )  # fmt: skip
-def test_another_answer_is_seen(aws: Account, control: Callable, name: str, fault: dict[str, Any], came: str) -> None:
-    control("POST", "faults", **fault)
+def test_another_answer_is_seen(
+    aws: Account, control: Callable, name: str, call: str, nth: int, error: str, came: str
+) -> None:
+    (service, operation), (code, _, message) = call.split(), error.partition(": ")
+    fault = {"service": service, "operation": operation, "nth": nth}
+    control("POST", "faults", **fault, error={"code": code, "message": message})
     result = try_one(aws, known(name))
     assert result.outcome == DIFFERS and came in result.came, result
 
 
 @pytest.mark.parametrize(
-    ("name", "operation", "change"),
+    ("name", "call", "change"),
     [
-        ("a_new_group_lets_everything_out", "DescribeSecurityGroupRules", lambda answer: answer["SecurityGroupRules"].pop()),
-        ("a_copy_carries_an_arbitrary_volume_id", "DescribeSnapshots", lambda answer: [s.update(VolumeId="vol-1") for s in answer["Snapshots"]]),
-        ("numbers_come_back_in_plain_form", "GetItem", lambda answer: answer["Item"]["l"]["L"][0].update(N="1.0")),
-        ("who_counts_as_subscribed", "GetTopicAttributes", lambda answer: answer["Attributes"].update(SubscriptionsConfirmed="1")),
-        ("host_management_is_none_when_it_is_off", "GetServiceSetting", lambda answer: answer["ServiceSetting"].update(SettingValue="none")),
-        ("a_broad_name_matches_other_images", "DescribeImages", lambda answer: [i.update(Name=i["Name"].replace("-ecs-", "-")) for i in answer["Images"]]),
+        ("a_new_group_lets_everything_out", "ec2 DescribeSecurityGroupRules",
+         lambda answer: answer["SecurityGroupRules"].pop()),
+        ("a_copy_carries_an_arbitrary_volume_id", "ec2 DescribeSnapshots",
+         lambda answer: [snapshot.update(VolumeId="vol-1") for snapshot in answer["Snapshots"]]),
+        ("numbers_come_back_in_plain_form", "dynamodb GetItem",
+         lambda answer: answer["Item"]["l"]["L"][0].update(N="1.0")),
+        ("who_counts_as_subscribed", "sns GetTopicAttributes",
+         lambda answer: answer["Attributes"].update(SubscriptionsConfirmed="1")),
+        ("host_management_is_none_when_it_is_off", "ssm GetServiceSetting",
+         lambda answer: answer["ServiceSetting"].update(SettingValue="none")),
+        ("a_broad_name_matches_other_images", "ec2 DescribeImages",
+         lambda answer: [image.update(Name=image["Name"].replace("-ecs-", "-")) for image in answer["Images"]]),
     ],
 )  # fmt: skip
-def test_another_content_is_seen(aws: Account, name: str, operation: str, change: Callable[[dict], Any]) -> None:
+def test_another_content_is_seen(aws: Account, name: str, call: str, change: Callable[[dict], Any]) -> None:
+    service, operation = call.split()
+
     def alter(parsed: dict[str, Any], model: Any, **_: Any) -> None:
         if model.name == operation and "Error" not in parsed:
             change(parsed)
 
-    for service in ("dynamodb", "ec2", "sns", "ssm"):
-        aws.client(service).meta.events.register("after-call", alter)
+    aws.client(service).meta.events.register("after-call", alter)
     result = try_one(aws, known(name))
     assert result.outcome == DIFFERS, result
 
@@ -179,6 +193,7 @@ def test_what_the_run_did_not_make_is_not_touched(
         lambda: aws.iam.delete_role(RoleName=role),
         lambda: aws.iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}"),
         lambda: aws.dynamodb.delete_table(TableName="ec2-guardrails-state"),
+        lambda: aws.sqs.receive_message(QueueUrl="https://queue.amazonaws.com/123456789012/orders"),
         lambda: aws.ssm.update_service_setting(SettingId="/ssm/x", SettingValue="on"),
     ):
         with pytest.raises(NotOurs):
@@ -201,7 +216,6 @@ def test_everything_bears_the_tag_or_the_prefix(aws: Account) -> None:
     assert {kind for kind, _ in aws.find(aws.run)} >= kinds and "snapshot" in kinds
     volumes = aws.ec2.describe_volumes(Filters=[{"Name": f"tag:{TAG}", "Values": [aws.run]}])["Volumes"]
     assert len(volumes) >= 3, "those of the instance too"
-    assert {service for service, _ in MAKINGS} <= {"autoscaling", "dynamodb", "ec2", "ecr", "events", "iam", "scheduler", "sns", "sqs", "ssm"}
 
 
 def test_what_cannot_be_removed_is_said(aws: Account, control: Callable) -> None:
@@ -209,6 +223,14 @@ def test_what_cannot_be_removed_is_said(aws: Account, control: Callable) -> None
     control("POST", "faults", service="ec2", operation="DeleteVolume", error="UnauthorizedOperation")
     left = aws.remove_everything(seconds=30)
     assert list(left) == [("volume", volume)] and "UnauthorizedOperation" in left["volume", volume]
+    control("DELETE", "faults")
+
+
+def test_what_cannot_be_looked_for_is_said(aws: Account, control: Callable) -> None:
+    aws.volume()
+    control("POST", "faults", service="ec2", operation="DescribeVolumes", error=INVALID)
+    left = aws.remove_everything(seconds=0.5)
+    assert list(left) == [("things", "that can't be looked for")]
     control("DELETE", "faults")
 
 
@@ -249,11 +271,11 @@ def left(looker: Account) -> Iterator[Callable[[], list[tuple[str, str]]]]:
 
 
 def test_a_run_reports(conformance: Callable[..., Ended], left: Callable) -> None:
-    run = conformance("DDB-6", "EBS-6")
-    assert run.code == 0 and "1 holds, 0 doesn't, 1 couldn't be tried" in run.output
-    outcomes = {fact: found["outcome"] for fact, found in run.report["facts"].items()}
+    ended = conformance("DDB-6", "EBS-6")
+    assert ended.code == 0 and "1 holds, 0 doesn't, 1 couldn't be tried" in ended.output
+    outcomes = {fact: found["outcome"] for fact, found in ended.report["facts"].items()}
     assert outcomes == {"DDB-6": HOLDS, "EBS-6": NOT_TRIED}
-    assert "EBS-6: couldn't be tried" in run.text and "throttle the whole account" in run.text
+    assert "EBS-6: couldn't be tried" in ended.text and "throttle the whole account" in ended.text
     assert left() == []
 
 
@@ -271,24 +293,25 @@ def test_something_left_behind_is_the_exit_status(
     conformance: Callable[..., Ended], control: Callable, left: Callable
 ) -> None:
     control("POST", "faults", service="dynamodb", operation="DeleteTable", error="AccessDeniedException")
-    run = conformance("DDB-1")
-    assert run.code == 3 and "is left behind" in run.output and "CLEAN=1" in run.output
+    ended = conformance("DDB-1")
+    assert ended.code == 3 and "is left behind" in ended.output and "CLEAN=1" in ended.output
     control("DELETE", "faults")
 
 
 def test_the_report_names_nobody(conformance: Callable[..., Ended], control: Callable) -> None:
     words = (
         f"User: arn:aws:iam::{ACCOUNT}:user/bob is not authorized to perform: ec2:CreateVolume on resource: "
-        f"arn:aws:ec2:eu-central-1:{ACCOUNT}:volume/vol-0aaaaaaaaaaaaaaaa. Encoded authorization failure message: qwertz123"
+        f"arn:aws:ec2:eu-central-1:{ACCOUNT}:volume/vol-0aaaaaaaaaaaaaaaa. "
+        "Encoded authorization failure message: qwertz123"
     )
     denied = {"code": "UnauthorizedOperation", "message": words}
     control("POST", "faults", service="ec2", operation="CreateVolume", error=denied)
-    run = conformance("EBS-5")
-    for text in (run.text, json.dumps(run.report)):
+    ended = conformance("EBS-5")
+    for text in (ended.text, json.dumps(ended.report)):
         for private in (ACCOUNT, "bob", "vol-0aaaaaaaaaaaaaaaa", "qwertz123", "AKIAIOSFODNN7EXAMPLE"):
             assert private not in text
         assert "UnauthorizedOperation" in text and "CreateVolume" in text
-    assert run.report["facts"]["EBS-5"]["outcome"] == NOT_TRIED
+    assert ended.report["facts"]["EBS-5"]["outcome"] == NOT_TRIED
 
 
 @pytest.mark.parametrize(
@@ -362,7 +385,14 @@ def test_it_asks_at_a_terminal(process: Start) -> None:
     ],
 )
 def test_an_interruption_leaves_nothing(
-    process: Start, control: Callable, left: Callable, tmp_path: Path, number: int, service: str, operation: str, kind: str
+    process: Start,
+    control: Callable,
+    left: Callable,
+    tmp_path: Path,
+    number: int,
+    service: str,
+    operation: str,
+    kind: str,
 ) -> None:
     """In the worst moment: the thing is made, and the answer isn't there yet."""
     control("POST", "faults", service=service, operation=operation, when="after", latency=4, count=1)
@@ -375,6 +405,16 @@ def test_an_interruption_leaves_nothing(
     assert left() == []
     (report_path,) = tmp_path.glob("*.json")
     assert json.loads(report_path.read_text())["interrupted"] is True
+
+
+def test_an_error_of_the_run_itself_leaves_nothing(aws: Account) -> None:
+    def tell(_: Any) -> None:
+        assert aws.left
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(aws, [known("two_snapshots_of_a_volume_within_15_seconds")], tell, print, lambda: None)
+    assert aws.left == aws.find(aws.run) == []
 
 
 def wait_for(check: Callable[[], Any]) -> None:

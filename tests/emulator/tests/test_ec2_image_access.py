@@ -85,14 +85,6 @@ def test_own_images_are_never_restricted(emulator, ec2):
     launch(ec2, ImageId=image_id)
 
 
-def test_one_unknown_id_spoils_the_call(emulator, ec2):
-    image_id = seed(emulator, "ours-1")
-    with refused("InvalidAMIID.NotFound", "ami-00000000000000000"):
-        ec2.describe_images(ImageIds=[image_id, "ami-00000000000000000"])
-    with refused("InvalidInstanceID.NotFound"):
-        ec2.describe_instance_image_metadata(InstanceIds=["i-00000000000000000"])
-
-
 def test_ancestry(emulator, ec2):
     base = amazon_linux(ec2)
     (instance_id,) = launch(ec2, ImageId=base)

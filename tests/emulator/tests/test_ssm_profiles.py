@@ -75,9 +75,7 @@ def test_a_profile_that_ec2_does_not_know_yet(emulator, ec2, iam):
     eventually(lambda: attached(ec2, instance_id, arn))
 
 
-def test_what_does_not_exist(ec2, iam):
-    with refused("InvalidParameterValue", "Invalid IAM Instance Profile name"):
-        ec2.associate_iam_instance_profile(InstanceId=launch(ec2), IamInstanceProfile={"Name": "nothing"})
+def test_an_instance_that_does_not_exist(ec2, iam):
     with refused("InvalidInstanceID.NotFound"):
         attach(ec2, "i-0123456789abcdef0", make_profile(iam))
 
