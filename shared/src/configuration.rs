@@ -94,7 +94,7 @@ pub struct Configuration {
 
 impl Configuration {
     /// Reads `POLICY_PARAMETER` (default `/ec2-guardrails/policy`), `NOTIFICATION_TOPIC_ARN`,
-    /// `STATE_TABLE` and `METRICS` (`log`, which is the default, or `emf`).
+    /// `STATE_TABLE` and `METRICS_FORM` (`log`, which is the default, or `emf`).
     pub fn of(environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
             policy_parameter: environment
@@ -108,12 +108,12 @@ impl Configuration {
                 "STATE_TABLE",
                 "the name of the DynamoDB table for what is remembered",
             )?,
-            figures: match environment.set("METRICS").as_deref() {
+            figures: match environment.set("METRICS_FORM").as_deref() {
                 None | Some("log") => Form::Log,
                 Some("emf") => Form::Embedded,
                 Some(value) => {
                     return Err(ConfigurationError::Wrong {
-                        name: "METRICS",
+                        name: "METRICS_FORM",
                         value: value.to_owned(),
                         expected: "`log` or `emf`",
                     });
@@ -154,13 +154,13 @@ mod tests {
     #[test]
     fn figures_become_metrics_only_where_the_stack_says_so() {
         let figures = |value| {
-            let environment = Environment::from([TOPIC, TABLE, ("METRICS", value)]);
+            let environment = Environment::from([TOPIC, TABLE, ("METRICS_FORM", value)]);
             Configuration::of(&environment).map(|configuration| configuration.figures)
         };
         assert_eq!(figures("").unwrap(), Form::Log);
         assert_eq!(figures("log").unwrap(), Form::Log);
         assert_eq!(figures("emf").unwrap(), Form::Embedded);
         let error = figures("on").unwrap_err().to_string();
-        assert!(error.contains("METRICS is `on`"), "{error}");
+        assert!(error.contains("METRICS_FORM is `on`"), "{error}");
     }
 }

@@ -95,14 +95,14 @@ pub struct LocalAws {
     emulator: Emulator,
 }
 
+/// With a metric for each number, as [`LocalAws::metric`] reads them.
+pub const FULL_MONITORING: &[(&str, &str)] = &[("Monitoring", "full")];
+
 /// Runs a test of `guardrail` against a local AWS of its own, and looks afterwards that the
 /// function's role allows all that the function did, and that the local AWS itself was up to it.
 pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)) {
     deployed_with(guardrail, &[], test).await;
 }
-
-/// With a metric for each number, as [`LocalAws::metric`] reads them.
-pub const FULL_MONITORING: &[(&str, &str)] = &[("Monitoring", "full")];
 
 /// The same, with values for parameters of the template.
 pub async fn deployed_with(

@@ -40,7 +40,7 @@ def test_basic_monitoring_has_no_metric_and_no_dashboard_of_its_own(stack):
     for monitoring, form in (("basic", "log"), ("full", "emf")):
         for guardrail in GUARDRAILS:
             environment = samstack.Stack(Monitoring=monitoring).properties(guardrail.function)["Environment"]["Variables"]
-            assert environment["METRICS"] == form
+            assert environment["METRICS_FORM"] == form
 
 
 def test_full_monitoring_adds_to_basic_and_takes_nothing_away():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import UTC
@@ -454,7 +455,8 @@ def get_template(request: AwsRequest) -> dict[str, Any]:
         raise AwsError("ValidationError", f"Stack {stack.name} has no template yet")
     processed = request.parameters.get("TemplateStage") == "Processed"
     return {
-        "TemplateBody": stack.version.template if processed else stack.version.text,
+        # JSON, which the CLI shows as such.
+        "TemplateBody": json.dumps(stack.version.template) if processed else stack.version.text,
         "StagesAvailable": ["Original", "Processed"],
     }
 

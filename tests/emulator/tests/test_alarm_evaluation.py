@@ -202,7 +202,12 @@ def test_scheduler_counts_its_attempts_by_group(emulator, client, cloudwatch, fu
     target = {"Arn": function("worker"), "RoleArn": role, "Input": "{}"}
     for name, group in (("sweep", "mine"), ("other", "default")):
         scheduler.create_schedule(
-            Name=name, GroupName=group, ScheduleExpression="rate(15 minutes)", FlexibleTimeWindow={"Mode": "OFF"}, Target=target
+            Name=name,
+            GroupName=group,
+            ScheduleExpression="rate(15 minutes)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target=target,
+            State="DISABLED",  # so that none fires by the clock
         )
     alarm(
         cloudwatch,
@@ -225,6 +230,6 @@ def test_scheduler_counts_its_attempts_by_group(emulator, client, cloudwatch, fu
 
 def role_for_scheduler(client) -> str:
     invoke = {"Statement": [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}]}
-    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust("scheduler.amazonaws.com"))["Role"]
+    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust("scheduler"))["Role"]
     client("iam").put_role_policy(RoleName="sweep", PolicyName="invoke", PolicyDocument=json.dumps(invoke))
     return role["Arn"]

@@ -139,7 +139,11 @@ class Queue(Handler):
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         unset = {name: value for name, value in self._defaults.items() if name in old}
         if attributes := unset | _attributes(new, self._settable):
-            client("sqs").set_queue_attributes(QueueUrl=physical_id, Attributes=attributes)
+            if attributes.get("KmsMasterKeyId"):
+                attributes["SqsManagedSseEnabled"] = "false"  # SQS takes one of the two
+            # moto forgets the policy with each change.
+            kept = client("sqs").get_queue_attributes(QueueUrl=physical_id, AttributeNames=["Policy"])
+            client("sqs").set_queue_attributes(QueueUrl=physical_id, Attributes=kept.get("Attributes", {}) | attributes)
         if tags := ctx.tags(new):
             client("sqs").tag_queue(QueueUrl=physical_id, Tags=tags)
 
