@@ -262,6 +262,12 @@ impl<G: Guardrail> Runner<G> {
             }
             HashMap::new()
         };
+        if request.order != Order::Question
+            && let Err(error) = self.guardrail.remember(&evaluation).await
+        {
+            let reason = "what was seen is to be written down".to_owned();
+            entries.push(failed("remember", reason, &error));
+        }
         for entry in &entries {
             log(entry);
         }
@@ -448,18 +454,9 @@ impl<G: Guardrail> Runner<G> {
             tracing::warn!("not notified: {why}");
         }
         let failed = notified.errors.first().map(|error| {
-            let mut entry = Entry {
-                resource: Resource::Account,
-                action: "notify",
-                reason: format!(
-                    "{} conditions are new, changed or resolved",
-                    notified.changed
-                ),
-                outcome: Outcome::Failed,
-                note: None,
-                error_code: None,
-            };
-            entry.fail(error);
+            let changed = notified.changed;
+            let reason = format!("{changed} conditions are new, changed or resolved");
+            let mut entry = failed("notify", reason, error);
             if let (Some(note), more @ 1..) = (&mut entry.note, notified.errors.len() - 1) {
                 let _ = write!(note, "; and {more} more like it");
             }
@@ -468,6 +465,20 @@ impl<G: Guardrail> Runner<G> {
         });
         (failed, notified.held_back)
     }
+}
+
+/// Something of the guardrail's own that failed.
+fn failed(action: &'static str, reason: String, error: &ApiError) -> Entry {
+    let mut entry = Entry {
+        resource: Resource::Account,
+        action,
+        reason,
+        outcome: Outcome::Failed,
+        note: None,
+        error_code: None,
+    };
+    entry.fail(error);
+    entry
 }
 
 /// What of a batch must be looked at again.

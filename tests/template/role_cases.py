@@ -308,6 +308,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeImages", "*", HERE),
     ("ec2:DescribeInstanceImageMetadata", "*", HERE),
+    ("ec2:DescribeNetworkInterfaces", "*", HERE),
     ("ec2:DescribeSecurityGroups", "*", HERE),
     ("ec2:DescribeSnapshots", "*", HERE),
     ("ec2:DescribeInstanceAttribute", INSTANCE, QUARANTINED),

@@ -51,6 +51,12 @@ impl Age {
         Self(one.duration_since(other).abs())
     }
 
+    /// So long before `instant`; the beginning of time, where that is out of range.
+    #[must_use]
+    pub fn before(self, instant: Timestamp) -> Timestamp {
+        instant.checked_sub(self.0).unwrap_or(Timestamp::MIN)
+    }
+
     /// So long after `instant`; never, where that is out of range.
     #[must_use]
     pub fn after(self, instant: Timestamp) -> Timestamp {

@@ -164,12 +164,16 @@ def image_metadata(self: Any) -> dict[str, Any] | None:
         "OwnerId": image.owner_id,
         "State": image.state if registered else "deregistered",
         "ImageOwnerAlias": image.owner_alias,
-        # In whole seconds, where DescribeImages writes .000Z.
-        "CreationDate": f"{image.creation_date:%Y-%m-%dT%H:%M:%SZ}",
-        "DeprecationTime": (image.deprecation_time or "").replace(".000", "") or None,
+        # Written otherwise than by DescribeImages (AMI-16).
+        "CreationDate": _to_the_second(image.creation_date),
+        "DeprecationTime": _to_the_second(image.deprecation_time),
         "ImageAllowed": image.image_allowed,
         "IsPublic": image.is_public,
     }
+
+
+def _to_the_second(time: str | None) -> str | None:
+    return time and time.split(".")[0].rstrip("Z") + "Z"
 
 
 METADATA = Description(
