@@ -260,7 +260,7 @@ fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
 
 /// Where a volume lies, if that isn't a zone of its Region: on an Outpost, or in a Local or
 /// Wavelength Zone. The name of such a zone begins with the Region's (`us-west-2-lax-1a`); that of a
-/// zone of the Region only adds a letter (`us-west-2a`).
+/// zone of the Region only adds a letter (`us-west-2a`): EBS-14.
 fn outside(volume: &aws_sdk_ec2::types::Volume) -> Option<String> {
     if let Some(outpost) = volume.outpost_arn() {
         return Some(format!("on the Outpost {outpost}"));
@@ -345,7 +345,7 @@ fn snapshot(found: &aws_sdk_ec2::types::Snapshot, hold: &Exempt) -> Option<Owned
     if let Owned::Ours(snapshot) = &mut owned {
         let value = |key: &str| tags.iter().find(|(have, _)| *have == key).map(|(_, v)| *v);
         snapshot.held = hold.tag_of(value).is_some();
-        // One that is restored for a time goes back.
+        // One that is restored for a time goes back (EBS-13).
         snapshot.archived = found.storage_tier() == Some(&StorageTier::Archive)
             || found.restore_expiry_time().is_some();
     }
