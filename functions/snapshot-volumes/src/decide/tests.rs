@@ -822,7 +822,12 @@ fn orphaned(snapshots: Vec<Snapshot>) -> Vec<String> {
 fn a_pending_snapshot_of_a_volume_that_is_gone_counts_as_the_last() {
     let mut snapshots = history("vol-gone", 3);
     assert_eq!(orphaned(snapshots.clone()).len(), 3);
-    snapshots.push(snapshot("snap-last", "vol-gone", TODAY, State::Pending));
+    snapshots.push(snapshot(
+        "snap-last",
+        "vol-gone",
+        "2026-11-22T03:00:00Z",
+        State::Pending,
+    ));
     assert_eq!(
         orphaned(snapshots.clone()),
         [""; 0],

@@ -263,7 +263,7 @@ mod tests {
             ("keep: {within: 24h, last: 3}", ".keep.within: 24h never"),
             (
                 "keep: {within-weekly: 1d}",
-                ".keep.within-weekly: 1d does never",
+                ".keep.within-weekly: 1d never reaches",
             ),
             (
                 "select: {all: true}",
