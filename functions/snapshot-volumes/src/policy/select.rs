@@ -138,7 +138,8 @@ struct RawSelect {
     #[schemars(length(min = 1))]
     values: Option<Vec<String>>,
     /// Whose tag: the volume's own (the default), or that of the instance it is attached to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Of")]
     of: Option<Of>,
     /// Every volume.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -187,7 +188,8 @@ struct RawExclude {
     #[schemars(length(min = 1))]
     values: Option<Vec<String>>,
     /// Whose tag: the volume's own (the default), or that of the instance it is attached to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Of")]
     of: Option<Of>,
     /// Root volumes of instances.
     boot: bool,
