@@ -153,7 +153,7 @@ impl TryFrom<RawSelect> for Select {
         match (TagOf::checked(raw.tag, raw.values, raw.of)?, raw.all) {
             (Some(tag), false) => Ok(Self::Tag(tag)),
             (None, true) => Ok(Self::All),
-            _ => Err("expected either `tag` (and `values`, `of`) or `all: true`".to_owned()),
+            _ => Err("expected either `tag` (and `values`) or `all: true`".to_owned()),
         }
     }
 }
