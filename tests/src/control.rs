@@ -246,6 +246,20 @@ impl Seed {
         self
     }
 
+    /// Under way still.
+    #[must_use]
+    pub fn pending(mut self) -> Self {
+        self.0["state"] = "pending".into();
+        self
+    }
+
+    /// In the archive tier.
+    #[must_use]
+    pub fn archived(mut self) -> Self {
+        self.0["storage_tier"] = "archive".into();
+        self
+    }
+
     /// Started so many minutes later.
     #[must_use]
     pub fn later(mut self, slot: &Zoned, minutes: i64) -> Self {

@@ -110,6 +110,7 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
     ("ec2:DescribeSnapshots", "*", HERE),
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeImages", "*", HERE),
+    ("ec2:DescribeLockedSnapshots", "*", HERE),
     ("ec2:CreateSnapshot", VOLUME, {}),
     ("ec2:CreateSnapshot", SNAPSHOT, MARKED),
     ("ec2:CreateSnapshots", INSTANCE, {}),

@@ -71,6 +71,7 @@ class EbsSnapshot(Snapshot):
         self.copied_from: tuple[str, str] | None = None  # region and id
         self.is_incremental_copy = False
         self.lock: Any = None  # see locks.py
+        self.restore_expiry_time: datetime | None = None  # of an archived one that is restored for a time
         self.fast_restore_zones: set[str] = set()
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -115,6 +116,7 @@ class EbsSnapshot(Snapshot):
             "Encrypted": self.encrypted,
             "KmsKeyId": self.kms_key_id,
             "StorageTier": self.storage_tier,
+            "RestoreExpiryTime": self.restore_expiry_time,
             "Tags": tags.as_list(self),
         }
         return {name: value for name, value in described.items() if value is not None and value != []}
@@ -161,6 +163,8 @@ def start(backend: Any, volumes: list[tuple[Any, dict[str, str]]], description: 
     if _exceeds_snapshot_limit(backend, len(volumes)):
         raise EC2ClientError("SnapshotLimitExceeded", "You've reached the limit on the number of Amazon EBS snapshots")
     for volume, snapshot_tags in volumes:
+        if volume.status not in ("available", "in-use"):
+            raise errors.incorrect_state(f"Volume '{volume.id}' is in '{volume.status}' state")  # words (assumed)
         _check_limits(backend, volume)
         tags.check_count(snapshot_tags)
     started = _millisecond(utcnow())
@@ -331,8 +335,8 @@ def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:
         for volume_id, device in attached.items()
         if volume_id not in excluded and not (without_root and device == instance.root_device_name)
     ]
-    if not chosen:  # words (assumed)
-        raise errors.invalid_value(f"No volume of instance {instance.id} is left to snapshot")
+    if not chosen:
+        raise errors.invalid_value(f"There are no attached EBS-backed volumes for instance {instance.id}")
     return [instance.ec2_backend.get_volume(volume_id) for volume_id in chosen]
 
 

@@ -41,7 +41,7 @@ def attachments(_original: Any, self: Any) -> list[VolumeAttachment]:
 
 @patched(Volume)
 def status(_original: Any, self: Any) -> str:
-    return "in-use" if self.attachments else "available"
+    return self.__dict__.get("_state") or ("in-use" if self.attachments else "available")
 
 
 def deleted_on_termination(attachment: VolumeAttachment) -> bool:
@@ -156,6 +156,7 @@ def describe(volume: Any) -> dict[str, Any]:
         "Iops": volume.iops,
         "Throughput": volume.throughput,
         "SnapshotId": volume.snapshot_id or "",
+        "OutpostArn": volume.__dict__.get("_outpost_arn"),
         "AvailabilityZone": volume.availability_zone,
         "State": volume.status,
         "CreateTime": volume.create_time,
@@ -210,6 +211,8 @@ def _check_restorable(snapshot: Any, account_id: str, size: int | None) -> None:
         raise errors.snapshot_not_found(snapshot.id)
     if snapshot.status != "completed":
         raise errors.incorrect_state(f"Snapshot is in invalid state - {snapshot.status}")
+    if snapshot.storage_tier == "archive":  # words (assumed)
+        raise errors.incorrect_state(f"Snapshot '{snapshot.id}' is archived: restore it first")
     if size is not None and int(size) < snapshot.volume_size:
         raise errors.invalid_value(
             f"Volume of size {size}GB is smaller than snapshot '{snapshot.id}', "
