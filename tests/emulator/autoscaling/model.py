@@ -70,7 +70,9 @@ class Activity:
             "AutoScalingGroupARN": self.group.arn,
         }
         if self.ended is not None:
-            shown["EndTime"] = clock.shown(self.ended)
+            # In whole seconds, so that it may lie before the start (ASG-15).
+            ended = clock.shown(self.ended)
+            shown["EndTime"] = ended.replace(microsecond=0) if ended else None
         if self.message:
             shown["StatusMessage"] = self.message
         if self.group.deleted:
