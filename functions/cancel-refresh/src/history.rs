@@ -67,6 +67,14 @@ pub enum Excuse {
     Before,
 }
 
+/// Whether an attempt counts against the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counts {
+    NoFailure,
+    Against,
+    Not(Excuse),
+}
+
 /// All that happened since a refresh's start.
 pub(crate) struct History<'a> {
     pub(crate) case: &'a Case,
@@ -282,36 +290,27 @@ impl<'a> History<'a> {
         bad.map(|(id, _)| (*id).to_owned()).collect()
     }
 
-    /// Whether an attempt that failed counts against the release; none: it didn't fail.
-    pub(crate) fn against(
-        &self,
-        attempt: &Attempt<'_>,
-        baseline: &Baseline,
-    ) -> Option<Result<(), Excuse>> {
-        let excuse = match attempt.fate {
-            Fate::Failed {
-                fault: Fault::Capacity,
-                ..
-            } => Some(Excuse::Capacity),
-            Fate::Failed {
-                fault: Fault::Outside,
-                ..
-            } => Some(Excuse::Outside),
-            Fate::Failed { message, .. }
-                if baseline.messages.contains(&words::same_words(message)) =>
-            {
-                Some(Excuse::Before)
-            }
-            Fate::Failed {
-                fault: Fault::Zone, ..
-            } => (!self.every_zone_says_so()).then_some(Excuse::Zone),
-            Fate::Died { of } if baseline.deaths.contains(&words::same_words(of)) => {
-                Some(Excuse::Before)
-            }
-            Fate::Failed { .. } | Fate::Died { .. } => None,
-            _ => return None,
+    /// All attempts, each with whether it counts against the release.
+    pub(crate) fn judged(&self) -> Vec<(&Attempt<'a>, Counts)> {
+        let (baseline, every_zone) = (self.baseline(), self.every_zone_says_so());
+        let before =
+            |known: &BTreeSet<String>, words: &str| known.contains(&words::same_words(words));
+        let judge = |fate: Fate<'_>| match fate {
+            Fate::Failed { fault, message } => match fault {
+                Fault::Capacity => Counts::Not(Excuse::Capacity),
+                Fault::Outside => Counts::Not(Excuse::Outside),
+                _ if before(&baseline.messages, message) => Counts::Not(Excuse::Before),
+                Fault::Zone if !every_zone => Counts::Not(Excuse::Zone),
+                _ => Counts::Against,
+            },
+            Fate::Died { of } if before(&baseline.deaths, of) => Counts::Not(Excuse::Before),
+            Fate::Died { .. } => Counts::Against,
+            _ => Counts::NoFailure,
         };
-        Some(excuse.map_or(Ok(()), Err))
+        let attempts = self.attempts.iter();
+        attempts
+            .map(|attempt| (attempt, judge(attempt.fate)))
+            .collect()
     }
 
     fn every_zone_says_so(&self) -> bool {
@@ -336,7 +335,7 @@ impl<'a> History<'a> {
     }
 
     /// What was wrong before the release already.
-    pub(crate) fn baseline(&self) -> Baseline {
+    fn baseline(&self) -> Baseline {
         let mut messages = BTreeSet::new();
         let mut deaths: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
         for (activity, did) in &self.before {
@@ -376,8 +375,7 @@ impl<'a> History<'a> {
 }
 
 /// What failed before the release in the same words.
-#[derive(Debug, Default)]
-pub(crate) struct Baseline {
+struct Baseline {
     messages: BTreeSet<String>,
     deaths: BTreeSet<String>,
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::activities::{self, Did};
 use crate::facts::{Case, Group, Member, Refresh, Status, TargetHealth};
-use crate::history::{self, Attempt, Excuse, Fate, History, rounds, standing};
+use crate::history::{self, Attempt, Counts, Excuse, Fate, History, rounds, standing};
 use crate::policy::{Again, Settings};
 use crate::source::Source;
 use crate::words::Fault;
@@ -394,25 +394,52 @@ impl Stall {
     }
 }
 
+fn messages(judged: &[(&Attempt<'_>, Counts)]) -> Vec<Message> {
+    let mut found: BTreeMap<(&str, Option<Excuse>), Message> = BTreeMap::new();
+    for (attempt, counts) in judged {
+        let Fate::Failed { fault, message } = attempt.fate else {
+            continue;
+        };
+        let not_counted = match counts {
+            Counts::Not(excuse) => Some(*excuse),
+            _ => None,
+        };
+        let text = message.to_owned();
+        let message = found.entry((message, not_counted)).or_insert(Message {
+            text,
+            fault,
+            not_counted,
+            times: 0,
+        });
+        message.times += 1;
+    }
+    let mut found: Vec<Message> = found.into_values().collect();
+    found.sort_by_key(|message| std::cmp::Reverse(message.times));
+    found.truncate(MESSAGES);
+    found
+}
+
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl History<'_> {
     fn launches(&self) -> Launches {
-        let baseline = self.baseline();
-        let such = |such: &dyn Fn(&Attempt<'_>) -> bool| -> Vec<&Attempt<'_>> {
-            self.attempts.iter().filter(|one| such(one)).collect()
+        let judged = self.judged();
+        let such = |such: &dyn Fn(&Fate<'_>, Counts) -> bool| -> Vec<&Attempt<'_>> {
+            let judged = judged
+                .iter()
+                .filter(|(one, counts)| such(&one.fate, *counts));
+            judged.map(|(one, _)| *one).collect()
         };
-        let fate = |fate: Fate<'_>| such(&|one| one.fate == fate);
         let in_rounds =
             |attempts: &[&Attempt<'_>]| count(rounds(attempts.iter().map(|one| one.at)).len());
-        let bad = such(&|one| self.against(one, &baseline) == Some(Ok(())));
-        let of = |such: &dyn Fn(&Fate<'_>) -> bool| -> Vec<&Attempt<'_>> {
-            bad.iter().copied().filter(|one| such(&one.fate)).collect()
+        let against = |fault: &dyn Fn(&Fate<'_>) -> bool| {
+            such(&|fate, counts| counts == Counts::Against && fault(fate))
         };
-        let died = of(&|fate| matches!(fate, Fate::Died { .. }));
-        let permanent = of(&|fate| {
+        let bad = against(&|_| true);
+        let died = against(&|fate| matches!(fate, Fate::Died { .. }));
+        let permanent = against(&|fate| {
             matches!(
                 fate,
                 Fate::Failed {
@@ -421,21 +448,27 @@ impl History<'_> {
                 }
             )
         });
-        let (stand, under_way, gone) = (fate(Fate::Stands), fate(Fate::UnderWay), fate(Fate::Gone));
+        let stand = such(&|fate, _| *fate == Fate::Stands);
+        let under_way = such(&|fate, _| *fate == Fate::UnderWay);
+        let gone = such(&|fate, _| *fate == Fate::Gone);
         let last = stand.iter().map(|one| one.at).max();
-        let left_out = |excuse: Excuse| {
-            such(&|one| {
-                self.against(one, &baseline) == Some(Err(excuse))
-                    && last.is_none_or(|last| one.at > last)
-            })
-        };
-        let excuses = [
+        let not_counted = [
             Excuse::Capacity,
             Excuse::Outside,
             Excuse::Zone,
             Excuse::Before,
         ];
+        let not_counted = not_counted.into_iter().map(|excuse| {
+            let mut left_out = such(&|_, counts| counts == Counts::Not(excuse));
+            left_out.retain(|one| last.is_none_or(|last| one.at > last));
+            (excuse, in_rounds(&left_out))
+        });
         let all = bad.len() + stand.len() + under_way.len();
+        let mut ids: Vec<String> = died
+            .iter()
+            .filter_map(|one| one.instance.map(str::to_owned))
+            .collect();
+        ids.sort();
         Launches {
             standing: count(stand.len()),
             under_way: count(under_way.len()),
@@ -444,43 +477,12 @@ impl History<'_> {
             rounds: in_rounds(&bad),
             permanent_rounds: in_rounds(&permanent),
             died_rounds: in_rounds(&died),
-            not_counted: excuses
-                .into_iter()
-                .map(|excuse| (excuse, in_rounds(&left_out(excuse))))
-                .filter(|(_, rounds)| *rounds > 0)
-                .collect(),
+            not_counted: not_counted.filter(|(_, rounds)| *rounds > 0).collect(),
             gone: count(gone.len()),
             gone_rounds: in_rounds(&gone),
-            died: {
-                let ids = died.iter().filter_map(|one| one.instance);
-                let mut ids: Vec<String> = ids.map(str::to_owned).collect();
-                ids.sort();
-                ids
-            },
-            messages: self.messages(|one| self.against(one, &baseline).and_then(Result::err)),
+            died: ids,
+            messages: messages(&judged),
         }
-    }
-
-    fn messages(&self, excuse: impl Fn(&Attempt<'_>) -> Option<Excuse>) -> Vec<Message> {
-        let mut found: BTreeMap<(&str, Option<Excuse>), Message> = BTreeMap::new();
-        for attempt in &self.attempts {
-            if let Fate::Failed { fault, message } = attempt.fate {
-                let not_counted = excuse(attempt);
-                let message = found
-                    .entry((message, not_counted))
-                    .or_insert_with(|| Message {
-                        text: message.to_owned(),
-                        fault,
-                        not_counted,
-                        times: 0,
-                    });
-                message.times += 1;
-            }
-        }
-        let mut found: Vec<Message> = found.into_values().collect();
-        found.sort_by_key(|message| std::cmp::Reverse(message.times));
-        found.truncate(MESSAGES);
-        found
     }
 
     fn health(&self) -> Health {
