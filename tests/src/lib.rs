@@ -155,6 +155,19 @@ impl LocalAws {
         format!("ec2-guardrails-{}", self.guardrail)
     }
 
+    /// A program with what the AWS CLI needs to reach this local AWS.
+    #[must_use]
+    pub fn program(&self, name: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(name);
+        command
+            .env("AWS_ENDPOINT_URL", self.emulator.endpoint())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_PAGER", "");
+        command
+    }
+
     /// Turns the rules of the other guardrails off: of hundreds of instances each would otherwise
     /// start them too. What a test is about stays as it is deployed.
     pub async fn alone(&self) {

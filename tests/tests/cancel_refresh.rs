@@ -413,9 +413,10 @@ async fn what_belongs_to_somebody_else_is_only_told() {
     .await;
 }
 
-/// `CloudFormation` takes whatever stops a refresh of its own for a failure of its update.
+/// ASG-14: AWS refuses to roll back a refresh that `CloudFormation` started. Once it is cancelled,
+/// `CloudFormation` takes its update back.
 #[tokio::test]
-async fn while_a_stack_updates_its_group_a_failure_is_only_told() {
+async fn a_refresh_of_cloudformation_is_cancelled_and_its_stack_goes_back() {
     deployed(CANCEL_REFRESH, async |aws| {
         let bad = aws.image("web-2").await;
         let (group, version) = web(aws, 4, &bad).await;
@@ -424,12 +425,37 @@ async fn while_a_stack_updates_its_group_a_failure_is_only_told() {
         let id = group.start_refresh(Some(&version), |p| p).await;
         aws.deregister(&bad).await;
         aws.pass_with_sweeps(15).await;
+        assert_eq!(group.status(&id).await, "Cancelled");
+        assert_eq!(aws.carried_out(CANCEL).await, 1);
+        assert!(aws.calls_of(ROLLBACK).await.is_empty());
+        let told = aws.notices().await;
+        told[0].says(&["web", &id, "cancelled", "CloudFormation"]);
+        aws.stack_is("UPDATE_COMPLETE").await;
+    })
+    .await;
+}
+
+/// While `CloudFormation` takes an update back nobody else may move its group.
+#[tokio::test]
+async fn while_a_stack_goes_back_a_failure_is_only_told() {
+    deployed(CANCEL_REFRESH, async |aws| {
+        let bad = aws.image("web-2").await;
+        let (group, version) = web(aws, 4, &bad).await;
+        group.made_by_our_stack().await;
+        aws.stack_is("UPDATE_ROLLBACK_IN_PROGRESS").await;
+        let id = group.start_refresh(Some(&version), |p| p).await;
+        aws.deregister(&bad).await;
+        aws.pass_with_sweeps(15).await;
         for operation in [CANCEL, ROLLBACK] {
             assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
         }
         let told = aws.notices().await;
         assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&["web", &id, "UPDATE_IN_PROGRESS"]);
+        told[0].says(&["web", &id, "UPDATE_ROLLBACK_IN_PROGRESS"]);
+        assert!(
+            !told[0].message.contains("rollback-instance-refresh"),
+            "it can't work"
+        );
 
         aws.stack_is("UPDATE_COMPLETE").await;
         aws.sweep().await.succeeded();
@@ -483,12 +509,10 @@ async fn an_alarm_that_rises_after_the_start_fails_the_refresh_and_an_older_one_
             aws.alarm("errors").await;
             aws.set_alarm("standing", "ALARM").await;
             let (group, version) = web(aws, 4, &aws.image("web-2").await).await;
-            group
-                .tag_group(&[
-                    ("ec2-guardrails:alarm", "standing"),
-                    ("ec2-guardrails:alarm-errors", "errors"),
-                ])
-                .await;
+            aws.put_policy(
+                "cancel-refresh:\n  groups:\n    - { name: 'w*', alarms: [standing, errors] }\n",
+            )
+            .await;
             aws.set_alarm("errors", "OK").await;
             // Long since.
             aws.pass_seconds(3600).await;
