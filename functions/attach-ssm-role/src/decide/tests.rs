@@ -179,11 +179,12 @@ fn the_first_session_that_is_possible_is_noted_once() {
         facts.memory.get_mut("i-1").unwrap().value.connected = false;
         actions(&facts, &default_policy())
     };
+    let found = online(true);
     let [
         Action::Confirm {
             managed, launched, ..
         },
-    ] = &online(true)[..]
+    ] = found.as_slice()
     else {
         panic!("noted");
     };
