@@ -133,7 +133,10 @@ GUARDRAILS = [
             ),
         ),
         finding_alarms=frozenset({"InstancesUnmanagedAlarm"}),
-        others_actions=frozenset({"ssm:UpdateInstanceInformation"}),
+        # And two condition keys, which look like actions.
+        others_actions=frozenset(
+            {"ssm:UpdateInstanceInformation", "ec2:SourceInstanceARN", "ssm:SourceInstanceARN"}
+        ),
         shared_only=LABELLING,
         parameters={"RepairRoles": "true"},
     ),

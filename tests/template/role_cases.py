@@ -167,6 +167,9 @@ ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeIamInstanceProfileAssociations", "*", HERE),
     ("ec2:DescribeVpcEndpoints", "*", HERE),
+    ("ec2:DescribeVpcs", "*", HERE),
+    ("ec2:DescribeDhcpOptions", "*", HERE),
+    ("ssm:GetConnectionStatus", INSTANCE, {}),
     ("ec2:DescribeVpcAttribute", f"{EC2}:vpc/vpc-0a1b2c3d4e5f60718", {}),
     # A VPC that is shared with this account is its owner's.
     ("ec2:DescribeVpcAttribute", THEIR_VPC, {}),
@@ -229,6 +232,7 @@ ATTACH_SSM_ROLE_DENIED: list[Case] = [
     ("ssm:UpdateServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
     ("ssm:SendCommand", INSTANCE, {}),
     ("ssm:StartSession", INSTANCE, {}),
+    ("ssm:GetConnectionStatus", f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0a1b2c3d4e5f60718", {}),
     ("ec2:RebootInstances", INSTANCE, {}),
     ("ec2:StopInstances", INSTANCE, {}),
     ("ec2:ModifyInstanceMetadataOptions", INSTANCE, {}),

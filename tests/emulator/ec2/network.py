@@ -15,7 +15,7 @@ from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.network_acls import NetworkAclBackend
 from moto.ec2.models.route_tables import Route, RouteBackend
 from moto.ec2.models.security_groups import SecurityGroupRule
-from moto.ec2.models.vpcs import VPCBackend
+from moto.ec2.models.vpcs import VPC, VPCBackend
 from moto.ec2.responses import EC2Response
 
 from emulator.context import context, later
@@ -170,13 +170,35 @@ def create_nat_gateway(
     return gateway
 
 
+@route("POST", "network/regional")
+def make_regional(body: dict[str, Any]) -> Any:
+    """{"nat": "nat-…", "table": "rtb-…"}: a regional NAT gateway, which lies in no subnet and has a table of its own."""
+    gateway = _backend().nat_gateways[body["nat"]]
+    gateway.subnet_id, gateway.availability_mode, gateway.route_table_id = None, "regional", body["table"]
+    return {}
+
+
 # VPC attributes and endpoints
+
+
+@route("POST", "network/share")
+def share_vpc(body: dict[str, Any]) -> Any:
+    """{"vpc": "vpc-…", "owner": "222233334444"}: the VPC is another account's, which shares its subnets with this one."""
+    _backend().vpcs[body["vpc"]].shared_by = body["owner"]
+    return {}
+
+
+@patched(VPC)
+def owner_id(_original: Any, self: Any) -> str:
+    return getattr(self, "shared_by", None) or self.ec2_backend.account_id
 
 
 @patched(EC2Response)
 def describe_vpc_attribute(_original: Any, self: Any) -> ActionResult:
     self.error_on_dryrun()
     vpc = self.ec2_backend.get_vpc(self._get_param("VpcId"))
+    if vpc.owner_id != context.account_id:  # the words are (assumed)
+        raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
     names = {
         "enableDnsSupport": vpc.enable_dns_support,
         "enableDnsHostnames": vpc.enable_dns_hostnames,

@@ -301,6 +301,17 @@ def test_simulating_resources_and_conditions(iam):
     assert decisions(iam, NEEDED[:1], ContextEntries=[entry]) == {NEEDED[0]: "allowed"}
 
 
+def test_simulating_in_an_organization_with_a_region_lock(iam, emulator):
+    """Its conditions aren't known to the simulation, whatever context it is given (SSM-12)."""
+    make_profile(iam)
+    emulator.control("PATCH", "settings", organization_denies_without_region=True)
+    found = iam.simulate_principal_policy(
+        PolicySourceArn=f"arn:aws:iam::{ACCOUNT}:role/managed", ActionNames=NEEDED[:1]
+    )["EvaluationResults"][0]
+    assert (found["EvalDecision"], found["MissingContextValues"]) == ("implicitDeny", [])
+    assert found["OrganizationsDecisionDetail"] == {"AllowedByOrganizations": False}
+
+
 def test_simulation_takes_no_wildcards(iam):
     make_profile(iam)
     for wrong in ("ssm:*", "ssmmessages:Create?ataChannel", "ssm"):
