@@ -15,8 +15,8 @@ use aws_sdk_ec2::types::{
     IamInstanceProfileSpecification, InstanceState, RequestLaunchTemplateData,
 };
 use e2e::{
-    ATTACH_SSM_ROLE, FULL_MONITORING, Fault, LocalAws, Outcomes, REGION, Report, Vpc, ZONE, deployed,
-    deployed_with,
+    ATTACH_SSM_ROLE, FULL_MONITORING, Fault, LocalAws, Outcomes, REGION, Report, Vpc, ZONE,
+    deployed, deployed_with,
 };
 use jiff::Timestamp;
 use serde_json::json;

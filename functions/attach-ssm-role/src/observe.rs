@@ -60,12 +60,16 @@ pub(crate) async fn observe(
     } else {
         filter("instance-id", ids.clone())
     };
-    let (found, memory, quarantined, dhmc) = futures::join!(
-        instances(&clients.ec2, which),
-        memory(clients, facts.complete, &ids, now),
-        quarantined(clients, facts.complete, &ids, now),
-        nodes::default_host_management(&clients.ssm),
-    );
+    // Boxed, as below: the many reads would make every run's future large.
+    let (found, memory, quarantined, dhmc) = Box::pin(async {
+        futures::join!(
+            instances(&clients.ec2, which),
+            memory(clients, facts.complete, &ids, now),
+            quarantined(clients, facts.complete, &ids, now),
+            nodes::default_host_management(&clients.ssm),
+        )
+    })
+    .await;
     (facts.instances, facts.memory) = (found?, memory?);
     (facts.quarantined, facts.dhmc) = (quarantined, dhmc);
     if facts.diagnose && facts.instances.is_empty() {
@@ -79,7 +83,11 @@ pub(crate) async fn observe(
     let is_late = |_: &Instance, so: &Standing| matches!(so, Standing::Late(_));
     let late = ids_of(&facts, policy, now, is_late);
     facts.associated = evidence::associated(&clients.ec2, &late).await;
-    let identities = identity::identities(&clients.iam, profiles(&facts, policy, now)).await;
+    let identities = Box::pin(identity::identities(
+        &clients.iam,
+        profiles(&facts, policy, now),
+    ))
+    .await;
     facts.remade = remade(&facts.instances, &identities);
     facts.identities = identities
         .into_iter()
@@ -90,7 +98,6 @@ pub(crate) async fn observe(
         facts.diagnose || is_late(instance, so)
     });
     if !diagnosed.is_empty() {
-        // Boxed: its many reads would make every run's future large.
         Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
     }
     let online = ids_of(&facts, policy, now, |_, so| *so == Standing::Online);

@@ -90,6 +90,7 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
 /// Beyond `count` quarantines *and* `percent` of the launches nothing more is isolated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "QuarantineBrake")]
 pub struct Brake {
     /// So many instances and suspended groups (default 10) …
     pub count: usize,

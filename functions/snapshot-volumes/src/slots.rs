@@ -436,7 +436,7 @@ mod tests {
             for (at, shown) in minutes {
                 let mut is_slot = self.follows_time && self.is_due(*shown);
                 while latest < *shown {
-                    latest = latest + 1.minute();
+                    latest += 1.minute();
                     is_slot |= !self.follows_time && self.is_due(latest);
                 }
                 if is_slot {

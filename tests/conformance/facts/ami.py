@@ -36,7 +36,7 @@ def an_image_that_is_gone_is_still_told_of(aws: Account) -> None:
     expect("the owner's alias of one's own", told.get("ImageOwnerAlias"), None)
 
 
-@probe("AMI-2", must="amazon, and the creation in whole seconds", usd=0.001, seconds=2)
+@probe("AMI-2", "AMI-16", must="amazon, and the creation in whole seconds", usd=0.001, seconds=2)
 def what_an_instance_tells_of_an_image_of_amazon(aws: Account) -> None:
     """Describes the image metadata of an instance of Amazon Linux."""
     told = _metadata(aws, aws.instance)
@@ -174,3 +174,9 @@ def a_spot_instance_is_not_stopped_or_protected(aws: Account) -> None:
 untried("AMI-7", "fleets, and instances with a store of their own")
 untried("AMI-8", "managed instances take a cluster of EKS Auto Mode or the like; credentials last for hours")
 untried("AMI-9", "an order of our own")
+untried("AMI-10", "it takes a launch of some hundred instances, and a trail")
+untried("AMI-11", "a change that comes before EC2 knows what it changes can't be brought about")
+untried("AMI-12", "a tag that IAM sees late can't be brought about")
+untried("AMI-13", "an instance that shuts itself down takes a program on it")
+untried("AMI-14", "what Amazon makes private, and when, is its own to decide")
+untried("AMI-17", "trunks take a cluster of ECS or EKS")

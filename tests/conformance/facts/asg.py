@@ -86,7 +86,8 @@ untried("ASG-4", "it takes an hour without progress")
 
 
 @probe(
-    "ASG-5", "ASG-6", "ASG-12", must="a Failed activity that names the group that is gone, and its event", seconds=120
+    "ASG-5", "ASG-6", "ASG-12", "ASG-15",
+    must="a Failed activity that names the group that is gone, and its event", seconds=120,
 )
 def a_launch_that_fails(aws: Account) -> None:
     """Deletes the security group of a launch template and has a group launch from it."""
@@ -221,3 +222,5 @@ def refreshes_are_described_group_by_group(aws: Account) -> None:
 
 
 untried("ASG-13", "reaching the limit would throttle the whole account")
+untried("ASG-14", "it takes a stack whose update fails, and hours")
+untried("ASG-16", "a warm pool bills for what is stopped in it")

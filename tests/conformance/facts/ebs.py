@@ -250,3 +250,6 @@ def a_description_is_given_once(aws: Account) -> None:
 
 
 untried("EBS-12", "about other tools")
+untried("EBS-13", "an archived snapshot bills for 90 days")
+untried("EBS-14", "it takes an Outpost or a Local Zone")
+untried("EBS-15", "so many pending snapshots would be in the account's way")

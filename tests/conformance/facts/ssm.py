@@ -219,7 +219,7 @@ def a_parameter_that_does_not_exist(aws: Account) -> None:
         aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)
 
 
-@probe("SSM-10", must="its own name and ARN, and what was asked for behind them as Selector", seconds=2)
+@probe("SSM-10", "AMI-15", must="its own name and ARN, and what was asked for behind them as Selector", seconds=2)
 def a_parameter_by_name_selector_and_arn(aws: Account) -> None:
     """Puts a parameter and reads it by name, by version and by ARN, with one that doesn't exist."""
     name, missing = f"/{aws.name('parameter')}", f"/{aws.name('nothing')}"
@@ -241,3 +241,10 @@ def roles_and_profiles_that_do_not_exist(aws: Account) -> None:
         aws.iam.get_role(RoleName=name)
     with refused("NoSuchEntity", saying=f"Instance Profile {name} cannot be found."):
         aws.iam.get_instance_profile(InstanceProfileName=name)
+
+
+untried("SSM-12", "it takes an organization's policies, and roles bound to a Region")
+untried("SSM-13", "it takes an agent that is connected, and one that isn't")
+untried("SSM-14", "a regional NAT gateway bills by the hour")
+untried("SSM-15", "it takes an instance on Nitro, and minutes of its console")
+untried("SSM-16", "it takes another account's VPC")

@@ -324,7 +324,7 @@ fn each_network_fault_is_named_with_its_resource() {
                     .dns
                     .as_mut()
                     .unwrap()
-                    .hostnames = false
+                    .hostnames = false;
             },
             &["Likely vpc-dns-off vpc-1"],
         ),
@@ -338,7 +338,7 @@ fn each_network_fault_is_named_with_its_resource() {
                     .dns
                     .as_mut()
                     .unwrap()
-                    .support = false
+                    .support = false;
             },
             &["Likely vpc-dns-off vpc-1"],
         ),
@@ -1527,7 +1527,7 @@ fn a_denial_in_doubt_is_no_finding_that_anybody_acts_on() {
     assert_eq!(found.causes[0].certainty, Certainty::Likely);
 }
 
-/// In GovCloud, China and the European Sovereign Cloud policies have other ARNs, and EC2 another name.
+/// In `GovCloud`, China and the European Sovereign Cloud policies have other ARNs, and EC2 another name.
 #[test]
 fn partitions_have_their_own_arns() {
     let china = OURS.replace("arn:aws:", "arn:aws-cn:");
@@ -1623,7 +1623,7 @@ fn the_documentation_shows_what_a_diagnosis_says() {
             identity(f, in_doubt());
         }),
         ("A profile that was deleted", |f| {
-            identity(f, Identity::NoProfile)
+            identity(f, Identity::NoProfile);
         }),
         ("Routes that stay in the VPC", |f| *network(f) = closed()),
         ("Routes to a hub", |f| {

@@ -298,6 +298,7 @@ fn what_would_be_done_is_told() {
         how: How::Cancel,
         because: String::new(),
         image: Some(plan.clone()),
+        source: None,
     }));
     let told = only(&case, &settled(&action, Outcome::WouldDo, None));
     let expected = "it would be cancelled, after app:prod was put back to a and not rolled back: it has no desired configuration";

@@ -13,6 +13,7 @@ fn answer(operation: &str, body: &str) -> HttpResponse {
     HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(xml))
 }
 
+#[expect(clippy::too_many_lines, reason = "a list, one answer after the other")]
 fn rules() -> Vec<MockRule> {
     vec![
         mock!(Client::describe_vpc_attribute)
