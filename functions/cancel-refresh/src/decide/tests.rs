@@ -144,7 +144,7 @@ fn what_isnt_ours_to_stop_is_only_told() {
     }
 }
 
-/// ASG-14: AWS refuses to roll back what CloudFormation started, and CloudFormation rolls its stack
+/// ASG-14: AWS refuses to roll back what `CloudFormation` started, and `CloudFormation` rolls its stack
 /// back itself.
 #[test]
 fn while_a_stack_is_updated_its_refresh_is_cancelled() {

@@ -37,7 +37,7 @@ fn the_plan() -> Plan {
 #[test]
 fn the_tag_is_put_back_only_while_it_points_to_what_was_seen() {
     let seen = |letter| Some((letter, Repair::Seen));
-    for (case, expected) in [
+    for (case, expected) in vec![
         (case(Some('b'), Some('a'), seen('b')), "repair"),
         // At first sight, soon after the start.
         (case(Some('b'), Some('a'), None), "repair"),

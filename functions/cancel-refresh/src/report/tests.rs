@@ -656,7 +656,7 @@ fn a_verdict_is_one_word_with_its_reasons() {
         summed(&facts, &[]).detail
     };
     let stopped = |case: Case| case.claimed(Step::Cancelled, "09:00");
-    for (case, expected) in [
+    for (case, expected) in vec![
         (fine(), "running"),
         (fine().in_status(Status::Pending), "running"),
         (fine().in_status(Status::Baking), "running"),
