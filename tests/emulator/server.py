@@ -31,7 +31,6 @@ _EXTENSIONS = (
     "emulator.metrics",
     "emulator.notices",
     "emulator.parameters",
-    "emulator.queries",
     "emulator.queues",
     "emulator.scheduler",
     "emulator.ec2",

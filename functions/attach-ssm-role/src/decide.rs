@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use guardrails::guardrail::Decision;
-use guardrails::resource::Resource;
+use guardrails::resource::{Arn, Resource};
 use guardrails::state::Version;
 use jiff::Timestamp;
 
-use crate::diagnosis::identity::core_policy;
 use crate::evaluate::{Evaluation, Judged, JudgedGroup, Judgement, Unread};
 use crate::memory::Managed;
 use crate::standing::Standing;
@@ -23,13 +22,12 @@ pub enum Action {
     },
     /// Attach `AmazonSSMManagedInstanceCore` to a role.
     Repair { role: String, policy: String },
-    /// Remember that the node is Online, and whether a session could be opened.
+    /// Remember that the node is Online.
     Confirm {
         instance: String,
-        managed: Managed,
-        /// When it started, where it is seen Online first.
-        launched: Option<Timestamp>,
-        at: Timestamp,
+        attached: Timestamp,
+        online: Timestamp,
+        launched: Timestamp,
         /// What was read of it.
         read: Version,
     },
@@ -103,7 +101,9 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
             Decision::cannot_judge(resource(), reason.to_owned(), error.clone())
         }),
         Standing::Online => online(judged, evaluation),
-        Standing::NotYet(why) => wait(format!("it has no profile: {why}")),
+        Standing::NotYet => wait(
+            "it has no profile and can get one only when it is running or stopped; its next state change or the next sweep attaches it".to_owned(),
+        ),
         Standing::Waiting(until) => wait(format!(
             "it has a profile and may take until {until:.0} to come Online: an agent that found no credentials sleeps for half an hour"
         )),
@@ -117,7 +117,7 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
             leave(format!("{operator} manages it, and only {operator} may change it"))
         }
         Standing::Excluded(_) | Standing::Stopped | Standing::Terminal if evaluation.complete => None,
-        Standing::Excluded(why) => leave(why.clone()),
+        Standing::Excluded(tag) => leave(format!("its tag {tag} excludes it")),
         Standing::Stopped => leave("it has a profile and isn't running".to_owned()),
         Standing::Terminal => leave("it is being terminated".to_owned()),
     }
@@ -126,24 +126,21 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
 fn online(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
     let instance = judged.instance;
     let resource = Resource::instance(&instance.id);
-    if let Some(memory) = judged.memory {
-        let known = memory.value;
-        let managed = Managed {
-            online: known.online.or(Some(evaluation.now)),
-            connected: known.connected || judged.connected == Some(true),
-            ..known
-        };
+    if let Some(memory) = judged.memory
+        && let Managed {
+            attached,
+            online: None,
+        } = memory.value
+    {
         let confirm = Action::Confirm {
             instance: instance.id.clone(),
-            managed,
-            launched: Some(instance.launched).filter(|_| known.online.is_none()),
-            at: evaluation.now,
+            attached,
+            online: evaluation.now,
+            launched: instance.launched,
             read: memory.version.clone(),
         };
-        if managed != known {
-            let reason = "it is a managed node now".to_owned();
-            return Some(Decision::act(resource, "confirm-online", reason, confirm));
-        }
+        let reason = "it is a managed node now".to_owned();
+        return Some(Decision::act(resource, "confirm-online", reason, confirm));
     }
     // Of thousands of healthy nodes nothing is to be said, of the one asked for it is.
     let reason = match instance.profile {
@@ -176,6 +173,12 @@ fn repair<'a>(
             policy: core_policy(profile),
         },
     ))
+}
+
+/// AWS's managed policy for managed nodes, in the partition of `arn`.
+fn core_policy(arn: &str) -> String {
+    let partition = Arn::read(arn).map_or("aws", |arn| arn.partition);
+    format!("arn:{partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")
 }
 
 #[cfg(test)]

@@ -39,8 +39,6 @@ fn ours(volume: &str) -> Owned {
         attempt: 2,
         state: State::Completed,
         started: at(STARTED),
-        archived: false,
-        held: false,
     })
 }
 
