@@ -306,6 +306,7 @@ async fn several_events_for_one_launch_are_one_quarantine_and_one_notice() {
             .await;
             let id = aws.launch(&image, |run| run).await;
             // pending, running and RunInstances.
+            runs_by_rule(aws, runs + 3).await;
             aws.wait_until_idle().await;
             let all = runs_by_rule(aws, runs + 3).await;
             let reports: Vec<Report> = all[runs..].iter().map(Run::succeeded).collect();
