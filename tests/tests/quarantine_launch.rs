@@ -305,7 +305,7 @@ async fn several_events_for_one_launch_are_one_quarantine_and_one_notice() {
             }))
             .await;
             let id = aws.launch(&image, |run| run).await;
-            // pending, running and RunInstances.
+            // pending, running and RunInstances; the last of them may not have ended yet.
             runs_by_rule(aws, runs + 3).await;
             aws.wait_until_idle().await;
             let all = runs_by_rule(aws, runs + 3).await;
