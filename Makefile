@@ -52,6 +52,13 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 	@.venv/bin/python -m pip install --disable-pip-version-check -r tests/requirements.txt | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
 	@touch $@
 
+# For one test of the local AWS, which makes it when it is missing.
+.local/custodian/.stamp: tests/emulator/requirements-custodian.txt
+	@echo "Setting up Cloud Custodian in .local/custodian; half a minute, once"
+	@python -m venv .local/custodian
+	@.local/custodian/bin/python -m pip install --disable-pip-version-check -q -r $<
+	@touch $@
+
 # --- build --------------------------------------------------------------------------------------
 
 # What the local AWS runs: the template as it is, and beside it each function's debug build where the
@@ -64,8 +71,11 @@ build: ## Build the functions for this machine (debug), as the local AWS runs th
 	@$(CARGO_DEBUG) build --locked --workspace $(FUNCTIONS:%=--bin %) --test policy_documents
 	@$(MAKE) --no-print-directory $(LOCAL)/template.yaml
 
-$(LOCAL)/template.yaml: template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
+$(LOCAL)/template.yaml: template.yaml $(LOCAL)/shared/monitoring/template.yaml $(FUNCTIONS:%=$(LOCAL)/functions/%/bootstrap)
 	@cp template.yaml $@
+
+$(LOCAL)/shared/monitoring/template.yaml: shared/monitoring/template.yaml
+	@mkdir -p $(@D) && cp $< $@
 
 # Without what a debugger reads: `sam deploy` packs and uploads it.
 $(LOCAL)/functions/%/bootstrap: $(TARGET)/debug/%
@@ -140,12 +150,19 @@ test: .venv/.stamp ## Run every check and test, from formatting to the deployed 
 	$(call step,3-rust,$(UNIT_TESTS) && $(CARGO_DEBUG) test --locked --workspace --doc)
 	$(call step,4-template,python -m pytest -q -p no:cacheprovider tests/template)
 	$(call step,5-emulator,python -m pytest -q -p no:cacheprovider tests/emulator)
+	$(call step,6-conformance,python -m pytest -q -p no:cacheprovider tests/conformance)
 	@printf '\n'; $(MAKE) --no-print-directory build
-	$(call step,6-end-to-end,$(RECORDED) $(E2E_TESTS))
-	$(call step,7-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
-	$(call step,8-demo,python -m pytest -q -p no:cacheprovider tests/demo)
+	$(call step,7-end-to-end,$(RECORDED) $(E2E_TESTS))
+	$(call step,8-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
+	$(call step,9-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'; cat seconds
+
+# The only target that makes anything in AWS. It asks first, and removes all that it makes.
+.PHONY: conformance
+conformance: .venv/.stamp ## Try the facts about AWS in your account, for cents (REGION=, ONLY=EBS-7,DDB-1, YES=1; LIST=1; CLEAN=1)
+	@cd tests && ../.venv/bin/python -m conformance $(if $(REGION),--region $(REGION)) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(YES),--yes) $(if $(LIST),--list) $(if $(CLEAN),--clean)
 
 # Advisories come from the network, and tests need none; so this isn't one of them.
 .PHONY: audit
@@ -164,6 +181,10 @@ bench: ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, 
 .PHONY: replay
 replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
 	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
+
+.PHONY: monitoring
+monitoring: .venv/.stamp ## Write shared/monitoring/template.yaml, the nested stack of Monitoring=full (after a change of its generator)
+	@python shared/monitoring/generate.py
 
 # --- policy -------------------------------------------------------------------------------------
 

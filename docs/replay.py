@@ -49,15 +49,14 @@ class Letter:
 def read(message: dict[str, Any], functions: set[str]) -> Letter:
     """Attributes a message of the queue to a function. The three senders each have a form of their own (DLQ-1)."""
     attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
-    try:
-        body = json.loads(message["Body"])
-    except ValueError:
-        raise Stays("its body is no JSON") from None
+    body = decoded(message["Body"])
     if attributes.get("IS_PAYLOAD_TRUNCATED", "").lower() == "true":
         raise Stays("it was cut to fit into the queue")
     if "TARGET_ARN" in attributes:
-        # A rule's letter is the event, a schedule's is the input.
         arn, payload = attributes["TARGET_ARN"], body
+        if "SCHEDULE_ARN" in attributes and isinstance(body, dict) and "FunctionName" in body:
+            # A rule's letter is the event; a schedule's the call of Lambda's API that it stands for, with the input.
+            arn, payload = body["FunctionName"], decoded(body.get("Payload"))
         why = f"{attributes.get('ERROR_CODE', 'no error code')}: {attributes.get('ERROR_MESSAGE', '')}"
     elif isinstance(body, dict) and "requestPayload" in body and "functionArn" in body.get("requestContext", {}):
         # The function's own: the record that Lambda sends to a destination.
@@ -77,6 +76,13 @@ def read(message: dict[str, Any], functions: set[str]) -> Letter:
         # An order was right when it was given; what is there now may be something else.
         raise Stays("it is a command: give it again if it is still wanted")
     return Letter(parts[6], payload, describe(payload), " ".join(why.split())[:300])
+
+
+def decoded(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        raise Stays("its body is no JSON") from None
 
 
 def describe(payload: dict[str, Any]) -> str:

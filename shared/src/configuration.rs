@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::env;
 
+use crate::metrics::Form;
+
 /// A variable that the template should have set.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
@@ -16,6 +18,18 @@ pub enum ConfigurationError {
         name: &'static str,
         /// What it is for.
         meaning: &'static str,
+    },
+    /// Set to what it can't be.
+    #[error(
+        "environment variable {name} is `{value}` and has to be {expected}; template.yaml sets it, so deploy the function with the stack"
+    )]
+    Wrong {
+        /// The variable.
+        name: &'static str,
+        /// What it is set to.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
     },
 }
 
@@ -74,11 +88,13 @@ pub struct Configuration {
     pub topic_arn: String,
     /// Name of the state table.
     pub state_table: String,
+    /// What becomes of the figures of a run.
+    pub figures: Form,
 }
 
 impl Configuration {
-    /// Reads `POLICY_PARAMETER` (default `/ec2-guardrails/policy`), `NOTIFICATION_TOPIC_ARN` and
-    /// `STATE_TABLE`.
+    /// Reads `POLICY_PARAMETER` (default `/ec2-guardrails/policy`), `NOTIFICATION_TOPIC_ARN`,
+    /// `STATE_TABLE` and `METRICS_FORM` (`log`, which is the default, or `emf`).
     pub fn of(environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
             policy_parameter: environment
@@ -92,6 +108,17 @@ impl Configuration {
                 "STATE_TABLE",
                 "the name of the DynamoDB table for what is remembered",
             )?,
+            figures: match environment.set("METRICS_FORM").as_deref() {
+                None | Some("log") => Form::Log,
+                Some("emf") => Form::Embedded,
+                Some(value) => {
+                    return Err(ConfigurationError::Wrong {
+                        name: "METRICS_FORM",
+                        value: value.to_owned(),
+                        expected: "`log` or `emf`",
+                    });
+                }
+            },
         })
     }
 }
@@ -122,5 +149,18 @@ mod tests {
     fn the_policy_parameter_has_a_default() {
         let configuration = Configuration::of(&Environment::from([TOPIC, TABLE])).unwrap();
         assert_eq!(configuration.policy_parameter, "/ec2-guardrails/policy");
+    }
+
+    #[test]
+    fn figures_become_metrics_only_where_the_stack_says_so() {
+        let figures = |value| {
+            let environment = Environment::from([TOPIC, TABLE, ("METRICS_FORM", value)]);
+            Configuration::of(&environment).map(|configuration| configuration.figures)
+        };
+        assert_eq!(figures("").unwrap(), Form::Log);
+        assert_eq!(figures("log").unwrap(), Form::Log);
+        assert_eq!(figures("emf").unwrap(), Form::Embedded);
+        let error = figures("on").unwrap_err().to_string();
+        assert!(error.contains("METRICS_FORM is `on`"), "{error}");
     }
 }

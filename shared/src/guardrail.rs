@@ -95,6 +95,15 @@ pub trait Guardrail: Sized + Send + Sync + 'static {
         run: &str,
     ) -> impl Future<Output = Acted<Self::Effect>> + Send;
 
+    /// Writes down what was seen, after all was carried out and in every mode: the guardrail's own
+    /// memory, and nothing else. Not called for a question.
+    fn remember<'a, 'b: 'a>(
+        &'a self,
+        _evaluation: &'a Self::Evaluation<'b>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send {
+        ready(Ok(()))
+    }
+
     /// Sums up, after all was carried out: numbers and conditions. Pure, as `decide` is.
     fn report(
         evaluation: &Self::Evaluation<'_>,

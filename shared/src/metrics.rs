@@ -1,4 +1,5 @@
-//! Metrics in CloudWatch's embedded metric format: one line on standard output per invocation.
+//! What a run counted: one JSON line on standard output per invocation, of which CloudWatch makes
+//! metrics where the stack asks for them.
 
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -19,6 +20,15 @@ pub struct Metric {
     pub value: u64,
 }
 
+/// What becomes of the line beside that it stands in the log, where saved queries find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing, which costs nothing.
+    Log,
+    /// It is in the embedded metric format, so that CloudWatch makes a metric of each number.
+    Embedded,
+}
+
 struct Measured<'a> {
     guardrail: &'a str,
     at: SystemTime,
@@ -35,13 +45,36 @@ impl Entry for Measured<'_> {
     }
 }
 
-/// Writes `metrics` of `guardrail`, measured at `at`, with the dimension `Guardrail`.
+/// Writes `metrics` of `guardrail`, measured at `at`, as a line of that `form`.
 pub fn emit(
     output: &mut impl Write,
+    form: Form,
     guardrail: &str,
     at: SystemTime,
     metrics: &[Metric],
 ) -> io::Result<()> {
+    let line = match form {
+        Form::Log => plain(guardrail, metrics)?,
+        Form::Embedded => embedded(guardrail, at, metrics)?,
+    };
+    // One write, so that a log line in between can't break it in two.
+    output.write_all(&line)
+}
+
+/// The same fields as in the other form, without what CloudWatch would read in it.
+fn plain(guardrail: &str, metrics: &[Metric]) -> io::Result<Vec<u8>> {
+    let mut fields = serde_json::Map::new();
+    fields.insert("Guardrail".to_owned(), guardrail.into());
+    for metric in metrics {
+        fields.insert(metric.name.to_owned(), metric.value.into());
+    }
+    let mut line = serde_json::to_vec(&fields)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// With the dimension `Guardrail`.
+fn embedded(guardrail: &str, at: SystemTime, metrics: &[Metric]) -> io::Result<Vec<u8>> {
     let mut format = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Guardrail".to_owned()]]).build();
     let mut line = Vec::new();
     format
@@ -57,8 +90,7 @@ pub fn emit(
             IoStreamError::Io(error) => error,
             IoStreamError::Validation(error) => io::Error::other(error.to_string()),
         })?;
-    // One write, so that a log line in between can't break it in two.
-    output.write_all(&line)
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -66,8 +98,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    #[test]
-    fn a_line_as_cloudwatch_reads_it() {
+    /// The line of a form, read back.
+    fn line(form: Form) -> Value {
         let mut line = Vec::new();
         let metrics = [
             Metric {
@@ -79,17 +111,19 @@ mod tests {
                 value: 0,
             },
         ];
-        emit(
-            &mut line,
-            "snapshot-volumes",
-            SystemTime::UNIX_EPOCH,
-            &metrics,
-        )
-        .unwrap();
-        assert_eq!(line.last(), Some(&b'\n'));
-        let value: Value = serde_json::from_slice(&line).unwrap();
+        let at = SystemTime::UNIX_EPOCH;
+        emit(&mut line, form, "snapshot-volumes", at, &metrics).unwrap();
         assert_eq!(
-            value,
+            line.iter().position(|byte| *byte == b'\n'),
+            Some(line.len() - 1)
+        );
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn a_line_as_cloudwatch_reads_it() {
+        assert_eq!(
+            line(Form::Embedded),
             json!({
                 "_aws": {
                     "Timestamp": 0,
@@ -104,5 +138,12 @@ mod tests {
                 "Failed": 0
             })
         );
+    }
+
+    #[test]
+    fn a_line_for_the_log_has_the_same_figures_and_makes_no_metric() {
+        let mut figures = line(Form::Embedded);
+        figures.as_object_mut().unwrap().remove("_aws").unwrap();
+        assert_eq!(line(Form::Log), figures);
     }
 }

@@ -33,7 +33,7 @@ pub use event::{DETAIL_TYPE as EVENT_DETAIL_TYPE, SOURCE as EVENT_SOURCE};
 pub use memory::PACE;
 use memory::{LAST_NOTICE, LastNotice, Memory, NOTIFIED, Stage};
 pub use notice::{Notice, compose, examples};
-pub use place::Place;
+pub use place::{OPERATOR, Place};
 
 /// Most events per `PutEvents` (AWS takes 10), and how often those that the bus didn't take for want
 /// of capacity are sent.

@@ -30,7 +30,7 @@ use tree::{Content, Node};
 
 pub use mistake::{Mistake, Mistakes};
 pub use tree::Lines;
-pub use values::{Age, Exempt, SPAN_PATTERN, TagMatch, positive_span};
+pub use values::{Age, Exempt, SPAN_PATTERN, TagMatch, has_minutes, keeping_span, positive_span};
 
 /// The sections that a document may have: the guardrails of this version.
 pub const SECTIONS: &[&str] = &[

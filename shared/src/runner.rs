@@ -24,7 +24,7 @@ use crate::aws::{self, ApiError, ErrorKind};
 use crate::configuration::{Configuration, ConfigurationError, Environment};
 use crate::guardrail::{ActResult, Assessment, Decision, Guardrail, Settled, Step};
 use crate::metrics::{self, Metric};
-use crate::notify::{Notifier, Origin, Place};
+use crate::notify::{Notifier, OPERATOR, Origin, Place};
 use crate::policy::{self, Effective, Loader, Mode, PolicyError, Remark, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
 use crate::resource::Resource;
@@ -110,7 +110,14 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
             .inspect_err(|error| {
                 tracing::error!(error_type = error.name(), "{error}");
                 if matches!(error, RunError::Policy(error) if error.is_mistake()) {
-                    count_invalid_policy(&mut io::stdout(), G::NAME, invocation.now, is_sweep);
+                    let figures = runner.figures;
+                    count_invalid_policy(
+                        &mut io::stdout(),
+                        figures,
+                        G::NAME,
+                        invocation.now,
+                        is_sweep,
+                    );
                 }
             })
     }))
@@ -122,6 +129,7 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
 /// one cause is told once.
 fn count_invalid_policy(
     output: &mut impl io::Write,
+    figures: metrics::Form,
     guardrail: &str,
     now: Timestamp,
     is_sweep: bool,
@@ -136,7 +144,7 @@ fn count_invalid_policy(
             value: 0,
         });
     }
-    if let Err(error) = metrics::emit(output, guardrail, now.into(), &counts) {
+    if let Err(error) = metrics::emit(output, figures, guardrail, now.into(), &counts) {
         tracing::error!("metrics could not be written: {error}");
     }
 }
@@ -152,6 +160,8 @@ pub struct Invocation {
     pub deadline: Instant,
     /// Where it runs.
     pub place: Place,
+    /// Whether it came through [`OPERATOR`].
+    pub by_operator: bool,
 }
 
 impl Invocation {
@@ -168,6 +178,7 @@ impl Invocation {
                 log_group: context.env_config.log_group.clone(),
                 ..Place::of_function(&context.invoked_function_arn)
             },
+            by_operator: is_operators(&context.invoked_function_arn),
         }
     }
 
@@ -178,12 +189,18 @@ impl Invocation {
     }
 }
 
+/// Whether `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME:ALIAS` names the alias for commands.
+fn is_operators(arn: &str) -> bool {
+    arn.split(':').nth(7) == Some(OPERATOR)
+}
+
 /// A guardrail with all that it needs to run.
 #[derive(Debug)]
 pub struct Runner<G> {
     guardrail: G,
     policy: Loader,
     notifier: Notifier,
+    figures: metrics::Form,
 }
 
 impl<G: Guardrail> Runner<G> {
@@ -199,6 +216,7 @@ impl<G: Guardrail> Runner<G> {
                 state.clone(),
             ),
             notifier: Notifier::new(config, configuration.topic_arn, state),
+            figures: configuration.figures,
         })
     }
 
@@ -206,6 +224,13 @@ impl<G: Guardrail> Runner<G> {
     pub async fn run(&self, payload: Value, invocation: &Invocation) -> Result<Report, RunError> {
         let request = match trigger::parse(payload)? {
             Trigger::Sweep => Request::sweep(),
+            Trigger::Command(command) if !invocation.by_operator => {
+                return Err(RunError::Trigger(TriggerError::NotByOperator {
+                    command: command.name,
+                    function: invocation.place.function.clone(),
+                    alias: OPERATOR,
+                }));
+            }
             other => G::request(&other)?,
         };
         let Effective { policy, origin } = self.policy.load::<G::Policy>(G::NAME).await?;
@@ -237,6 +262,12 @@ impl<G: Guardrail> Runner<G> {
             }
             HashMap::new()
         };
+        if request.order != Order::Question
+            && let Err(error) = self.guardrail.remember(&evaluation).await
+        {
+            let reason = "what was seen is to be written down".to_owned();
+            entries.push(failed("remember", reason, &error));
+        }
         for entry in &entries {
             log(entry);
         }
@@ -265,6 +296,7 @@ impl<G: Guardrail> Runner<G> {
             warnings,
             scope: &request.scope,
             invocation,
+            figures: self.figures,
         };
         finish::<G>(&run, assessment, entries, not_notified)
     }
@@ -422,18 +454,9 @@ impl<G: Guardrail> Runner<G> {
             tracing::warn!("not notified: {why}");
         }
         let failed = notified.errors.first().map(|error| {
-            let mut entry = Entry {
-                resource: Resource::Account,
-                action: "notify",
-                reason: format!(
-                    "{} conditions are new, changed or resolved",
-                    notified.changed
-                ),
-                outcome: Outcome::Failed,
-                note: None,
-                error_code: None,
-            };
-            entry.fail(error);
+            let changed = notified.changed;
+            let reason = format!("{changed} conditions are new, changed or resolved");
+            let mut entry = failed("notify", reason, error);
             if let (Some(note), more @ 1..) = (&mut entry.note, notified.errors.len() - 1) {
                 let _ = write!(note, "; and {more} more like it");
             }
@@ -442,6 +465,20 @@ impl<G: Guardrail> Runner<G> {
         });
         (failed, notified.held_back)
     }
+}
+
+/// Something of the guardrail's own that failed.
+fn failed(action: &'static str, reason: String, error: &ApiError) -> Entry {
+    let mut entry = Entry {
+        resource: Resource::Account,
+        action,
+        reason,
+        outcome: Outcome::Failed,
+        note: None,
+        error_code: None,
+    };
+    entry.fail(error);
+    entry
 }
 
 /// What of a batch must be looked at again.
@@ -532,6 +569,7 @@ struct Run<'a> {
     warnings: Vec<Remark>,
     scope: &'a Scope,
     invocation: &'a Invocation,
+    figures: metrics::Form,
 }
 
 /// Sums up: metrics, report, and the error that Lambda is told when something failed.
@@ -551,6 +589,7 @@ fn finish<G: Guardrail>(
     if !measured.is_empty()
         && let Err(error) = metrics::emit(
             &mut io::stdout(),
+            run.figures,
             G::NAME,
             run.invocation.now.into(),
             &measured,

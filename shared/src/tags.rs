@@ -70,18 +70,18 @@ pub mod label {
     pub const LOOP_SUSPENDED: &str = "ec2-guardrails:loop-suspended";
 }
 
-/// Set by people on an Auto Scaling group: `rollback`, `cancel` or `notify`.
+/// Set by people on an Auto Scaling group, as all that follow; each can only ask for less than the
+/// policy: `rollback`, `cancel` or `notify`.
 pub const ON_FAILURE: &str = "ec2-guardrails:on-failure";
-/// Set by people on an Auto Scaling group: how many launches may fail in a row.
+/// Set by people on an Auto Scaling group: in how many rounds launches may fail.
 pub const LAUNCH_FAILURES: &str = "ec2-guardrails:launch-failures";
 /// Set by people on an Auto Scaling group: the same for failures that don't pass by themselves.
 pub const PERMANENT_LAUNCH_FAILURES: &str = "ec2-guardrails:permanent-launch-failures";
-/// Set by people on an Auto Scaling group: how many new instances may die of their health checks.
+/// Set by people on an Auto Scaling group: the same for new instances that die.
 pub const UNHEALTHY_TERMINATIONS: &str = "ec2-guardrails:unhealthy-terminations";
 /// Set by people on an Auto Scaling group: how long a refresh may stand still.
 pub const STALLED_FOR: &str = "ec2-guardrails:stalled-for";
-/// Set by people on an Auto Scaling group: the name of an alarm that fails a refresh; more of them
-/// in `ec2-guardrails:alarm-2` and so on.
+/// Once the name of an alarm that fails a refresh; the policy names them now, and the tag is told.
 pub const ALARM: &str = "ec2-guardrails:alarm";
 /// Set by people on an Auto Scaling group: the ECR repository that its instances pull from.
 pub const IMAGE_REPOSITORY: &str = "ec2-guardrails:image-repository";

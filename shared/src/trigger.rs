@@ -259,6 +259,19 @@ pub enum TriggerError {
         /// What could have been.
         known: &'static str,
     },
+    /// A command that came in by another way than people's.
+    #[error(
+        "command `{}` came to the function itself: commands are taken through its alias `{alias}` only, which no rule may invoke; give it with --function-name {function} --qualifier {alias}",
+        clip(command, 100)
+    )]
+    NotByOperator {
+        /// The command.
+        command: String,
+        /// The function's name.
+        function: String,
+        /// The alias.
+        alias: &'static str,
+    },
     /// A command with wrong arguments.
     #[error("command `{}`: {problem}", name(command))]
     Argument {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,19 @@ from pathlib import Path
 
 from demo import timeline
 from demo.day import Day
-from demo.local_aws import CANCEL_REFRESH, CREDENTIALS, REGION, TESTS, LocalAws, LocalAwsFailed, function_of
+from demo.local_aws import (
+    ATTACH_SSM_ROLE,
+    CANCEL_REFRESH,
+    CREDENTIALS,
+    DASHBOARD,
+    QUARANTINE_LAUNCH,
+    REGION,
+    SNAPSHOT_VOLUMES,
+    TESTS,
+    LocalAws,
+    LocalAwsFailed,
+    function_of,
+)
 from demo.releases import GROUP as RELEASED_GROUP
 from demo.story import Story
 
@@ -80,28 +93,35 @@ def main() -> int:
 def _next_steps(aws: LocalAws, story: Story, kept: bool) -> None:
     timeline.title("Look around")
     if kept:
-        outputs = story.outputs()
+        def ask(guardrail: str, payload: str) -> str:
+            # Version 1 of the CLI takes a payload as it is, without --cli-binary-format.
+            function = f"--function-name {function_of(guardrail)} --qualifier operator --cli-read-timeout 920"
+            return f"aws lambda invoke {function} --payload '{payload}' /dev/stdout"
+
+        def command(name: str, argument: str, value: str) -> str:
+            return json.dumps({"trigger": "command", "command": name, argument: value})
+
         # Not resolved: the virtual environment's interpreter is a link to another folder's.
         binaries = Path(os.path.abspath(sys.executable)).parent
         lines = [
             # Version 1 of the CLI doesn't know AWS_REGION.
             f"export AWS_ENDPOINT_URL={aws.endpoint} AWS_DEFAULT_REGION={REGION}",
             "export " + " ".join(f"{k}={v}" for k, v in CREDENTIALS.items()) + f" PATH={binaries}:$PATH",
-            outputs["SnapshotsCommand"],
-            outputs["SweepNowCommand"],
-            outputs["DiagnoseCommand"].replace("i-...", story.orders),
-            outputs["ExplainRefreshCommand"].replace('"..."', f'"{RELEASED_GROUP}"'),
-            outputs["CheckLaunchCommand"].replace("ami-...", story.launches.wrong),
+            "aws ec2 describe-snapshots --owner-ids self --filters "
+            f"Name=tag:ec2-guardrails:guardrail,Values={SNAPSHOT_VOLUMES} --query "
+            "'reverse(sort_by(Snapshots,&StartTime))[].[StartTime,VolumeId,SnapshotId,State,Description]' --output table",
+            ask(SNAPSHOT_VOLUMES, '{"trigger": "sweep"}'),
+            ask(ATTACH_SSM_ROLE, command("diagnose", "instance-id", story.orders)),
+            ask(CANCEL_REFRESH, command("explain", "group", RELEASED_GROUP)),
+            ask(QUARANTINE_LAUNCH, command("check", "image-id", story.launches.wrong)),
             "aws ssm describe-instance-information --output table",
-            f"aws cloudwatch get-dashboard --dashboard-name {outputs['DashboardName']} --query DashboardBody --output text",
-            # `aws logs tail`, which the stack's outputs name, isn't in version 1 of the CLI, which .venv has.
+            f"aws cloudwatch get-dashboard --dashboard-name {DASHBOARD} --query DashboardBody --output text",
+            # `aws logs tail` isn't in version 1 of the CLI, which .venv has.
             f"aws logs filter-log-events --log-group-name /aws/lambda/{function_of(CANCEL_REFRESH)} "
             "--query 'events[].message' --output text",
             # What SNS would have sent; AWS keeps no such list.
             "curl -s $AWS_ENDPOINT_URL/_emulator/notices",
         ]
-        # Nor is this option: version 1 takes a payload as it is.
-        lines = [line.replace(" --cli-binary-format raw-in-base64-out", "") for line in lines]
         print("\n".join(f"  {line}" for line in lines))
     else:
         print("  make demo KEEP=1        leaves the local AWS running, and prints AWS CLI commands for it")

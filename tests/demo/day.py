@@ -18,10 +18,10 @@ from demo.local_aws import (
     ACCOUNT,
     ATTACH_SSM_ROLE,
     CANCEL_REFRESH,
+    DASHBOARD,
     QUARANTINE_LAUNCH,
     REGION,
     SNAPSHOT_VOLUMES,
-    STACK,
     LocalAws,
     function_of,
     seeded_snapshot,
@@ -68,9 +68,7 @@ class Day:
         """Let the hours pass, and draw what the dashboard then shows."""
         event("owner", f"{HOURS:g} hours of an account pass on the local AWS; that takes a minute or two.")
         self.pass_by()
-        stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        name, cloudwatch = outputs["DashboardName"], self.aws.client("cloudwatch")
+        name, cloudwatch = DASHBOARD, self.aws.client("cloudwatch")
         widgets = dashboard.read(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"])
         silent = dashboard.without_data(cloudwatch, dashboard.metrics_of(widgets))
         holds(not silent, f"the functions have written each metric of the dashboard, but not {silent}")
@@ -81,7 +79,7 @@ class Day:
     def pass_by(self) -> None:
         """Afterwards `start` and `end` say when it was."""
         self.estate()
-        self.aws.deploy(self.template, ImageRepositoryArns=WHERE_IMAGES_ARE)
+        self.aws.deploy(self.template, ImageRepositoryArns=WHERE_IMAGES_ARE, Monitoring="full")
         self.aws.wait_until_idle()
         for schedule in self.aws.control("GET", "schedules")["schedules"]:
             self.schedules[schedule["target"].rsplit(":", 1)[-1]] = schedule["name"]
@@ -230,7 +228,7 @@ class Day:
         )
         command = {"trigger": "command", "command": "release", "group": "cluster"}
         answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(QUARANTINE_LAUNCH), Payload=json.dumps(command).encode()
+            FunctionName=function_of(QUARANTINE_LAUNCH), Qualifier="operator", Payload=json.dumps(command).encode()
         )
         report = json.load(answer["Payload"])
         holds(report["outcomes"]["done"] == 1, f"the group is released: {report}")

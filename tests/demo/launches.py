@@ -240,7 +240,7 @@ class Launches:
 
     def _command(self, **command: str) -> dict[str, Any]:
         answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(QUARANTINE_LAUNCH), Payload=json.dumps({"trigger": "command"} | command).encode()
+            FunctionName=function_of(QUARANTINE_LAUNCH), Qualifier="operator", Payload=json.dumps({"trigger": "command"} | command).encode()
         )
         return json.load(answer["Payload"])
 

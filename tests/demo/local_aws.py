@@ -23,6 +23,8 @@ ACCOUNT, REGION = "123456789012", "eu-central-1"
 STACK = "ec2-guardrails"
 SNAPSHOT_VOLUMES, ATTACH_SSM_ROLE, CANCEL_REFRESH = "snapshot-volumes", "attach-ssm-role", "cancel-refresh"
 QUARANTINE_LAUNCH = "quarantine-launch"
+# Of full monitoring, as the template names it.
+DASHBOARD = f"{STACK}-{REGION}"
 # The local AWS takes any; it tells the function's from everybody else's.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo"}
 

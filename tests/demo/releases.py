@@ -265,7 +265,7 @@ class Releases:
     def _explain(self) -> dict[str, Any]:
         command = {"trigger": "command", "command": "explain", "group": GROUP}
         answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(CANCEL_REFRESH), Payload=json.dumps(command).encode()
+            FunctionName=function_of(CANCEL_REFRESH), Qualifier="operator", Payload=json.dumps(command).encode()
         )
         return json.load(answer["Payload"])
 

@@ -17,6 +17,7 @@ from demo.launches import Launches
 from demo.local_aws import (
     ACCOUNT,
     ATTACH_SSM_ROLE,
+    DASHBOARD,
     REGION,
     SNAPSHOT_VOLUMES,
     STACK,
@@ -206,7 +207,7 @@ class Story:
     def deploy(self) -> None:
         event("owner", "sam deploy; its parameter ImageRepositoryArns names the releases' image repository.")
         repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
-        self.aws.deploy(self.template, ImageRepositoryArns=repository)
+        self.aws.deploy(self.template, ImageRepositoryArns=repository, Monitoring="full")
         event("owner", "confirms the subscription from the mail that SNS has sent; until then nobody would be notified.")
         stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
@@ -253,9 +254,12 @@ class Story:
             run["ended"],
         )
 
-    def _resources(self) -> list[dict[str, Any]]:
-        pages = self.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=STACK)
-        return [resource for page in pages for resource in page["StackResourceSummaries"]]
+    def _resources(self, stack: str = STACK) -> list[dict[str, Any]]:
+        """Of the stack, and of the one in it."""
+        pages = self.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+        found = [resource for page in pages for resource in page["StackResourceSummaries"]]
+        nested = [r["PhysicalResourceId"] for r in found if r["ResourceType"] == "AWS::CloudFormation::Stack"]
+        return [*found, *(resource for each in nested for resource in self._resources(each))]
 
     def _first_run(self, guardrail: str) -> dict[str, Any]:
         until = time.monotonic() + 15
@@ -517,7 +521,7 @@ class Story:
 
         command = {"trigger": "command", "command": "diagnose", "instance-id": self.orders}
         answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(ATTACH_SSM_ROLE), Payload=json.dumps(command).encode()
+            FunctionName=function_of(ATTACH_SSM_ROLE), Qualifier="operator", Payload=json.dumps(command).encode()
         )
         primary = json.load(answer["Payload"])["detail"]["primary"]
         holds(primary["code"] == "endpoint-closed" and primary["resource"] == endpoint, "the diagnosis says the same")
@@ -547,7 +551,7 @@ class Story:
     def dashboard(self) -> None:
         """Nothing on it stays empty."""
         cloudwatch = self.aws.client("cloudwatch")
-        body = cloudwatch.get_dashboard(DashboardName=self.outputs()["DashboardName"])["DashboardBody"]
+        body = cloudwatch.get_dashboard(DashboardName=DASHBOARD)["DashboardBody"]
         silent = dashboard.without_data(cloudwatch, dashboard.metrics_of(dashboard.read(body)))
         holds(not silent, f"the functions have written each metric of the dashboard, but not {silent}")
 

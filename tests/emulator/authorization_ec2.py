@@ -211,6 +211,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     "DescribeInstances",
     "DescribeInstanceStatus",
     "DescribeLaunchTemplateVersions",
+    "DescribeLockedSnapshots",
     "DescribeLaunchTemplates",
     "DescribeManagedPrefixLists",
     "DescribeNatGateways",

@@ -69,6 +69,14 @@ def _role(request: AwsRequest, action: str) -> Iterator[Check]:
     yield Check(action, arn, {"iam:PolicyARN": policy} if policy else {})
 
 
+@resources_of("ssm", "GetConnectionStatus")
+def _node(request: AwsRequest, action: str) -> Iterator[Check]:
+    target = request.parameters["Target"]
+    kind = "ssm" if target.startswith("mi-") else "ec2"
+    name = "managed-instance" if kind == "ssm" else "instance"
+    yield Check(action, f"arn:aws:{kind}:{context.region}:{context.account_id}:{name}/{target}")
+
+
 # Actions without resource types of their own: a statement that names resources doesn't allow them.
 @resources_of("ssm", "DescribeInstanceInformation")
 @resources_of(

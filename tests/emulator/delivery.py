@@ -21,11 +21,11 @@ _failures: deque[dict[str, Any]] = deque(maxlen=1000)
 
 
 class DeliveryFailed(Exception):
-    """`code` as in the attributes of a dead letter."""
+    """`code` as in the attributes of a rule's dead letter, `of_target` as the target's own API says it."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, of_target: str = "ResourceNotFoundException") -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.of_target = code, message, of_target
 
 
 def send(
@@ -51,7 +51,7 @@ def send(
             else:
                 permissions.check_service_may_send(service, source_arn, target_arn)
         except permissions.NotAllowed as error:
-            raise DeliveryFailed("NO_PERMISSIONS", str(error)) from error
+            raise DeliveryFailed("NO_PERMISSIONS", str(error), "AccessDeniedException") from error
         except KeyError as error:
             raise DeliveryFailed("INVALID_PARAMETER", f"{target_arn} isn't a target that the emulator knows") from error
         try:
@@ -67,42 +67,13 @@ def send(
         raise
 
 
-def send_dead_letter(
-    target: dict[str, Any],
-    payload: Any,
-    failed: DeliveryFailed,
-    *,
-    kind: str,
-    name: str,
-    service: str,
-    source_arn: str,
-    role_arn: str | None = None,
-) -> None:
-    """To the target's dead-letter queue, if it has one. `kind` of what couldn't reach it: rule or schedule."""
-    queue = (target.get("DeadLetterConfig") or {}).get("Arn")
-    if not queue:
-        return
-    attributes = {
-        f"{kind.upper()}_ARN": source_arn,
-        "TARGET_ARN": target["Arn"],
-        "ERROR_CODE": failed.code,
-        "ERROR_MESSAGE": failed.message,
-        "RETRY_ATTEMPTS": "0",
-    }
-    if kind == "schedule":
-        attributes["IS_PAYLOAD_TRUNCATED"] = "false"
-    try:
-        send(
-            queue,
-            payload,
-            sender=f"dead letters of {kind} {name}",
-            service=service,
-            source_arn=source_arn,
-            role_arn=role_arn,
-            attributes=attributes,
-        )
-    except DeliveryFailed:
-        pass  # noted by send
+def send_dead_letter(target: dict[str, Any], payload: Any, attributes: dict[str, str], **sent: Any) -> None:
+    """To the target's dead-letter queue, if it has one; `sent` as `send` takes it."""
+    if queue := (target.get("DeadLetterConfig") or {}).get("Arn"):
+        try:
+            send(queue, payload, attributes=attributes | {"RETRY_ATTEMPTS": "0"}, **sent)
+        except DeliveryFailed:
+            pass  # noted by send
 
 
 def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str], group_id: str | None) -> str | None:
@@ -113,12 +84,14 @@ def _send(target_arn: str, payload: Any, sender: str, attributes: dict[str, str]
         from emulator.functions import service as functions
 
         try:
-            return asynchronous.submit(functions.find(target_arn), payload, sender)
+            function = functions.find(target_arn)
+            return asynchronous.submit(function, payload, sender, functions.invoked_as(function, target_arn))
         except functions.FunctionNotFound as error:
             raise DeliveryFailed("NO_RESOURCE", str(error)) from error
     if service == "sqs":
         if name not in sqs_backends[account][region].queues:
-            raise DeliveryFailed("NO_RESOURCE", f"the queue {target_arn} does not exist")
+            words = f"the queue {target_arn} does not exist"
+            raise DeliveryFailed("NO_RESOURCE", words, "AWS.SimpleQueueService.NonExistentQueue")
         typed = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
         sqs_backends[account][region].send_message(name, text, message_attributes=typed or None, group_id=group_id)
         return None

@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from emulator import control
 from emulator.cloudformation import stacks, template as templates
-from emulator.cloudformation.resources import client
+from emulator.cloudformation.resources import client, is_not_found
 from emulator.cloudformation.stacks import Resource, Stack
 from emulator.context import context
 from emulator.process import die_with_parent
@@ -47,7 +49,7 @@ def deploy(template: Path, stopped: threading.Event, parameters: dict[str, str] 
     _run_sam(template, stopped, parameters or {})
     if stopped.is_set():
         return
-    made = [s for s in stacks.all_stacks() if s.stack_id not in before and s.name != SAM_STACK]
+    made = [s for s in stacks.all_stacks() if s.stack_id not in before and s.name != SAM_STACK and s.parent is None]
     if len(made) != 1:
         raise DeploymentFailed(f"sam deploy made {len(made)} stacks of {template}, not one")
     verify(made[0], templates.parse(template.read_text()))
@@ -65,7 +67,7 @@ def deploy_now(body: dict[str, Any]) -> Any:
 
 def set_parameters(parameters: dict[str, str]) -> None:
     """Other values for parameters of the deployed stack, by an update of it."""
-    (stack,) = (stack for stack in stacks.all_stacks() if stack.name != SAM_STACK)
+    (stack,) = (s for s in stacks.all_stacks() if s.name != SAM_STACK and s.parent is None)
     assert stack.version is not None
     others = stack.version.given_parameters.keys() - parameters.keys()
     client("cloudformation").update_stack(
@@ -148,9 +150,8 @@ def _exists(resource: Resource) -> bool:
         raise DeploymentFailed(f"no way known to look for a {resource.type}: add one to {__name__}")
     try:
         return bool(look(resource.physical_id, resource.properties))
-    except Exception as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-        if "NotFound" in code or "NoSuchEntity" in code or "NonExistent" in code:
+    except ClientError as error:
+        if is_not_found(error):
             return False
         raise
 
@@ -185,29 +186,48 @@ def _has_topic_policy(_: str, properties: dict[str, Any]) -> bool:
     return True
 
 
+def _has_query(identifier: str, _: dict[str, Any]) -> bool:
+    saved = client("logs").describe_query_definitions()["queryDefinitions"]
+    return any(query["queryDefinitionId"] == identifier for query in saved)
+
+
+def _has_nested_stack(stack_id: str, _: dict[str, Any]) -> bool:
+    stack = stacks.get(stack_id)
+    assert stack.version is not None
+    verify(stack, stack.version.template)
+    return True
+
+
 def _by(service: str, operation: str, parameter: str) -> Callable[[str, dict[str, Any]], Any]:
     """A look by the physical id; the service answers an error when there is none."""
     return lambda physical_id, _: getattr(client(service), operation)(**{parameter: physical_id})
 
 
 _LOOKS: dict[str, Callable[[str, dict[str, Any]], Any]] = {
+    "AWS::CloudFormation::Stack": _has_nested_stack,
     "AWS::CloudWatch::Alarm": _has_alarm,
     "AWS::CloudWatch::Dashboard": _by("cloudwatch", "get_dashboard", "DashboardName"),
     "AWS::DynamoDB::Table": _by("dynamodb", "describe_table", "TableName"),
     "AWS::Events::Rule": lambda name, _: client("events").list_targets_by_rule(Rule=name)["Targets"],
     "AWS::IAM::InstanceProfile": _by("iam", "get_instance_profile", "InstanceProfileName"),
+    "AWS::IAM::ManagedPolicy": _by("iam", "get_policy", "PolicyArn"),
     "AWS::IAM::Role": _by("iam", "get_role", "RoleName"),
+    "AWS::Lambda::Alias": lambda arn, p: client("lambda").get_alias(FunctionName=p["FunctionName"], Name=p["Name"]),
     "AWS::Lambda::EventInvokeConfig": lambda _, p: client("lambda").get_function_event_invoke_config(
         FunctionName=p["FunctionName"]
     ),
     "AWS::Lambda::Function": _by("lambda", "get_function", "FunctionName"),
     "AWS::Lambda::Permission": _has_statement,
     "AWS::Logs::LogGroup": _has_log_group,
+    "AWS::Logs::QueryDefinition": _has_query,
     "AWS::SNS::Subscription": _by("sns", "get_subscription_attributes", "SubscriptionArn"),
     "AWS::SNS::Topic": _by("sns", "get_topic_attributes", "TopicArn"),
     "AWS::SNS::TopicPolicy": _has_topic_policy,
     "AWS::SQS::Queue": lambda url, _: client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]),
     "AWS::SQS::QueuePolicy": _has_queue_policy,
     "AWS::SSM::Parameter": _by("ssm", "get_parameter", "Name"),
-    "AWS::Scheduler::Schedule": _by("scheduler", "get_schedule", "Name"),
+    "AWS::Scheduler::Schedule": lambda name, p: client("scheduler").get_schedule(
+        Name=name, **({"GroupName": p["GroupName"]} if "GroupName" in p else {})
+    ),
+    "AWS::Scheduler::ScheduleGroup": _by("scheduler", "get_schedule_group", "Name"),
 }

@@ -21,7 +21,6 @@ from emulator import control
 from emulator.aws_request import AwsError, AwsRequest
 from emulator.context import context
 from emulator.operations import operation
-from emulator.patching import patched
 from emulator.policies import like
 
 DOCKER_IMAGE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -57,10 +56,6 @@ class Image:
         if self.image_manifest_media_type in INDEXES:
             return None
         return sum(int(part.get("size", 0)) for part in _parts(self.parsed))
-
-    def get_image_digest(self) -> str:
-        """For moto's own look-ups."""
-        return self.image_digest
 
     @property
     def last_tag(self) -> str | None:
@@ -425,13 +420,6 @@ def _referring(repository: Repository, image: Image) -> list[Image]:
         if other.image_manifest_media_type in INDEXES
         and any(child.get("digest") == image.image_digest for child in other.parsed["manifests"])
     ]
-
-
-@patched(Repository)
-def _get_image(_original: Any, self: Repository, image_tag: str | None, image_digest: str | None) -> Image:
-    """moto's scans look an image up here."""
-    identifier = {"imageTag": image_tag, "imageDigest": image_digest}
-    return _described_image(self, {key: value for key, value in identifier.items() if value})
 
 
 # ---- Control routes ----

@@ -73,8 +73,19 @@ def send_to_targets(rule: Rule, event: dict[str, Any]) -> None:
             )
         except delivery.DeliveryFailed as failed:
             # Neither cause gets better by itself, so EventBridge doesn't use the rule's retries for them.
+            attributes = {
+                "RULE_ARN": rule.arn,
+                "TARGET_ARN": target["Arn"],
+                "ERROR_CODE": failed.code,
+                "ERROR_MESSAGE": failed.message,
+            }
             delivery.send_dead_letter(
-                target, event, failed, kind="rule", name=rule.name, service="events.amazonaws.com", source_arn=rule.arn
+                target,
+                event,
+                attributes,
+                sender=f"dead letters of rule {rule.name}",
+                service="events.amazonaws.com",
+                source_arn=rule.arn,
             )
 
 

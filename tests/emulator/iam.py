@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from moto.core.serialize import url_encode
 from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.exceptions import NotFoundException
 from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
 from moto.iam.policy_validation import BaseIAMPolicyValidator
 from moto.iam.responses import IamResponse
@@ -21,6 +24,27 @@ def _validate_version(original: Any, self: BaseIAMPolicyValidator) -> None:
     """A policy without a version counts as one of 2008-10-17, and SAM writes such policies."""
     if "Version" in self._policy_json:
         original(self)
+
+
+@patched(IAMBackend)
+def get_role(original: Any, self: IAMBackend, role_name: str) -> Any:
+    with _words(f"The role with name {role_name} cannot be found."):
+        return original(self, role_name)
+
+
+@patched(IAMBackend)
+def get_instance_profile(original: Any, self: IAMBackend, profile_name: str) -> Any:
+    with _words(f"Instance Profile {profile_name} cannot be found."):
+        return original(self, profile_name)
+
+
+@contextmanager
+def _words(message: str) -> Iterator[None]:
+    """SSM-11: moto says that it is not found."""
+    try:
+        yield
+    except NotFoundException:
+        raise NotFoundException(message) from None
 
 
 @lru_cache(maxsize=1)

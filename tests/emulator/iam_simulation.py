@@ -14,6 +14,7 @@ from moto.iam.models import Role
 from emulator import permissions, policies
 from emulator.aws_request import AwsError, AwsRequest
 from emulator.operations import operation
+from emulator.settings import settings
 
 MAX_ITEMS = 1000
 DEFAULT_ITEMS = 100
@@ -72,6 +73,9 @@ def _simulate(role: Role, action: str, resource: str, keys: dict[str, Any]) -> d
         "MatchedStatements": [],
         "MissingContextValues": _missing(documents + (boundary or []), given),
     }
+    if settings.organization_denies_without_region:
+        result["OrganizationsDecisionDetail"] = {"AllowedByOrganizations": False}
+        result["EvalDecision"] = "implicitDeny"
     if boundary is not None:
         allowed = policies.evaluate(boundary, action, resource, given) == policies.ALLOW
         result["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": allowed}

@@ -45,7 +45,13 @@ _notices: deque[dict[str, Any]] = deque(maxlen=10_000)
 
 @patched(SNSBackend)
 def publish(original: Any, self: SNSBackend, message: str, **options: Any) -> str:
-    """moto lets a subject of 100 characters, other letters than ASCII, and line breaks pass."""
+    """moto lets a subject of 100 characters, other letters than ASCII, and line breaks pass.
+
+    What it doesn't know it takes for a phone's endpoint; without a slash it is a topic (SNS-5).
+    """
+    arn = options.get("arn")
+    if arn and "/" not in arn:
+        self.get_topic(arn)
     subject = options.get("subject")
     if subject is not None and (
         not 1 <= len(subject) <= MAX_SUBJECT_CHARACTERS or not re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*", subject)

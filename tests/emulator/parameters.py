@@ -7,6 +7,8 @@ import re
 import time
 from typing import Any
 
+from moto.core.responses import ActionResult
+from moto.ssm.exceptions import InvalidResourceId, ParameterNotFound
 from moto.ssm.models import Parameter, SimpleSystemManagerBackend, ssm_backends
 from moto.ssm.responses import SimpleSystemManagerResponse
 
@@ -19,6 +21,21 @@ STANDARD_BYTES = 4096
 ADVANCED_BYTES = 8192
 MAX_NAMES = 10
 """Of one GetParameters."""
+
+
+@patched(ParameterNotFound, "__init__")
+@patched(InvalidResourceId, "__init__")
+def without_message(original: Any, self: Any, *arguments: Any) -> None:
+    """Systems Manager answers these by their code alone (SSM-10); moto writes a sentence."""
+    original(self, *arguments)
+    self.message = None
+
+
+@patched(ParameterNotFound, "__str__")
+@patched(InvalidResourceId, "__str__")
+def as_text(_original: Any, _self: Any) -> str:
+    """What moto answers where there is no message."""
+    return ""
 
 
 @patched(SimpleSystemManagerBackend)
@@ -75,8 +92,8 @@ def seed(body: dict[str, Any]) -> Any:
 
 
 @patched(SimpleSystemManagerResponse)
-def get_parameters(original: Any, self: SimpleSystemManagerResponse) -> Any:
-    """moto answers any number of names."""
+def get_parameters(_original: Any, self: SimpleSystemManagerResponse) -> ActionResult:
+    """moto answers any number of names, and tells no selector."""
     names = self._get_param("Names")
     if not 1 <= len(names) <= MAX_NAMES:
         raise AwsError(
@@ -86,4 +103,25 @@ def get_parameters(original: Any, self: SimpleSystemManagerResponse) -> Any:
         )
     if len(names) != len(set(names)):
         raise AwsError("ValidationException", "Duplicate parameter names are not allowed.")  # (assumed)
-    return original(self)
+    found, missing = [], []
+    for name in names:
+        if parameter := self.ssm_backend.get_parameters([name]).get(name):
+            found.append(_selected(parameter.response_object(self._get_param("WithDecryption"), self.region), name))
+        else:
+            missing.append(name)
+    return ActionResult({"Parameters": found, "InvalidParameters": missing})
+
+
+@patched(SimpleSystemManagerResponse)
+def get_parameter(original: Any, self: SimpleSystemManagerResponse) -> ActionResult:
+    answer = original(self)
+    _selected(answer.result["Parameter"], self._get_param("Name"))
+    return answer
+
+
+def _selected(described: dict[str, Any], asked: str) -> dict[str, Any]:
+    """Name and ARN are the parameter's own; the version or label that was asked for stands apart from them."""
+    for own in (described["ARN"], described["Name"]):
+        if asked.startswith(f"{own}:"):
+            described["Selector"] = asked.removeprefix(own)
+    return described

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from moto.events.models import Rule, events_backends
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule, scheduler_backends
 
-from emulator import control, delivery, events, permissions
+from emulator import control, delivery, events, metrics, permissions
 from emulator.aws_request import AwsError
 from emulator.context import context
 from emulator.patching import patched
@@ -209,33 +209,47 @@ def fire(schedule: Schedule, when: datetime | None = None) -> str | None:
     """Invoke the target; returns the request id of a function's invocation. The caller holds the lock."""
     when = when or datetime.now(UTC)
     stamp = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    target = schedule.target
-    payload = _payload(schedule, stamp)
+    target, execution = schedule.target, uuid.uuid4().hex[:16]
+    payload = _payload(schedule, stamp, execution)
+    sent = {"service": "scheduler.amazonaws.com", "source_arn": schedule.arn, "role_arn": target["RoleArn"]}
+    # Counted by group, and for every attempt, whatever becomes of it (SCH-1).
+    metrics.put("AWS/Scheduler", "InvocationAttemptCount", 1, "Count", {"ScheduleGroup": schedule.group_name})
     try:
-        return delivery.send(
-            target["Arn"],
-            payload,
-            sender=f"schedule {schedule.name}",
-            service="scheduler.amazonaws.com",
-            source_arn=schedule.arn,
-            role_arn=target["RoleArn"],
-        )
+        return delivery.send(target["Arn"], payload, sender=f"schedule {schedule.name}", **sent)
     except delivery.DeliveryFailed as failed:
-        # Scheduler would try again until the retry policy is used up; the cause here doesn't go away by itself.
-        delivery.send_dead_letter(
-            target,
-            payload,
-            failed,
-            kind="schedule",
-            name=schedule.name,
-            service="scheduler.amazonaws.com",
-            source_arn=schedule.arn,
-            role_arn=target["RoleArn"],
-        )
+        service, action, request = _call_of(target["Arn"], payload)
+        attributes = {
+            "SCHEDULE_ARN": schedule.arn,
+            "TARGET_ARN": f"arn:aws:scheduler:::aws-sdk:{service}:{action}",
+            "ERROR_CODE": failed.of_target,
+            "ERROR_MESSAGE": failed.message,
+            "EXECUTION_ID": execution,
+            "SCHEDULED_TIME": stamp,
+            "IS_PAYLOAD_TRUNCATED": "false",
+        }
+        if failed.code != "NO_PERMISSIONS":
+            # Only what isn't permanent is tried until the retry policy is used up, which takes no time here.
+            attributes["EXHAUSTED_RETRY_CONDITION"] = "MaximumRetryAttempts"
+        sender = f"dead letters of schedule {schedule.name}"
+        delivery.send_dead_letter(target, request, attributes, sender=sender, **sent)
         return None
 
 
-def _payload(schedule: Schedule, stamp: str) -> Any:
+def _call_of(target_arn: str, payload: Any) -> tuple[str, str, dict[str, Any]]:
+    """The API call that a templated target stands for: service, action, request (DLQ-1)."""
+    _, _, service, region, account, name = target_arn.split(":", 5)
+    text = payload if isinstance(payload, str) else json.dumps(payload)
+    if service == "lambda":
+        return service, "invoke", {"FunctionName": target_arn, "InvocationType": "Event", "Payload": text}
+    if service == "sqs":
+        url = f"https://sqs.{region}.amazonaws.com/{account}/{name}"
+        return service, "sendMessage", {"MessageBody": text, "QueueUrl": url}
+    if service == "sns":
+        return service, "publish", {"TopicArn": target_arn, "Message": text}
+    raise NotImplementedError(f"dead letters of a schedule's target {target_arn}")
+
+
+def _payload(schedule: Schedule, stamp: str, execution: str) -> Any:
     if not schedule.target.get("Input"):
         return {
             "version": "0",
@@ -252,7 +266,7 @@ def _payload(schedule: Schedule, stamp: str) -> Any:
     for name, value in {
         "schedule-arn": schedule.arn,
         "scheduled-time": stamp,
-        "execution-id": str(uuid.uuid4()),
+        "execution-id": execution,
         "attempt-number": "1",
     }.items():
         text = text.replace(f"<aws.scheduler.{name}>", value)

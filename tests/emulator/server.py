@@ -31,6 +31,7 @@ _EXTENSIONS = (
     "emulator.metrics",
     "emulator.notices",
     "emulator.parameters",
+    "emulator.queries",
     "emulator.queues",
     "emulator.scheduler",
     "emulator.ec2",

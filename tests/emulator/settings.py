@@ -50,6 +50,9 @@ class Settings:
     """How long a new VPC endpoint is `pending`."""
     association_timestamps: bool = False
     """Whether DescribeIamInstanceProfileAssociations tells since when; AWS's own examples don't have it."""
+    hub: bool = False
+    """Whether a private hosted zone gives the services' names the addresses of endpoints in a hub VPC, 10.2.0.0/16,
+    wherever no endpoint of the VPC has them; a transit gateway or peering leads there. Neither is seen from here."""
     transit_leads_out: bool = False
     """Whether a transit gateway or VPN leads to the internet, which nothing in the VPC tells (SSM-7)."""
 
@@ -82,6 +85,9 @@ class Settings:
     """Concurrent executions of the account; above it, Invoke answers TooManyRequestsException."""
 
     # IAM
+    organization_denies_without_region: bool = False
+    """Whether the organization has a Region lock. The simulation doesn't know its conditions, and says no (SSM-12);
+    real requests come from the right Region."""
     instance_profile_visibility_delay_seconds: float = 0.0
     """How long EC2 doesn't know a new instance profile (SSM-2)."""
     enforce_role_policies: bool = True

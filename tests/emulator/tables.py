@@ -248,7 +248,10 @@ def get_item(original: Any, self: DynamoHandler) -> Any:
     table = _checked(self)
     _check_key(table, self.body["Key"])
     with _as_read(table, self.body):
-        return original(self)
+        answer = original(self)
+    if self.body.get("ConsistentRead") and "ConsumedCapacity" in answer.result:
+        answer.result["ConsumedCapacity"]["CapacityUnits"] *= 2  # DDB-2
+    return answer
 
 
 @patched(DynamoHandler)

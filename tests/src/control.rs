@@ -246,6 +246,20 @@ impl Seed {
         self
     }
 
+    /// Under way still.
+    #[must_use]
+    pub fn pending(mut self) -> Self {
+        self.0["state"] = "pending".into();
+        self
+    }
+
+    /// In the archive tier.
+    #[must_use]
+    pub fn archived(mut self) -> Self {
+        self.0["storage_tier"] = "archive".into();
+        self
+    }
+
     /// Started so many minutes later.
     #[must_use]
     pub fn later(mut self, slot: &Zoned, minutes: i64) -> Self {
@@ -493,12 +507,22 @@ impl LocalAws {
         notices
     }
 
-    /// The latest value of a metric of the guardrail; all are whole numbers.
+    /// The latest value of a metric of the guardrail, all of which are whole numbers: there are any
+    /// only with `FULL_MONITORING`.
     pub async fn metric(&self, name: &str) -> Option<u64> {
         let path = format!("metrics?namespace=Ec2Guardrails&name={name}");
         let mut metrics = self.get::<Metrics>(&path).await.metrics;
         metrics.retain(|metric| metric.dimensions["Guardrail"] == self.guardrail);
         format!("{}", metrics.pop()?.value).parse().ok()
+    }
+
+    /// Has CloudWatch evaluate its alarms; whether that of the stack with this name, without the
+    /// prefix, is in ALARM.
+    pub async fn alarm_tells(&self, name: &str) -> bool {
+        let answer = self.post("alarms/evaluate", json!({})).await;
+        let state = &answer["alarms"][format!("ec2-guardrails-{name}")];
+        assert!(state.is_string(), "no alarm {name}: {answer}");
+        state == "ALARM"
     }
 
     /// Puts an event on the bus as an AWS service does, and waits for what it sets off.

@@ -147,6 +147,12 @@ impl LocalAws {
         made.volume_ids
     }
 
+    /// Puts volumes into a state of AWS's, a Local Zone or on an Outpost, as the local AWS's route
+    /// `volumes/place` takes it.
+    pub async fn place(&self, volumes: Value) {
+        self.post("volumes/place", volumes).await;
+    }
+
     /// A volume that may be attached to several instances.
     pub async fn multi_attach_volume(&self) -> String {
         let answer = self

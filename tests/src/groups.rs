@@ -279,6 +279,14 @@ impl Group<'_> {
             .clone()
     }
 
+    /// The newest of its refreshes, if it has had any.
+    pub async fn newest_refresh(&self) -> Option<InstanceRefresh> {
+        let found = self.aws.autoscaling.describe_instance_refreshes();
+        let found = found.auto_scaling_group_name(self.name).send().await;
+        let found = answered("DescribeInstanceRefreshes", found);
+        found.instance_refreshes().first().cloned()
+    }
+
     /// A refresh's status.
     pub async fn status(&self, id: &str) -> String {
         let refresh = self.refresh(id).await;

@@ -126,6 +126,7 @@ impl LocalAws {
         }
         // Not as the latest run: what a release sets off may start the function at once.
         let answer = self.lambda.invoke().function_name(self.function());
+        let answer = answer.qualifier("operator");
         let answer = answer.payload(Blob::new(payload.to_string())).send().await;
         let answer = answered("Invoke", answer);
         let text = String::from_utf8_lossy(answer.payload().map_or(&[], Blob::as_ref)).into_owned();

@@ -95,6 +95,9 @@ pub struct LocalAws {
     emulator: Emulator,
 }
 
+/// With a metric for each number, as [`LocalAws::metric`] reads them.
+pub const FULL_MONITORING: &[(&str, &str)] = &[("Monitoring", "full")];
+
 /// Runs a test of `guardrail` against a local AWS of its own, and looks afterwards that the
 /// function's role allows all that the function did, and that the local AWS itself was up to it.
 pub async fn deployed(guardrail: &'static str, test: impl AsyncFnOnce(&LocalAws)) {
@@ -150,6 +153,19 @@ impl LocalAws {
     #[must_use]
     pub fn function(&self) -> String {
         format!("ec2-guardrails-{}", self.guardrail)
+    }
+
+    /// A program with what the AWS CLI needs to reach this local AWS.
+    #[must_use]
+    pub fn program(&self, name: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(name);
+        command
+            .env("AWS_ENDPOINT_URL", self.emulator.endpoint())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_PAGER", "");
+        command
     }
 
     /// Turns the rules of the other guardrails off: of hundreds of instances each would otherwise

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::types::builders::IpPermissionBuilder;
 use aws_sdk_ec2::types::{
     AddPrefixListEntry, AttributeBooleanValue, DomainType, Filter, IpPermission, IpRange,
-    Ipv6Range, PrefixListId, VpcEndpointType,
+    Ipv6Range, NewDhcpConfiguration, PrefixListId, VpcEndpointType,
 };
+use serde_json::json;
 
 use crate::estate::answered;
 use crate::{LocalAws, REGION, ZONE};
@@ -190,8 +191,48 @@ impl Vpc<'_> {
         }
     }
 
-    /// Gives the private subnet a way out through a NAT gateway in a public subnet.
-    pub async fn nat(&self) {
+    /// Leads to a hub VPC, 10.2.0.0/16, by a transit gateway.
+    pub async fn route_to_the_hub(&self) {
+        let ec2 = &self.aws.ec2;
+        let made = ec2.create_transit_gateway().send().await;
+        let made = answered("CreateTransitGateway", made).transit_gateway;
+        let route = ec2.create_route().route_table_id(&self.table);
+        let route = route.destination_cidr_block("10.2.0.0/16");
+        let route = route.set_transit_gateway_id(made.and_then(|one| one.transit_gateway_id));
+        answered("CreateRoute", route.send().await);
+    }
+
+    /// Gives the VPC a DNS server of its own.
+    pub async fn own_resolver(&self) {
+        let ec2 = &self.aws.ec2;
+        let servers = NewDhcpConfiguration::builder();
+        let servers = servers.key("domain-name-servers").values("10.0.0.53");
+        let made = ec2
+            .create_dhcp_options()
+            .dhcp_configurations(servers.build());
+        let made = answered("CreateDhcpOptions", made.send().await).dhcp_options;
+        let used = ec2.associate_dhcp_options().vpc_id(&self.id);
+        let used = used.set_dhcp_options_id(made.and_then(|one| one.dhcp_options_id));
+        answered("AssociateDhcpOptions", used.send().await);
+    }
+
+    /// Makes the VPC another account's, which shares it with this one.
+    pub async fn share(&self, owner: &str) {
+        let body = json!({ "vpc": self.id, "owner": owner });
+        self.aws.post("network/share", body).await;
+    }
+
+    /// The same by a regional NAT gateway, whose route table the public subnet no longer has.
+    pub async fn regional_nat(&self) {
+        let (nat, table) = self.nat().await;
+        self.aws
+            .post("network/regional", json!({ "nat": nat, "table": table }))
+            .await;
+    }
+
+    /// Gives the private subnet a way out through a NAT gateway in a public subnet; returns the ids
+    /// of the gateway and of the public subnet's route table.
+    pub async fn nat(&self) -> (String, String) {
         let ec2 = &self.aws.ec2;
         let public = self.make_subnet("10.0.100.0/24").await;
         let gateway = answered(
@@ -223,6 +264,8 @@ impl Vpc<'_> {
         let nat = nat.and_then(|nat| nat.nat_gateway_id);
         let route = ec2.create_route().route_table_id(&self.table);
         let route = route.destination_cidr_block("0.0.0.0/0");
-        answered("CreateRoute", route.set_nat_gateway_id(nat).send().await);
+        let leads = route.set_nat_gateway_id(nat.clone()).send().await;
+        answered("CreateRoute", leads);
+        (nat.expect("a NAT gateway has an id"), table)
     }
 }

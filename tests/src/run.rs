@@ -205,10 +205,13 @@ impl LocalAws {
 
     /// Invokes the function as a person does, with `aws lambda invoke`.
     pub async fn invoke(&self, payload: Value) -> Run {
+        // Commands are taken through this alias only.
+        let alias = (payload["trigger"] == "command").then(|| "operator".to_owned());
         let answer = self
             .lambda
             .invoke()
             .function_name(self.function())
+            .set_qualifier(alias)
             .payload(Blob::new(payload.to_string()))
             .send()
             .await

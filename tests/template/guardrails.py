@@ -51,6 +51,8 @@ class Guardrail:
     """Called by the shared code, but for resources that this guardrail has nothing to do with."""
     parameters: dict[str, str] = field(default_factory=dict, hash=False)
     """Parameters of the stack with which the role allows all that the code can do."""
+    rule_parameters: dict[str, str] = field(default_factory=dict, hash=False)
+    """Parameters of the stack with which all of its rules start it."""
 
     @property
     def logical(self) -> str:
@@ -131,7 +133,10 @@ GUARDRAILS = [
             ),
         ),
         finding_alarms=frozenset({"InstancesUnmanagedAlarm"}),
-        others_actions=frozenset({"ssm:UpdateInstanceInformation"}),
+        # And two condition keys, which look like actions.
+        others_actions=frozenset(
+            {"ssm:UpdateInstanceInformation", "ec2:SourceInstanceARN", "ssm:SourceInstanceARN"}
+        ),
         shared_only=LABELLING,
         parameters={"RepairRoles": "true"},
     ),
@@ -181,6 +186,8 @@ GUARDRAILS = [
         # AMIs and profiles are others' matter.
         shared_only=LABELLING | {"ec2:DescribeIamInstanceProfileAssociations", "ec2:DescribeImages"},
         parameters={"ImageRepositoryArns": f"{REPOSITORY},{REPOSITORY}-api"},
+        # Alarms start it only where their names are given.
+        rule_parameters={"RefreshAlarmPrefix": "web-"},
     ),
     Guardrail(
         name="quarantine-launch",

@@ -18,6 +18,9 @@ SETTING = f"arn:aws:ssm:{REGION}:{ACCOUNT}:servicesetting/ssm/managed-instance"
 
 POLICY = f"{PARAMETER}/ec2-guardrails/policy"
 
+THEIR_VPC = f"arn:aws:ec2:{REGION}:210987654321:vpc/vpc-0b1c2d3e4f5a60718"
+THEIR_SECURITY_GROUP = f"arn:aws:ec2:{REGION}:210987654321:security-group/sg-0b1c2d3e4f5a60718"
+
 OUR_TAG = "ec2-guardrails:guardrail"
 TOLD = "ec2-guardrails:told-unmanaged"
 OURS = {f"aws:ResourceTag/{OUR_TAG}": "snapshot-volumes"}
@@ -107,6 +110,7 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
     ("ec2:DescribeSnapshots", "*", HERE),
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeImages", "*", HERE),
+    ("ec2:DescribeLockedSnapshots", "*", HERE),
     ("ec2:CreateSnapshot", VOLUME, {}),
     ("ec2:CreateSnapshot", SNAPSHOT, MARKED),
     ("ec2:CreateSnapshots", INSTANCE, {}),
@@ -163,7 +167,12 @@ ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeIamInstanceProfileAssociations", "*", HERE),
     ("ec2:DescribeVpcEndpoints", "*", HERE),
+    ("ec2:DescribeVpcs", "*", HERE),
+    ("ec2:DescribeDhcpOptions", "*", HERE),
+    ("ssm:GetConnectionStatus", INSTANCE, {}),
     ("ec2:DescribeVpcAttribute", f"{EC2}:vpc/vpc-0a1b2c3d4e5f60718", {}),
+    # A VPC that is shared with this account is its owner's.
+    ("ec2:DescribeVpcAttribute", THEIR_VPC, {}),
     ("ec2:GetConsoleOutput", INSTANCE, {}),
     ("ec2:GetManagedPrefixListEntries", f"{EC2}:prefix-list/pl-0a1b2c3d4e5f60718", {}),
     ("ec2:GetManagedPrefixListEntries", f"arn:aws:ec2:{REGION}:aws:prefix-list/pl-6ea54007", {}),
@@ -223,9 +232,12 @@ ATTACH_SSM_ROLE_DENIED: list[Case] = [
     ("ssm:UpdateServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
     ("ssm:SendCommand", INSTANCE, {}),
     ("ssm:StartSession", INSTANCE, {}),
+    ("ssm:GetConnectionStatus", f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0a1b2c3d4e5f60718", {}),
     ("ec2:RebootInstances", INSTANCE, {}),
     ("ec2:StopInstances", INSTANCE, {}),
     ("ec2:ModifyInstanceMetadataOptions", INSTANCE, {}),
+    ("ec2:GetConsoleOutput", INSTANCE.replace(ACCOUNT, "210987654321"), {}),
+    ("ec2:DescribeVpcAttribute", THEIR_VPC.replace(REGION, "us-east-1"), {}),
 ]
 
 # With the parameter RepairRoles only.
@@ -301,6 +313,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:DescribeInstances", "*", HERE),
     ("ec2:DescribeImages", "*", HERE),
     ("ec2:DescribeInstanceImageMetadata", "*", HERE),
+    ("ec2:DescribeNetworkInterfaces", "*", HERE),
     ("ec2:DescribeSecurityGroups", "*", HERE),
     ("ec2:DescribeSnapshots", "*", HERE),
     ("ec2:DescribeInstanceAttribute", INSTANCE, QUARANTINED),
@@ -313,7 +326,10 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:DeleteTags", INSTANCE, keys("ec2-guardrails:quarantined", "ec2-guardrails:quarantine-reason")),
     ("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, {}),
     ("ec2:ModifyNetworkInterfaceAttribute", SECURITY_GROUP, {}),
+    # Of another account in a VPC that is shared: its owner's groups may be among those of an interface.
+    ("ec2:ModifyNetworkInterfaceAttribute", THEIR_SECURITY_GROUP, {}),
     ("ec2:CreateSecurityGroup", VPC, {}),
+    ("ec2:CreateSecurityGroup", THEIR_VPC, {}),
     ("ec2:CreateSecurityGroup", SECURITY_GROUP, EVIDENCE),
     ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "CreateSecurityGroup"}),
     ("ec2:RevokeSecurityGroupEgress", SECURITY_GROUP, ISOLATION),
@@ -335,6 +351,12 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
 ]
 
 QUARANTINE_LAUNCH_DENIED: list[Case] = [
+    # Of other accounts nothing else than that.
+    ("ec2:CreateSecurityGroup", THEIR_SECURITY_GROUP, EVIDENCE),
+    ("ec2:CreateTags", THEIR_SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "CreateSecurityGroup"}),
+    ("ec2:RevokeSecurityGroupIngress", THEIR_SECURITY_GROUP, ISOLATION),
+    ("ec2:ModifyNetworkInterfaceAttribute", INTERFACE.replace(ACCOUNT, "210987654321"), {}),
+    ("ec2:ModifyNetworkInterfaceAttribute", THEIR_SECURITY_GROUP.replace(REGION, "us-east-1"), {}),
     # Nobody's own security group is changed: not its rules, and no rule is ever added to any.
     ("ec2:RevokeSecurityGroupEgress", SECURITY_GROUP, {}),
     ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, {}),

@@ -3,7 +3,7 @@
 import re
 
 import samstack
-from test_template_alarms import ALARMS, metrics_of
+from test_template_alarms import ALARMS, BASIC, metrics_of
 
 SOURCE = (samstack.ROOT / "tests/src/bin/bench/cost.rs").read_text()
 
@@ -17,6 +17,7 @@ def test_each_metric_that_an_alarm_looks_at_is_counted():
     assert constant("ALARM_METRICS") == sum(len(metrics_of(alarm)) for alarm in ALARMS.values())
     metric_alarms = [alarm for alarm in ALARMS.values() if alarm.get("Period", 60) < 60]
     assert not metric_alarms, "of high resolution, which cost more"
+    assert constant("BASIC_ALARM_METRICS") == sum(len(metrics_of(alarm)) for alarm in BASIC.values())
 
 
 def test_logs_are_kept_as_long_as_is_counted(stack):
@@ -42,14 +43,19 @@ def test_sweeps_come_as_often_as_is_counted():
 def test_only_resources_that_are_counted_cost_anything(stack):
     """A new kind of resource must be thought of, there and here."""
     free = {
+        "AWS::CloudFormation::Stack",
         "AWS::Events::Rule",
         "AWS::IAM::InstanceProfile",
+        "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Role",
+        "AWS::Lambda::Alias",
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::Permission",
+        "AWS::Logs::QueryDefinition",
         "AWS::SNS::Subscription",
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::QueuePolicy",
+        "AWS::Scheduler::ScheduleGroup",
     }
     counted = {
         "AWS::CloudWatch::Alarm",
@@ -63,4 +69,6 @@ def test_only_resources_that_are_counted_cost_anything(stack):
     }
     # On demand: a query or two a sweep and a write a notice are a few cents a month.
     cents = {"AWS::DynamoDB::Table"}
-    assert {resource["Type"] for resource in stack.resources.values()} <= free | counted | cents
+    full = samstack.full_stack()
+    resources = [*full.resources.values(), *full.monitoring.resources.values()]
+    assert {resource["Type"] for resource in resources} <= free | counted | cents

@@ -14,7 +14,7 @@ import samstack
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from demo import dashboard  # noqa: E402
 
-BODY = samstack.default_stack().properties("Dashboard")["DashboardBody"]
+BODY = samstack.full_stack().monitoring.properties("Dashboard")["DashboardBody"]
 WIDGETS = json.loads(BODY)["widgets"]
 TEXT = next(widget for widget in WIDGETS if widget["type"] == "text")
 ALARMS = next(widget for widget in WIDGETS if widget["type"] == "alarm")

@@ -1,12 +1,19 @@
-"""Every alarm reaches somebody and says what to do; the absence of sweeps is noticed."""
+"""Every alarm reaches somebody and says what to do; the absence of sweeps is noticed.
+
+Basic monitoring has the alarms that cost cents, on numbers that AWS gives away; full monitoring has those and the ones on
+the guardrails' own metrics, in a nested stack.
+"""
 
 import re
+import sys
 
 import pytest
 import samstack
 from guardrails import GUARDRAILS
 
-ALARMS = samstack.default_stack().of_type("AWS::CloudWatch::Alarm")
+BASIC = samstack.default_stack().alarms()
+ALARMS = samstack.full_stack().alarms()
+
 
 def metrics_of(alarm: dict) -> set[tuple[str, str, str, str]]:
     """What an alarm looks at: namespace, name, and its one dimension's name and value."""
@@ -21,6 +28,75 @@ def metrics_of(alarm: dict) -> set[tuple[str, str, str, str]]:
 each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
+def test_basic_monitoring_has_an_alarm_on_dead_letters_and_one_on_each_guardrails_sweeps():
+    assert BASIC.keys() == {"DeadLettersAlarm", *(f"{guardrail.logical}SweepsStoppedAlarm" for guardrail in GUARDRAILS)}
+    # Of AWS's own: a metric of ours costs 0.30 dollars a month, and a quarter of the price of all the rest is enough.
+    spaces = {space for alarm in BASIC.values() for space, *_ in metrics_of(alarm)}
+    assert spaces == {"AWS/SQS", "AWS/Scheduler"}
+
+
+def test_basic_monitoring_has_no_metric_and_no_dashboard_of_its_own(stack):
+    assert not stack.of_type("AWS::CloudWatch::Dashboard") and not stack.of_type("AWS::CloudFormation::Stack")
+    for monitoring, form in (("basic", "log"), ("full", "emf")):
+        for guardrail in GUARDRAILS:
+            environment = samstack.Stack(Monitoring=monitoring).properties(guardrail.function)["Environment"]["Variables"]
+            assert environment["METRICS_FORM"] == form
+
+
+def test_full_monitoring_adds_to_basic_and_takes_nothing_away():
+    assert BASIC.items() <= ALARMS.items()
+    assert len(ALARMS) - len(BASIC) == 21, "as the description of the parameter says"
+    assert "21 alarms" in samstack.source()["Parameters"]["Monitoring"]["Description"]
+
+
+def test_the_nested_template_is_what_its_generator_writes():
+    sys.path.insert(0, str(samstack.MONITORING.parent))
+    import generate
+
+    assert samstack.MONITORING.read_text() == generate.rendered(), "run `make monitoring`"
+    assert {guardrail.logical for guardrail in generate.GUARDRAILS} == {guardrail.logical for guardrail in GUARDRAILS}
+
+
+def test_a_letter_is_told_and_so_is_a_later_one_of_another_cause():
+    """What lies in the queue would keep the alarm as it is until somebody empties it: another cause would not be told."""
+    alarm = BASIC["DeadLettersAlarm"]
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("NumberOfMessagesSent", "Sum", 1)
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching", "it ends by itself"
+    # A sweep that fails each time is told once.
+    assert alarm["Period"] >= max(longest_interval(guardrail) for guardrail in GUARDRAILS)
+
+
+@each_guardrail
+def test_stopped_sweeps_are_noticed_by_what_scheduler_counts(stack, guardrail):
+    name = f"{guardrail.logical}SweepsStoppedAlarm"
+    alarm = BASIC[name]
+    group = stack.properties(f"{guardrail.logical}Schedules")["Name"]
+    # Scheduler counts by group, so each guardrail's schedule is alone in its own.
+    assert metrics_of(alarm) == {("AWS/Scheduler", "InvocationAttemptCount", "ScheduleGroup", group)}
+    grouped = [schedule["GroupName"] for schedule in stack.of_type("AWS::Scheduler::Schedule").values()]
+    assert sorted(grouped) == sorted(set(grouped)) and stack.properties(guardrail.sweep)["GroupName"] == group
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1)
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm["Period"] * alarm["EvaluationPeriods"] >= 2 * longest_interval(guardrail)
+    assert samstack.source()["Resources"][name]["DependsOn"] == guardrail.sweep
+    assert name not in samstack.Stack(Sweeps="DISABLED").resources
+
+
+@each_guardrail
+def test_a_saved_query_finds_the_figures_and_the_decisions(stack, guardrail):
+    query = stack.properties(f"{guardrail.logical}Query")
+    assert query["LogGroupNames"] == [stack.properties(f"{guardrail.logical}LogGroup")["LogGroupName"]]
+    text, sources = query["QueryString"], guardrail.sources()
+    figures = set(re.findall(r"\b[A-Z]\w+", text))
+    assert {"Guardrail", "Considered"} < figures
+    assert not [name for name in figures if f'"{name}"' not in sources]
+    # As `tracing` writes them under Lambda's log format JSON.
+    for word in ("done", "would do", "failed"):
+        assert f'"{word}"' in text and f'"{word}"' in sources
+    assert set(re.findall(r"fields\.(\w+)", text)) == {"message", "error_type", "resource", "action", "reason", "note"}
+
+
 def test_each_guardrail_has_its_alarms():
     wanted = {
         name
@@ -28,6 +104,7 @@ def test_each_guardrail_has_its_alarms():
         for name in (
             f"{guardrail.logical}ErrorsAlarm",
             f"{guardrail.logical}SweepsMissingAlarm",
+            f"{guardrail.logical}SweepsStoppedAlarm",
             f"{guardrail.logical}DurationAlarm",
             *guardrail.finding_alarms,
             *guardrail.event_alarms,
@@ -62,24 +139,23 @@ def test_alarm_goes_to_the_topic_and_says_what_to_do(stack, name):
     assert alarm["TreatMissingData"] in {"breaching", "notBreaching", "ignore"}, "decided, not left open"
 
 
-@pytest.mark.parametrize("name", ALARMS)
-def test_description_fits_with_the_longest_names(name):
-    """CloudWatch takes 1024 characters; a stack's name may have 46 before a function's is too long."""
-    generous = {"${AWS::StackName}": "s" * 46, "${AWS::Region}": "ap-southeast-99"}
-    text = samstack.source()["Resources"][name]["Properties"]["AlarmDescription"]
-    text = text["Fn::Sub"] if isinstance(text, dict) else text
-    text = text[0] if isinstance(text, list) else text
-    for variable, value in generous.items():
-        text = text.replace(variable, value)
-    text = re.sub(r"\$\{DeadLetterQueue\}", "https://sqs.ap-southeast-99.amazonaws.com/123456789012/" + "q" * 80, text)
-    text = re.sub(r"\$\{Parameter\}", "arn:aws:ssm:ap-southeast-99:123456789012:parameter/" + "p" * 100, text)
-    text = re.sub(r"\$\{[^}]+\}", "x" * 80, text)
-    assert len(text) <= 1024
+def test_descriptions_fit_with_the_longest_names():
+    """CloudWatch takes 1024 characters."""
+    stack = samstack.Stack(
+        region="ap-southeast-99",
+        name="StackSet-ec2-guardrails-" + "f" * 36,
+        Prefix="p" * 40,
+        Monitoring="full",
+        PolicyParameterArn="arn:aws:ssm:ap-southeast-99:123456789012:parameter/" + "p" * 100,
+    )
+    for name, alarm in stack.alarms().items():
+        assert len(alarm["AlarmDescription"]) <= 1024, name
 
 
 def test_alarms_name_metrics_that_the_stack_has(stack):
     own = {("AWS/SQS", "QueueName", stack.attribute("DeadLetterQueue", "QueueName"))}
     for guardrail in GUARDRAILS:
+        own.add(("AWS/Scheduler", "ScheduleGroup", stack.attribute(f"{guardrail.logical}Schedules", "Ref")))
         own.add(("AWS/Lambda", "FunctionName", stack.attribute(guardrail.function, "Ref")))
         own.add(("Ec2Guardrails", "Guardrail", guardrail.name))
     for name, alarm in ALARMS.items():
@@ -112,10 +188,10 @@ def test_an_invalid_policy_is_counted_by_the_code(guardrail):
 
 @each_guardrail
 def test_an_alarm_is_about_the_guardrail_that_it_names(stack, guardrail):
-    own = {stack.attribute(guardrail.function, "Ref"), guardrail.name}
+    own = {stack.attribute(guardrail.function, "Ref"), guardrail.name}  # the function is called as its schedule group
     own_alarms = guardrail.finding_alarms | guardrail.event_alarms
     names = {name for name in ALARMS if name.startswith(guardrail.logical)} | own_alarms
-    assert len(names) == 3 + len(own_alarms)
+    assert len(names) == 4 + len(own_alarms)
     for name in names:
         assert {value for *_, value in metrics_of(ALARMS[name])} <= own, name
         others = [one for one in GUARDRAILS if one is not guardrail]
@@ -155,9 +231,7 @@ def test_missing_sweeps_are_noticed(guardrail):
     assert alarm["TreatMissingData"] == "breaching"
     window = alarm["Period"] * alarm["EvaluationPeriods"]
     assert window >= 2 * longest_interval(guardrail), "at the longest interval a late sweep is no missing sweep"
-    # Made after the schedule, whose first sweep starts at once.
-    assert samstack.source()["Resources"][name]["DependsOn"] == guardrail.sweep
-    assert name not in samstack.Stack(Sweeps="DISABLED").resources
+    assert name not in samstack.Stack(Sweeps="DISABLED", Monitoring="full").alarms()
 
 
 @each_guardrail

@@ -1,10 +1,12 @@
 """The rules match the events that they are for, and none that come close."""
 
+import functools
 import json
 
 import pytest
 import samstack
 from guardrails import GUARDRAILS, Guardrail, Rule
+from iam_policy import allows
 from moto.events.models import EventPattern, EventPatternParser
 
 EVENTS = samstack.ROOT / "tests" / "events"
@@ -17,8 +19,16 @@ def load(name: str) -> dict:
 
 def matches(stack, guardrail: Guardrail, rule: Rule, event: dict) -> bool:
     """Whether EventBridge starts the guardrail's function for `event` by this rule."""
-    pattern = json.dumps(stack.properties(guardrail.rule(rule))["EventPattern"])
-    return EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(event)
+    properties = stack.properties(guardrail.rule(rule))
+    pattern = json.dumps(properties["EventPattern"])
+    matched = EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(event)
+    return matched and properties.get("State", "ENABLED") == "ENABLED"
+
+
+@functools.cache
+def listening(guardrail: Guardrail) -> samstack.Stack:
+    """A stack in which all rules of the guardrail start it."""
+    return samstack.Stack(**guardrail.rule_parameters)
 
 
 RULES = [(guardrail, rule) for guardrail in GUARDRAILS for rule in guardrail.rules]
@@ -29,8 +39,23 @@ each_rule = pytest.mark.parametrize(
 
 @each_rule
 @pytest.mark.parametrize("name", FIXTURES)
-def test_rule_starts_the_function_for_what_it_is_about_only(stack, guardrail, rule, name):
-    assert matches(stack, guardrail, rule, load(name)) == (name in rule.starts)
+def test_rule_starts_the_function_for_what_it_is_about_only(guardrail, rule, name):
+    assert matches(listening(guardrail), guardrail, rule, load(name)) == (name in rule.starts)
+
+
+def test_only_alarms_whose_names_are_given_start_a_function(stack):
+    """An account may have thousands of others, each of which would start a run for nothing."""
+    (guardrail,) = (guardrail for guardrail in GUARDRAILS if guardrail.rule_parameters)
+    (rule,) = (rule for rule in guardrail.rules if rule.event == "AlarmRaised")
+    alarm = load("alarm-to-alarm.json")
+    assert matches(listening(guardrail), guardrail, rule, alarm)
+    for name in ("other-web-5xx", "Web-5xx", "ec2-guardrails-dead-letters"):
+        other = alarm | {"detail": alarm["detail"] | {"alarmName": name}}
+        assert not matches(listening(guardrail), guardrail, rule, other)
+    assert not matches(stack, guardrail, rule, alarm)
+    # Not even one that is called as what stands there while the rule is off.
+    (called,) = stack.properties(guardrail.rule(rule))["EventPattern"]["detail"]["alarmName"]
+    assert stack.properties(guardrail.rule(rule))["State"] == "DISABLED" and called["prefix"]
 
 
 @each_rule
@@ -47,8 +72,8 @@ def test_every_event_that_the_rule_is_for_has_a_fixture(guardrail, rule):
         for change in rule.near_misses
     ],
 )
-def test_rule_refuses_near_misses(stack, guardrail, rule, name, change):
-    event = load(name)
+def test_rule_refuses_near_misses(guardrail, rule, name, change):
+    stack, event = listening(guardrail), load(name)
     assert matches(stack, guardrail, rule, event)
     detail = event["detail"] | change.get("detail", {})
     assert not matches(stack, guardrail, rule, event | change | {"detail": detail})
@@ -93,6 +118,22 @@ def test_rule_delivers_to_the_function_and_keeps_what_it_cannot_deliver(stack, g
     )
     assert permission["Principal"] == "events.amazonaws.com"
     assert permission["FunctionName"] == stack.attribute(guardrail.function, "Ref")
+
+
+def test_commands_come_through_an_alias_that_no_service_may_invoke(stack):
+    """Whoever may write rules could have a function sent any input, a release among it."""
+    place = (samstack.ROOT / "shared/src/notify/place.rs").read_text()
+    assert 'pub const OPERATOR: &str = "operator";' in place
+    aliases = stack.of_type("AWS::Lambda::Alias")
+    assert {alias["FunctionName"] for alias in aliases.values()} == {stack.attribute(g.function, "Ref") for g in GUARDRAILS}
+    assert {(alias["Name"], alias["FunctionVersion"]) for alias in aliases.values()} == {("operator", "$LATEST")}
+    functions = {stack.attribute(guardrail.function, "Ref") for guardrail in GUARDRAILS}
+    # A permission of the function isn't one of its alias (LMB-1).
+    assert {permission["FunctionName"] for permission in stack.of_type("AWS::Lambda::Permission").values()} <= functions
+    for guardrail in GUARDRAILS:
+        arn = stack.attribute(guardrail.function, "Arn")
+        for role in stack.of_type("AWS::IAM::Role"):
+            assert not allows(stack.role_policy(role), "lambda:InvokeFunction", f"{arn}:operator"), role
 
 
 def test_nobody_else_may_start_a_function(stack):

@@ -33,15 +33,10 @@ ACCOUNT, REGION = samstack.ACCOUNT, samstack.REGION
 OWNERS = [guardrail.name for guardrail in GUARDRAILS]
 
 
-def role_policy(stack: samstack.Stack, role: str) -> dict:
-    (policy,) = stack.properties(role)["Policies"]
-    return policy["PolicyDocument"]
-
-
 @functools.cache
 def full_policy(guardrail: Guardrail) -> dict:
     """What the role allows with every parameter that adds to it."""
-    return role_policy(samstack.Stack(**guardrail.parameters), guardrail.role)
+    return samstack.Stack(**guardrail.parameters).role_policy(guardrail.role)
 
 
 each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
@@ -61,7 +56,7 @@ def each_case(tables: dict[str, list]):
 
 @each_case(ALLOWED)
 def test_allowed(stack, guardrail, case):
-    assert allows(role_policy(stack, guardrail.role), *case)
+    assert allows(stack.role_policy(guardrail.role), *case)
 
 
 @each_case(DENIED)
@@ -71,11 +66,12 @@ def test_denied(guardrail, case):
 
 @each_guardrail
 def test_policy_parameter_follows_its_name(guardrail):
-    policy = role_policy(samstack.Stack(PolicyParameterName="/mine/guard"), guardrail.role)
+    policy = samstack.Stack(PolicyParameterName="/mine/guard").role_policy(guardrail.role)
     assert allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/mine/guard")
     assert not allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy")
 
 
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1a2b3c4d-5e6f-4a1b-8c2d-3e4f5a6b7c8d"
 SHARED = f"arn:aws:ssm:{REGION}:210987654321:parameter/org/ec2-guardrails"
 
 
@@ -84,7 +80,7 @@ def test_policy_may_be_another_accounts(guardrail):
     stack = samstack.Stack(PolicyParameterArn=SHARED)
     assert stack.properties(guardrail.function)["Environment"]["Variables"]["POLICY_PARAMETER"] == SHARED
     assert stack.outputs["PolicyParameter"] == SHARED
-    policy = role_policy(stack, guardrail.role)
+    policy = stack.role_policy(guardrail.role)
     assert allows(policy, "ssm:GetParameter", SHARED)
     assert not allows(policy, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ec2-guardrails/policy")
 
@@ -93,27 +89,27 @@ def test_policy_may_be_another_accounts(guardrail):
 
 
 def test_roles_are_repaired_only_where_the_parameter_says_so(stack):
-    assert not allows(role_policy(stack, "AttachSsmRoleRole"), *REPAIR)
-    assert allows(role_policy(samstack.Stack(RepairRoles="true"), "AttachSsmRoleRole"), *REPAIR)
+    assert not allows(stack.role_policy("AttachSsmRoleRole"), *REPAIR)
+    assert allows(samstack.Stack(RepairRoles="true").role_policy("AttachSsmRoleRole"), *REPAIR)
 
 
 @pytest.mark.parametrize("case", IMAGE_TAGS, ids=lambda case: case[0])
 def test_image_tags_are_put_back_only_in_repositories_that_the_parameter_names(stack, case):
-    assert "ecr:" not in str(role_policy(stack, "CancelRefreshRole"))
-    assert allows(role_policy(samstack.Stack(ImageRepositoryArns=case[1]), "CancelRefreshRole"), *case)
+    assert "ecr:" not in str(stack.role_policy("CancelRefreshRole"))
+    assert allows(samstack.Stack(ImageRepositoryArns=case[1]).role_policy("CancelRefreshRole"), *case)
     both = samstack.Stack(ImageRepositoryArns=f"{case[1]}-api, {case[1]}")
-    assert allows(role_policy(both, "CancelRefreshRole"), *case)
-    assert not allows(role_policy(samstack.Stack(ImageRepositoryArns=f"{case[1]}-api"), "CancelRefreshRole"), *case)
+    assert allows(both.role_policy("CancelRefreshRole"), *case)
+    assert not allows(samstack.Stack(ImageRepositoryArns=f"{case[1]}-api").role_policy("CancelRefreshRole"), *case)
 
 
 @pytest.mark.parametrize(
     ("parameter", "value", "case"), [pytest.param(*row, id=f"{row[0]} {row[2][0]}") for row in QUARANTINE_PARAMETERS]
 )
 def test_quarantine_goes_further_only_where_a_parameter_says_so(stack, parameter, value, case):
-    assert not allows(role_policy(stack, "QuarantineLaunchRole"), *case)
+    assert not allows(stack.role_policy("QuarantineLaunchRole"), *case)
     others = {name: value for name, value, _ in QUARANTINE_PARAMETERS if name != parameter}
-    assert not allows(role_policy(samstack.Stack(**others), "QuarantineLaunchRole"), *case)
-    assert allows(role_policy(samstack.Stack(**{parameter: value}), "QuarantineLaunchRole"), *case)
+    assert not allows(samstack.Stack(**others).role_policy("QuarantineLaunchRole"), *case)
+    assert allows(samstack.Stack(**{parameter: value}).role_policy("QuarantineLaunchRole"), *case)
 
 
 @pytest.mark.parametrize("roles", ["", WEB_ROLE], ids=["off", "on"])
@@ -123,7 +119,7 @@ def test_a_release_knows_whether_its_role_may_give_profiles_back(roles):
     environment = stack.properties("QuarantineLaunchFunction")["Environment"]["Variables"]
     assert environment["RESTORE_PROFILES"] == ("true" if roles else "false")
     giving = {"ec2:AssociateIamInstanceProfile", "iam:PassRole"}
-    statements = role_policy(stack, "QuarantineLaunchRole")["Statement"]
+    statements = stack.role_policy("QuarantineLaunchRole")["Statement"]
     given = {action: as_list(s["Resource"]) for s in statements for action in as_list(s["Action"]) if action in giving}
     assert given.keys() == (giving if roles else set())
     assert not roles or given["iam:PassRole"] == [roles]
@@ -133,7 +129,10 @@ def test_stack_makes_a_profile_with_what_the_agent_needs_and_nothing_else(stack)
     role = stack.properties("InstanceRole")
     (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert (statement["Principal"], statement["Action"]) == ({"Service": "ec2.amazonaws.com"}, "sts:AssumeRole")
-    assert role["ManagedPolicyArns"] == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    # Not Core, with which an instance may read every SSM parameter of the account, unless somebody says so.
+    assert role["ManagedPolicyArns"] == ["arn:aws:iam::aws:policy/AmazonSSMManagedEC2InstanceDefaultPolicy"]
+    core = samstack.Stack(AgentPolicy="AmazonSSMManagedInstanceCore").properties("InstanceRole")
+    assert core["ManagedPolicyArns"] == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
     assert "Policies" not in role
     assert stack.properties("InstanceProfile")["Roles"] == [stack.attribute("InstanceRole", "Ref")]
     assert (stack.attribute("InstanceProfile", "Arn"), stack.attribute("InstanceRole", "Arn")) == (PROFILE, ROLE)
@@ -160,7 +159,7 @@ def test_profile_of_yours_takes_the_place_of_the_stacks(parameters, profile, rol
     assert not {"InstanceProfile", "InstanceRole"} & stack.resources.keys()
     environment = stack.properties("AttachSsmRoleFunction")["Environment"]["Variables"]
     assert environment["INSTANCE_PROFILE_ARN"] == stack.outputs["InstanceProfileArn"] == profile
-    policy = role_policy(stack, "AttachSsmRoleRole")
+    policy = stack.role_policy("AttachSsmRoleRole")
     instance = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-0e4f5a6b7c8d9304b"
     assert allows(policy, "ec2:AssociateIamInstanceProfile", instance, {"ec2:NewInstanceProfile": profile})
     assert not allows(policy, "ec2:AssociateIamInstanceProfile", instance, {"ec2:NewInstanceProfile": PROFILE})
@@ -257,7 +256,7 @@ def every_role() -> dict[str, dict]:
     bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
     parameters = {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
     stack = samstack.Stack(FindingsBusArn=bus, **parameters)
-    return {name: role_policy(stack, name) for name, role in stack.of_type("AWS::IAM::Role").items() if "Policies" in role}
+    return {name: stack.role_policy(name) for name, role in stack.of_type("AWS::IAM::Role").items() if "Policies" in role}
 
 
 def test_roles_tag_at_creation_and_put_labels_on_what_exists_and_nothing_else():
@@ -330,7 +329,7 @@ def key_listed(key: str, listed: set[str]) -> bool:
 
 def statements():
     policies = {guardrail.role: full_policy(guardrail) for guardrail in GUARDRAILS}
-    policies["SweepScheduleRole"] = role_policy(samstack.default_stack(), "SweepScheduleRole")
+    policies["SweepScheduleRole"] = samstack.default_stack().role_policy("SweepScheduleRole")
     for role, policy in policies.items():
         for statement in policy["Statement"]:
             for action in as_list(statement["Action"]):
@@ -382,12 +381,33 @@ def test_every_resource_that_an_action_needs_is_covered(guardrail):
                 assert action in EVERYTHING or any(arn_matches(pattern, resource) for resource in covered), (action, kind)
 
 
-@each_guardrail
-def test_policy_fits_into_its_role(guardrail):
-    """IAM takes 10,240 characters of inline policies in a role, not counting white space."""
-    text = re.sub(r"\s", "", json.dumps(full_policy(guardrail)))
-    generous = text.replace(samstack.STACK, "s" * 46).replace(REGION, "ap-southeast-99").replace("arn:aws:", "arn:aws-us-gov:")
-    assert len(generous) <= 10_000, "leave room for lists of ARNs"
+def characters(document: dict) -> int:
+    """As IAM counts them, without white space, in the Region and partition with the longest names."""
+    text = re.sub(r"\s", "", json.dumps(document))
+    return len(text.replace(REGION, "ap-southeast-99").replace("arn:aws:", "arn:aws-us-gov:"))
+
+
+def longest_list(arn: str) -> str:
+    """As many ARNs as a parameter's value takes: 4,096 characters."""
+    return ",".join(f"{arn}{n:04}" for n in range(4096 // (len(arn) + 5)))
+
+
+def test_policies_fit_with_the_longest_names_and_lists():
+    """IAM takes 10,240 characters of inline policies in a role, and 6,144 in a managed policy."""
+    lists = {
+        "ImageParameterArns": longest_list(f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/golden/web-server/x86-64/"),
+        "RestoreProfileRoleArns": longest_list(f"arn:aws:iam::{ACCOUNT}:role/teams/web-servers/front-"),
+        "ImageRepositoryArns": longest_list(f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/shop-"),
+    }
+    assert lists["ImageParameterArns"].count(",") > 36
+    parameters = {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
+    name = "StackSet-ec2-guardrails-" + "f" * 36
+    stack = samstack.Stack(name=name, Prefix="p" * 40, KmsKeyArn=KEY, PolicyParameterName="/" + "p" * 1010, **parameters | lists)
+    for logical, properties in stack.of_type("AWS::IAM::Role").items():
+        assert sum(characters(policy["PolicyDocument"]) for policy in properties.get("Policies", [])) <= 10_240, logical
+        assert len(properties.get("ManagedPolicyArns", [])) <= 8, "ten at most, and two more of the stack's are attached"
+    for logical, properties in stack.of_type("AWS::IAM::ManagedPolicy").items():
+        assert characters(properties["PolicyDocument"]) <= 6_144, logical
 
 
 # --- the other policies -------------------------------------------------------------------------
@@ -405,7 +425,7 @@ def test_schedule_role_starts_the_functions_and_nothing_else(stack):
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
     # Against other accounts' schedules using our role.
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    policy = role_policy(stack, "SweepScheduleRole")
+    policy = stack.role_policy("SweepScheduleRole")
     for name, schedule in stack.of_type("AWS::Scheduler::Schedule").items():
         assert schedule["Target"]["RoleArn"] == stack.attribute("SweepScheduleRole", "Arn"), name
         assert allows(policy, "lambda:InvokeFunction", schedule["Target"]["Arn"]), name
@@ -419,7 +439,7 @@ def test_forwarding_role_puts_events_onto_one_bus_and_nothing_else():
     (trust,) = stack.properties("FindingsForwardRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "events.amazonaws.com"}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    (statement,) = role_policy(stack, "FindingsForwardRole")["Statement"]
+    (statement,) = stack.role_policy("FindingsForwardRole")["Statement"]
     assert statement == {"Sid": "ForwardFindings", "Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
 
 
@@ -437,6 +457,53 @@ def test_queue_takes_messages_of_our_rules_only(parameters):
         assert not allows(document, "sqs:SendMessage", queue, context | {"aws:SecureTransport": "false"})
     other = {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other", "aws:SecureTransport": "true"}
     assert not allows(document, "sqs:SendMessage", queue, other)
+
+
+@each_guardrail
+def test_a_key_of_yours_is_used_by_way_of_the_services_only(stack, guardrail):
+    assert "kms:" not in str(stack.role_policy(guardrail.role))
+    policy = samstack.Stack(KmsKeyArn=KEY).role_policy(guardrail.role)
+    for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+        for service in ("dynamodb", "sns", "sqs"):
+            assert allows(policy, action, KEY, {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"})
+        assert not allows(policy, action, KEY)
+        assert not allows(policy, action, KEY, {"kms:ViaService": f"ec2.{REGION}.amazonaws.com"})
+        assert not allows(policy, action, KEY[:-1] + "e", {"kms:ViaService": f"sqs.{REGION}.amazonaws.com"})
+    assert not allows(policy, "kms:CreateGrant", KEY, {"kms:ViaService": f"dynamodb.{REGION}.amazonaws.com"})
+
+
+def test_a_key_of_yours_encrypts_all_that_is_kept():
+    stack = samstack.Stack(KmsKeyArn=KEY)
+    assert stack.properties("NotificationTopic")["KmsMasterKeyId"] == KEY
+    queue = stack.properties("DeadLetterQueue")
+    assert queue["KmsMasterKeyId"] == KEY and "SqsManagedSseEnabled" not in queue, "SQS takes one of the two"
+    assert stack.properties("StateTable")["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
+    assert {group["KmsKeyId"] for group in stack.of_type("AWS::Logs::LogGroup").values()} == {KEY}
+    assert KEY not in str(samstack.default_stack().resources)
+
+
+def test_a_boundary_holds_for_every_role():
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/teams/boundary"
+    bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
+    roles = samstack.Stack(PermissionsBoundaryArn=boundary, FindingsBusArn=bus).of_type("AWS::IAM::Role")
+    assert {"InstanceRole", "SweepScheduleRole", "FindingsForwardRole"} < roles.keys()
+    assert {role.get("PermissionsBoundary") for role in roles.values()} == {boundary}
+    assert not any("PermissionsBoundary" in role for role in samstack.Stack(FindingsBusArn=bus).of_type("AWS::IAM::Role").values())
+
+
+def test_managed_policies_are_attached_to_the_functions_roles_and_to_no_others():
+    stack = samstack.Stack(**{name: value for g in GUARDRAILS for name, value in g.parameters.items()})
+    common = stack.attribute("CommonPolicy", "Ref")
+    lists = {"ImageParametersPolicy", "RestoredRolesPolicy"}
+    assert stack.of_type("AWS::IAM::ManagedPolicy").keys() == {"CommonPolicy"} | lists
+    functions = {guardrail.role for guardrail in GUARDRAILS}
+    attached = {name: role.get("ManagedPolicyArns", []) for name, role in stack.of_type("AWS::IAM::Role").items()}
+    assert {name for name, arns in attached.items() if common in arns} == functions
+    assert "Roles" not in stack.properties("CommonPolicy")
+    for name in lists:
+        assert not [role for role, arns in attached.items() if stack.attribute(name, "Ref") in arns]
+        assert stack.properties(name)["Roles"] == [stack.attribute("QuarantineLaunchRole", "Ref")]
+        assert name not in samstack.default_stack().resources
 
 
 # --- the guards are what denies -----------------------------------------------------------------

@@ -28,14 +28,13 @@ class Permission(NamedTuple):
 
 
 def policies() -> dict[str, dict]:
-    """Each role's policy, with all that parameters add."""
+    """What each role may do, by its own policies and those attached to it, with all that parameters add."""
     # The end-to-end tests give one value for each list.
     parameters = {name: text.split(",")[0] for g in GUARDRAILS for name, text in g.parameters.items()}
     bus = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
-    roles = samstack.Stack(FindingsBusArn=bus, **parameters).of_type("AWS::IAM::Role")
-    return {
-        role: policy["PolicyDocument"] for role, properties in roles.items() for policy in properties.get("Policies", [])
-    }
+    stack = samstack.Stack(FindingsBusArn=bus, **parameters)
+    roles = stack.of_type("AWS::IAM::Role").items()
+    return {role: stack.role_policy(role) for role, properties in roles if properties.get("Policies")}
 
 
 def allowed() -> set[Permission]:

@@ -14,7 +14,10 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{
     IamInstanceProfileSpecification, InstanceState, RequestLaunchTemplateData,
 };
-use e2e::{ATTACH_SSM_ROLE, Fault, LocalAws, Outcomes, Report, Vpc, ZONE, deployed, deployed_with};
+use e2e::{
+    ATTACH_SSM_ROLE, FULL_MONITORING, Fault, LocalAws, Outcomes, REGION, Report, Vpc, ZONE,
+    deployed, deployed_with,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -108,7 +111,7 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
 /// SSM-1: an agent that found no credentials sleeps for half an hour, and that is no fault.
 #[tokio::test]
 async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
-    deployed(ATTACH_SSM_ROLE, async |aws| {
+    deployed_with(ATTACH_SSM_ROLE, FULL_MONITORING, async |aws| {
         aws.put_policy(OBSERVE).await;
         let image = aws.amazon_linux().await;
         let old = aws.launch(&image, |run| run).await;
@@ -346,6 +349,7 @@ async fn throttling_at_every_call_is_waited_out() {
             ("ssm", "GetParameter", "ThrottlingException"),
             ("ssm", "DescribeInstanceInformation", "ThrottlingException"),
             ("ssm", "GetServiceSetting", "ThrottlingException"),
+            ("ec2", "DescribeVpcs", "RequestLimitExceeded"),
             ("iam", "GetInstanceProfile", "Throttling"),
             ("iam", "SimulatePrincipalPolicy", "Throttling"),
             ("ec2", "DescribeInstances", "RequestLimitExceeded"),
@@ -453,10 +457,15 @@ async fn told_once(aws: &LocalAws, instance: &str, code: &str, certainty: &str, 
     let detail = report.detail;
     assert_eq!(detail["standing"], "late");
     assert_eq!(detail["complete"], true, "{detail}");
-    let primary = &detail["primary"];
-    assert_eq!(primary["code"], code, "{detail}");
-    assert_eq!(primary["certainty"], certainty, "{detail}");
-    assert_eq!(primary["resource"], resource, "{detail}");
+    let causes = detail["causes"].as_array().into_iter().flatten();
+    let mut causes = causes.filter(|cause| cause["code"] == code);
+    let cause = causes.next().unwrap_or_else(|| panic!("{code}: {detail}"));
+    assert_eq!(cause["certainty"], certainty, "{detail}");
+    assert_eq!(cause["resource"], resource, "{detail}");
+    assert!(cause["evidence"].is_string() && cause["at"].is_string());
+    // What is in doubt goes after what the agent itself said.
+    let in_doubt = certainty == "cannot-tell";
+    assert_eq!(detail["primary"] == *cause, !in_doubt, "{detail}");
     assert!(aws.notices().await.is_empty(), "a diagnosis only answers");
 
     for _ in 0..2 {
@@ -467,10 +476,13 @@ async fn told_once(aws: &LocalAws, instance: &str, code: &str, certainty: &str, 
             panic!("told once: {notices:?}");
         };
         assert!(notice.subject.contains(instance), "{}", notice.subject);
-        for key in ["problem", "fix"] {
-            let text = primary[key].as_str().unwrap_or("?");
+        let keys = ["problem", "fix"];
+        for key in keys.iter().take(if in_doubt { 1 } else { 2 }) {
+            let text = cause[key].as_str().unwrap_or("?");
             assert!(notice.message.contains(text), "{text}: {}", notice.message);
         }
+        let proof = format!("aws ssm get-connection-status --target {instance}");
+        assert!(notice.message.contains(&proof), "{}", notice.message);
         let told = aws.notified_of(instance, "unmanaged").await;
         assert_eq!(told, Some(format!("{code} {resource}")));
     }
@@ -498,7 +510,7 @@ async fn a_missing_endpoint_is_named() {
         vpc.endpoints_but("ssm").await;
         let instance = private_instance(aws, &vpc).await;
         let missing = format!("{}/ssm", vpc.id);
-        told_once(aws, &instance, "endpoint-missing", "definite", &missing).await;
+        told_once(aws, &instance, "endpoint-missing", "likely", &missing).await;
         vpc.endpoint("ssm", true).await;
         cured_once(aws, &instance).await;
     })
@@ -555,9 +567,14 @@ async fn a_missing_message_endpoint_of_a_node_that_shows_online_is_named() {
         assert_eq!(detail["standing"], "online");
         let primary = &detail["primary"];
         assert_eq!(primary["code"], "endpoint-missing", "{detail}");
-        assert_eq!(primary["certainty"], "definite", "{detail}");
+        assert_eq!(primary["certainty"], "likely", "{detail}");
+        assert_eq!(detail["session-possible"], false, "{detail}");
         assert_eq!(primary["resource"], missing, "{detail}");
 
+        // Its channel comes up shortly after its first heartbeat.
+        aws.sweep().await.succeeded();
+        assert!(aws.notices().await.is_empty(), "not in its first minutes");
+        aws.pass_minutes(&instance, 6).await;
         let state = format!("endpoint-missing {missing}");
         let fix = primary["fix"].as_str().unwrap_or("?");
         told_unusable_once(aws, &instance, &state, fix).await;
@@ -583,8 +600,7 @@ async fn a_role_without_message_channels_is_named() {
         assert!(aws.notices().await.is_empty(), "not in its first minutes");
         aws.pass_minutes(&instance, 6).await;
         let channels = "ssmmessages:CreateControlChannel";
-        let state = format!("deaf {channels} ssmmessages:CreateDataChannel");
-        told_unusable_once(aws, &instance, &state, channels).await;
+        told_unusable_once(aws, &instance, "role-lacks deaf", channels).await;
         aws.attach_policy("deaf", CORE).await;
         usable_again(aws, &instance).await;
     })
@@ -600,7 +616,7 @@ async fn an_endpoint_without_private_dns_is_named() {
         let endpoint = vpc.endpoint("ssm", false).await;
         let instance = private_instance(aws, &vpc).await;
         let code = "endpoint-private-dns-off";
-        told_once(aws, &instance, code, "definite", &endpoint).await;
+        told_once(aws, &instance, code, "cannot-tell", &endpoint).await;
         vpc.enable_private_dns(&endpoint).await;
         cured_once(aws, &instance).await;
     })
@@ -614,7 +630,7 @@ async fn an_endpoint_that_does_not_let_the_instance_in_is_named() {
         let endpoints = vpc.endpoints_but("").await;
         let instance = private_instance(aws, &vpc).await;
         let endpoint = &endpoints["ssm"];
-        told_once(aws, &instance, "endpoint-closed", "definite", endpoint).await;
+        told_once(aws, &instance, "endpoint-closed", "likely", endpoint).await;
         vpc.open_endpoints().await;
         cured_once(aws, &instance).await;
     })
@@ -643,7 +659,7 @@ async fn a_missing_route_is_named() {
     deployed(ATTACH_SSM_ROLE, async |aws| {
         let vpc = aws.private_vpc().await;
         let instance = private_instance(aws, &vpc).await;
-        told_once(aws, &instance, "no-route", "definite", &vpc.table).await;
+        told_once(aws, &instance, "no-route", "likely", &vpc.table).await;
         vpc.nat().await;
         cured_once(aws, &instance).await;
     })
@@ -954,6 +970,221 @@ async fn what_a_group_launches_from_and_may_not_be_read_is_in_the_report() {
         aws.clear_faults().await;
         aws.sweep().await.succeeded();
         assert_eq!(aws.notices().await.len(), 1);
+    })
+    .await;
+}
+
+// --- never confidently wrong --------------------------------------------------------------------
+
+/// The causes of a diagnosis that are definite.
+fn definite(report: &Report) -> Vec<String> {
+    let causes = report.detail["causes"].as_array().into_iter().flatten();
+    let definite = causes.filter(|cause| cause["certainty"] == "definite");
+    definite.map(|cause| cause["code"].to_string()).collect()
+}
+
+/// A role for this Region and for instances only, in an organization with a Region lock: it works,
+/// whatever the simulation makes of it (SSM-12).
+#[tokio::test]
+async fn a_role_that_works_is_neither_blamed_nor_repaired() {
+    deployed_with(ATTACH_SSM_ROLE, &[("RepairRoles", "true")], async |aws| {
+        aws.put_policy("attach-ssm-role: { repair-roles: true }\n")
+            .await;
+        let image = aws.amazon_linux().await;
+        let scoped = aws.profile("scoped", &[]).await;
+        let here = json!({ "StringEquals": { "aws:RequestedRegion": REGION } });
+        let document = json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": "ssm:UpdateInstanceInformation",
+              "Resource": "arn:aws:ec2:*:*:instance/*", "Condition": here },
+            { "Effect": "Allow", "Action": "ssmmessages:*", "Resource": "*", "Condition": here },
+        ] });
+        let put = aws.iam.put_role_policy().role_name("scoped");
+        let put = put
+            .policy_name("scoped")
+            .policy_document(document.to_string());
+        put.send().await.expect("a policy can be put");
+        let owned = with_profile(&scoped);
+        let instance = aws
+            .launch(&image, |run| run.iam_instance_profile(owned))
+            .await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && agent.usable, "{agent:?}");
+        for locked in [false, true] {
+            aws.set(json!({ "organization_denies_without_region": locked }))
+                .await;
+            aws.set_agent(&instance, "running").await;
+            assert!(aws.try_agent(&instance).await.online);
+            let report = aws.sweep().await.succeeded();
+            assert_eq!((done(&report, "repair-role"), report.firing()), (0, 0));
+            // Nor when it is late for another reason.
+            aws.set_agent(&instance, "stopped").await;
+            assert!(!aws.try_agent(&instance).await.online);
+            aws.pass_minutes(&instance, 90).await;
+            let report = diagnosis(aws, &instance).await;
+            assert_eq!(definite(&report), [""; 0], "{:?}", report.detail);
+            let report = aws.sweep().await.succeeded();
+            assert_eq!(done(&report, "repair-role"), 0, "{report:?}");
+        }
+        assert!(aws.calls_of("AttachRolePolicy").await.is_empty());
+    })
+    .await;
+}
+
+/// Central endpoints behind a transit gateway, their names in a zone: neither is seen from here.
+#[tokio::test]
+async fn a_hub_behind_a_transit_gateway_is_not_taken_for_no_way() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.route_to_the_hub().await;
+        vpc.open_endpoints().await;
+        // One service by an endpoint of its own, the others by the hub.
+        vpc.endpoint("ssm", true).await;
+        aws.set(json!({ "hub": true })).await;
+        let instance = private_instance(aws, &vpc).await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.online && agent.usable, "{agent:?}");
+        aws.pass_minutes(&instance, 6).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(report.firing(), 0, "{report:?}");
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["causes"], json!([]), "{detail}");
+
+        aws.set_agent(&instance, "stopped").await;
+        assert!(!aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 90).await;
+        let report = diagnosis(aws, &instance).await;
+        assert_eq!(definite(&report), [""; 0], "{:?}", report.detail);
+        let primary = &report.detail["primary"]["certainty"];
+        assert_eq!(primary, "cannot-tell", "{:?}", report.detail);
+        // Whoever says so in the policy isn't told of the network at all.
+        let policy = format!("attach-ssm-role: {{ hub-vpcs: [{}] }}\n", vpc.id);
+        aws.put_policy(&policy).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["primary"]["code"], "agent", "{detail}");
+        assert_eq!(detail["causes"].as_array().map(Vec::len), Some(1));
+    })
+    .await;
+}
+
+/// It lies in no subnet, and has a route table of its own.
+#[tokio::test]
+async fn a_regional_nat_gateway_is_a_way_out() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.regional_nat().await;
+        let instance = private_instance(aws, &vpc).await;
+        assert!(aws.try_agent(&instance).await.online);
+        aws.set_agent(&instance, "stopped").await;
+        assert!(!aws.try_agent(&instance).await.online);
+        aws.pass_minutes(&instance, 90).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        assert_eq!(detail["primary"]["code"], "agent", "{detail}");
+        assert_eq!(detail["causes"].as_array().map(Vec::len), Some(1));
+    })
+    .await;
+}
+
+/// It carries what has no profile, and what has one that allows nothing (SSM-4).
+#[tokio::test]
+async fn what_default_host_management_carries_is_neither_attached_nor_repaired() {
+    deployed_with(ATTACH_SSM_ROLE, &[("RepairRoles", "true")], async |aws| {
+        aws.put_policy("attach-ssm-role: { repair-roles: true }\n")
+            .await;
+        aws.manage_hosts_by_default().await;
+        let image = aws.amazon_linux().await;
+        let bare = with_profile(&aws.profile("bare", &[]).await);
+        let owned = aws
+            .launch(&image, |run| run.iam_instance_profile(bare))
+            .await;
+        let hosted = aws.launch(&image, |run| run).await;
+        assert_eq!(aws.profile_of(&hosted).await, None, "by its event");
+        let wait = runs_now(aws, &hosted).await;
+        assert!(wait.of("wait").next().is_some(), "{wait:?}");
+        for instance in [&owned, &hosted] {
+            let agent = aws.try_agent(instance).await;
+            assert_eq!(agent.source.as_deref(), Some("default host management"));
+            aws.pass_minutes(instance, 90).await;
+        }
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(
+            (report.outcomes.done, report.firing()),
+            (0, 0),
+            "{report:?}"
+        );
+        assert!(aws.calls_of("AttachRolePolicy").await.is_empty());
+        assert_eq!(aws.profile_of(&hosted).await, None);
+
+        // What it doesn't carry, here for want of an agent, gets the profile when it had its time.
+        let minimal = aws.image("al2023-ami-minimal-2023").await;
+        let lost = aws.launch(&minimal, |run| run).await;
+        assert_eq!(aws.profile_of(&lost).await, None, "it has its time");
+        aws.pass_minutes(&lost, 40).await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(done(&report, "attach-profile"), 1, "{report:?}");
+    })
+    .await;
+}
+
+/// What only the owner of a VPC may read isn't known: of that VPC, and of no other.
+#[tokio::test]
+async fn a_shared_vpc_leaves_the_others_in_sight() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.may_be_denied("ec2:DescribeVpcAttribute").await;
+        let shared = aws.private_vpc().await;
+        shared.share("222233334444").await;
+        let own = aws.private_vpc().await;
+        let (there, here) = (
+            private_instance(aws, &shared).await,
+            private_instance(aws, &own).await,
+        );
+        for instance in [&there, &here] {
+            assert!(!aws.try_agent(instance).await.online);
+            aws.pass_minutes(instance, 90).await;
+        }
+        aws.sweep().await.succeeded();
+        let told = aws.notified_of(&there, "unmanaged").await;
+        assert_eq!(told, Some(format!("vpc-shared {}", shared.id)));
+        let told = aws.notified_of(&here, "unmanaged").await;
+        assert_eq!(told, Some(format!("no-route {}", own.table)));
+        let report = diagnosis(aws, &there).await;
+        assert_eq!(definite(&report), [""; 0], "{:?}", report.detail);
+    })
+    .await;
+}
+
+/// DNS servers of one's own may know the endpoints' names, or not.
+#[tokio::test]
+async fn dns_servers_of_its_own_leave_the_names_in_doubt() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.own_resolver().await;
+        vpc.open_endpoints().await;
+        vpc.endpoints_but("").await;
+        let instance = private_instance(aws, &vpc).await;
+        aws.set_agent(&instance, "stopped").await;
+        aws.pass_minutes(&instance, 90).await;
+        let detail = diagnosis(aws, &instance).await.detail;
+        let causes = detail["causes"].as_array().into_iter().flatten();
+        let codes: Vec<_> = causes.map(|cause| cause["code"].as_str()).collect();
+        assert!(codes.contains(&Some("own-resolver")), "{detail}");
+    })
+    .await;
+}
+
+/// A stack that associates a profile of its own fails where this one is there first.
+#[tokio::test]
+async fn an_instance_is_left_to_others_for_as_long_as_the_policy_says() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy("attach-ssm-role: { attach-after: 10m }\n")
+            .await;
+        let image = aws.amazon_linux().await;
+        let instance = aws.launch(&image, |run| run).await;
+        aws.sweep().await.succeeded();
+        assert_eq!(aws.profile_of(&instance).await, None);
+        aws.pass_minutes(&instance, 11).await;
+        aws.sweep().await.succeeded();
+        let profile = aws.stack_profile().await;
+        assert_eq!(aws.profile_of(&instance).await, Some(profile));
     })
     .await;
 }

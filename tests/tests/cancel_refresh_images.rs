@@ -15,6 +15,12 @@ const PARAMETERS: &[(&str, &str)] = &[(
     "ImageRepositoryArns",
     "arn:aws:ecr:eu-central-1:123456789012:repository/shop",
 )];
+/// Which image the group may have put back is the policy's to say.
+const POLICY: &str = "cancel-refresh:
+  groups:
+    - name: shop
+      image: { repository: shop, tag: prod, stable-tag: prod-stable }
+";
 const PLATFORMS: &[&str] = &["linux/amd64", "linux/arm64"];
 const CANCEL: &str = "CancelInstanceRefresh";
 const ROLLBACK: &str = "RollbackInstanceRefresh";
@@ -43,13 +49,7 @@ impl<'a> Shop<'a> {
         let pulls = json!({ "pulls": "shop:prod", "good": [good.digest], "check": "ec2" });
         aws.behaves(&image, pulls).await;
         let group = aws.group("shop", desired, &image, |group| group).await;
-        group
-            .tag_group(&[
-                ("ec2-guardrails:image-repository", REPOSITORY),
-                ("ec2-guardrails:image-tag", "prod"),
-                ("ec2-guardrails:stable-tag", "prod-stable"),
-            ])
-            .await;
+        aws.put_policy(POLICY).await;
         Self { aws, group, good }
     }
 
@@ -305,7 +305,10 @@ async fn after_a_failure_that_aws_declares_itself_the_tag_is_put_back() {
     deployed_with(CANCEL_REFRESH, PARAMETERS, async |aws| {
         let shop = Shop::open(aws, 4).await;
         // So many that AWS's hour without progress is over first.
-        let many = [("ec2-guardrails:unhealthy-terminations", "1000")];
+        let many = [
+            ("ec2-guardrails:unhealthy-terminations", "1000"),
+            ("ec2-guardrails:launch-failures", "1000"),
+        ];
         shop.group.tag_group(&many).await;
         let (bad, id) = shop.release("release 2, which fails", &[]).await;
         shop.group.pass_until(&id, "Failed", 180).await;
@@ -364,6 +367,11 @@ async fn killed_between_any_two_steps_the_next_run_goes_on() {
             );
             shop.recovers().await;
             let told = aws.notices().await;
+            // Whatever became of the run that moved it.
+            let moved = told
+                .iter()
+                .any(|n| n.message.contains("Image tag moved back"));
+            assert!(moved, "{step}: {told:#?}");
             let ends = told
                 .iter()
                 .filter(|n| n.message.contains("Cancelled"))

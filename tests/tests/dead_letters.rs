@@ -5,6 +5,8 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
+const HOUR: u32 = 3_700;
+
 const POLICY: &str = "
 snapshot-volumes:
   plans:
@@ -86,7 +88,7 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         for part in [
             "it is a command: give it again if it is still wanted",
             "it doesn't say whose it is",
-            "replayed  ec2-guardrails-cancel-refresh: sweep\n          had failed with NO_PERMISSIONS:",
+            "replayed  ec2-guardrails-cancel-refresh: sweep\n          had failed with AccessDeniedException:",
             "replayed  ec2-guardrails-snapshot-volumes: sweep\n          had failed with ObserveFailed:",
             "replayed  ec2-guardrails-attach-ssm-role: EC2 Instance State-change Notification ",
         ] {
@@ -170,4 +172,51 @@ async fn refused(aws: &e2e::LocalAws) {
         codes.iter().all(|code| *code == "NO_PERMISSIONS"),
         "{failures:#?}"
     );
+}
+
+/// What costs nothing to watch tells what the alarms of full monitoring tell: each cause, broken once.
+#[tokio::test]
+async fn basic_monitoring_tells_of_sweeps_that_stop_and_of_runs_that_fail() {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
+        let (stopped, letters) = ("snapshot-volumes-sweeps-stopped", "dead-letters");
+        aws.retry_soon().await;
+        aws.put_policy(POLICY).await;
+        aws.sweep().await.succeeded();
+        assert!(!aws.alarm_tells(stopped).await);
+        assert!(!aws.alarm_tells(letters).await);
+
+        // No sweep for an hour: somebody disabled or deleted the schedule.
+        aws.pass_seconds(HOUR).await;
+        assert!(aws.alarm_tells(stopped).await);
+        aws.sweep().await.succeeded();
+        assert!(!aws.alarm_tells(stopped).await);
+
+        // A mistake in the policy: the run and its second try fail, and lie in the queue.
+        aws.put_policy("snapshot-volumes: { mode: sometimes }")
+            .await;
+        aws.sweep().await;
+        aws.wait_for_retries().await;
+        assert!(aws.alarm_tells(letters).await);
+        // It is corrected, and nobody empties the queue: the alarm ends all the same,
+        aws.put_policy(POLICY).await;
+        aws.pass_seconds(HOUR).await;
+        aws.sweep().await.succeeded();
+        assert!(!aws.alarm_tells(letters).await);
+        // so that another cause is told again. AWS refuses what a run needs,
+        aws.inject(Fault::on("ec2", "DescribeVolumes").refused("InternalError"))
+            .await;
+        aws.sweep().await;
+        aws.wait_for_retries().await;
+        assert!(aws.alarm_tells(letters).await);
+        aws.clear_faults().await;
+        // or Scheduler can't start the sweep: it tries, and what it tried for is a letter.
+        aws.pass_seconds(HOUR).await;
+        assert!(!aws.alarm_tells(letters).await);
+        aws.forbid_schedules().await;
+        assert_eq!(aws.fire_of(SNAPSHOT_VOLUMES).await, None);
+        assert!(!aws.alarm_tells(stopped).await);
+        assert!(aws.alarm_tells(letters).await);
+        refused(aws).await;
+    })
+    .await;
 }

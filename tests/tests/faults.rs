@@ -207,7 +207,7 @@ async fn a_missing_permission_hurts_nothing_else_and_ends_in_the_dead_letter_que
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
         aws.retry_soon().await;
-        aws.backed_up_instances(1, 1).await;
+        let instance = aws.backed_up_instances(1, 1).await.remove(0);
         let unattached = aws.volumes(1, &[("Backup", "true")]).await;
         let days = [1, 2, 3, 4, 5].map(slots::days_ago);
         aws.seed(
@@ -217,6 +217,11 @@ async fn a_missing_permission_hurts_nothing_else_and_ends_in_the_dead_letter_que
         .await;
         let denied = Fault::on("ec2", "CreateSnapshots").refused("UnauthorizedOperation");
         aws.inject(denied).await;
+        // Nor one by one.
+        for volume in instance.volumes() {
+            let denied = Fault::on("ec2", "CreateSnapshot").refused("UnauthorizedOperation");
+            aws.inject(denied.matching("VolumeId", &volume)).await;
+        }
         let request = aws.fire().await;
         aws.wait_for_retries().await;
 

@@ -1,6 +1,9 @@
 //! What people are told: once when something appears, once when it has passed.
 
-use e2e::{Fault, SNAPSHOT_VOLUMES, Seed, deployed, once_each, per_slot, slots};
+use e2e::{
+    FULL_MONITORING, Fault, SNAPSHOT_VOLUMES, Seed, deployed, deployed_with, once_each, per_slot,
+    slots,
+};
 
 fn policy() -> String {
     format!(
@@ -112,7 +115,7 @@ async fn a_failed_set_is_replaced_as_a_set() {
 
 #[tokio::test]
 async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one() {
-    deployed(SNAPSHOT_VOLUMES, async |aws| {
+    deployed_with(SNAPSHOT_VOLUMES, FULL_MONITORING, async |aws| {
         aws.put_policy(&policy()).await;
         let [stale, fresh] = [(); 2].map(|()| aws.volumes(1, &[("Backup", "true")]));
         let (stale, fresh) = (stale.await.remove(0), fresh.await.remove(0));
@@ -168,6 +171,28 @@ async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one
         }
         assert_eq!(aws.metric("VolumesStale").await, Some(0));
         assert_eq!(aws.metric("SnapshotsOwned").await, Some(3));
+    })
+    .await;
+}
+
+/// Cents instead of dollars: what a sweep counted stands in its log, and CloudWatch makes no metric of it.
+#[tokio::test]
+async fn with_basic_monitoring_figures_are_in_the_log_and_no_metric_is_written() {
+    deployed(SNAPSHOT_VOLUMES, async |aws| {
+        aws.put_policy(&policy()).await;
+        aws.volumes(1, &[("Backup", "true")]).await;
+        let run = aws.sweep().await;
+        let figures = run
+            .log
+            .iter()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find(|line| line["Guardrail"] == SNAPSHOT_VOLUMES);
+        let figures = figures.expect("the sweep's figures stand in its log");
+        assert_eq!(figures["VolumesSelected"], 1, "{figures}");
+        assert_eq!(figures["Failed"], 0, "{figures}");
+        assert!(figures.get("_aws").is_none(), "{figures}");
+        run.succeeded();
+        assert_eq!(aws.metric("VolumesSelected").await, None);
     })
     .await;
 }

@@ -224,10 +224,7 @@ async fn an_approved_launch_is_not_touched_and_costs_four_reads() {
         for run in aws.runs_by_rule().await {
             let report = run.succeeded();
             assert_eq!(report.metrics["LaunchesApproved"], 1, "{report:?}");
-            assert_eq!(
-                report.outcomes.done,
-                done(&report, "remember-approval") as u64
-            );
+            assert_eq!(report.outcomes.done, 0);
             assert!(reads(aws, &run).await <= 5);
         }
         // With the policy at hand: the instance, then its AMI, the isolation group and, where the

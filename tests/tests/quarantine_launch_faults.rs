@@ -473,8 +473,12 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
             .image_of("999988887777", "golden-3", json!({ "public": true }))
             .await;
         let stolen = own("web-2", json!({ "source_image_id": stranger })).await;
+        let open = aws
+            .image_of("999988887777", "golden-4", json!({ "public": true }))
+            .await;
+        let taken = own("web-3", json!({ "source_image_id": open })).await;
         let mut launched = Vec::new();
-        for image in [&golden, &gone, &copy, &stranger, &stolen] {
+        for image in [&golden, &gone, &copy, &stranger, &taken, &stolen] {
             launched.push(aws.launch(image, |run| run).await);
         }
         aws.deregister(&gone).await;
@@ -483,9 +487,15 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
         for id in &launched[..3] {
             assert_eq!(aws.stage(id).await, None, "approved");
         }
-        for id in &launched[3..] {
+        for id in &launched[3..5] {
             assert!(aws.is_isolated(id).await, "unapproved");
         }
+        // Of what can't be described any more nobody can tell whose it was.
+        assert_eq!(aws.stage(&launched[5]).await, None, "unknown");
+        let told = aws.notices().await;
+        let told = told.iter().find(|n| n.message.contains(&launched[5]));
+        told.expect("it is told")
+            .says(&["can't be told", &stranger]);
         // Its name and owner are told though nobody can describe it any more.
         let told = told_of(aws, &launched[3]).await;
         assert_eq!(told.len(), 1, "{told:#?}");

@@ -35,7 +35,7 @@ async fn running(aws: &LocalAws, instance: &str) {
 }
 
 #[tokio::test]
-async fn an_instance_is_isolated_five_rounds_of_calls_after_its_event() {
+async fn an_instance_is_isolated_six_rounds_of_calls_after_its_event() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         policy(aws, "observe", "snapshot: true").await;
@@ -74,8 +74,8 @@ async fn an_instance_is_isolated_five_rounds_of_calls_after_its_event() {
                 "ModifyNetworkInterfaceAttribute",
             ]
         );
-        // That there is a policy, once a process; the record.
-        assert_eq!(table.iter().filter(|call| **call == "PutItem").count(), 2);
+        // That there is a policy, once a process; the place under the brake; the record.
+        assert_eq!(table.iter().filter(|call| **call == "PutItem").count(), 3);
     })
     .await;
 }
@@ -228,6 +228,7 @@ async fn a_release_that_is_killed_is_done_again_from_the_start() {
             aws.inject(fault.carried_out_and_killed()).await;
             let release = json!({ "trigger": "command", "command": "release", "instance-id": id });
             let invoke = aws.lambda.invoke().function_name(aws.function());
+            let invoke = invoke.qualifier("operator");
             let answer = invoke.payload(Blob::new(release.to_string())).send().await;
             let answer = answer.expect("Lambda answers");
             assert!(answer.function_error().is_some(), "{operation}: killed");

@@ -1,6 +1,8 @@
 //! What the function is asked, in which mode and under which policy.
 
-use e2e::{Call, Outcomes, SNAPSHOT_VOLUMES, Seed, deployed, slots};
+use e2e::{
+    Call, FULL_MONITORING, Outcomes, SNAPSHOT_VOLUMES, Seed, deployed, deployed_with, slots,
+};
 use serde_json::json;
 
 fn policy(mode: &str) -> String {
@@ -22,7 +24,7 @@ fn is_read(call: &Call) -> bool {
 /// Somebody who may delete the parameter doesn't get the built-in policy by that; who wants it says so.
 #[tokio::test]
 async fn a_policy_that_is_gone_is_a_mistake_and_not_the_built_in_one() {
-    deployed(SNAPSHOT_VOLUMES, async |aws| {
+    deployed_with(SNAPSHOT_VOLUMES, FULL_MONITORING, async |aws| {
         aws.volumes(1, &[("Backup", "true")]).await;
         aws.put_policy(&policy("observe")).await;
         aws.sweep().await.succeeded();

@@ -191,6 +191,12 @@ async fn snapshots_in_use_or_locked_stay_while_the_others_go_and_go_once_they_ma
             .send()
             .await
             .expect("the lock can go");
+        // They are tried again once a day.
+        let before = aws.last_call().await;
+        let report = aws.sweep().await.succeeded();
+        assert_eq!((report.outcomes.done, report.outcomes.skipped), (0, 3));
+        assert!(aws.changes_since(before).await.is_empty());
+        aws.age_memory("refused#", 25 * 3_600).await;
         assert_eq!(aws.sweep().await.succeeded().outcomes.done, 2);
         assert_eq!(slots_of(aws, &volume).await, tags([0, 1, 9]));
     })

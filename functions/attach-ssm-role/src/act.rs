@@ -32,25 +32,24 @@ pub(crate) async fn act(clients: &Clients, action: &Action) -> Acted<Effect> {
         } => attach(clients, instance, profile, *at).await,
         Action::Confirm {
             instance,
-            attached,
-            online,
+            managed,
             launched,
+            at,
             read,
         } => {
-            let managed = Managed {
-                attached: *attached,
-                online: Some(*online),
-            };
             let read = Expect::Version(read.clone());
-            match remember(clients, instance, managed, *online, &read).await {
-                Ok(Written::Done(_)) => {
-                    // What stood for months before it was attached says nothing about its start.
-                    let start = (*launched).max(*attached);
-                    let after = online.duration_since(start).as_secs();
-                    Acted::done(None).with(Effect::Online {
-                        after: u64::try_from(after).unwrap_or_default(),
-                    })
-                }
+            match remember(clients, instance, *managed, *at, &read).await {
+                Ok(Written::Done(_)) => match launched {
+                    Some(launched) => {
+                        // What stood for months before it was attached says nothing about its start.
+                        let start = (*launched).max(managed.attached);
+                        let after = at.duration_since(start).as_secs();
+                        Acted::done(None).with(Effect::Online {
+                            after: u64::try_from(after).unwrap_or_default(),
+                        })
+                    }
+                    None => Acted::done(None),
+                },
                 Ok(Written::Conflict) => Acted::skipped("another run noted it meanwhile"),
                 Err(error) => Acted::failed(error),
             }
@@ -83,6 +82,7 @@ async fn attach(clients: &Clients, instance: &str, profile: &str, at: Timestamp)
     let managed = Managed {
         attached: at,
         online: None,
+        connected: false,
     };
     let forgotten = match remember(clients, instance, managed, at, &Expect::Any).await {
         Ok(_) => None,
@@ -146,9 +146,10 @@ enum Refusal {
 
 fn refusal(error: &ApiError) -> Refusal {
     let message = error.message.to_lowercase();
+    // Of a new profile EC2 sees first nothing, then the profile without its role (SSM-2).
     let not_visible = [
         "invalid iam instance profile",
-        "instanceidentityprofilenotfound",
+        "has no associated iam roles",
     ]
     .iter()
     .any(|words| message.contains(words));

@@ -8,6 +8,12 @@ const DIAGNOSE: Command = Command {
     run: Run::Invoke("diagnose"),
 };
 
+const PROVE: Command = Command {
+    to: "to prove that it is cured: it answers `connected`",
+    on: On::Instance,
+    run: Run::Aws("ssm get-connection-status --target"),
+};
+
 /// An instance that has a profile and isn't Online.
 pub(crate) static UNMANAGED: Kind = Kind {
     name: "unmanaged",
@@ -17,19 +23,19 @@ pub(crate) static UNMANAGED: Kind = Kind {
     resolved: "is a managed node now, or nobody asks for it any more",
     next: "Remove the cause that stands first. The agent may then take half an hour to try again; a reboot makes it try at once. An instance that needs no Session Manager: exclude it by the tag that the policy names.",
     urgency: Urgency::Soon,
-    commands: &[DIAGNOSE],
+    commands: &[DIAGNOSE, PROVE],
 };
 
 /// A node that is Online and yet can't be reached.
 pub(crate) static UNUSABLE: Kind = Kind {
     name: "unusable",
-    meaning: "It shows Online, but Session Manager and Run Command can't reach it: its role lacks the message channels, or its network certainly has no way to `ssmmessages`.",
+    meaning: "It shows Online, but AWS says that no session can be opened with it: its role lacks the message channels, say, or its network has no way to `ssmmessages`.",
     one: "managed node that can't be used",
     many: "managed nodes that can't be used",
     resolved: "can be used now, or is no managed node any more",
     next: "The agent's heartbeat needs only the service ssm, so a node shows Online while Session Manager and Run Command fail for want of ssmmessages. Do the fix that stands beside the node. Where its role lacks the message channels: attach AmazonSSMManagedInstanceCore, or let the guardrail do it with repair-roles: true.",
     urgency: Urgency::Soon,
-    commands: &[DIAGNOSE],
+    commands: &[DIAGNOSE, PROVE],
 };
 
 /// An instance without a profile that would be given one, were the mode `enforce`.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use guardrails::guardrail::Decision;
-use guardrails::resource::{Arn, Resource};
+use guardrails::resource::Resource;
 use guardrails::state::Version;
 use jiff::Timestamp;
 
+use crate::diagnosis::identity::core_policy;
 use crate::evaluate::{Evaluation, Judged, JudgedGroup, Judgement, Unread};
 use crate::memory::Managed;
 use crate::standing::Standing;
@@ -22,12 +23,13 @@ pub enum Action {
     },
     /// Attach `AmazonSSMManagedInstanceCore` to a role.
     Repair { role: String, policy: String },
-    /// Remember that the node is Online.
+    /// Remember that the node is Online, and whether a session could be opened.
     Confirm {
         instance: String,
-        attached: Timestamp,
-        online: Timestamp,
-        launched: Timestamp,
+        managed: Managed,
+        /// When it started, where it is seen Online first.
+        launched: Option<Timestamp>,
+        at: Timestamp,
         /// What was read of it.
         read: Version,
     },
@@ -101,9 +103,7 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
             Decision::cannot_judge(resource(), reason.to_owned(), error.clone())
         }),
         Standing::Online => online(judged, evaluation),
-        Standing::NotYet => wait(
-            "it has no profile and can get one only when it is running or stopped; its next state change or the next sweep attaches it".to_owned(),
-        ),
+        Standing::NotYet(why) => wait(format!("it has no profile: {why}")),
         Standing::Waiting(until) => wait(format!(
             "it has a profile and may take until {until:.0} to come Online: an agent that found no credentials sleeps for half an hour"
         )),
@@ -117,7 +117,7 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
             leave(format!("{operator} manages it, and only {operator} may change it"))
         }
         Standing::Excluded(_) | Standing::Stopped | Standing::Terminal if evaluation.complete => None,
-        Standing::Excluded(tag) => leave(format!("its tag {tag} excludes it")),
+        Standing::Excluded(why) => leave(why.clone()),
         Standing::Stopped => leave("it has a profile and isn't running".to_owned()),
         Standing::Terminal => leave("it is being terminated".to_owned()),
     }
@@ -126,21 +126,24 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
 fn online(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
     let instance = judged.instance;
     let resource = Resource::instance(&instance.id);
-    if let Some(memory) = judged.memory
-        && let Managed {
-            attached,
-            online: None,
-        } = memory.value
-    {
+    if let Some(memory) = judged.memory {
+        let known = memory.value;
+        let managed = Managed {
+            online: known.online.or(Some(evaluation.now)),
+            connected: known.connected || judged.connected == Some(true),
+            ..known
+        };
         let confirm = Action::Confirm {
             instance: instance.id.clone(),
-            attached,
-            online: evaluation.now,
-            launched: instance.launched,
+            managed,
+            launched: Some(instance.launched).filter(|_| known.online.is_none()),
+            at: evaluation.now,
             read: memory.version.clone(),
         };
-        let reason = "it is a managed node now".to_owned();
-        return Some(Decision::act(resource, "confirm-online", reason, confirm));
+        if managed != known {
+            let reason = "it is a managed node now".to_owned();
+            return Some(Decision::act(resource, "confirm-online", reason, confirm));
+        }
     }
     // Of thousands of healthy nodes nothing is to be said, of the one asked for it is.
     let reason = match instance.profile {
@@ -173,12 +176,6 @@ fn repair<'a>(
             policy: core_policy(profile),
         },
     ))
-}
-
-/// AWS's managed policy for managed nodes, in the partition of `arn`.
-fn core_policy(arn: &str) -> String {
-    let partition = Arn::read(arn).map_or("aws", |arn| arn.partition);
-    format!("arn:{partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")
 }
 
 #[cfg(test)]

@@ -26,6 +26,14 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Nothing is wrong.
+    fn healthy() -> Self {
+        Self {
+            complete: true,
+            ..Self::default()
+        }
+    }
+
     /// The cause to remove first.
     pub(crate) fn primary(&self) -> Option<&Cause> {
         self.causes.first()
@@ -63,21 +71,14 @@ impl Diagnosis {
     }
 }
 
-/// Finds out why `known` isn't Online.
+/// Finds out why `known` isn't Online, or can't be used. What AWS proves outweighs all inference.
 pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
-    let mut causes = instance::causes(known);
-    causes.extend(identity::causes(known));
-    causes.extend(agent::said(known, now));
-    let mut in_doubt = causes
-        .iter()
-        .any(|cause| cause.certainty == Certainty::CannotTell);
-    if let Some(Ok(network)) = known.network {
-        causes.extend(network::causes(known.instance, network));
-        in_doubt |= network::in_doubt(known.instance, network);
-    }
-    causes.extend(agent::causes(known, now, &causes, in_doubt));
-
-    let unread = unread(known);
+    let mut causes = match (known.connection, known.online()) {
+        (Some(Ok(true)), _) => return Diagnosis::healthy(),
+        (_, true) => unusable(known),
+        (_, false) => unmanaged(known, now),
+    };
+    let unread: Vec<&ApiError> = known.unread().collect();
     let lists = unread_lists(known);
     causes.extend(unread.iter().map(|error| {
         let fix = "Allow the call in the function's role; the next sweep looks again.";
@@ -87,6 +88,9 @@ pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
         let fix = "Allow the call in the function's role, and where the prefix list is another account's, have it shared; until then rules and routes with it count as perhaps.";
         not_read(list, error, fix)
     }));
+    for cause in &mut causes {
+        cause.at.get_or_insert(now);
+    }
     // The surest cause goes first; the others keep their order from the instance outwards.
     if let Some(primary) = (0..causes.len()).min_by_key(|at| (causes[*at].certainty, *at)) {
         causes[..=primary].rotate_right(1);
@@ -106,25 +110,62 @@ fn not_read(resource: &str, error: &ApiError, fix: &str) -> Cause {
     Cause::new("not-read", Certainty::CannotTell, resource, problem, fix)
 }
 
-/// What couldn't be read of an instance.
-fn unread<'a>(known: &Known<'a>) -> Vec<&'a ApiError> {
-    let evidence = known.evidence;
-    [
-        known.identity.and_then(|read| read.as_ref().err()),
-        known.network.and_then(|read| read.as_ref().err()),
-        evidence.and_then(|evidence| evidence.checks.as_ref()?.as_ref().err()),
-        evidence.and_then(|evidence| evidence.image_name.as_ref()?.as_ref().err()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// Why a node isn't Online, from the instance outwards.
+fn unmanaged(known: &Known<'_>, now: Timestamp) -> Vec<Cause> {
+    let mut causes: Vec<Cause> = agent::registered_as(known).into_iter().collect();
+    causes.extend(instance::causes(known));
+    causes.extend(identity::causes(known));
+    let said = agent::said(known, now);
+    causes.extend(
+        said.iter()
+            .filter(|said| !agent::is_of_network(said))
+            .cloned(),
+    );
+    let unclear = |cause: &Cause| cause.certainty == Certainty::CannotTell;
+    let mut in_doubt = known.by_hub || causes.iter().any(unclear);
+    if let Some(network) = known.seen_network() {
+        causes.extend(network::causes(known.instance, network));
+        in_doubt |= network::in_doubt(known.instance, network);
+    }
+    // What stands in the way says more than that something does.
+    causes.extend(said.into_iter().filter(agent::is_of_network));
+    causes.extend(agent::causes(known, now, &causes, in_doubt));
+    causes
+}
+
+/// Why a node that is Online can't be used: that it is Online disproves all that would keep it
+/// away.
+fn unusable(known: &Known<'_>) -> Vec<Cause> {
+    let mut causes: Vec<Cause> = identity::without_channels(known).into_iter().collect();
+    if let Some(network) = known.seen_network() {
+        causes.extend(network::to_messages(known.instance, network));
+    }
+    let says_no = matches!(known.connection, Some(Ok(false)));
+    if says_no
+        && causes
+            .iter()
+            .all(|cause| cause.certainty == Certainty::CannotTell)
+    {
+        causes.insert(0, not_connected(&known.instance.id));
+    }
+    causes
+}
+
+/// AWS says that no session can be opened, and nothing that is seen from outside tells why.
+pub(crate) fn not_connected(instance: &str) -> Cause {
+    Cause::new(
+        "not-connected",
+        Certainty::Definite,
+        instance,
+        "AWS says that no session can be opened with it: its agent holds no channel to ssmmessages",
+        "Look at the agent's log for ssmmessages (a proxy or firewall that lets only ssm through, an agent that hangs), and restart the agent or reboot the instance.",
+    )
 }
 
 fn unread_lists<'a>(known: &Known<'a>) -> Vec<(&'a String, &'a ApiError)> {
-    match known.network {
-        Some(Ok(network)) => network::unread(known.instance, network).collect(),
-        _ => Vec::new(),
-    }
+    known.seen_network().map_or_else(Vec::new, |network| {
+        network::unread(known.instance, network).collect()
+    })
 }
 
 /// Whether another try at what failed so may succeed by itself.

@@ -9,9 +9,9 @@ use guardrails::resource::name_of;
 use guardrails::state::Stored;
 use jiff::Timestamp;
 
-use crate::diagnosis::cause::Known;
-use crate::diagnosis::{Diagnosis, diagnose, identity, network};
-use crate::facts::identity::{Identity, Permissions, Role};
+use crate::diagnosis::cause::{Cause, Certainty, Known};
+use crate::diagnosis::{Diagnosis, diagnose, identity, network, not_connected};
+use crate::facts::identity::{Identity, Permissions, REGISTER, Role};
 use crate::facts::{Facts, Group, Instance, Node, Read};
 use crate::memory::Managed;
 use crate::policy::Policy;
@@ -41,6 +41,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) standing: Standing,
     pub(crate) node: Option<&'a Node>,
     pub(crate) memory: Option<&'a Stored<Managed>>,
+    /// Whether AWS says that a session can be opened; none: not asked, or no answer.
+    pub(crate) connected: Option<bool>,
     /// Until when it may come Online by itself.
     pub(crate) until: Timestamp,
     /// Why it isn't known whether it is in quarantine.
@@ -114,38 +116,41 @@ fn judge<'a>(
     policy: &Policy,
     now: Timestamp,
 ) -> Judged<'a> {
-    let since = since(instance, facts);
-    let profile = instance.profile.as_ref();
+    let known = known(instance, facts, policy);
+    let connected = known.connection.and_then(|read| read.as_ref().ok());
     let mut judged = Judged {
         instance,
         standing: standing(instance, facts, policy, now),
-        node: facts.nodes.get(&instance.id),
+        node: known.node,
         memory: facts.memory.get(&instance.id),
-        until: policy.online_within.after(since),
+        connected: connected.copied(),
+        until: known.until,
         quarantine_unread: facts.quarantined.as_ref().err(),
         repair: None,
         diagnosis: None,
         unmanaged: Judgement::Not,
         unusable: Judgement::Not,
     };
-    let known = Known {
-        instance,
-        node: judged.node,
-        since,
-        until: judged.until,
-        identity: profile.and_then(|profile| facts.identities.get(profile)),
-        dhmc: facts.dhmc.as_ref(),
-        evidence: facts.evidence.get(&instance.id),
-        network: facts.network.as_ref(),
-    };
     let settled = SETTLE.after(settled_since(instance, facts)) <= now;
-    let lacks = role_lacks(known.identity).filter(|_| settled);
     let waits = matches!(judged.standing, Standing::Waiting(_));
     let late = matches!(judged.standing, Standing::Late(_));
+    let online = judged.standing == Standing::Online;
+    // Default Host Management carries who may not register, so that nothing is lacking before it is
+    // late; and what AWS proves outweighs what was simulated.
+    let proven = |missing: &[String]| {
+        if missing.iter().any(|action| action == REGISTER) {
+            late || waits && facts.dhmc == Ok(None)
+        } else {
+            !online || connected == Some(&false)
+        }
+    };
+    let refuted = connected == Some(&true);
+    let lacks =
+        role_lacks(known.identity).filter(|(_, missing)| settled && !refuted && proven(missing));
     if facts.diagnose || late || waits && lacks.is_some() {
         judged.diagnosis = Some(diagnose(&known, now));
     }
-    let is_looked_after = late || waits || judged.standing == Standing::Online;
+    let is_looked_after = late || waits || online;
     if policy.repair_roles && is_looked_after && facts.quarantined.is_ok() {
         // An explicit deny or a boundary isn't cured by one more allow: where the policy that would
         // be attached is there already, there is nothing to repair.
@@ -156,9 +161,61 @@ fn judge<'a>(
                 missing,
             });
     }
-    judged.unmanaged = unmanaged(&judged, facts, lacks.is_some());
-    judged.unusable = unusable(&judged, &known, lacks.is_some());
+    judged.unmanaged = unmanaged(&judged, &known, facts, lacks.is_some());
+    judged.unusable = unusable(&judged, &known, settled, now);
     judged
+}
+
+fn known<'a>(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Known<'a> {
+    /// What is left of a profile under whose name there is another one by now.
+    static GONE: Read<Identity> = Ok(Identity::NoProfile);
+    let since = since(instance, facts);
+    let identity = match &instance.profile {
+        Some(_) if facts.remade.contains(&instance.id) => Some(&GONE),
+        profile => profile.as_ref().and_then(|arn| facts.identities.get(arn)),
+    };
+    let network = facts.network.as_ref();
+    let name = &instance.interface.vpc;
+    let vpc = network.and_then(|read| read.as_ref().ok()?.vpcs.get(name));
+    let hybrid = facts.hybrid.as_ref().ok();
+    let addresses = instance.interface.addresses.iter();
+    Known {
+        instance,
+        node: facts.nodes.get(&instance.id),
+        connection: facts.connections.get(&instance.id),
+        hybrid: hybrid.and_then(|nodes| {
+            let mut found = addresses.filter_map(|address| nodes.get(&address.to_string()));
+            found.next().map(String::as_str)
+        }),
+        since,
+        until: policy.online_within.after(since),
+        identity,
+        dhmc: &facts.dhmc,
+        evidence: facts.evidence.get(&instance.id),
+        network,
+        by_hub: policy.is_hub(name, vpc.map_or(&[], |vpc| &vpc.tags)),
+    }
+}
+
+/// Whether AWS is to be asked if a session can be opened with a node that is Online: it looks as
+/// though it can't, or it got its profile here and no session was possible yet.
+pub(crate) fn in_question(instance: &Instance, facts: &Facts, policy: &Policy) -> bool {
+    let remembered = facts.memory.get(&instance.id);
+    remembered.is_some_and(|memory| !memory.value.connected)
+        || suspicion(&known(instance, facts, policy)).is_some()
+}
+
+/// What makes it look as though a node that is Online can't be used.
+fn suspicion(known: &Known<'_>) -> Option<Cause> {
+    let is_likely = |cause: &Cause| cause.certainty != Certainty::CannotTell;
+    let vpc = &known.instance.interface.vpc;
+    let network = known.seen_network();
+    let network = network.filter(|network| network::uneven(&network.endpoints).contains(vpc));
+    let network = network.map(|network| network::to_messages(known.instance, network));
+    identity::without_channels(known)
+        .into_iter()
+        .chain(network.into_iter().flatten())
+        .find(is_likely)
 }
 
 /// The role, and what it lacks, where that alone keeps an instance from being a node that can be
@@ -166,17 +223,21 @@ fn judge<'a>(
 fn role_lacks(identity: Option<&Read<Identity>>) -> Option<(&Role, &[String])> {
     let role = identity?.as_ref().ok()?.role()?;
     match &role.permissions {
-        Permissions::Simulated { missing } if !missing.is_empty() => Some((role, missing)),
+        Permissions::Simulated { missing, .. } if !missing.is_empty() => Some((role, missing)),
         _ => None,
     }
 }
 
 /// Whether it has a profile and should be Online.
-fn unmanaged(judged: &Judged<'_>, facts: &Facts, lacks: bool) -> Judgement {
+fn unmanaged(judged: &Judged<'_>, known: &Known<'_>, facts: &Facts, lacks: bool) -> Judgement {
     match &judged.standing {
         Standing::Online | Standing::Excluded(_) | Standing::Operated(_) => return Judgement::Not,
         // A role that allows too little doesn't get better by waiting.
         Standing::Waiting(_) if lacks => {}
+        // It can be reached, or is managed as another node.
+        Standing::Late(_) if judged.connected == Some(true) || known.hybrid.is_some() => {
+            return Judgement::Not;
+        }
         Standing::Late(until) => {
             // Without the time of its profile an instance only counts as late earlier.
             if let (Err(error), None) = (&facts.associated, judged.memory) {
@@ -209,7 +270,9 @@ fn in_quarantine_perhaps(error: &ApiError) -> String {
 pub(crate) fn undecided(standing: &Standing) -> String {
     match standing {
         Standing::Waiting(until) => format!("it may still come Online until {until:.0}"),
-        Standing::Lacking | Standing::Unknown | Standing::NotYet => "it has no profile".to_owned(),
+        Standing::Lacking | Standing::Unknown | Standing::NotYet(_) => {
+            "it has no profile".to_owned()
+        }
         Standing::Quarantined => "it is in quarantine".to_owned(),
         Standing::Stopped => "it isn't running".to_owned(),
         Standing::Terminal => "it is being terminated".to_owned(),
@@ -217,8 +280,8 @@ pub(crate) fn undecided(standing: &Standing) -> String {
     }
 }
 
-/// Whether it is Online and can't be used.
-fn unusable(judged: &Judged<'_>, known: &Known<'_>, role_lacks: bool) -> Judgement {
+/// Whether it is Online and can't be used. Only AWS's own word that no session can be opened counts.
+fn unusable(judged: &Judged<'_>, known: &Known<'_>, settled: bool, now: Timestamp) -> Judgement {
     match &judged.standing {
         Standing::Online => {}
         Standing::Late(_) | Standing::Excluded(_) | Standing::Operated(_) => return Judgement::Not,
@@ -227,41 +290,54 @@ fn unusable(judged: &Judged<'_>, known: &Known<'_>, role_lacks: bool) -> Judgeme
     if let Some(error) = judged.quarantine_unread {
         return Judgement::Unknown(in_quarantine_perhaps(error));
     }
-    if role_lacks && let Some((role, channels)) = identity::unusable(known.identity) {
-        let why = format!(
-            "it shows Online, but its role {} doesn't allow {}",
-            role.name,
-            channels.join(", ")
-        );
-        return Judgement::Stands {
-            fingerprint: format!("{} {}", role.name, channels.join(" ")),
-            why,
-        };
-    }
-    let network = match known.network {
-        Some(Err(error)) => {
-            return Judgement::Unknown(format!("its VPC couldn't be read: {error}"));
+    let suspicion = suspicion(known);
+    match (known.connection, &judged.memory) {
+        (Some(Ok(true)), _) => return Judgement::Not,
+        (Some(Err(error)), _) => {
+            return Judgement::Unknown(format!(
+                "whether a session can be opened couldn't be asked: {error}"
+            ));
         }
-        Some(Ok(network)) => Some(network),
-        None => None,
-    };
-    if let Some(cause) = network.and_then(|network| network::cut_off(known.instance, network)) {
-        return Judgement::Stands {
-            fingerprint: cause.fingerprint(),
-            why: format!(
-                "it shows Online, but can't be reached, because {}. Fix: {}",
-                cause.problem, cause.fix
-            ),
-        };
-    }
-    // By a profile whose role couldn't be read it may still be so.
-    match (&known.instance.profile, known.identity) {
-        (Some(_), Some(Err(error))) => {
-            Judgement::Unknown(format!("its role couldn't be read: {error}"))
+        // Its channel comes up shortly after its first heartbeat.
+        (Some(Ok(false)), Some(memory))
+            if suspicion.is_none()
+                && memory
+                    .value
+                    .online
+                    .is_none_or(|since| now < SETTLE.after(since)) => {}
+        // Scripts make a role and its policies one after the other.
+        (Some(Ok(false)), _) if settled => {
+            let cause = suspicion.unwrap_or_else(|| not_connected(&known.instance.id));
+            return Judgement::Stands {
+                fingerprint: cause.fingerprint(),
+                why: format!(
+                    "it shows Online, but AWS says that no session can be opened with it, {}because {}. Fix: {}",
+                    if cause.certainty == Certainty::Definite {
+                        ""
+                    } else {
+                        "probably "
+                    },
+                    cause.problem,
+                    cause.fix
+                ),
+            };
         }
-        (Some(_), None) => Judgement::Unknown("its role wasn't read".to_owned()),
-        _ => Judgement::Not,
+        (None, _) if suspicion.is_none() => {
+            // By what couldn't be read it may still be so.
+            let profile = known.instance.profile.as_ref();
+            let identity = profile.and(known.identity.and_then(|read| read.as_ref().err()));
+            let network = known.network.and_then(|read| read.as_ref().err());
+            return match identity.or(network) {
+                Some(error) => Judgement::Unknown(format!("part of it couldn't be read: {error}")),
+                None if profile.is_some() && known.identity.is_none() => {
+                    Judgement::Unknown("its role wasn't read".to_owned())
+                }
+                None => Judgement::Not,
+            };
+        }
+        _ => {}
     }
+    Judgement::Unknown("whether a session can be opened isn't known yet".to_owned())
 }
 
 fn groups<'a>(
@@ -319,6 +395,13 @@ fn unread<'a>(facts: &'a Facts, policy: &Policy, instances: &[Judged<'_>]) -> Ve
         "when profiles were associated",
         false,
     );
+    let hosts = "whether Default Host Management carries the instances";
+    add(facts.dhmc.as_ref().err(), hosts, repairs);
+    let hybrid = "whether nodes of hybrid activations have the address of a late instance";
+    add(facts.hybrid.as_ref().err(), hybrid, false);
+    let mut connections = facts.connections.values();
+    let refused = connections.find_map(|read| read.as_ref().err());
+    add(refused, "whether sessions can be opened", false);
     let groups = facts.groups.as_ref().and_then(|read| read.as_ref().err());
     add(groups, "the Auto Scaling groups", false);
     // A diagnosis says itself what it lacks.

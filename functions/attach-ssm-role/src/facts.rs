@@ -42,8 +42,15 @@ pub struct Facts {
     /// The VPCs of the instances that are diagnosed, and of the nodes that may be Online without
     /// being reached; none: there are neither.
     pub(crate) network: Option<Read<Network>>,
-    /// The role of Default Host Management; none: off. Read for a diagnosis only.
-    pub(crate) dhmc: Option<Read<Option<String>>>,
+    /// The role of Default Host Management; none: off.
+    pub(crate) dhmc: Read<Option<String>>,
+    /// Instances whose profile is gone, though there is another of its name by now: its id tells.
+    pub(crate) remade: BTreeSet<String>,
+    /// Whether AWS says that a session can be opened, by instance id; of those asked for only.
+    pub(crate) connections: BTreeMap<String, Read<bool>>,
+    /// Nodes of hybrid activations (`mi-…`) that are Online, by private address; read where an
+    /// instance is late.
+    pub(crate) hybrid: Read<HashMap<String, String>>,
     /// All Auto Scaling groups, by name; none: not asked for.
     pub(crate) groups: Option<Read<BTreeMap<String, Group>>>,
 }
@@ -63,7 +70,10 @@ impl Facts {
             identities: BTreeMap::new(),
             evidence: BTreeMap::new(),
             network: None,
-            dhmc: None,
+            dhmc: Ok(None),
+            remade: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            hybrid: Ok(HashMap::new()),
             groups: None,
         }
     }
@@ -77,11 +87,15 @@ pub(crate) struct Instance {
     pub(crate) launched: Timestamp,
     /// ARN of its instance profile.
     pub(crate) profile: Option<String>,
+    /// The id of that, which no other profile of its name has.
+    pub(crate) profile_id: Option<String>,
     pub(crate) tags: Vec<(String, String)>,
     pub(crate) image: Option<String>,
     pub(crate) windows: bool,
     /// Whether the instance metadata service answers, without which no profile helps.
     pub(crate) metadata: bool,
+    /// Whether it answers only those who come with a token (`IMDSv2`).
+    pub(crate) tokens: bool,
     /// Who alone may change it (AMI-8).
     pub(crate) operator: Option<String>,
     pub(crate) interface: Interface,
@@ -128,7 +142,7 @@ pub(crate) struct Evidence {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Console {
     pub(crate) text: String,
-    /// When it was last written to, as far as AWS tells.
+    /// When it was last written to, as far as AWS tells; none: read just now.
     pub(crate) updated: Option<Timestamp>,
 }
 

@@ -10,7 +10,7 @@ use guardrails::state::model::Model;
 use guardrails::state::{Expect, Stored, Topic, Version, Written};
 use jiff::Timestamp;
 
-use crate::facts::identity::{Identity, Permissions, Role};
+use crate::facts::identity::{Identity, Permissions, REGISTER, Role};
 use crate::facts::network::{Interface, Network};
 use crate::facts::{Facts, Group, Instance, Node};
 use crate::memory::{Managed, NODES};
@@ -63,10 +63,12 @@ pub(crate) fn instance(id: &str) -> Instance {
         state: State::Running,
         launched: at("08:00:00"),
         profile: None,
+        profile_id: None,
         tags: Vec::new(),
         image: Some("ami-1".to_owned()),
         windows: false,
         metadata: true,
+        tokens: true,
         operator: None,
         interface: Interface {
             vpc: "vpc-1".to_owned(),
@@ -132,8 +134,16 @@ pub(crate) fn role(missing: &[&str]) -> Identity {
         TRUST,
         Permissions::Simulated {
             missing: missing.collect(),
+            unclear: Vec::new(),
         },
     )
+}
+
+/// A role of which it can't be simulated whether it allows anything.
+pub(crate) fn in_doubt() -> Identity {
+    let unclear = vec![format!("{REGISTER} (no value for aws:PrincipalTag/team)")];
+    let missing = Vec::new();
+    role_with(TRUST, Permissions::Simulated { missing, unclear })
 }
 
 pub(crate) fn role_with(trust: &str, permissions: Permissions) -> Identity {
@@ -142,6 +152,7 @@ pub(crate) fn role_with(trust: &str, permissions: Permissions) -> Identity {
         trust: trust.to_owned(),
         permissions,
         has_core: false,
+        simulated_for: "i-1".to_owned(),
     })
 }
 
@@ -188,6 +199,7 @@ impl Facts {
         let managed = Managed {
             attached: at(attached),
             online: online.map(at),
+            connected: online.is_some(),
         };
         self.memory.insert(id.to_owned(), stored(id, managed));
         self
@@ -195,6 +207,20 @@ impl Facts {
 
     pub(crate) fn role(mut self, profile: &str, identity: Identity) -> Self {
         self.identities.insert(profile.to_owned(), Ok(identity));
+        self
+    }
+
+    /// AWS's answer to whether a session can be opened.
+    pub(crate) fn connected(mut self, id: &str, connected: bool) -> Self {
+        self.connections.insert(id.to_owned(), Ok(connected));
+        self
+    }
+
+    /// Default Host Management is on.
+    pub(crate) fn hosted(mut self) -> Self {
+        self.dhmc = Ok(Some(
+            "AWSSystemsManagerDefaultEC2InstanceManagementRole".to_owned(),
+        ));
         self
     }
 
@@ -222,6 +248,7 @@ fn stored(id: &str, managed: Managed) -> Stored<Managed> {
         let item = Managed {
             attached: now(),
             online: None,
+            connected: false,
         };
         let written = state.put(&NODES, "i-1", &item, None, &Expect::Any, now());
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -18,9 +18,16 @@ pub(crate) const KEPT: Age = Age::from_mins(90 * 24 * 60);
 
 /// How an instance became a managed node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Managed {
+pub struct Managed {
     /// When this guardrail asked for its profile.
     pub(crate) attached: Timestamp,
     /// When it saw the node Online first.
     pub(crate) online: Option<Timestamp>,
+    /// Whether a session could be opened since. Items from before this was asked for say nothing.
+    #[serde(default = "connected")]
+    pub(crate) connected: bool,
+}
+
+fn connected() -> bool {
+    true
 }

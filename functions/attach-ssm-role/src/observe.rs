@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use aws_sdk_ec2::Client;
 use guardrails::aws::{ApiError, ErrorKind, filter};
 use guardrails::ec2::{FILTER_VALUES, State};
+use guardrails::resource::Arn;
 use guardrails::state::Stored;
 use guardrails::trigger::{Request, Scope};
 use jiff::Timestamp;
@@ -27,6 +28,8 @@ use self::nodes::nodes;
 use crate::clients::Clients;
 use crate::decide::Action;
 use crate::diagnosis::network::uneven;
+use crate::evaluate::in_question;
+use crate::facts::identity::Identity;
 use crate::facts::network::Interface;
 use crate::facts::{Facts, Instance, Read};
 use crate::memory::{Managed, NODES, QUARANTINE};
@@ -57,13 +60,18 @@ pub(crate) async fn observe(
     } else {
         filter("instance-id", ids.clone())
     };
-    let (found, memory, quarantined) = futures::join!(
-        instances(&clients.ec2, which),
-        memory(clients, facts.complete, &ids, now),
-        quarantined(clients, facts.complete, &ids, now),
-    );
+    // Boxed, as below: the many reads would make every run's future large.
+    let (found, memory, quarantined, dhmc) = Box::pin(async {
+        futures::join!(
+            instances(&clients.ec2, which),
+            memory(clients, facts.complete, &ids, now),
+            quarantined(clients, facts.complete, &ids, now),
+            nodes::default_host_management(&clients.ssm),
+        )
+    })
+    .await;
     (facts.instances, facts.memory) = (found?, memory?);
-    facts.quarantined = quarantined;
+    (facts.quarantined, facts.dhmc) = (quarantined, dhmc);
     if facts.diagnose && facts.instances.is_empty() {
         return Err(missing(&ids));
     }
@@ -75,23 +83,66 @@ pub(crate) async fn observe(
     let is_late = |_: &Instance, so: &Standing| matches!(so, Standing::Late(_));
     let late = ids_of(&facts, policy, now, is_late);
     facts.associated = evidence::associated(&clients.ec2, &late).await;
-    facts.identities = identity::identities(&clients.iam, profiles(&facts, policy, now)).await;
+    let identities = Box::pin(identity::identities(
+        &clients.iam,
+        profiles(&facts, policy, now),
+    ))
+    .await;
+    facts.remade = remade(&facts.instances, &identities);
+    facts.identities = identities
+        .into_iter()
+        .map(|(arn, read)| (arn, read.map(|(_, identity)| identity)))
+        .collect();
 
     let diagnosed = ids_of(&facts, policy, now, |instance, so| {
         facts.diagnose || is_late(instance, so)
     });
     if !diagnosed.is_empty() {
-        // Boxed: its many reads would make every run's future large.
         Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
     }
     let online = ids_of(&facts, policy, now, |_, so| *so == Standing::Online);
-    Box::pin(networks(&clients.ec2, &mut facts, &diagnosed, &online)).await;
+    let account = Arn::read(profile).map_or("", |arn| arn.account);
+    Box::pin(networks(
+        &clients.ec2,
+        &mut facts,
+        account,
+        &diagnosed,
+        &online,
+    ))
+    .await;
+    if !diagnosed.is_empty() {
+        facts.hybrid = nodes::hybrid(&clients.ssm).await;
+    }
+    let asked = ids_of(&facts, policy, now, |one, so| {
+        if facts.diagnose {
+            one.state == State::Running
+        } else {
+            *so == Standing::Online && in_question(one, &facts, policy)
+        }
+    });
+    facts.connections = nodes::connections(&clients.ssm, asked).await;
     // Only the sweep tells of groups: several members' events at the same moment would each tell.
     if facts.complete {
         let concerned = concerned(&facts, policy, now);
         facts.groups = Some(groups::groups(clients, &concerned).await);
     }
     Ok(facts)
+}
+
+/// The instances whose profile is gone, though there is another one of its name: its id tells.
+fn remade(
+    instances: &BTreeMap<String, Instance>,
+    profiles: &BTreeMap<String, Read<(String, Identity)>>,
+) -> BTreeSet<String> {
+    let is_remade = |one: &&Instance| {
+        let now = one.profile.as_ref().and_then(|arn| profiles.get(arn));
+        match (&one.profile_id, now) {
+            (Some(had), Some(Ok((id, _)))) => !id.is_empty() && had != id,
+            _ => false,
+        }
+    };
+    let remade = instances.values().filter(is_remade);
+    remade.map(|one| one.id.clone()).collect()
 }
 
 /// A person asks about what isn't there.
@@ -146,7 +197,13 @@ async fn quarantined(
 
 /// Reads the VPCs of what is diagnosed; and of the nodes Online whose way to `ssmmessages` may be
 /// cut off, which the endpoints tell: one call for most accounts.
-async fn networks(ec2: &Client, facts: &mut Facts, diagnosed: &[String], online: &[String]) {
+async fn networks(
+    ec2: &Client,
+    facts: &mut Facts,
+    account: &str,
+    diagnosed: &[String],
+    online: &[String],
+) {
     let interface = |id: &String| facts.instances.get(id).map(|found| &found.interface);
     let mut interfaces: Vec<&Interface> = diagnosed.iter().filter_map(interface).collect();
     let online: Vec<&Interface> = online.iter().filter_map(interface).collect();
@@ -166,7 +223,7 @@ async fn networks(ec2: &Client, facts: &mut Facts, diagnosed: &[String], online:
             if interfaces.is_empty() {
                 return;
             }
-            Some(network::network(ec2, &interfaces, endpoints).await)
+            Some(network::network(ec2, account, &interfaces, endpoints).await)
         }
         Err(error) => Some(Err(error)),
     };
@@ -195,8 +252,9 @@ fn ids_of(
 }
 
 /// The profiles whose roles matter: those of all running instances that are looked after. They
-/// are few however many instances there are.
-fn profiles(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeSet<String> {
+/// are few however many instances there are. Each with one instance for which to simulate, which
+/// isn't Online, if there is one.
+fn profiles(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeMap<String, Instance> {
     let matters = |_: &Instance, so: &Standing| {
         facts.diagnose
             || matches!(
@@ -204,8 +262,13 @@ fn profiles(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeSet<String> 
                 Standing::Online | Standing::Waiting(_) | Standing::Late(_)
             )
     };
-    so(facts, policy, now, matters)
-        .filter_map(|instance| instance.profile.clone())
+    let is_online = |one: &Instance| facts.nodes.get(&one.id).is_some_and(|node| node.online);
+    let mut found: Vec<&Instance> = so(facts, policy, now, matters).collect();
+    // Of several the last one stays.
+    found.sort_by_key(|one| !is_online(one));
+    let by_profile = found.into_iter();
+    by_profile
+        .filter_map(|one| Some((one.profile.clone()?, one.clone())))
         .collect()
 }
 

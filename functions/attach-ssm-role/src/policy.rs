@@ -16,6 +16,21 @@ pub struct Policy {
     /// Instances to leave alone: those with a tag. Left out: none.
     #[serde(default)]
     pub exclude: Exempt,
+    /// Instances to leave alone by their AMI, Auto Scaling group or VPC. Left out: none.
+    #[serde(default)]
+    pub leave_alone: LeaveAlone,
+    /// How long after its start an instance without a profile is left to others, e.g. `10m`: stacks
+    /// that associate a profile of their own fail where this one is there first. Left out: the
+    /// profile is attached at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach_after: Option<Age>,
+    /// VPCs that reach Systems Manager by a hub or a proxy, by id. Of their instances the network is
+    /// never named as the cause, because it can't be seen from here. Left out: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hub_vpcs: Vec<String>,
+    /// The same by a tag of the VPC.
+    #[serde(default)]
+    pub hub_vpc_tag: Exempt,
     /// How long after its start, or after it got its profile, an instance may take to come Online
     /// before it is told, e.g. `35m` (the default). Less gives false alarms: an agent that found
     /// no credentials sleeps for 25 to 30 minutes.
@@ -25,6 +40,31 @@ pub struct Policy {
     /// false: it is only reported. Takes the stack's parameter `RepairRoles` as well.
     #[serde(default)]
     pub repair_roles: bool,
+}
+
+/// Which instances are left alone. `{}`: none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LeaveAlone {
+    /// Those launched from these AMIs, by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    /// The members of these Auto Scaling groups, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Those in these VPCs, by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vpcs: Vec<String>,
+}
+
+impl Policy {
+    /// Whether it says that this VPC reaches Systems Manager by a hub or a proxy.
+    pub(crate) fn is_hub(&self, vpc: &str, tags: &[(String, String)]) -> bool {
+        let tagged = self
+            .hub_vpc_tag
+            .tag_of(|key| guardrails::ec2::tag(tags, key));
+        tagged.is_some() || self.hub_vpcs.iter().any(|one| one == vpc)
+    }
 }
 
 /// Just longer than the agent's sleep without credentials (SSM-1).
@@ -92,6 +132,8 @@ mod tests {
             ("{exclude: {all: true}}", "unknown key `all`"),
             ("{repair-roles: perhaps}", "attach-ssm-role.repair-roles"),
             ("{repair: true}", "unknown key `repair`"),
+            ("{leave-alone: {amis: [ami-1]}}", "unknown key"),
+            ("{attach-after: soon}", "is no length of time"),
         ] {
             let mistake = parse(section).expect_err(section).to_string();
             assert!(mistake.contains(expected), "{section}: {mistake}");

@@ -131,7 +131,10 @@ fn without_profile(
         (Standing::Lacking, _) => {
             return Judgement::Unknown("its profile couldn't be attached in this run".to_owned());
         }
-        (Standing::Unknown | Standing::NotYet | Standing::Quarantined | Standing::Terminal, _) => {
+        (
+            Standing::Unknown | Standing::NotYet(_) | Standing::Quarantined | Standing::Terminal,
+            _,
+        ) => {
             return Judgement::Unknown(undecided(&judged.standing));
         }
         _ => return Judgement::Not,
@@ -168,7 +171,7 @@ fn numbers(instances: &[Judged<'_>]) -> [Metric; 5] {
     for judged in instances {
         match &judged.standing {
             Standing::Online => managed += 1,
-            Standing::Waiting(_) | Standing::NotYet => waiting += 1,
+            Standing::Waiting(_) | Standing::NotYet(_) => waiting += 1,
             Standing::Late(_) => unmanaged += 1,
             Standing::Lacking | Standing::Unknown => lacking += 1,
             Standing::Quarantined | Standing::Excluded(_) | Standing::Operated(_) => {
@@ -211,7 +214,7 @@ fn detail(evaluation: &Evaluation<'_>) -> Value {
         Standing::Excluded(_) => "excluded",
         Standing::Operated(_) => "operated by a service",
         Standing::Online => "online",
-        Standing::Lacking | Standing::Unknown | Standing::NotYet => "without profile",
+        Standing::Lacking | Standing::Unknown | Standing::NotYet(_) => "without profile",
         Standing::Stopped => "not running",
         Standing::Waiting(_) => "waiting",
         Standing::Late(_) => "late",
@@ -223,6 +226,7 @@ fn detail(evaluation: &Evaluation<'_>) -> Value {
         "attached": judged.memory.map(|memory| memory.value.attached),
         "ping-status": judged.node.map(|node| node.ping.clone()),
         "last-ping": judged.node.and_then(|node| node.last_ping),
+        "session-possible": judged.connected,
         "agent": judged.node.and_then(|node| node.agent.clone()),
         "expected-online-by": judged.until,
         "primary": diagnosis.primary(),

@@ -13,7 +13,7 @@ pub(crate) enum Standing {
     Terminal,
     /// In quarantine: only a release may change it.
     Quarantined,
-    /// Left out by this tag.
+    /// Left out by the policy, for this reason.
     Excluded(String),
     /// Someone else's to change (AMI-8).
     Operated(String),
@@ -23,8 +23,8 @@ pub(crate) enum Standing {
     Lacking,
     /// As lacking, but whether it is in quarantine couldn't be read.
     Unknown,
-    /// No profile, and in a state in which it can't get one (SSM-2).
-    NotYet,
+    /// No profile, and for this reason none to be given as yet.
+    NotYet(String),
     /// Not running, with a profile: nothing to see.
     Stopped,
     /// Has a profile and may still come Online by itself until then (SSM-1).
@@ -47,8 +47,8 @@ pub(crate) fn standing(
     if quarantined.is_ok_and(|ids| ids.contains(&instance.id)) {
         return Standing::Quarantined;
     }
-    if let Some(tag) = policy.exclude.tag_of(|key| instance.tag(key)) {
-        return Standing::Excluded(tag.to_owned());
+    if let Some(why) = excluded(instance, policy) {
+        return Standing::Excluded(why);
     }
     let running = instance.state == State::Running;
     let node = facts.nodes.get(&instance.id);
@@ -62,8 +62,13 @@ pub(crate) fn standing(
     }
     match (&instance.profile, instance.state) {
         (None, State::Running | State::Stopped) if quarantined.is_err() => Standing::Unknown,
-        (None, State::Running | State::Stopped) => Standing::Lacking,
-        (None, _) => Standing::NotYet,
+        (None, State::Running | State::Stopped) => match not_yet(instance, facts, policy, now) {
+            Some(why) => Standing::NotYet(why),
+            None => Standing::Lacking,
+        },
+        (None, _) => Standing::NotYet(
+            "it can get one only when it is running or stopped; its next state change or the next sweep attaches it".to_owned(),
+        ),
         (Some(_), State::Running) => {
             let until = policy.online_within.after(since(instance, facts));
             if now < until {
@@ -74,6 +79,42 @@ pub(crate) fn standing(
         }
         (Some(_), _) => Standing::Stopped,
     }
+}
+
+/// Why the policy leaves it out.
+fn excluded(instance: &Instance, policy: &Policy) -> Option<String> {
+    let except = &policy.leave_alone;
+    let named = |list: &[String], value: Option<&str>, what: &str| {
+        let value = value.filter(|value| list.iter().any(|one| one == value))?;
+        Some(format!("the policy leaves {what} {value} alone"))
+    };
+    let by_tag = policy.exclude.tag_of(|key| instance.tag(key));
+    by_tag
+        .map(|tag| format!("its tag {tag} excludes it"))
+        .or_else(|| named(&except.images, instance.image.as_deref(), "AMI"))
+        .or_else(|| named(&except.groups, instance.group(), "group"))
+        .or_else(|| named(&except.vpcs, Some(&instance.interface.vpc), "VPC"))
+}
+
+/// Why it is given no profile as yet: whoever made it may be about to give it one, or Default Host
+/// Management to carry it, whose role a profile would displace (SSM-4).
+fn not_yet(instance: &Instance, facts: &Facts, policy: &Policy, now: Timestamp) -> Option<String> {
+    let grace = policy.attach_after.map(|age| age.after(instance.launched));
+    if let Some(until) = grace.filter(|until| now < *until) {
+        return Some(format!(
+            "the policy gives others until {until:.0} to attach one (attach-after)"
+        ));
+    }
+    let carrier = match &facts.dhmc {
+        Ok(None) => return None,
+        Ok(Some(role)) => format!("Default Host Management is on (role {role})"),
+        Err(error) => format!("whether Default Host Management is on couldn't be read ({error})"),
+    };
+    if instance.state != State::Running {
+        return Some(format!("{carrier}, and may carry it once it runs"));
+    }
+    let until = policy.online_within.after(instance.launched);
+    (now < until).then(|| format!("{carrier}, and may carry it by {until:.0}"))
 }
 
 /// From when on the agent could have come Online: its start, its profile, or its last ping,
@@ -113,7 +154,7 @@ pub(crate) enum Member {
 pub(crate) fn member(instance: &Instance, standing: &Standing, profile: &str) -> Member {
     match (standing, &instance.profile) {
         (Standing::Excluded(_) | Standing::Operated(_), _) => Member::Unconcerned,
-        (Standing::Terminal | Standing::Quarantined | Standing::NotYet, _) => Member::Silent,
+        (Standing::Terminal | Standing::Quarantined | Standing::NotYet(_), _) => Member::Silent,
         (Standing::Lacking | Standing::Unknown, _) => Member::Concerned,
         (_, Some(has)) if has == profile => Member::Concerned,
         _ => Member::Unconcerned,

@@ -12,10 +12,10 @@ use guardrails::state::{Expect, State, Stored, Written};
 use jiff::Timestamp;
 
 use crate::clients::Clients;
-use crate::decide::{Action, Effect, Remember, Restore, Stop, Stopped, Target};
+use crate::decide::{Action, Effect, First, Remember, Restore, Stop, Stopped, Target};
 use crate::facts::{Group, Refresh};
 use crate::image::Outcome;
-use crate::memory::{Claim, How, KEPT, Memory, Mismatch, REFRESHES, Repair, Seen, Step};
+use crate::memory::{Claim, How, KEPT, LastStop, Memory, Mismatch, REFRESHES, Repair, Seen, Step};
 use crate::{ecr, read};
 
 /// Carries out `action`; `run` names this run, and no other that may be at it.
@@ -38,7 +38,7 @@ pub(crate) async fn act(
             stopping.acted(result)
         }
         Action::Restore(restore) => restore_image(clients, state, restore).await,
-        Action::Remember(remember) => remember_image(state, remember).await,
+        Action::Remember(remember) => remember_first(state, remember).await,
     }
 }
 
@@ -165,21 +165,17 @@ impl Stopping<'_> {
         let before = self.entry.memory.stop.replace(claim.clone());
         if let Some(plan) = &self.stop.image {
             // The refresh may be stopped at its first sight, before anything was written down.
-            let seen = self
-                .entry
-                .memory
-                .image
-                .get_or_insert_with(|| seen(&plan.bad));
-            seen.repair = Repair::Seen;
+            self.entry.memory.image = Some(restoring(&plan.bad));
         }
         let run = self.run;
         let beside = |memory: &Memory| {
             let free =
                 memory.stop == before || memory.stop.as_ref().is_some_and(|other| other.run == run);
-            let image = self.stop.image.as_ref().map(|plan| seen(&plan.bad));
+            let image = self.stop.image.as_ref();
+            let image = image.map(|plan| restoring(&plan.bad));
             free.then(|| Memory {
                 stop: Some(claim.clone()),
-                image: memory.image.clone().or(image),
+                image: image.or_else(|| memory.image.clone()),
                 ..memory.clone()
             })
         };
@@ -191,7 +187,7 @@ impl Stopping<'_> {
         let (asg, group) = (&self.clients.autoscaling, &self.stop.target.group);
         let (found, newest, entry) = futures::future::try_join3(
             read::one_group(asg, group),
-            read::newest_refresh(asg, group),
+            read::refreshes(asg, group),
             self.entry.read(),
         )
         .await?;
@@ -204,7 +200,7 @@ impl Stopping<'_> {
             return Ok(Some("another run has claimed it meanwhile".to_owned()));
         };
         self.entry.expect = Expect::Version(entry.version);
-        Ok(changed(self.stop, found.as_ref(), newest.as_ref()))
+        Ok(changed(self.stop, found.as_ref(), newest.first()))
     }
 
     /// Whether there was anything to do about the image tag.
@@ -213,10 +209,7 @@ impl Stopping<'_> {
             return Ok(false);
         };
         let outcome = ecr::restore(&self.clients.ecr, plan).await;
-        self.entry.memory.image = Some(Seen {
-            repair: outcome.repair(),
-            ..seen(&plan.bad)
-        });
+        self.entry.memory.image = Some(seen(&plan.bad, outcome.repair()));
         self.stopped.image = Some(outcome);
         match self.entry.write().await {
             Err(error) if error.kind == ErrorKind::Throttled => Err(error),
@@ -238,15 +231,17 @@ impl Stopping<'_> {
             Ok(hit) => return Ok(Sent::Done(self.stop.how, hit)),
             Err(error) => error,
         };
+        let refused = matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused);
         match error.code.as_str() {
             "ActiveInstanceRefreshNotFound" => Ok(ended(&error)),
-            "IrreversibleInstanceRefresh" if self.stop.how == How::Rollback => {
+            // Irreversible, CloudFormation's own (ASG-14), or not allowed: to cancel may be.
+            _ if self.stop.how == How::Rollback && refused => {
                 // A cancel would hit a rollback too (ASG-2), and another run may have got through
                 // with one meanwhile.
                 if let Some(why) = self.look().await? {
                     return Ok(Sent::Skipped(why));
                 }
-                let fallback = format!("AWS can't roll it back: {}", error.message);
+                let fallback = format!("AWS doesn't roll it back: {}", error.message);
                 match request(asg, group, How::Cancel).await {
                     Ok(hit) => {
                         self.stopped.fallback = Some(fallback);
@@ -267,7 +262,19 @@ impl Stopping<'_> {
         let meant = &self.stop.target.refresh;
         self.stopped.how = Some(how);
         self.stopped.mismatch = hit.filter(|hit| hit != meant);
-        self.entry.memory.stop = Some(self.claim_at(how.done()));
+        let claim = self.claim_at(how.done());
+        self.entry.memory.last_stop = self.stop.source.as_ref().map(|source| LastStop {
+            refresh: meant.clone(),
+            source: source.clone(),
+            image: self
+                .entry
+                .memory
+                .image
+                .as_ref()
+                .map(|seen| seen.digest.clone()),
+            at: claim.at,
+        });
+        self.entry.memory.stop = Some(claim);
         if let Some(hit) = &self.stopped.mismatch {
             self.entry.memory.mismatch = Some(Mismatch {
                 meant: meant.clone(),
@@ -301,11 +308,17 @@ enum Sent {
     Skipped(String),
 }
 
-fn seen(digest: &str) -> Seen {
+fn seen(digest: &str, repair: Repair) -> Seen {
     Seen {
         digest: digest.to_owned(),
-        repair: Repair::Seen,
+        repair,
     }
+}
+
+/// What is written before the tag is moved: a run that ends half-way leaves the next one all that it
+/// needs, and people are told that the tag was moved.
+fn restoring(digest: &str) -> Seen {
+    seen(digest, Repair::Restoring)
 }
 
 /// What came of it, for the report.
@@ -399,17 +412,16 @@ fn once() -> aws_sdk_autoscaling::config::Builder {
         .timeout_config(creation_timeouts())
 }
 
-/// What the tag pointed to is written down before it is moved: a run that ends half-way leaves the
-/// next one all that it needs.
 async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> Acted<Effect> {
     let bad = &restore.plan.bad;
     let mut entry = Entry::of(state, &restore.target);
-    if entry.memory.image.is_none() {
-        entry.memory.image = Some(seen(bad));
+    let before = entry.memory.image.replace(restoring(bad));
+    if before.as_ref() != Some(&restoring(bad)) {
         let known = |memory: &Memory| {
-            let image = memory.image.clone().unwrap_or_else(|| seen(bad));
-            (image.digest == *bad).then(|| Memory {
-                image: Some(image),
+            let image = memory.image.as_ref();
+            let same = image.is_none_or(|image| image.digest == *bad);
+            same.then(|| Memory {
+                image: Some(restoring(bad)),
                 ..memory.clone()
             })
         };
@@ -421,10 +433,7 @@ async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> A
     }
     let outcome = ecr::restore(&clients.ecr, &restore.plan).await;
     let note = say(&outcome);
-    entry.memory.image = Some(Seen {
-        repair: outcome.repair(),
-        ..seen(bad)
-    });
+    entry.memory.image = Some(seen(bad, outcome.repair()));
     let acted = match &outcome {
         Outcome::Restored { .. } => Acted::done(Some(note)),
         Outcome::Refused(_) => Acted::skipped(note),
@@ -441,9 +450,12 @@ async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> A
 
 const OTHER_RUN: &str = "another run has written down more of it meanwhile";
 
-async fn remember_image(state: &State, remember: &Remember) -> Acted<Effect> {
+async fn remember_first(state: &State, remember: &Remember) -> Acted<Effect> {
     let mut entry = Entry::of(state, &remember.target);
-    entry.memory.image = Some(seen(&remember.digest));
+    match &remember.what {
+        First::Image { digest } => entry.memory.image = Some(seen(digest, Repair::Seen)),
+        First::Pending => entry.memory.pending_since = Some(Timestamp::now()),
+    }
     match entry.write().await {
         Ok(true) => Acted::done(None),
         Ok(false) => Acted::skipped(OTHER_RUN),

@@ -5,7 +5,18 @@ use guardrails::condition::{Command, Kind, On, Run, Urgency};
 /// All kinds. Those of a refresh itself share a name, so that each stage takes the place of the one
 /// before: failing, stopped, at its end.
 pub(crate) const KINDS: &[&Kind] = &[
-    &FAILING, &STOPPED, &ENDED, &FAILED, &TROUBLED, &IMAGE, &MISMATCH, &SETTINGS,
+    &FAILING,
+    &FAILING_FORWARD,
+    &FAILING_ELSEWHERE,
+    &STOPPED,
+    &ENDED,
+    &FAILED,
+    &TROUBLED,
+    &WAITING,
+    &IMAGE,
+    &MOVED,
+    &MISMATCH,
+    &SETTINGS,
 ];
 
 const REFRESH: &str = "refresh";
@@ -37,19 +48,47 @@ pub(crate) static TROUBLED: Kind = Kind {
     resolved: THROUGH,
     next: "Nothing was stopped: what stands beside it isn't the release's fault, or may not be. Want of capacity: allow more instance types or Availability Zones, or wait. Old instances unhealthy too: look for an outage of something that all of them use.",
     urgency: Urgency::Soon,
-    commands: &[EXPLAIN, ROLL_BACK, CANCEL],
+    commands: &[EXPLAIN],
 };
+
+const NOT_STOPPED: &str =
+    "The group's newest refresh fails and wasn't stopped: why stands beside it.";
+const STOP_IT: &str = "It goes on: why it wasn't stopped stands beside it. Look at the evidence, and stop it yourself if you agree.";
 
 /// Failing, and not stopped.
 pub(crate) static FAILING: Kind = Kind {
     name: REFRESH,
-    meaning: "The group's newest refresh fails and wasn't stopped: why stands beside it.",
+    meaning: NOT_STOPPED,
     one: "failing instance refresh",
     many: "failing instance refreshes",
     resolved: THROUGH,
-    next: "It goes on: why it wasn't stopped stands beside it. Look at the evidence, and stop it yourself if you agree.",
+    next: STOP_IT,
     urgency: Urgency::Now,
     commands: &[EXPLAIN, ROLL_BACK, CANCEL],
+};
+
+/// The same where AWS can't roll back.
+pub(crate) static FAILING_FORWARD: Kind = Kind {
+    name: REFRESH,
+    meaning: "The same of a refresh that AWS can't roll back.",
+    one: "failing instance refresh that can only be cancelled",
+    many: "failing instance refreshes that can only be cancelled",
+    resolved: THROUGH,
+    next: STOP_IT,
+    urgency: Urgency::Now,
+    commands: &[EXPLAIN, CANCEL],
+};
+
+/// The same where AWS or `CloudFormation` has the group.
+pub(crate) static FAILING_ELSEWHERE: Kind = Kind {
+    name: REFRESH,
+    meaning: "The same in a group that only the AWS service that has it may change now.",
+    one: "failing instance refresh in the hands of an AWS service",
+    many: "failing instance refreshes in the hands of AWS services",
+    resolved: THROUGH,
+    next: "The service that is named beside it has the group, so stop the release there: in CloudFormation, or in the service that manages the group.",
+    urgency: Urgency::Now,
+    commands: &[EXPLAIN],
 };
 
 /// Stopped.
@@ -59,7 +98,7 @@ pub(crate) static STOPPED: Kind = Kind {
     one: "failing instance refresh stopped",
     many: "failing instance refreshes stopped",
     resolved: THROUGH,
-    next: "Correct what the evidence names before you start the next refresh. After a rollback the group is as it was. After a cancel old and new instances run side by side: start a refresh to the version that worked, or terminate the new instances. If the release was good after all, start it again; the group's tags can raise the thresholds (ec2-guardrails:launch-failures and so on) or have it only told (ec2-guardrails:on-failure = notify).",
+    next: "Correct what the evidence names before you start the next refresh. After a rollback the group is as it was. After a cancel old and new instances run side by side: start a refresh to the version that worked, or terminate the new instances. If the release was good after all, start it again; the group's tags can ask for more evidence (ec2-guardrails:launch-failures and so on) or have it only told (ec2-guardrails:on-failure = notify).",
     urgency: Urgency::Soon,
     commands: &[EXPLAIN],
 };
@@ -88,6 +127,18 @@ pub(crate) static FAILED: Kind = Kind {
     commands: &[EXPLAIN],
 };
 
+/// Waiting for somebody.
+pub(crate) static WAITING: Kind = Kind {
+    name: "refresh-waiting",
+    meaning: "The group's newest refresh has waited longer than `stalled-for` for something that doesn't come by itself: AWS lets it wait for an hour, or for days.",
+    one: "instance refresh that waits",
+    many: "instance refreshes that wait",
+    resolved: THROUGH,
+    next: "Give it what it waits for: resume the processes (aws autoscaling resume-processes), complete the lifecycle action, take the instances out of standby (exit-standby) or remove their protection (set-instance-protection). If it is wanted so, nothing is to be done.",
+    urgency: Urgency::Soon,
+    commands: &[EXPLAIN],
+};
+
 /// An image tag that wasn't put back.
 pub(crate) static IMAGE: Kind = Kind {
     name: "refresh-image",
@@ -97,6 +148,18 @@ pub(crate) static IMAGE: Kind = Kind {
     resolved: "has its known good image again, or a refresh came through",
     next: "Until it is put back, instances that start pull what the tag points to now. Look at it with aws ecr batch-get-image --repository-name REPOSITORY --image-ids imageTag=TAG. To put an image back, give its imageManifest and imageManifestMediaType to aws ecr put-image with --image-tag TAG.",
     urgency: Urgency::Now,
+    commands: &[EXPLAIN],
+};
+
+/// An image tag that was moved back.
+pub(crate) static MOVED: Kind = Kind {
+    name: "refresh-image-moved",
+    meaning: "The container image tag was moved back to the known good image, whatever came of the refresh: what starts now runs that and not the release.",
+    one: "image tag moved back",
+    many: "image tags moved back",
+    resolved: "has had another instance refresh since",
+    next: "The release is not what instances pull now, even where its refresh says Successful. The failing image is kept under the tag that ends in -failed- and the refresh's id. If it was good after all, put it under the tag again (aws ecr batch-get-image, then put-image) and start the refresh again.",
+    urgency: Urgency::Soon,
     commands: &[EXPLAIN],
 };
 

@@ -5,9 +5,11 @@ use guardrails::guardrail::{Decision, Step};
 use guardrails::resource::Resource;
 
 use crate::evaluate::{Evaluated, Evaluation, Gate, Newest};
+use crate::facts::Status;
 use crate::image::{self, Plan, Standing};
 use crate::memory::{How, Remembered};
 use crate::signals::Verdict;
+use crate::source::Source;
 
 /// What can be carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +18,7 @@ pub enum Action {
     Stop(Box<Stop>),
     /// Put the known good image back after a refresh that has ended.
     Restore(Box<Restore>),
-    /// Remember what the image tag points to (ASG-10).
+    /// Remember what is seen for the first time (ASG-10).
     Remember(Box<Remember>),
 }
 
@@ -36,6 +38,8 @@ pub struct Stop {
     pub how: How,
     /// What stands against it.
     pub because: String,
+    /// What the refresh goes to.
+    pub source: Option<Source>,
     /// The image tag's repair, which comes first (ASG-11).
     pub image: Option<Plan>,
 }
@@ -49,7 +53,16 @@ pub struct Restore {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Remember {
     pub target: Target,
-    pub digest: String,
+    pub what: First,
+}
+
+/// What is remembered at first sight.
+#[derive(Debug, Clone, PartialEq)]
+pub enum First {
+    /// What the image tag points to.
+    Image { digest: String },
+    /// That it is Pending.
+    Pending,
 }
 
 /// What an action brought about.
@@ -128,7 +141,7 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     // Last: where the refresh is stopped at first sight, that writes it down as well.
     let stops = |one: &Decision<Action>| matches!(one.step, Step::Act(Action::Stop(_)));
     if !decisions.iter().any(stops) {
-        decisions.extend(remember(group, newest));
+        decisions.extend(remember(group, newest).or_else(|| remember_pending(group, newest)));
     }
     decisions
 }
@@ -175,6 +188,7 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
         target: target(group, newest),
         how: newest.how,
         because,
+        source: newest.refresh.wanted.clone(),
         image: match &newest.image {
             Standing::Repair(plan) => Some(plan.clone()),
             _ => None,
@@ -248,17 +262,33 @@ fn remember(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Actio
         "refresh {} is seen for the first time; {}:{} points to {digest}",
         refresh.id, tags.repository, tags.tag
     );
-    let remember = Remember {
-        target: target(group, newest),
-        digest,
-    };
-    let action = Action::Remember(Box::new(remember));
-    Some(Decision::act(
-        resource(group),
-        "remember-image",
-        reason,
-        action,
-    ))
+    let what = First::Image { digest };
+    Some(remembering(group, newest, "remember-image", reason, what))
+}
+
+/// AWS says of a Pending refresh not since when it is.
+fn remember_pending(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action>> {
+    let refresh = newest.refresh;
+    let memory = group.case.remembered.memory.as_ref();
+    let known =
+        memory.is_some_and(|memory| memory.refresh == refresh.id && memory.pending_since.is_some());
+    let dated = known || refresh.start.is_some();
+    (refresh.status == Status::Pending && !dated).then(|| {
+        let reason = format!("refresh {} is seen Pending for the first time", refresh.id);
+        remembering(group, newest, "remember-pending", reason, First::Pending)
+    })
+}
+
+fn remembering(
+    group: &Evaluated<'_>,
+    newest: &Newest<'_>,
+    action: &'static str,
+    reason: String,
+    what: First,
+) -> Decision<Action> {
+    let target = target(group, newest);
+    let remember = Action::Remember(Box::new(Remember { target, what }));
+    Decision::act(resource(group), action, reason, remember)
 }
 
 #[cfg(test)]

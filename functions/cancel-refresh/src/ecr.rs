@@ -17,14 +17,14 @@ struct Manifest {
 
 /// Reads what the tags point to. A tag that isn't there is no error.
 pub(crate) async fn read(ecr: &Client, tags: &ImageTags) -> Read<Image> {
-    let found = manifests(ecr, &tags.repository, &[&tags.tag, &tags.stable]).await?;
+    let found = manifests(ecr, &tags.repository, &[&tags.tag, &tags.stable_tag]).await?;
     let digest = |tag: &str| {
         let found = found.iter().find(|(name, _)| name == tag);
         found.map(|(_, manifest)| manifest.digest.clone())
     };
     Ok(Image {
         current: digest(&tags.tag),
-        stable: digest(&tags.stable),
+        stable: digest(&tags.stable_tag),
     })
 }
 

@@ -4,11 +4,12 @@ use guardrails::aws::ApiError;
 use guardrails::policy::Age;
 use jiff::Timestamp;
 
-use crate::facts::{Case, Facts, Refresh, Status};
+use crate::facts::{Case, Facts, Question, Refresh, Status};
 use crate::image::{self, Standing};
-use crate::memory::{Claim, How, Memory, Mismatch, Seen};
+use crate::memory::{Claim, How, Memory, Mismatch, Repair, Seen};
 use crate::policy::{OnFailure, Policy, Settings};
 use crate::signals::{self, Judgement};
+use crate::source::Source;
 
 /// How long after its end a refresh is still dealt with. A group's newest refresh may be six weeks
 /// old when the guardrail sees it first.
@@ -18,8 +19,8 @@ const RECENT: Age = Age::from_hours(24);
 #[derive(Debug)]
 pub struct Evaluation<'a> {
     pub complete: bool,
-    /// Whether a person asks about the one group.
-    pub asked: bool,
+    /// What a person asks about the one group.
+    pub asked: Option<&'a Question>,
     pub groups: Vec<Evaluated<'a>>,
 }
 
@@ -44,6 +45,8 @@ pub struct Newest<'a> {
     pub how: How,
     /// Why it would be cancelled though a rollback is wanted.
     pub fallback: Option<String>,
+    /// What a person can do to stop it.
+    pub by_hand: ByHand,
     /// Whether it may be stopped.
     pub gate: Gate<'a>,
     /// Why nothing is done: this guardrail has been at it before.
@@ -55,6 +58,16 @@ pub struct Newest<'a> {
     pub image: Standing,
     /// Another refresh was hit in the place of one, and this is one of the two.
     pub mismatch: Option<&'a Mismatch>,
+}
+
+/// What a person can do to stop a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByHand {
+    CancelOrRollBack,
+    /// AWS refuses to roll it back.
+    Cancel,
+    /// Only an AWS service may change the group now.
+    Nothing,
 }
 
 /// Whether a failing refresh may be stopped.
@@ -84,7 +97,7 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &Policy, now: Timestamp) ->
     let cases = facts.cases.values();
     Evaluation {
         complete: facts.complete,
-        asked: facts.asked,
+        asked: facts.asked.as_ref(),
         groups: cases.map(|case| Evaluated::of(case, policy, now)).collect(),
     }
 }
@@ -123,6 +136,13 @@ impl<'a> Newest<'a> {
             claimed: claim.is_some_and(|claim| now < claim.until()),
             how,
             fallback,
+            by_hand: if in_other_hands(case).is_some() {
+                ByHand::Nothing
+            } else if irreversible(case, refresh).is_some() {
+                ByHand::Cancel
+            } else {
+                ByHand::CancelOrRollBack
+            },
             gate: gate(case, settings),
             already: claim.and_then(|claim| already(claim, now)),
             ended_recently: refresh.status.is_ended()
@@ -142,6 +162,19 @@ impl<'a> Newest<'a> {
         self.failed && self.ended_recently
     }
 
+    /// Whether a run began to put its image tag back.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.seen
+            .is_some_and(|seen| seen.repair == Repair::Restoring)
+    }
+
+    /// What its group goes on launching from though it failed: after a cancel, its own version.
+    pub(crate) fn still_launches<'c>(&self, case: &'c Case) -> Option<&'c Source> {
+        let source = case.group.source.as_ref()?;
+        let wanted = self.refresh.wanted.as_ref().unwrap_or(source);
+        source.same(wanted).then_some(source)
+    }
+
     /// Whether instances go back to what was before: whoever does it, AWS or a person, what launches
     /// now boots what the image tag points to (ASG-11). A person's cancel launches nothing.
     pub(crate) fn is_winding_down(&self) -> bool {
@@ -158,48 +191,76 @@ fn how(case: &Case, refresh: &Refresh, asked: OnFailure) -> (How, Option<String>
     if asked != OnFailure::Rollback {
         return (How::Cancel, None);
     }
-    let cancel = |why: String| (How::Cancel, Some(why));
+    match irreversible(case, refresh) {
+        Some(why) => (How::Cancel, Some(why)),
+        None => (How::Rollback, None),
+    }
+}
+
+/// Why it can't be rolled back, or had better not.
+fn irreversible(case: &Case, refresh: &Refresh) -> Option<String> {
+    if is_updating(case) {
+        return Some("its CloudFormation stack is being updated: AWS refuses to roll back a refresh that CloudFormation started, and CloudFormation takes the stack back itself once its refresh is cancelled".to_owned());
+    }
     let Some(wanted) = &refresh.wanted else {
-        return cancel("it has no desired configuration, so AWS can't roll it back".to_owned());
+        return Some("it has no desired configuration, so AWS can't roll it back".to_owned());
     };
-    if wanted.number().is_none() {
-        return cancel(format!(
+    if !wanted.is_numbered() {
+        return Some(format!(
             "it goes to {wanted}, and AWS rolls back numbered versions only"
         ));
     }
     match &case.group.source {
-        Some(before) if before.number().is_none() => cancel(format!(
+        Some(before) if !before.is_numbered() => Some(format!(
             "the group launches from {before}, and AWS goes back to numbered versions only"
         )),
         // Rolling back to the bad version itself replaces everything and changes nothing.
-        Some(before) if before.same(wanted) => cancel(format!(
+        Some(before) if before.same(wanted) => Some(format!(
             "the group launches from {before}, which is the failing version itself, so there is nothing to roll back to"
         )),
-        _ => (How::Rollback, None),
+        _ => None,
+    }
+}
+
+/// Why only an AWS service may change the group now.
+fn in_other_hands(case: &Case) -> Option<String> {
+    if let Some(operator) = &case.group.operator {
+        return Some(format!(
+            "{operator} manages the group, and only {operator} may change it"
+        ));
+    }
+    match &case.stack {
+        Some(Ok(status)) if stack_is_busy(status) => Some(format!(
+            "its CloudFormation stack is {status}, in which nobody else may move its group"
+        )),
+        _ => None,
     }
 }
 
 fn gate<'a>(case: &'a Case, settings: &Settings) -> Gate<'a> {
-    if let Some(operator) = &case.group.operator {
-        return Gate::Closed(format!(
-            "{operator} manages the group, and only {operator} may change it"
-        ));
+    if let Some(why) = in_other_hands(case) {
+        return Gate::Closed(why);
     }
     if settings.on_failure == OnFailure::Notify {
         return Gate::Closed("the policy or the group's tag says to notify only".to_owned());
     }
     match &case.stack {
-        Some(Ok(status)) if stack_is_busy(status) => Gate::Closed(format!(
-            "its CloudFormation stack is {status} and would take the stop for a failure of its own; stop the stack's update instead"
-        )),
         Some(Err(error)) => Gate::Unknown(error),
         _ => Gate::Open,
     }
 }
 
-/// Whether `CloudFormation` is at work on a stack of this status.
+/// Whether `CloudFormation` updates the group's stack, forwards. For its own refreshes AWS allows
+/// then to cancel (ASG-14).
+fn is_updating(case: &Case) -> bool {
+    matches!(&case.stack, Some(Ok(status)) if status == "UPDATE_IN_PROGRESS")
+}
+
+/// Whether `CloudFormation` is at work on a stack of this status, and not by an update that may be
+/// stopped: least of all while it takes one back.
 fn stack_is_busy(status: &str) -> bool {
-    status.ends_with("_IN_PROGRESS") && status != "REVIEW_IN_PROGRESS"
+    let free = ["REVIEW_IN_PROGRESS", "UPDATE_IN_PROGRESS"];
+    status.ends_with("_IN_PROGRESS") && !free.contains(&status)
 }
 
 fn already(claim: &Claim, now: Timestamp) -> Option<String> {

@@ -1,16 +1,126 @@
-//! All that is known of the group that a person asks about. Pure.
+//! What is answered about the group that somebody asks about. Pure.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::evaluate::{Evaluated, Evaluation, Newest};
-use crate::facts::Refresh;
+use crate::facts::{Question, Refresh, Status};
 use crate::image::Standing;
+use crate::signals::Verdict;
 
 pub(crate) fn detail(evaluation: &Evaluation<'_>) -> Value {
-    match evaluation.groups.first() {
-        Some(group) if evaluation.asked => of_group(group),
+    match (evaluation.groups.first(), evaluation.asked) {
+        (Some(group), Some(Question::Explain)) => of_group(group),
+        (Some(group), Some(Question::Verdict { refresh })) => verdict(group, refresh.as_deref()),
         _ => Value::Null,
     }
+}
+
+/// A refresh in one word, for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Word {
+    /// It goes on, or hasn't begun.
+    Running,
+    /// It came through, and what it brought is what runs.
+    Good,
+    /// It goes on, and fails: it is stopped, or a person has to.
+    Failing,
+    /// This guardrail or a person stopped it.
+    Stopped,
+    /// It failed, couldn't be rolled back, or came through with another image than it brought.
+    EndedBadly,
+    /// AWS shows no such refresh of the group, or didn't answer.
+    Unknown,
+}
+
+fn verdict(group: &Evaluated<'_>, id: Option<&str>) -> Value {
+    let newest = group.refresh.as_ref();
+    let newest = newest.filter(|newest| id.is_none_or(|id| newest.refresh.id == id));
+    let mut earlier = group.case.earlier.iter();
+    let earlier = earlier.find(|refresh| Some(refresh.id.as_str()) == id);
+    let (word, because, refresh) = match newest {
+        Some(newest) => {
+            let (word, because) = of_newest(group, newest);
+            (word, because, Some(newest.refresh))
+        }
+        None => match earlier {
+            Some(refresh) => (of_status(&refresh.status), reasons(refresh), Some(refresh)),
+            None => (
+                Word::Unknown,
+                vec!["AWS shows no such refresh of the group".to_owned()],
+                None,
+            ),
+        },
+    };
+    json!({
+        "verdict": word,
+        "because": because,
+        "group": group.case.group.name,
+        "refresh": refresh.map(|refresh| &refresh.id),
+        "status": refresh.map(|refresh| refresh.status.to_string()),
+        "percentage-complete": refresh.map(|refresh| refresh.percentage),
+        "evidence": newest.map(|_| evidence(group)),
+    })
+}
+
+fn of_newest(group: &Evaluated<'_>, newest: &Newest<'_>) -> (Word, Vec<String>) {
+    let refresh = newest.refresh;
+    let mut because = reasons(refresh);
+    because.extend(newest.claim.map(|claim| claim.because.clone()));
+    let stopped = newest.claim.is_some_and(|claim| claim.step.is_done());
+    if let Some(error) = group.case.unread.first() {
+        because.push(format!("not all of it could be read: {error}"));
+        return (Word::Unknown, because);
+    }
+    let word = match (&group.judgement.verdict, &newest.image) {
+        _ if stopped && !refresh.status.is_ended() => Word::Stopped,
+        (Verdict::Failing(why), _) => {
+            because.extend(why.clone());
+            Word::Failing
+        }
+        (_, Standing::Moved(moved)) if refresh.status == Status::Successful => {
+            because.push(format!(
+                "{} was put back to the known good image",
+                moved.name
+            ));
+            Word::EndedBadly
+        }
+        (Verdict::Troubled(why), _) => {
+            because.extend(why.clone());
+            of_status(&refresh.status)
+        }
+        _ => of_status(&refresh.status),
+    };
+    (word, because)
+}
+
+fn of_status(status: &Status) -> Word {
+    match status {
+        Status::Pending | Status::InProgress | Status::Baking | Status::Other(_) => Word::Running,
+        Status::Successful => Word::Good,
+        Status::Failed | Status::RollbackFailed => Word::EndedBadly,
+        Status::Cancelling
+        | Status::Cancelled
+        | Status::RollbackInProgress
+        | Status::RollbackSuccessful => Word::Stopped,
+    }
+}
+
+fn reasons(refresh: &Refresh) -> Vec<String> {
+    let reasons = [&refresh.reason, &refresh.rollback_reason];
+    reasons.into_iter().flatten().cloned().collect()
+}
+
+fn evidence(group: &Evaluated<'_>) -> Value {
+    let judgement = &group.judgement;
+    json!({
+        "launches": judgement.launches,
+        "health": judgement.health,
+        "alarms": judgement.alarms,
+        "stall": judgement.stall,
+        "again": judgement.again,
+    })
 }
 
 fn of_group(evaluated: &Evaluated<'_>) -> Value {
@@ -30,23 +140,9 @@ fn of_group(evaluated: &Evaluated<'_>) -> Value {
         "refresh": newest.as_ref().map(|newest| refresh(newest.refresh)),
         "remembered": case.remembered.memory,
         "verdict": judgement.verdict,
-        "evidence": {
-            "launches": judgement.launches,
-            "health": judgement.health,
-            "alarms": judgement.alarms,
-            "stall": judgement.stall,
-        },
+        "evidence": evidence(evaluated),
         "decision": newest.as_ref().map(|newest| decision(evaluated, newest)),
-        "settings": {
-            "on-failure": settings.on_failure,
-            "launch-failures": settings.launch_failures,
-            "permanent-launch-failures": settings.permanent_launch_failures,
-            "unhealthy-terminations": settings.unhealthy_terminations,
-            "stalled-for": settings.stalled_for.to_string(),
-            "alarms": settings.alarms,
-            "image": settings.image,
-            "problems": settings.problems,
-        },
+        "settings": settings,
         "image": newest.as_ref().map(|newest| image(&newest.image)),
     })
 }
@@ -78,7 +174,10 @@ fn decision(group: &Evaluated<'_>, newest: &Newest<'_>) -> Value {
 fn image(standing: &Standing) -> Value {
     match standing {
         Standing::NotAsked => json!({"standing": "not watched"}),
-        Standing::Done => json!({"standing": "it is the known good image"}),
+        Standing::Good => json!({"standing": "it is the known good image"}),
+        Standing::Moved(moved) => json!({
+            "standing": "was put back", "name": moved.name, "from": moved.from,
+        }),
         Standing::Repair(plan) => json!({
             "standing": "would be put back",
             "repository": plan.repository, "tag": plan.tag,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use strum::{Display, EnumString};
 
 use crate::memory::Remembered;
+use crate::source::{Source, Template};
 
 /// What was read, or why it couldn't be.
 pub(crate) type Read<T> = Result<T, ApiError>;
@@ -17,9 +18,18 @@ pub(crate) type Read<T> = Result<T, ApiError>;
 pub struct Facts {
     /// Whether every group was looked at.
     pub complete: bool,
-    /// Whether a person asks about the one group.
-    pub asked: bool,
+    /// What a person asks about the one group.
+    pub asked: Option<Question>,
     pub cases: BTreeMap<String, Case>,
+}
+
+/// What a person, or a pipeline, asks of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// All that is known.
+    Explain,
+    /// One word for scripts, of this refresh or of the newest.
+    Verdict { refresh: Option<String> },
 }
 
 /// A group with its newest instance refresh and what is known of it.
@@ -30,7 +40,10 @@ pub struct Case {
     pub remembered: Remembered,
     /// Its newest refresh; none: AWS shows none, or it couldn't be read (`unread`).
     pub refresh: Option<Refresh>,
-    /// The group's scaling activities since the refresh's start.
+    /// Those before it, newest first, as far as AWS gave them in the same answer.
+    pub earlier: Vec<Refresh>,
+    /// The group's scaling activities since the refresh's start, and some time before that, which
+    /// tells what failed already.
     pub activities: Vec<Activity>,
     /// The alarms that the group's tags name, by name; absent: there is no such alarm. None: not
     /// read.
@@ -54,6 +67,7 @@ impl Case {
             looked,
             remembered: Remembered::default(),
             refresh: None,
+            earlier: Vec::new(),
             activities: Vec::new(),
             alarms: None,
             targets: None,
@@ -97,51 +111,10 @@ impl Group {
     }
 }
 
-/// A launch template's version with what the group overrides.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Source {
-    /// The template's id, where AWS tells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The template's name, where AWS tells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// A number, `$Latest` or `$Default`.
-    pub version: String,
-    /// The overrides of a mixed instances policy, written out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub overrides: Vec<String>,
-}
-
-impl Source {
-    pub fn number(&self) -> Option<u64> {
-        self.version.parse().ok()
-    }
-
-    /// Whether instances launched from `self` are as those launched from `other`. Where one is
-    /// known by its id alone and the other by its name alone, the version decides.
-    pub fn same(&self, other: &Self) -> bool {
-        let template = match (&self.id, &other.id, &self.name, &other.name) {
-            (Some(a), Some(b), _, _) | (_, _, Some(a), Some(b)) => a == b,
-            _ => true,
-        };
-        template && self.version == other.version && self.overrides == other.overrides
-    }
-}
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = self.name.as_ref().or(self.id.as_ref());
-        let name = name.map_or("launch template", String::as_str);
-        write!(f, "{name} version {}", self.version)
-    }
-}
-
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Member {
     pub id: String,
-    pub version: Option<String>,
+    pub template: Option<Template>,
     /// `InService`, `Pending:Wait` …
     pub lifecycle: String,
     pub healthy: bool,
@@ -209,6 +182,8 @@ pub struct Refresh {
     pub remaining: Option<u32>,
     /// What it changes the group to; none: the group's own template as it stands.
     pub wanted: Option<Source>,
+    /// Whether it replaces root volumes and launches nothing.
+    pub in_place: bool,
     pub preferences: Preferences,
     /// Why it was rolled back, where it was.
     pub rollback_reason: Option<String>,
@@ -232,6 +207,13 @@ pub struct Preferences {
 }
 
 impl Refresh {
+    /// Whether it goes where `other` goes, as far as numbered versions tell: what `$Latest` means,
+    /// and a template as it stands, changes.
+    pub fn goes_where(&self, other: &Source) -> bool {
+        let wanted = self.wanted.as_ref();
+        wanted.is_some_and(|wanted| wanted.is_numbered() && wanted.same(other))
+    }
+
     /// How long a new instance warms up: what the refresh says, else the group, else the grace
     /// period, as AWS does it.
     pub fn warmup(&self, group: &Group) -> SignedDuration {
@@ -252,8 +234,18 @@ pub struct Activity {
     /// `Successful`, `Failed`, `Cancelled`, `InProgress` …
     pub status: String,
     pub message: Option<String>,
+    /// The Availability Zone, where its details name one.
+    pub zone: Option<String>,
     pub start: Timestamp,
     pub end: Option<Timestamp>,
+}
+
+impl Activity {
+    /// When it was over, or began. AWS writes the end in whole seconds, so that it may lie before
+    /// the start.
+    pub fn moment(&self) -> Timestamp {
+        self.end.unwrap_or(self.start).max(self.start)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -280,7 +272,7 @@ pub enum TargetHealth {
 pub struct Ended {
     /// The code of its state's reason: `Client.UserInitiatedShutdown` …
     pub reason: Option<String>,
-    pub version: Option<String>,
+    pub template: Option<Template>,
 }
 
 /// What an image tag points to. The digests are of manifests.

@@ -7,7 +7,7 @@ use guardrails::aws::{ApiError, ErrorKind};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::facts::{Case, Image, Refresh};
-use crate::memory::{Memory, Repair};
+use crate::memory::{Memory, Repair, Seen};
 use crate::policy::{IMAGE_TAG_MAX, ImageTags};
 
 /// How long after a refresh's start its image tag may be seen for the first time. Later nobody
@@ -19,11 +19,21 @@ const FIRST_SIGHT: SignedDuration = SignedDuration::from_mins(10);
 pub enum Standing {
     /// Not opted in, or not looked at.
     NotAsked,
-    /// The tag points to the known good image.
-    Done,
+    /// The tag points to the known good image, and nobody has moved it there.
+    Good,
+    /// The tag was moved back to the known good image.
+    Moved(Moved),
     Repair(Plan),
     /// It is left as it is, for this reason; with what a person does about it.
     Refused(String),
+}
+
+/// An image tag that was put back while its refresh was the group's newest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub name: String,
+    /// The digest that it pointed to when the refresh began.
+    pub from: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +70,7 @@ impl Outcome {
             Self::Restored { .. } => Repair::Restored,
             Self::Refused(_) => Repair::NotRestored,
             // The next sweep tries again; that ECR doesn't answer doesn't save the release.
-            Self::Failed(_) => Repair::Seen,
+            Self::Failed(_) => Repair::Restoring,
         }
     }
 }
@@ -73,13 +83,22 @@ pub(crate) fn standing(
     tags: Option<&ImageTags>,
     memory: Option<&Memory>,
 ) -> Standing {
-    let (Some(tags), Some(read)) = (tags, &case.image) else {
+    let seen = memory.and_then(|memory| memory.image.as_ref());
+    let Some(tags) = tags else {
         return Standing::NotAsked;
     };
-    let seen = memory.and_then(|memory| memory.image.as_ref());
-    if seen.is_some_and(|seen| seen.repair == Repair::Restored) {
-        return Standing::Done;
+    let moved = |seen: &Seen| {
+        Standing::Moved(Moved {
+            name: format!("{}:{}", tags.repository, tags.tag),
+            from: seen.digest.clone(),
+        })
+    };
+    if let Some(seen) = seen.filter(|seen| seen.repair == Repair::Restored) {
+        return moved(seen);
     }
+    let Some(read) = &case.image else {
+        return Standing::NotAsked;
+    };
     let ImageTags {
         repository, tag, ..
     } = tags;
@@ -103,11 +122,14 @@ pub(crate) fn standing(
             .filter(|_| seen_in_time(refresh, case.looked)),
     };
     match compared(tags, image, bad) {
-        Ok(None) => Standing::Done,
+        Ok(None) => match seen {
+            Some(seen) if seen.repair == Repair::Restoring => moved(seen),
+            _ => Standing::Good,
+        },
         Ok(Some((bad, good))) => Standing::Repair(Plan {
             repository: repository.clone(),
             tag: tag.clone(),
-            stable: tags.stable.clone(),
+            stable: tags.stable_tag.clone(),
             bad: bad.to_owned(),
             good: good.to_owned(),
             keep_as: keep_as(tag, &refresh.id),
@@ -135,7 +157,7 @@ fn compared<'a>(
     let ImageTags {
         repository,
         tag,
-        stable,
+        stable_tag: stable,
     } = tags;
     let Some(current) = &image.current else {
         return Err(format!("{repository}:{tag} doesn't exist"));

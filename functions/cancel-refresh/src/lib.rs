@@ -1,8 +1,8 @@
 //! Stops an Auto Scaling instance refresh that fails within a few instances, and a good one never.
 //!
 //! AWS itself needs about an hour to call a refresh failed (ASG-4). This guardrail judges it by
-//! what happens: launches that fail, new instances that die of their health checks, alarms
-//! (`signals`). A failing refresh is rolled back or cancelled, after the container image that it
+//! what happens: launches that fail, new instances that die of their health checks (`history`), by
+//! AWS's words (`words`); and alarms (`signals`). A failing refresh is rolled back or cancelled, after the container image that it
 //! brought was replaced by the known good one where the group's tags ask for that (`image`).
 
 mod act;
@@ -14,6 +14,7 @@ mod ecr;
 mod evaluate;
 mod explain;
 mod facts;
+mod history;
 mod image;
 mod memory;
 mod observe;
@@ -22,6 +23,8 @@ mod prose;
 mod read;
 mod report;
 mod signals;
+mod source;
+mod words;
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
@@ -38,7 +41,7 @@ use jiff::Timestamp;
 use crate::clients::Clients;
 use crate::decide::{Action, Effect};
 use crate::evaluate::Evaluation;
-use crate::facts::Facts;
+use crate::facts::{Facts, Question};
 use crate::policy::Policy;
 
 /// The guardrail's name.
@@ -58,7 +61,7 @@ impl Guardrail for CancelRefresh {
     const KINDS: &'static [&'static Kind] = conditions::KINDS;
     const COUNTERS: &'static [&'static str] = report::COUNTERS;
     type Policy = Policy;
-    type Ask = ();
+    type Ask = Option<Question>;
     type Facts = Facts;
     type Evaluation<'a> = Evaluation<'a>;
     type Action = Action;
@@ -76,17 +79,25 @@ impl Guardrail for CancelRefresh {
         })
     }
 
-    fn request(trigger: &Trigger) -> Result<Request<()>, TriggerError> {
+    fn request(trigger: &Trigger) -> Result<Request<Option<Question>>, TriggerError> {
         match trigger {
             Trigger::Sweep => Ok(Request::sweep()),
             Trigger::Event(event) => Ok(Request::of(Scope::one(subject_of(event)?))),
             Trigger::Command(command) if command.name == "explain" => {
                 let group = Resource::group(command.only_argument("group")?);
-                Ok(Request::asking(Scope::one(group)))
+                Ok(asking(group, Question::Explain))
+            }
+            Trigger::Command(command) if command.name == "verdict" => {
+                command.takes(&["group", "refresh"])?;
+                let group = Resource::group(command.argument("group")?);
+                let given = command.arguments.contains_key("refresh");
+                let refresh = given.then(|| command.argument("refresh")).transpose()?;
+                let refresh = refresh.map(str::to_owned);
+                Ok(asking(group, Question::Verdict { refresh }))
             }
             Trigger::Command(command) => Err(TriggerError::Command {
                 name: command.name.clone(),
-                known: "explain (with `group`)",
+                known: "explain (with `group`), verdict (with `group`, and `refresh` for another than the newest)",
             }),
         }
     }
@@ -94,7 +105,7 @@ impl Guardrail for CancelRefresh {
     fn observe(
         &self,
         policy: &Policy,
-        request: &Request<()>,
+        request: &Request<Option<Question>>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
         observe::observe(&self.clients, &self.state, policy, request, now)
@@ -117,6 +128,13 @@ impl Guardrail for CancelRefresh {
 
     fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
         report::report(evaluation, settled)
+    }
+}
+
+fn asking(group: Resource, question: Question) -> Request<Option<Question>> {
+    Request {
+        ask: Some(question),
+        ..Request::asking(Scope::one(group))
     }
 }
 

@@ -6,6 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use strum::Display;
 
+use crate::source::Source;
+
 /// By the group's name.
 pub(crate) const REFRESHES: Topic<Memory> = Topic::new("refresh");
 /// AWS shows a refresh for six weeks.
@@ -26,6 +28,25 @@ pub struct Memory {
     pub stop: Option<Claim>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
+    /// Since when it was seen Pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_since: Option<Timestamp>,
+    /// The last refresh of the group that was stopped, this one or an earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stop: Option<LastStop>,
+}
+
+/// What was stopped: a controller may start it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LastStop {
+    pub refresh: String,
+    /// What it went to.
+    pub source: Source,
+    /// The image that it brought, where the group has an image tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    pub at: Timestamp,
 }
 
 /// The image that a refresh began with (ASG-10).
@@ -42,6 +63,8 @@ pub struct Seen {
 pub enum Repair {
     /// Not called for so far, or not done yet.
     Seen,
+    /// A run is about to put the known good image back, or was ended after it had.
+    Restoring,
     /// The tag points to the known good image again.
     Restored,
     /// It couldn't be done.
@@ -121,6 +144,7 @@ impl Memory {
                 mismatch: other
                     .and_then(|memory| memory.mismatch_at(refresh))
                     .cloned(),
+                last_stop: other.and_then(|memory| memory.last_stop.clone()),
                 ..Self::default()
             },
         }

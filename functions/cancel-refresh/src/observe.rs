@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::Filter;
 use futures::StreamExt as _;
 use futures::stream;
 use guardrails::autoscaling::Which;
@@ -19,9 +18,9 @@ use tokio::time::Instant;
 
 use crate::clients::Clients;
 use crate::evaluate::{Evaluated, Newest};
-use crate::facts::{Case, Facts, Group, Read};
+use crate::facts::{Case, Facts, Group, Question, Read};
 use crate::memory::{Memory, REFRESHES, Repair};
-use crate::policy::Policy;
+use crate::policy::{Policy, Settings};
 use crate::{ecr, policy, read, signals};
 
 /// Groups read at once.
@@ -35,15 +34,21 @@ pub(crate) async fn observe(
     clients: &Clients,
     state: &State,
     policy: &Policy,
-    request: &Request<()>,
+    request: &Request<Option<Question>>,
     now: Timestamp,
 ) -> Result<Facts, ApiError> {
     let asked = request.order == Order::Question;
     // Its triggers never name more than one.
     let subject = request.scope.named().first();
-    let groups = groups(clients, subject).await?;
+    let groups = groups(clients, policy, subject).await?;
     if let (true, Some(subject), []) = (asked, subject, groups.as_slice()) {
         return Err(no_such_group(subject.name()));
+    }
+    if groups.is_empty() {
+        return Ok(Facts {
+            complete: subject.is_none(),
+            ..Facts::default()
+        });
     }
     let mut memory = remembered(state, subject, now).await?;
     let look = Look {
@@ -78,7 +83,7 @@ pub(crate) async fn observe(
     }
     Ok(Facts {
         complete: subject.is_none(),
-        asked,
+        asked: request.ask.clone(),
         cases: cases
             .into_iter()
             .map(|case| (case.group.name.clone(), case))
@@ -95,15 +100,20 @@ fn no_such_group(name: &str) -> ApiError {
     }
 }
 
-/// The group that is named, those whose tags name the alarm, or all.
-async fn groups(clients: &Clients, subject: Option<&Resource>) -> Read<Vec<Group>> {
+/// The group that is named, those for which the policy names the alarm, or all.
+async fn groups(
+    clients: &Clients,
+    policy: &Policy,
+    subject: Option<&Resource>,
+) -> Read<Vec<Group>> {
     let client = &clients.autoscaling;
     match subject {
         None => read::groups(client, Which::All).await,
+        // Any alarm of the account comes here.
+        Some(Resource::Alarm(alarm)) if !policy::names_alarm(policy, alarm) => Ok(Vec::new()),
         Some(Resource::Alarm(alarm)) => {
-            let tagged = Filter::builder().name("tag-value").values(alarm).build();
-            let mut found = read::groups(client, Which::Filtered(tagged)).await?;
-            found.retain(|group| policy::alarms(group).contains(alarm));
+            let mut found = read::groups(client, Which::All).await?;
+            found.retain(|group| Settings::of(policy, group).alarms.contains(alarm));
             Ok(found)
         }
         Some(other) => read::groups(client, Which::Named(&[other.name().to_owned()])).await,
@@ -145,8 +155,12 @@ impl Look<'_> {
         if self.evaluated(&case).excluded.is_some() && !self.asked {
             return case;
         }
-        match read::newest_refresh(&self.clients.autoscaling, &case.group.name).await {
-            Ok(refresh) => case.refresh = refresh,
+        match read::refreshes(&self.clients.autoscaling, &case.group.name).await {
+            Ok(refreshes) => {
+                let mut refreshes = refreshes.into_iter();
+                case.refresh = refreshes.next();
+                case.earlier = refreshes.collect();
+            }
             Err(error) => case.unread.push(error),
         }
         self.history(&mut case).await;
@@ -169,7 +183,7 @@ impl Look<'_> {
         let refresh = newest.refresh;
         let matters = refresh.status.is_running()
             || (refresh.status.is_ended_badly() && newest.ended_recently);
-        let Some(start) = refresh.start.filter(|_| matters || self.asked) else {
+        let Some(start) = signals::read_from(case).filter(|_| matters || self.asked) else {
             return;
         };
         let names = evaluated.settings.alarms;
@@ -226,10 +240,13 @@ impl Look<'_> {
     }
 }
 
-/// At first sight, and while its repair is open.
+/// At first sight, while its repair is open, and where a run may have been ended after it.
 fn image_matters(newest: &Newest<'_>) -> bool {
-    let open = newest.seen.is_some_and(|seen| seen.repair == Repair::Seen);
-    if newest.refresh.status.is_ended() {
+    let repair = newest.seen.map(|seen| seen.repair);
+    let open = matches!(repair, Some(Repair::Seen));
+    if repair == Some(Repair::Restoring) {
+        true
+    } else if newest.refresh.status.is_ended() {
         newest.just_failed() && (open || newest.seen.is_none())
     } else {
         newest.seen.is_none() || (newest.is_winding_down() && open)

@@ -8,6 +8,7 @@ use guardrails::text::quoted;
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
 
 use crate::facts::Group;
 
@@ -22,23 +23,29 @@ pub struct Policy {
     pub mode: Mode,
     /// What is done with a failing refresh: `rollback` (the default; it falls back to `cancel`
     /// where AWS can't roll back), `cancel` or `notify`. A group's tag
-    /// `ec2-guardrails:on-failure` overrides it.
+    /// `ec2-guardrails:on-failure` may ask for less.
     #[serde(default)]
     pub on_failure: OnFailure,
     /// Groups to leave alone: those with a tag. Left out: none.
     #[serde(default)]
     pub exclude: Exempt,
-    /// How many launches may fail in a row. A group's tag `ec2-guardrails:launch-failures`
-    /// overrides it with a number.
-    #[serde(default)]
-    pub launch_failures: LaunchFailures,
-    /// How many launches in a row may fail for a reason that doesn't pass by itself, such as an
+    /// The share of what was launched since the start, in percent, from which on failed launches
+    /// and dead instances may fail a refresh: 20 to 100. Default 50. Below it none of the counts
+    /// below does.
+    #[serde(default = "half", deserialize_with = "share")]
+    #[schemars(range(min = 20, max = 100))]
+    pub failing_share: u32,
+    /// In how many rounds launches may fail or new instances die. What happens at one moment is one
+    /// round. Default 3. A group's tag `ec2-guardrails:launch-failures` may ask for more.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1))]
+    pub launch_failures: NonZeroU32,
+    /// In how many rounds launches may fail for a reason that doesn't pass by itself, such as an
     /// AMI that doesn't exist. Default 2.
     #[serde(default = "two")]
     #[schemars(range(min = 1))]
     pub permanent_launch_failures: NonZeroU32,
-    /// How many new instances may be terminated as unhealthy while none has passed its warm-up.
-    /// Default 2.
+    /// In how many rounds new instances may be terminated as unhealthy. Default 2.
     #[serde(default = "two")]
     #[schemars(range(min = 1))]
     pub unhealthy_terminations: NonZeroU32,
@@ -46,18 +53,86 @@ pub struct Policy {
     /// looked at, e.g. `20m` (the default). Alone this stops nothing.
     #[serde(default = "default_stalled_for")]
     pub stalled_for: Age,
+    /// What is done when the configuration of a refresh that this guardrail stopped is started
+    /// again within a day: `judge` it like any other (the default), or `stop` it at first sight.
+    #[serde(default)]
+    pub when_started_again: Again,
+    /// Alarms and image tags of groups, by the groups' names. Tags on a group can't add to it.
+    #[serde(default)]
+    pub groups: Vec<Rule>,
+}
+
+/// What is done with a stopped configuration that is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Again {
+    /// Judge it by what happens.
+    #[default]
+    Judge,
+    /// Stop it at once.
+    Stop,
+}
+
+/// What holds for the groups of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "CancelRefreshGroups")]
+pub struct Rule {
+    /// The groups: a name, or a pattern with `*` and `?`.
+    #[serde(deserialize_with = "not_empty")]
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// Names of `CloudWatch` alarms that fail a refresh when they go off after its first launch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
+    /// The container image tag that the groups' instances pull, and the known good image that may
+    /// be put back under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageTags>,
+}
+
+impl Rule {
+    fn is_of(&self, group: &str) -> bool {
+        WildMatch::new(&self.name).matches(group)
+    }
+}
+
+const fn half() -> u32 {
+    50
 }
 
 const fn two() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(1)
 }
 
+const fn three() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(2)
+}
+
 fn default_stalled_for() -> Age {
     Age::from_mins(20)
 }
 
+/// A release of which nine tenths are healthy must never be stopped, whatever the policy says.
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        percent @ 20..=100 => Ok(percent),
+        _ => Err(D::Error::custom("`failing-share` must be from 20 to 100")),
+    }
+}
+
+fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Err(D::Error::custom("an empty `name` matches nothing"));
+    }
+    Ok(text)
+}
+
 /// What is done with a failing refresh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     /// Only tell.
@@ -69,109 +144,19 @@ pub enum OnFailure {
     Rollback,
 }
 
-/// How many launches may fail in a row: a share of the group's desired capacity, within bounds.
-/// The defaults are those of the deployment circuit breaker of Amazon ECS (ASG-7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "RawLaunchFailures")]
-pub struct LaunchFailures {
-    /// The share, in percent of the desired capacity. Default 50.
-    pub percent: u32,
-    /// At least so many. Default 3.
-    pub min: u32,
-    /// At most so many. Default 200.
-    pub max: u32,
-}
-
-impl Default for LaunchFailures {
-    fn default() -> Self {
-        Self {
-            percent: 50,
-            min: 3,
-            max: 200,
-        }
-    }
-}
-
-/// How many launches may fail in a row: a share of the group's desired capacity, within bounds.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct RawLaunchFailures {
-    /// The share, in percent of the desired capacity. Default 50.
-    #[serde(deserialize_with = "percent")]
-    #[schemars(range(min = 1, max = 100))]
-    percent: u32,
-    /// At least so many. Default 3.
-    #[serde(deserialize_with = "at_least_one")]
-    #[schemars(range(min = 1))]
-    min: u32,
-    /// At most so many. Default 200.
-    #[schemars(range(min = 1))]
-    max: u32,
-}
-
-impl Default for RawLaunchFailures {
-    fn default() -> Self {
-        let LaunchFailures { percent, min, max } = LaunchFailures::default();
-        Self { percent, min, max }
-    }
-}
-
-fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    match u32::deserialize(deserializer)? {
-        percent @ 1..=100 => Ok(percent),
-        _ => Err(D::Error::custom("`percent` must be from 1 to 100")),
-    }
-}
-
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    match u32::deserialize(deserializer)? {
-        0 => Err(D::Error::custom(
-            "`min` must be at least 1: none failed yet is no failure",
-        )),
-        count => Ok(count),
-    }
-}
-
-impl TryFrom<RawLaunchFailures> for LaunchFailures {
-    type Error = String;
-
-    fn try_from(raw: RawLaunchFailures) -> Result<Self, String> {
-        let RawLaunchFailures { percent, min, max } = raw;
-        if max < min {
-            Err(format!("`max` ({max}) is below `min` ({min})"))
-        } else {
-            Ok(Self { percent, min, max })
-        }
-    }
-}
-
-impl LaunchFailures {
-    /// The number for a group of `desired` instances: clamp(⌈desired × percent⌉, min, max).
-    #[must_use]
-    pub fn threshold(self, desired: u32) -> u32 {
-        let share = (u64::from(desired) * u64::from(self.percent)).div_ceil(100);
-        u32::try_from(share)
-            .unwrap_or(u32::MAX)
-            .clamp(self.min, self.max)
-    }
-}
-
 impl Section for Policy {
     fn mode(&self) -> Mode {
         self.mode
     }
 
     fn warnings(&self) -> Vec<Remark> {
-        let (permanent, max) = (
-            self.permanent_launch_failures.get(),
-            self.launch_failures.max,
-        );
+        let (permanent, all) = (self.permanent_launch_failures, self.launch_failures);
         // Each permanent one counts among all failures too.
-        let idle = (permanent > max).then(|| {
+        let idle = (permanent > all).then(|| {
             Remark::new(
                 "permanent-launch-failures",
                 format!(
-                    "{permanent} is never reached before `launch-failures`, which is {max} at most; write a smaller number (the default is {})",
+                    "{permanent} is never reached before `launch-failures`, which is {all}; write a smaller number (the default is {})",
                     two()
                 ),
             )
@@ -180,19 +165,24 @@ impl Section for Policy {
     }
 }
 
-/// What holds for one group: the policy, and the group's own tags.
-#[derive(Debug, Clone, PartialEq)]
+/// What holds for one group: the policy, and what the group's own tags take away from it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Settings {
     /// What is done.
     pub on_failure: OnFailure,
-    /// Launch failures in a row.
+    /// From which share on, in percent.
+    pub failing_share: u32,
+    /// Rounds of all failures.
     pub launch_failures: u32,
-    /// Permanent launch failures in a row.
+    /// Rounds of permanent launch failures.
     pub permanent_launch_failures: u32,
-    /// New instances terminated as unhealthy.
+    /// Rounds of new instances terminated as unhealthy.
     pub unhealthy_terminations: u32,
     /// How long nothing may happen.
     pub stalled_for: Age,
+    /// What is done with what was stopped and is started again.
+    pub when_started_again: Again,
     /// The alarms that count.
     pub alarms: Vec<String>,
     /// The image to put back.
@@ -205,13 +195,14 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The tag's key.
-    pub tag: &'static str,
+    pub tag: String,
     /// What is wrong with it, and what holds instead.
     pub problem: String,
 }
 
 /// Which image tag is put back, and to what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawImageTags")]
 #[serde(rename_all = "kebab-case")]
 pub struct ImageTags {
     /// The ECR repository's name.
@@ -219,158 +210,219 @@ pub struct ImageTags {
     /// The tag that the instances pull.
     pub tag: String,
     /// The tag of the known good image.
-    pub stable: String,
+    pub stable_tag: String,
 }
 
-impl Settings {
-    /// Reads what holds for `group`. A tag that can't be used changes nothing, and is told.
-    #[must_use]
-    pub fn of(policy: &Policy, group: &Group) -> Self {
-        let mut problems = Vec::new();
-        let mut number = |key: &'static str, otherwise: u32| match group.tag(key) {
-            None => otherwise,
-            Some(value) => {
-                if let Ok(number) = value.trim().parse::<NonZeroU32>() {
-                    number.get()
-                } else {
-                    problems.push(Problem {
-                        tag: key,
-                        problem: format!(
-                            "{} is no whole number from 1; the policy's {otherwise} holds",
-                            quoted(value)
-                        ),
-                    });
-                    otherwise
-                }
+/// Which image tag is put back, and to what.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "CancelRefreshImage")]
+struct RawImageTags {
+    /// Name of an ECR repository of this account and Region, such as `team/app`.
+    repository: String,
+    /// The tag that the instances pull, such as `prod`.
+    tag: String,
+    /// The tag of the known good image, such as `prod-stable`.
+    stable_tag: String,
+}
+
+impl TryFrom<RawImageTags> for ImageTags {
+    type Error = String;
+
+    fn try_from(raw: RawImageTags) -> Result<Self, String> {
+        let RawImageTags {
+            repository,
+            tag,
+            stable_tag,
+        } = raw;
+        if repository.is_empty()
+            || repository.contains([':', '@'])
+            || repository.contains(".amazonaws.")
+        {
+            return Err(format!(
+                "`repository`: {} is no name of a repository of this account and Region, such as team/app",
+                quoted(&repository)
+            ));
+        }
+        for (key, value) in [("tag", &tag), ("stable-tag", &stable_tag)] {
+            if !is_image_tag(value) {
+                return Err(format!("`{key}`: {} is no image tag", quoted(value)));
             }
+        }
+        if tag == stable_tag {
+            return Err(format!(
+                "`stable-tag`: {} is the tag that the instances pull, so there is nothing to go back to",
+                quoted(&tag)
+            ));
+        }
+        Ok(Self {
+            repository,
+            tag,
+            stable_tag,
+        })
+    }
+}
+
+/// What a group's tags ask for. They can only take away: whoever may tag a group could otherwise
+/// have a good release stopped, or an image moved.
+struct Asked<'a> {
+    group: &'a Group,
+    problems: Vec<Problem>,
+}
+
+impl Asked<'_> {
+    fn problem(&mut self, tag: &str, problem: String) {
+        self.problems.push(Problem {
+            tag: tag.to_owned(),
+            problem,
+        });
+    }
+
+    /// What the tag asks for, if `read` takes it and it isn't less than the policy's.
+    fn at_least<T: Ord + Copy + std::fmt::Display>(
+        &mut self,
+        tag: &str,
+        policy: T,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(value) = self.group.tag(tag) else {
+            return policy;
         };
-        let launch_failures = number(
-            tags::LAUNCH_FAILURES,
-            policy.launch_failures.threshold(group.desired),
-        );
-        let permanent_launch_failures = number(
-            tags::PERMANENT_LAUNCH_FAILURES,
-            policy.permanent_launch_failures.get(),
-        );
-        let unhealthy_terminations = number(
-            tags::UNHEALTHY_TERMINATIONS,
-            policy.unhealthy_terminations.get(),
-        );
-        let on_failure = match group.tag(tags::ON_FAILURE).map(str::trim) {
-            None => policy.on_failure,
+        match read(value.trim()) {
+            Ok(asked) if asked >= policy => asked,
+            Ok(asked) => {
+                let why = format!(
+                    "{asked} would stop a refresh sooner than the policy's {policy}, which a tag can't; the policy's holds"
+                );
+                self.problem(tag, why);
+                policy
+            }
+            Err(why) => {
+                self.problem(tag, format!("{why}; the policy's {policy} holds"));
+                policy
+            }
+        }
+    }
+
+    fn rounds(&mut self, tag: &str, policy: NonZeroU32) -> u32 {
+        let read = |value: &str| {
+            let number = value.parse::<NonZeroU32>();
+            number.map_err(|_| format!("{} is no whole number from 1", quoted(value)))
+        };
+        self.at_least(tag, policy, read).get()
+    }
+
+    fn on_failure(&mut self, policy: OnFailure) -> OnFailure {
+        let tag = tags::ON_FAILURE;
+        let asked = match self.group.tag(tag).map(str::trim) {
+            None => return policy,
             Some("notify") => OnFailure::Notify,
             Some("cancel") => OnFailure::Cancel,
             Some("rollback") => OnFailure::Rollback,
             Some(other) => {
                 // A person wanted something else than the policy says and misspelt it: telling is
                 // what does no harm.
-                problems.push(Problem {
-                    tag: tags::ON_FAILURE,
-                    problem: format!(
-                        "{} is none of rollback, cancel and notify; a failing refresh is only told until it is corrected",
-                        quoted(other)
-                    ),
-                });
-                OnFailure::Notify
+                let why = format!(
+                    "{} is none of rollback, cancel and notify; a failing refresh is only told until it is corrected",
+                    quoted(other)
+                );
+                self.problem(tag, why);
+                return OnFailure::Notify;
             }
         };
-        let stalled_for = match group.tag(tags::STALLED_FOR) {
-            None => policy.stalled_for,
-            Some(value) => Age::try_from(value.trim().to_owned()).unwrap_or_else(|problem| {
-                problems.push(Problem {
-                    tag: tags::STALLED_FOR,
-                    problem: format!("{problem}; the policy's {} holds", policy.stalled_for),
-                });
-                policy.stalled_for
-            }),
-        };
-        let image = image(group, &mut problems);
-        Self {
-            on_failure,
-            launch_failures,
-            permanent_launch_failures,
-            unhealthy_terminations,
-            stalled_for,
-            alarms: alarms(group),
-            image,
-            problems,
+        if asked > policy {
+            let why = "it asks for more than the policy's `on-failure`, which a tag can't; the policy's holds";
+            self.problem(tag, why.to_owned());
         }
+        asked.min(policy)
     }
-}
 
-/// The alarms that the group's tags name: `ec2-guardrails:alarm`, `ec2-guardrails:alarm-2` …
-/// One name per tag, because an alarm's name may hold any character.
-#[must_use]
-pub fn alarms(group: &Group) -> Vec<String> {
-    group
-        .tags
-        .iter()
-        .filter(|(key, value)| {
+    /// One of the images that the policy lets the group have: the one that the tags name, else the
+    /// first.
+    fn image(&mut self, allowed: &[&ImageTags]) -> Option<ImageTags> {
+        let keys = [tags::IMAGE_REPOSITORY, tags::IMAGE_TAG, tags::STABLE_TAG];
+        let group = self.group;
+        let asked = keys.map(|key| group.tag(key).map(str::trim));
+        let fits = |image: &&&ImageTags| {
+            let named = [&image.repository, &image.tag, &image.stable_tag];
+            let mut pairs = asked.iter().zip(named);
+            pairs.all(|(asked, name)| asked.is_none_or(|asked| asked == name))
+        };
+        let found = allowed.iter().find(fits).map(|image| (*image).clone());
+        let first = keys
+            .into_iter()
+            .zip(asked)
+            .find(|(_, asked)| asked.is_some());
+        if let (None, Some((key, _))) = (&found, first) {
+            let why = "the policy's `groups` don't let this group have the image that its tags name; no image tag is put back";
+            self.problem(key, why.to_owned());
+        }
+        found
+    }
+
+    /// Alarms were once named by tags.
+    fn alarms(&mut self) {
+        let named = |key: &&String| {
             let rest = key.strip_prefix(tags::ALARM);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) && !value.is_empty()
-        })
-        .map(|(_, value)| value.clone())
-        .collect()
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let named: Vec<String> = self.group.tags.keys().filter(named).cloned().collect();
+        for tag in named {
+            let why =
+                "a tag can't name an alarm that stops refreshes; name it in the policy's `groups`";
+            self.problem(&tag, why.to_owned());
+        }
+    }
 }
 
-fn image(group: &Group, problems: &mut Vec<Problem>) -> Option<ImageTags> {
-    let keys = [tags::IMAGE_REPOSITORY, tags::IMAGE_TAG, tags::STABLE_TAG];
-    let values = keys.map(|key| {
-        group
-            .tag(key)
-            .map(str::trim)
-            .filter(|value| !value.is_empty())
-    });
-    let mut not_watched = |tag: &'static str, problem: String| {
-        problems.push(Problem {
-            tag,
-            problem: format!("{problem}; the image tag isn't watched"),
-        });
-    };
-    let [Some(repository), Some(tag), Some(stable)] = values else {
-        if values.iter().any(Option::is_some) {
-            for (key, _) in keys.into_iter().zip(values).filter(|(_, v)| v.is_none()) {
-                not_watched(key, "it is missing or empty beside the others".to_owned());
-            }
-        }
-        return None;
-    };
-    if repository.contains([':', '@']) || repository.contains(".amazonaws.") {
-        not_watched(
-            tags::IMAGE_REPOSITORY,
-            format!(
-                "\"{repository}\" is more than the name of a repository of this account and Region, such as team/app"
+impl Settings {
+    /// Reads what holds for `group`. A tag that can't be used changes nothing, and is told.
+    #[must_use]
+    pub fn of(policy: &Policy, group: &Group) -> Self {
+        let mut asked = Asked {
+            group,
+            problems: Vec::new(),
+        };
+        let rules = || policy.groups.iter().filter(|rule| rule.is_of(&group.name));
+        let images: Vec<&ImageTags> = rules().filter_map(|rule| rule.image.as_ref()).collect();
+        let mut alarms: Vec<String> = rules().flat_map(|rule| rule.alarms.clone()).collect();
+        alarms.sort();
+        alarms.dedup();
+        asked.alarms();
+        Self {
+            on_failure: asked.on_failure(policy.on_failure),
+            failing_share: policy.failing_share,
+            launch_failures: asked.rounds(tags::LAUNCH_FAILURES, policy.launch_failures),
+            permanent_launch_failures: asked.rounds(
+                tags::PERMANENT_LAUNCH_FAILURES,
+                policy.permanent_launch_failures,
             ),
-        );
-        return None;
-    }
-    for (key, value) in [(tags::IMAGE_TAG, tag), (tags::STABLE_TAG, stable)] {
-        if !is_image_tag(value) {
-            not_watched(key, format!("\"{value}\" is no image tag"));
-            return None;
+            unhealthy_terminations: asked
+                .rounds(tags::UNHEALTHY_TERMINATIONS, policy.unhealthy_terminations),
+            stalled_for: asked.at_least(tags::STALLED_FOR, policy.stalled_for, |value| {
+                Age::try_from(value.to_owned())
+            }),
+            when_started_again: policy.when_started_again,
+            alarms,
+            image: asked.image(&images),
+            problems: asked.problems,
         }
     }
-    if tag == stable {
-        not_watched(
-            tags::STABLE_TAG,
-            format!(
-                "\"{stable}\" is the tag that the instances pull, so there is nothing to go back to"
-            ),
-        );
-        return None;
-    }
-    Some(ImageTags {
-        repository: repository.to_owned(),
-        tag: tag.to_owned(),
-        stable: stable.to_owned(),
-    })
+}
+
+/// Whether the policy names this alarm for any group: of all others nothing is to be read.
+#[must_use]
+pub fn names_alarm(policy: &Policy, alarm: &str) -> bool {
+    let mut named = policy.groups.iter().flat_map(|rule| &rule.alarms);
+    named.any(|name| name == alarm)
 }
 
 /// Longest image tag (the distribution specification, and Docker): `[A-Za-z0-9_][A-Za-z0-9_.-]*`.
 pub const IMAGE_TAG_MAX: usize = 128;
 
 fn is_image_tag(text: &str) -> bool {
-    text.len() <= IMAGE_TAG_MAX
+    !text.is_empty()
+        && text.len() <= IMAGE_TAG_MAX
         && !text.starts_with(['.', '-'])
         && text
             .bytes()

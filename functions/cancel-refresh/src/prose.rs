@@ -2,9 +2,10 @@
 
 use crate::decide::Stopped;
 use crate::evaluate::{Evaluated, Newest};
-use crate::image::{Outcome, Plan};
+use crate::image::{Moved, Outcome, Plan, Standing};
 use crate::memory::{Claim, How};
-use crate::signals::{Judgement, Verdict};
+use crate::policy::ImageTags;
+use crate::signals::{Judgement, Stall, Verdict, version_before};
 
 pub(crate) fn troubled(group: &Evaluated<'_>, newest: &Newest<'_>, because: &[String]) -> String {
     format!(
@@ -12,6 +13,56 @@ pub(crate) fn troubled(group: &Evaluated<'_>, newest: &Newest<'_>, because: &[St
         name(newest),
         because.join("; "),
         evidence(group)
+    )
+}
+
+pub(crate) fn waits(newest: &Newest<'_>, stall: &Stall) -> String {
+    format!(
+        "{} has waited since {:.0} for {}",
+        name(newest),
+        stall.since,
+        stall.waits_for.join("; for ")
+    )
+}
+
+/// What stands under the tag now that this run has moved it.
+pub(crate) fn moved_now(newest: &Newest<'_>, tags: &ImageTags, digest: &str, kept: &str) -> String {
+    format!(
+        "{}:{} was put back to {digest}, because refresh {} failed; the image that it brought is kept under {kept}",
+        tags.repository, tags.tag, newest.refresh.id
+    )
+}
+
+pub(crate) fn moved(newest: &Newest<'_>, moved: &Moved) -> String {
+    format!(
+        "{} was put back to the known good image while refresh {} was stopped, which is {} now; when it began the tag pointed to {}",
+        moved.name, newest.refresh.id, newest.refresh.status, moved.from
+    )
+}
+
+/// After a cancel: what the group still launches from, and what puts that right.
+fn still_launches(group: &Evaluated<'_>, newest: &Newest<'_>, how: How, image: bool) -> String {
+    let (true, false, Some(source)) =
+        (how == How::Cancel, image, newest.still_launches(group.case))
+    else {
+        return String::new();
+    };
+    let name = shlex::try_quote(&group.case.group.name);
+    let before = version_before(&group.case.group, source);
+    let template = &source.template;
+    let key = match (&template.id, &template.name) {
+        (Some(id), _) => format!("LaunchTemplateId={id}"),
+        (None, Some(name)) => format!("LaunchTemplateName={name}"),
+        (None, None) => String::new(),
+    };
+    let put_right = match (name, before) {
+        (Ok(name), Some(before)) if source.overrides.is_empty() && !key.is_empty() => format!(
+            "aws autoscaling update-auto-scaling-group --auto-scaling-group-name {name} --launch-template {key},Version={before}"
+        ),
+        _ => "set its launch template, or its mixed instances policy, to the version that worked (aws autoscaling update-auto-scaling-group)".to_owned(),
+    };
+    format!(
+        ". The group still launches from {source}, which failed. To put that right: {put_right}"
     )
 }
 
@@ -81,9 +132,13 @@ pub(crate) fn was_stopped(
         }
         _ => String::new(),
     };
+    let restored = matches!(stopped.image, Some(Outcome::Restored { .. }));
+    let again = group.judgement.again.as_ref();
+    let again = again.map_or_else(String::new, |why| format!(". Mind that {why}"));
     format!(
-        "{} failed: {because}. It is being {how}{fallback}{image}. {}",
+        "{} failed: {because}. It is being {how}{fallback}{image}{again}{}. {}",
         name(newest),
+        still_launches(group, newest, how, restored),
         evidence(group)
     )
 }
@@ -102,13 +157,15 @@ pub(crate) fn stopped_before(newest: &Newest<'_>, claim: &Claim) -> String {
 
 /// The end of one that this guardrail stopped.
 pub(crate) fn ended_stopped(group: &Evaluated<'_>, newest: &Newest<'_>, claim: &Claim) -> String {
+    let restored = matches!(newest.image, Standing::Moved(_));
     format!(
-        "{}, {} by this guardrail at {:.0}, is {} now{}{}",
+        "{}, {} by this guardrail at {:.0}, is {} now{}{}{}",
         name(newest),
         claim.step.how(),
         claim.at,
         newest.refresh.status,
         says(newest),
+        still_launches(group, newest, claim.step.how(), restored),
         evidence_at_end(group, newest)
     )
 }
@@ -160,7 +217,7 @@ fn evidence(group: &Evaluated<'_>) -> String {
     let versions: Vec<String> = health
         .versions
         .iter()
-        .map(|(version, count)| format!("{count} on version {version}"))
+        .map(|(version, count)| format!("{count} on {version}"))
         .collect();
     let versions = if versions.is_empty() {
         String::new()
@@ -171,17 +228,13 @@ fn evidence(group: &Evaluated<'_>) -> String {
         "Instances: {} new, {} old{versions}",
         health.new, health.old
     );
-    let failed = launches.failed_in_a_row + launches.capacity_in_a_row;
-    if launches.succeeded > 0 || failed > 0 {
+    if launches.standing + launches.under_way + launches.failed > 0 || !launches.died.is_empty() {
         text = format!(
-            "{text}. Launches since its start: {} worked, {failed} failed since the last healthy one",
-            launches.succeeded
-        );
-    }
-    if !health.unhealthy.is_empty() {
-        text = format!(
-            "{text}. Terminated as unhealthy: {}",
-            health.unhealthy.join(", ")
+            "{text}. Launched since its start: {} stand, {} are under way, {} failed, {} died",
+            launches.standing,
+            launches.under_way,
+            launches.failed,
+            launches.died.len()
         );
     }
     let said = |message: &str| match &group.judgement.verdict {

@@ -13,13 +13,15 @@ use guardrails::resource::Arn;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::facts::{
-    Activity, Alarm, Ended, Group, Member, Preferences, Read, Refresh, Source, Status, TargetHealth,
+    Activity, Alarm, Ended, Group, Member, Preferences, Read, Refresh, Status, TargetHealth,
 };
+use crate::source::{Override, Source, Template};
 
 /// Largest page of scaling activities and of alarms.
 const PAGE: i32 = 100;
-/// Only the newest refresh is looked at: no older one can be active.
-const REFRESHES: i32 = 1;
+/// The newest refresh, which alone can be active, and some before it: they tell whether it tries
+/// again what failed.
+const REFRESHES: i32 = 10;
 /// Most names of one `DescribeAlarms`.
 const ALARM_NAMES: usize = 100;
 /// AWS's own delay at a checkpoint where the refresh names none.
@@ -33,28 +35,33 @@ pub(crate) async fn groups(
     autoscaling::groups(client, which, group).await
 }
 
-/// The newest refresh of a group; also just before one is stopped.
-pub(crate) async fn newest_refresh(
+/// The newest refreshes of a group, newest first; also just before one is stopped.
+pub(crate) async fn refreshes(
     autoscaling: &aws_sdk_autoscaling::Client,
     group: &str,
-) -> Read<Option<Refresh>> {
+) -> Read<Vec<Refresh>> {
     let mut pages = autoscaling
         .describe_instance_refreshes()
         .auto_scaling_group_name(group)
         .max_records(REFRESHES)
         .into_paginator()
         .send();
-    // Newest first; a page may be empty and yet not the last.
+    // A page may be empty and yet not the last.
     while let Some(page) = pages
         .try_next()
         .await
         .map_err(|error| ApiError::of("autoscaling:DescribeInstanceRefreshes", &error))?
     {
-        if let Some(newest) = page.instance_refreshes().first() {
-            return Ok(refresh(newest));
+        let found: Vec<Refresh> = page
+            .instance_refreshes()
+            .iter()
+            .filter_map(refresh)
+            .collect();
+        if !found.is_empty() {
+            return Ok(found);
         }
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// One group; none: it is gone. Just before its refresh is stopped.
@@ -66,7 +73,7 @@ pub(crate) async fn one_group(
     Ok(found.into_iter().next())
 }
 
-/// The group's scaling activities since `start`.
+/// The group's scaling activities since `start`, whatever became of them.
 pub(crate) async fn activities(
     autoscaling: &aws_sdk_autoscaling::Client,
     group: &str,
@@ -102,11 +109,19 @@ pub(crate) async fn activities(
                 .unwrap_or_default()
                 .to_owned(),
             message: activity.status_message().map(str::to_owned),
+            zone: activity.details().and_then(zone),
             start,
             end: timestamp(activity.end_time()),
         });
     }
     Ok(found)
+}
+
+/// The zone in an activity's details: `{"Subnet ID":"subnet-1","Availability Zone":"us-east-1a"}`.
+fn zone(details: &str) -> Option<String> {
+    let details: serde_json::Value = serde_json::from_str(details).ok()?;
+    let zone = details.get("Availability Zone")?.as_str()?;
+    (!zone.is_empty()).then(|| zone.to_owned())
 }
 
 /// The alarms of these names, as far as they exist.
@@ -176,7 +191,11 @@ fn end_of(instance: &Instance) -> Option<(String, Ended)> {
     let tags = ec2::tags(instance.tags());
     let ended = Ended {
         reason: reason.map(str::to_owned),
-        version: ec2::tag(&tags, "aws:ec2launchtemplate:version").map(str::to_owned),
+        template: ec2::tag(&tags, "aws:ec2launchtemplate:version").map(|version| Template {
+            id: ec2::tag(&tags, "aws:ec2launchtemplate:id").map(str::to_owned),
+            name: None,
+            version: version.to_owned(),
+        }),
     };
     Some((instance.instance_id()?.to_owned(), ended))
 }
@@ -257,7 +276,7 @@ fn seconds(number: Option<i32>) -> Option<SignedDuration> {
 
 fn group(found: &asg::AutoScalingGroup) -> Option<Group> {
     let source = match (found.launch_template(), found.mixed_instances_policy()) {
-        (Some(template), _) => Some(source(template)),
+        (Some(specification), _) => Some(source(specification)),
         (None, Some(policy)) => mixed(policy),
         (None, None) => None,
     };
@@ -313,9 +332,7 @@ fn target_groups(found: &asg::AutoScalingGroup) -> BTreeSet<String> {
 fn member(found: &asg::Instance) -> Option<Member> {
     Some(Member {
         id: found.instance_id()?.to_owned(),
-        version: found
-            .launch_template()
-            .and_then(|template| template.version().map(str::to_owned)),
+        template: found.launch_template().map(template),
         lifecycle: found
             .lifecycle_state()
             .map(asg::LifecycleState::as_str)
@@ -328,40 +345,47 @@ fn member(found: &asg::Instance) -> Option<Member> {
     })
 }
 
-fn source(template: &asg::LaunchTemplateSpecification) -> Source {
-    Source {
-        id: template.launch_template_id().map(str::to_owned),
-        name: template.launch_template_name().map(str::to_owned),
+fn template(specification: &asg::LaunchTemplateSpecification) -> Template {
+    Template {
+        id: specification.launch_template_id().map(str::to_owned),
+        name: specification.launch_template_name().map(str::to_owned),
         // AWS takes the default version where none is named.
-        version: template.version().unwrap_or("$Default").to_owned(),
+        version: specification.version().unwrap_or("$Default").to_owned(),
+    }
+}
+
+fn source(specification: &asg::LaunchTemplateSpecification) -> Source {
+    Source {
+        template: template(specification),
         overrides: Vec::new(),
     }
 }
 
 fn mixed(policy: &asg::MixedInstancesPolicy) -> Option<Source> {
-    let template = policy.launch_template()?;
-    let specification = template.launch_template_specification()?;
-    let overrides = template.overrides().iter().map(|each| {
-        let own = each.launch_template_specification().map(source);
-        format!(
-            "{} {} {}",
-            each.instance_type().unwrap_or("any type"),
-            each.weighted_capacity().unwrap_or("1"),
-            own.map(|own| own.to_string()).unwrap_or_default()
-        )
-        .trim_end()
-        .to_owned()
+    let launches = policy.launch_template()?;
+    let overrides = launches.overrides().iter().map(|each| {
+        let requirements = each.instance_requirements();
+        let requirements = requirements.map(|these| format!("{these:?}"));
+        let kind = each.instance_type().map(str::to_owned).or(requirements);
+        Override {
+            what: format!(
+                "{} x{}",
+                kind.unwrap_or_else(|| "any type".to_owned()),
+                each.weighted_capacity().unwrap_or("1"),
+            ),
+            template: each.launch_template_specification().map(template),
+        }
     });
     Some(Source {
         overrides: overrides.collect(),
-        ..source(specification)
+        ..source(launches.launch_template_specification()?)
     })
 }
 
 fn refresh(found: &asg::InstanceRefresh) -> Option<Refresh> {
     let wanted = found.desired_configuration().and_then(|wanted| {
         match (wanted.launch_template(), wanted.mixed_instances_policy()) {
-            (Some(template), _) => Some(source(template)),
+            (Some(specification), _) => Some(source(specification)),
             (None, Some(policy)) => mixed(policy),
             (None, None) => None,
         }
@@ -375,6 +399,7 @@ fn refresh(found: &asg::InstanceRefresh) -> Option<Refresh> {
         percentage: count(found.percentage_complete()).unwrap_or(0),
         remaining: count(found.instances_to_update()),
         wanted,
+        in_place: found.strategy() == Some(&asg::RefreshStrategy::ReplaceRootVolume),
         preferences: found.preferences().map_or_else(
             || preferences(&asg::RefreshPreferences::builder().build()),
             preferences,

@@ -11,9 +11,12 @@ use guardrails::report::Outcome;
 use guardrails::resource::Resource;
 use guardrails::tags;
 
-use crate::conditions::{ENDED, FAILED, FAILING, IMAGE, MISMATCH, SETTINGS, STOPPED, TROUBLED};
+use crate::conditions::{
+    ENDED, FAILED, FAILING, FAILING_ELSEWHERE, FAILING_FORWARD, IMAGE, MISMATCH, MOVED, SETTINGS,
+    STOPPED, TROUBLED, WAITING,
+};
 use crate::decide::{Action, Effect, Stopped};
-use crate::evaluate::{Evaluated, Evaluation, Newest};
+use crate::evaluate::{ByHand, Evaluated, Evaluation, Newest};
 use crate::explain;
 use crate::facts::Status;
 use crate::image;
@@ -24,7 +27,9 @@ use crate::signals::Verdict;
 /// Metrics that count what a run did.
 pub(crate) const COUNTERS: &[&str] = &["RefreshesStopped", "Mismatches", "ImagesRestored"];
 /// What every group is judged by; [`FAILING`] stands for all stages of a refresh.
-const JUDGED: [&Kind; 5] = [&FAILING, &TROUBLED, &IMAGE, &MISMATCH, &SETTINGS];
+const JUDGED: [&Kind; 7] = [
+    &FAILING, &TROUBLED, &WAITING, &IMAGE, &MOVED, &MISMATCH, &SETTINGS,
+];
 
 /// Sums up.
 pub(crate) fn report(
@@ -39,7 +44,7 @@ pub(crate) fn report(
         };
         // Events come in bursts (four instances die together, and each starts a run). So a run that
         // an event started tells what it did itself; all else is left to the sweep.
-        let by_event = !evaluation.complete && !evaluation.asked;
+        let by_event = !evaluation.complete && evaluation.asked.is_none();
         if group.excluded.is_none() && (!by_event || view.done.did_something()) {
             conditions.extend(view.conditions());
         }
@@ -192,11 +197,13 @@ impl View<'_> {
             found.extend(kinds.map(|kind| self.unknown(kind, &why)));
         } else if let Some(newest) = &self.group.refresh {
             found.extend(self.image(newest));
+            found.extend(self.moved(newest));
             found.extend(self.mismatch(newest));
             // What has come through resolves all that isn't named.
             if newest.refresh.status != Status::Successful {
                 found.push(self.refresh(newest));
                 found.push(self.trouble(newest));
+                found.push(self.waiting(newest));
             }
         }
         found
@@ -230,6 +237,16 @@ impl View<'_> {
         }
     }
 
+    fn waiting(&self, newest: &Newest<'_>) -> Condition {
+        match self.group.judgement.waits() {
+            Some(stall) => {
+                let why = prose::waits(newest, stall);
+                self.firing(&WAITING, newest.refresh.id.clone(), why)
+            }
+            None => self.unknown(&WAITING, &not_through(newest)),
+        }
+    }
+
     /// How far the story of a refresh has come that has not come through, or why that isn't known.
     fn stage(&self, newest: &Newest<'_>) -> Result<Stage, String> {
         if let Some((how, stopped)) = self.done.stopped() {
@@ -252,7 +269,7 @@ impl View<'_> {
             Verdict::Failing(because) => {
                 let why = self.not_stopped(newest)?;
                 let text = prose::failing(self.group, newest, because, &why);
-                Ok((&FAILING, "failing", text))
+                Ok((failing_kind(newest), "failing", text))
             }
             _ => Err(not_through(newest)),
         }
@@ -299,9 +316,29 @@ impl View<'_> {
         }
         // Where it is as it should be, or nobody asks for it any more, that resolves it.
         let open = self.group.settings.image.is_some()
-            && newest.image != image::Standing::Done
+            && !matches!(
+                newest.image,
+                image::Standing::Good | image::Standing::Moved(_)
+            )
             && newest.refresh.status != Status::Successful;
         open.then(|| self.unknown(&IMAGE, &not_through(newest)))
+    }
+
+    /// Stands until another refresh is begun, whatever comes of this one.
+    fn moved(&self, newest: &Newest<'_>) -> Option<Condition> {
+        let id = &newest.refresh.id;
+        let tags = self.group.settings.image.as_ref();
+        let why = match (self.done.image(), &newest.image, tags) {
+            (Some(image::Outcome::Restored { digest, kept_as }), _, Some(tags)) => {
+                prose::moved_now(newest, tags, digest, kept_as)
+            }
+            (_, image::Standing::Moved(moved), _) => prose::moved(newest, moved),
+            (_, image::Standing::Refused(why), _) if newest.is_restoring() => {
+                return Some(self.unknown(&MOVED, why));
+            }
+            _ => return None,
+        };
+        Some(self.firing(&MOVED, format!("{id} moved"), why))
     }
 
     /// Why the image tag wasn't put back though it should have been.
@@ -349,13 +386,24 @@ impl View<'_> {
 
     fn settings(&self) -> Option<Condition> {
         let problems = &self.group.settings.problems;
-        let name = |tag: &'static str| tag.strip_prefix(tags::PREFIX).unwrap_or(tag);
-        let keys: Vec<&str> = problems.iter().map(|one| name(one.tag)).collect();
+        let keys = problems.iter().map(|one| one.tag.as_str());
+        let keys: Vec<&str> = keys
+            .map(|tag| tag.strip_prefix(tags::PREFIX).unwrap_or(tag))
+            .collect();
         let why: Vec<String> = problems
             .iter()
             .map(|one| format!("tag {}: {}", one.tag, one.problem))
             .collect();
         (!keys.is_empty()).then(|| self.firing(&SETTINGS, keys.join(" "), why.join("; ")))
+    }
+}
+
+/// By what a person can do about it: no command is offered that can't work.
+fn failing_kind(newest: &Newest<'_>) -> &'static Kind {
+    match newest.by_hand {
+        ByHand::CancelOrRollBack => &FAILING,
+        ByHand::Cancel => &FAILING_FORWARD,
+        ByHand::Nothing => &FAILING_ELSEWHERE,
     }
 }
 

@@ -1,22 +1,30 @@
-//! Judges a refresh by its activities, its instances' health and its alarms. Pure.
+//! Judges a refresh by what came of its launches, its instances' health and its alarms. Pure.
 //!
 //! Each signal has a guard against false alarms. `Status` and `PercentageComplete` play no part:
 //! AWS calls a refresh failed after about an hour, and 0 % says nothing while instances warm up
 //! (ASG-4). Pending, slow, warming and baking are never failures.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::activities::{self, Did, Fault, Why};
-use crate::facts::{Activity, Case, Group, Member, Refresh, Source, Status, TargetHealth};
-use crate::policy::Settings;
+use crate::activities::{self, Did};
+use crate::facts::{Case, Group, Member, Refresh, Status, TargetHealth};
+use crate::history::{self, Attempt, Counts, Excuse, Fate, History, rounds, standing};
+use crate::policy::{Again, Settings};
+use crate::source::Source;
+use crate::words::Fault;
 
-/// How many failures for want of capacity are told: one alone passes by itself mostly.
-const CAPACITY_TOLD: u32 = 2;
+/// In how many rounds something outside of the release must fail to be told: one alone passes by
+/// itself mostly.
+const TOLD: u32 = 2;
 /// Most messages that are kept, the most frequent first.
 const MESSAGES: usize = 5;
+/// For how long a launch or a termination under way is something that happens.
+const UNDER_WAY: SignedDuration = SignedDuration::from_hours(2);
+/// For how long the configuration that was stopped is remembered as such.
+const AGAIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// What the evidence comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,25 +46,34 @@ pub struct Judgement {
     pub health: Health,
     pub alarms: Vec<Alarming>,
     pub stall: Option<Stall>,
+    /// That the same configuration was stopped a short while ago.
+    pub again: Option<String>,
 }
 
-/// Launches since the refresh's start.
+/// What came of what was launched since the refresh's start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Launches {
-    pub succeeded: u32,
-    /// When the last instance came into service that hasn't failed since: it resets the counts.
-    pub last_healthy: Option<Timestamp>,
-    /// Failed since then, for want of capacity and outside causes not counted.
-    pub failed_in_a_row: u32,
-    pub threshold: u32,
-    /// Those among them that don't pass by themselves.
-    pub permanent_in_a_row: u32,
-    pub permanent_threshold: u32,
-    /// Failed since then for want of capacity: never counted.
-    pub capacity_in_a_row: u32,
-    /// Ended by somebody or something else: never counted.
-    pub outside_in_a_row: u32,
+    /// New instances in service and healthy so far.
+    pub standing: u32,
+    pub under_way: u32,
+    /// Launches that failed through the release.
+    pub failed: u32,
+    /// New instances that died of themselves.
+    pub died: Vec<String>,
+    /// Failed and died, in percent of those and what stands or is under way.
+    pub share: u32,
+    /// Moments at which launches failed or instances died.
+    pub rounds: u32,
+    /// Those of launches that fail every time.
+    pub permanent_rounds: u32,
+    /// Those of instances that died.
+    pub died_rounds: u32,
+    /// Rounds that don't count, since the last instance that stands came into service.
+    pub not_counted: BTreeMap<Excuse, u32>,
+    /// New instances that something else ended, or that ended nobody knows how.
+    pub gone: u32,
+    pub gone_rounds: u32,
     /// AWS's words, the most frequent first.
     pub messages: Vec<Message>,
 }
@@ -67,6 +84,8 @@ pub struct Launches {
 pub struct Message {
     pub text: String,
     pub fault: Fault,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_counted: Option<Excuse>,
     pub times: u32,
 }
 
@@ -74,24 +93,17 @@ pub struct Message {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Health {
-    /// New instances that were terminated because they failed health checks.
-    pub unhealthy: Vec<String>,
-    pub threshold: u32,
-    /// New instances that were terminated for another reason, or on another version.
-    pub not_counted: Vec<String>,
-    /// New instances that have passed their warm-up and stand.
-    pub passed: Vec<String>,
     pub new: u32,
     pub old: u32,
-    /// Old instances that are unhealthy, or were terminated as such since the start.
+    /// Old instances that are unhealthy, or died or were found gone since the start.
     pub old_unhealthy: u32,
     /// Whether so many old instances are unhealthy that it is an outage, not the release (ASG-8).
     pub outage: bool,
-    /// How many instances stand on which version of the launch template.
+    /// How many instances stand on which version of which launch template.
     pub versions: BTreeMap<String, u32>,
 }
 
-/// An alarm that the group names.
+/// An alarm that the policy names for the group.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Alarming {
@@ -109,7 +121,10 @@ pub struct Stall {
     /// From when on it counts.
     pub counts_from: Timestamp,
     pub long: bool,
-    pub excuses: Vec<String>,
+    /// A wait that ends by itself.
+    pub pause: Option<String>,
+    /// What it waits for, for ever if nobody does anything.
+    pub waits_for: Vec<String>,
     /// Whether all new targets are unhealthy while all old ones are healthy.
     pub new_targets_fail: bool,
 }
@@ -117,59 +132,96 @@ pub struct Stall {
 /// Judges the refresh of `case`.
 pub(crate) fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
     let refresh = case.refresh.as_ref();
-    let start = refresh.and_then(|refresh| refresh.start);
-    let (Some(refresh), Some(start)) = (refresh, start) else {
-        return Judgement::none(Verdict::NotJudged(match refresh {
+    let Some(history) = history(case) else {
+        let mut judgement = Judgement::none(Verdict::NotJudged(match refresh {
             None => match case.unread.first() {
                 Some(error) => format!("its newest refresh couldn't be read: {error}"),
                 None => "the group has had no instance refresh in the last six weeks".to_owned(),
             },
             Some(_) => "it has not started yet".to_owned(),
         }));
+        judgement.stall = pending(case, settings, now);
+        return judgement;
     };
-    let since = Since::new(case, refresh, start);
-    let launches = since.launches(settings);
-    let health = since.health(settings, now);
-    let alarms = alarms(case, settings, start);
-    let stall = since.stall(settings, now);
     let mut judgement = Judgement {
-        verdict: Verdict::Fine,
-        launches,
-        health,
-        alarms,
-        stall,
+        launches: history.launches(),
+        health: history.health(),
+        alarms: history.alarms(settings),
+        stall: history.stall(settings, now),
+        again: again(case),
+        ..Judgement::none(Verdict::Fine)
     };
-    judgement.verdict = judgement.verdict(case, refresh);
+    if let Some(refresh) = refresh {
+        judgement.verdict = judgement.verdict(case, refresh, settings);
+    }
+    if refresh.is_some_and(|refresh| refresh.status == Status::Pending) {
+        judgement.stall = pending(case, settings, now);
+    }
     judgement
 }
 
-/// The new instances that were terminated since the refresh's start: of them EC2 tells more.
+/// What happened since the start of the group's newest refresh.
+fn history(case: &Case) -> Option<History<'_>> {
+    let refresh = case.refresh.as_ref()?;
+    Some(History::of(case, refresh, refresh.start?))
+}
+
+/// The new instances of which EC2 tells more: those that were terminated since the start.
 pub(crate) fn terminated(case: &Case) -> Vec<String> {
-    let Some((refresh, start)) = case
-        .refresh
-        .as_ref()
-        .and_then(|refresh| Some((refresh, refresh.start?)))
-    else {
-        return Vec::new();
-    };
-    let since = Since::new(case, refresh, start);
-    let mut ids: Vec<String> = since
-        .terminations
-        .iter()
-        .filter(|(id, why)| {
-            since.launched.contains_key(*id) && matches!(why, Why::Unhealthy | Why::FoundGone)
-        })
-        .map(|(id, _)| (*id).to_owned())
-        .collect();
-    ids.sort();
-    ids.dedup();
-    ids
+    history(case).map_or_else(Vec::new, |history| history.ended_badly())
+}
+
+/// From when on the group's activities are to be read.
+pub(crate) fn read_from(case: &Case) -> Option<Timestamp> {
+    let refresh = case.refresh.as_ref()?;
+    Some(history::read_from(case, refresh, refresh.start?))
 }
 
 /// Whether the targets' health matters to the judgement.
 pub(crate) fn targets_matter(judgement: &Judgement) -> bool {
-    let stalled = |stall: &Stall| stall.long && stall.excuses.is_empty();
-    !judgement.health.unhealthy.is_empty() || judgement.stall.as_ref().is_some_and(stalled)
+    let launches = &judgement.launches;
+    launches.rounds > 0 || judgement.stall.as_ref().is_some_and(Stall::is_unexplained)
+}
+
+/// One that doesn't begin.
+fn pending(case: &Case, settings: &Settings, now: Timestamp) -> Option<Stall> {
+    let refresh = case.refresh.as_ref()?;
+    let memory = case.remembered.memory.as_ref();
+    let memory = memory.filter(|memory| memory.refresh == refresh.id);
+    let seen = memory.and_then(|memory| memory.pending_since);
+    let since = refresh.start.or(seen);
+    let since = since.filter(|_| refresh.status == Status::Pending)?;
+    let counts_from = settings.stalled_for.after(since);
+    Some(Stall {
+        since,
+        counts_from,
+        long: counts_from <= now,
+        pause: None,
+        waits_for: vec!["AWS to begin it: it is Pending".to_owned()],
+        new_targets_fail: false,
+    })
+}
+
+/// That what this refresh goes to was stopped a short while ago. With an image tag, it is the same
+/// only if the tag points to the same image again.
+fn again(case: &Case) -> Option<String> {
+    let refresh = case.refresh.as_ref()?;
+    let last = case.remembered.memory.as_ref()?.last_stop.as_ref()?;
+    let recent = refresh
+        .start
+        .is_some_and(|start| start.duration_since(last.at) < AGAIN);
+    let image = match (&last.image, &case.image) {
+        (Some(image), Some(Ok(now))) => now.current.as_ref() == Some(image),
+        (Some(_), _) => false,
+        (None, _) => true,
+    };
+    let same = last.refresh != refresh.id && recent && image && refresh.goes_where(&last.source);
+    same.then(|| {
+        format!(
+            "the same configuration ({}) was stopped at {:.0} already, as refresh {}",
+            last.source, last.at, last.refresh
+        )
+    })
 }
 
 impl Judgement {
@@ -180,6 +232,7 @@ impl Judgement {
             health: Health::default(),
             alarms: Vec::new(),
             stall: None,
+            again: None,
         }
     }
 
@@ -187,7 +240,13 @@ impl Judgement {
         matches!(self.verdict, Verdict::Failing(_))
     }
 
-    fn verdict(&self, case: &Case, refresh: &Refresh) -> Verdict {
+    /// What it has waited for too long, though it isn't the release's fault.
+    pub fn waits(&self) -> Option<&Stall> {
+        let stall = self.stall.as_ref();
+        stall.filter(|stall| stall.long && stall.pause.is_none() && !stall.waits_for.is_empty())
+    }
+
+    fn verdict(&self, case: &Case, refresh: &Refresh, settings: &Settings) -> Verdict {
         if !refresh.status.is_running() {
             return Verdict::NotJudged(match refresh.status {
                 Status::Pending => "it is Pending, which is no failure".to_owned(),
@@ -197,25 +256,32 @@ impl Judgement {
         if let Some(error) = case.unread.first() {
             return Verdict::NotJudged(format!("not all of it could be read: {error}"));
         }
-        let mut failing = Vec::new();
-        let mut troubled = Vec::new();
-        self.launches.weigh(&mut failing, &mut troubled);
-        self.health.weigh(&mut failing, &mut troubled);
-        failing.extend(
-            self.alarms
-                .iter()
-                .filter(|alarm| alarm.counts)
-                .map(|alarm| alarm.why.clone()),
-        );
+        let mut failing: Vec<String> = self.launches.against(settings).into_iter().collect();
+        let counting = self.alarms.iter().filter(|alarm| alarm.counts);
+        failing.extend(counting.map(|alarm| alarm.why.clone()));
+        let mut troubled = self.launches.beside();
         let missing = self.alarms.iter().filter(|alarm| alarm.missing);
         troubled.extend(missing.map(|alarm| {
             format!(
-                "{}, though the group's tag names it, so it can't stop the refresh",
+                "{}, though the policy names it for this group, so it can't stop the refresh",
                 alarm.why
             )
         }));
         if let Some(stall) = &self.stall {
             stall.weigh(&self.health, &mut failing, &mut troubled);
+        }
+        if self.health.outage && !failing.is_empty() {
+            troubled.extend(failing.drain(..).map(|why| {
+                format!(
+                    "{why}; but {} old instances are or were unhealthy too, so this looks like an outage and not like the release",
+                    self.health.old_unhealthy
+                )
+            }));
+        }
+        if let Some(again) = &self.again
+            && settings.when_started_again == Again::Stop
+        {
+            failing.push(format!("{again}, and the policy keeps it stopped"));
         }
         if !failing.is_empty() {
             Verdict::Failing(failing)
@@ -228,70 +294,92 @@ impl Judgement {
 }
 
 impl Launches {
-    fn weigh(&self, failing: &mut Vec<String>, troubled: &mut Vec<String>) {
-        let words = |faults: &[Fault]| {
-            let said: Vec<String> = self
-                .messages
-                .iter()
-                .filter(|message| faults.contains(&message.fault))
-                .map(|message| format!("\"{}\" ({}x)", message.text, message.times))
-                .collect();
-            said.join(", ")
-        };
-        let since = match self.last_healthy {
-            Some(at) => format!("since the last healthy new instance at {at:.0}"),
-            None => "since the start".to_owned(),
-        };
-        if self.permanent_in_a_row >= self.permanent_threshold {
-            failing.push(format!(
-                "{} launches in a row failed {since} for a reason that doesn't pass by itself ({} are too many): {}",
-                self.permanent_in_a_row,
-                self.permanent_threshold,
-                words(&[Fault::Permanent])
-            ));
-        } else if self.failed_in_a_row >= self.threshold {
-            failing.push(format!(
-                "{} launches in a row failed {since} ({} are too many): {}",
-                self.failed_in_a_row,
-                self.threshold,
-                words(&[Fault::Permanent, Fault::Other])
+    /// What stands against the release.
+    fn against(&self, settings: &Settings) -> Option<String> {
+        let rounds = [
+            (self.permanent_rounds, settings.permanent_launch_failures),
+            (self.died_rounds, settings.unhealthy_terminations),
+            (self.rounds, settings.launch_failures),
+        ];
+        let many = rounds.iter().any(|(found, most)| found >= most);
+        if self.share < settings.failing_share || !many {
+            return None;
+        }
+        let bad = self.failed + count(self.died.len());
+        let mut parts = Vec::new();
+        if self.failed > 0 {
+            let permanent = self.permanent_rounds > 0;
+            parts.push(format!(
+                "{} launches failed{}: {}",
+                self.failed,
+                if permanent {
+                    " for a reason that doesn't pass by itself"
+                } else {
+                    ""
+                },
+                self.said(None)
             ));
         }
-        if self.capacity_in_a_row >= CAPACITY_TOLD {
-            troubled.push(format!(
-                "{} launches failed {since} because AWS had nothing to give, which cancelling doesn't change: {}",
-                self.capacity_in_a_row,
-                words(&[Fault::Capacity])
+        if !self.died.is_empty() {
+            parts.push(format!(
+                "{} new instances were terminated because they failed health checks or ended themselves: {}",
+                self.died.len(),
+                self.died.join(", ")
             ));
         }
+        Some(format!(
+            "{bad} of {} launches since the start have failed, in {} rounds: {}",
+            bad + self.standing + self.under_way,
+            self.rounds,
+            parts.join("; ")
+        ))
     }
-}
 
-impl Health {
-    fn weigh(&self, failing: &mut Vec<String>, troubled: &mut Vec<String>) {
-        let unhealthy = u32::try_from(self.unhealthy.len()).unwrap_or(u32::MAX);
-        if unhealthy < self.threshold || !self.passed.is_empty() {
-            return;
-        }
-        let text = format!(
-            "{unhealthy} new instances were terminated because they failed health checks, and none has passed its warm-up ({} are too many): {}",
-            self.threshold,
-            self.unhealthy.join(", ")
-        );
-        if self.outage {
-            troubled.push(format!(
-                "{text}; but {} old instances are or were unhealthy too, so this looks like an outage and not like the release",
-                self.old_unhealthy
+    /// What a person should know that doesn't count.
+    fn beside(&self) -> Vec<String> {
+        let told = self
+            .not_counted
+            .iter()
+            .filter(|(_, rounds)| **rounds >= TOLD);
+        let mut beside: Vec<String> = told
+            .map(|(excuse, rounds)| {
+                let why = match excuse {
+                    Excuse::Capacity => "AWS had nothing to give, or the account's limits let it give nothing, which cancelling doesn't change",
+                    Excuse::Outside => "something outside of the release ended them",
+                    Excuse::Zone => "not every Availability Zone has what they need",
+                    Excuse::Before => "they failed in the same words before the start already",
+                };
+                format!("launches failed in {rounds} rounds because {why}: {}", self.said(Some(*excuse)))
+            })
+            .collect();
+        if self.gone_rounds >= TOLD && self.standing == 0 {
+            beside.push(format!(
+                "{} new instances were ended by somebody or something else, or nobody knows how, and none stands",
+                self.gone
             ));
-        } else {
-            failing.push(text);
         }
+        beside
+    }
+
+    fn said(&self, not_counted: Option<Excuse>) -> String {
+        let messages = self
+            .messages
+            .iter()
+            .filter(|one| one.not_counted == not_counted);
+        let said: Vec<String> = messages
+            .map(|message| format!("\"{}\" ({}x)", message.text, message.times))
+            .collect();
+        said.join(", ")
     }
 }
 
 impl Stall {
+    fn is_unexplained(&self) -> bool {
+        self.long && self.pause.is_none() && self.waits_for.is_empty()
+    }
+
     fn weigh(&self, health: &Health, failing: &mut Vec<String>, troubled: &mut Vec<String>) {
-        if !self.long || !self.excuses.is_empty() {
+        if !self.is_unexplained() {
             return;
         }
         let text = format!("nothing has happened since {:.0}", self.since);
@@ -306,239 +394,132 @@ impl Stall {
     }
 }
 
-/// What happened since a refresh's start.
-struct Since<'a> {
-    case: &'a Case,
-    refresh: &'a Refresh,
-    start: Timestamp,
-    activities: Vec<(&'a Activity, Did<'a>)>,
-    /// Instances launched since, with the end of their launch once it has succeeded.
-    launched: BTreeMap<&'a str, Option<Timestamp>>,
-    /// Instances terminated since, and why.
-    terminations: BTreeMap<&'a str, Why>,
+fn messages(judged: &[(&Attempt<'_>, Counts)]) -> Vec<Message> {
+    let mut found: BTreeMap<(&str, Option<Excuse>), Message> = BTreeMap::new();
+    for (attempt, counts) in judged {
+        let Fate::Failed { fault, message } = attempt.fate else {
+            continue;
+        };
+        let not_counted = match counts {
+            Counts::Not(excuse) => Some(*excuse),
+            _ => None,
+        };
+        let text = message.to_owned();
+        let message = found.entry((message, not_counted)).or_insert(Message {
+            text,
+            fault,
+            not_counted,
+            times: 0,
+        });
+        message.times += 1;
+    }
+    let mut found: Vec<Message> = found.into_values().collect();
+    found.sort_by_key(|message| std::cmp::Reverse(message.times));
+    found.truncate(MESSAGES);
+    found
 }
 
-impl<'a> Since<'a> {
-    fn new(case: &'a Case, refresh: &'a Refresh, start: Timestamp) -> Self {
-        // By time, because retries of a bad replacement may not mention the refresh (ASG-5).
-        let activities: Vec<(&Activity, Did<'_>)> = case
-            .activities
-            .iter()
-            .filter(|activity| activity.start >= start)
-            .map(|activity| (activity, activities::read(activity)))
-            .collect();
-        let mut launched = BTreeMap::new();
-        let mut terminations = BTreeMap::new();
-        for (activity, did) in &activities {
-            match did {
-                Did::Launched { instance } => {
-                    launched.insert(*instance, Some(activity.end.unwrap_or(activity.start)));
-                }
-                Did::Launching {
-                    instance: Some(instance),
-                }
-                | Did::LaunchFailed {
-                    instance: Some(instance),
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl History<'_> {
+    fn launches(&self) -> Launches {
+        let judged = self.judged();
+        let such = |such: &dyn Fn(&Fate<'_>, Counts) -> bool| -> Vec<&Attempt<'_>> {
+            let judged = judged
+                .iter()
+                .filter(|(one, counts)| such(&one.fate, *counts));
+            judged.map(|(one, _)| *one).collect()
+        };
+        let in_rounds =
+            |attempts: &[&Attempt<'_>]| count(rounds(attempts.iter().map(|one| one.at)).len());
+        let against = |fault: &dyn Fn(&Fate<'_>) -> bool| {
+            such(&|fate, counts| counts == Counts::Against && fault(fate))
+        };
+        let bad = against(&|_| true);
+        let died = against(&|fate| matches!(fate, Fate::Died { .. }));
+        let permanent = against(&|fate| {
+            matches!(
+                fate,
+                Fate::Failed {
+                    fault: Fault::Permanent | Fault::Zone,
                     ..
-                } => {
-                    launched.entry(*instance).or_insert(None);
                 }
-                Did::Terminated { instance, why } => {
-                    let worst: &mut Why = terminations.entry(*instance).or_insert(*why);
-                    if *worst == Why::Other {
-                        *worst = *why;
-                    }
-                }
-                _ => {}
-            }
-        }
-        Self {
-            case,
-            refresh,
-            start,
-            activities,
-            launched,
-            terminations,
-        }
-    }
-
-    fn group(&self) -> &'a Group {
-        &self.case.group
-    }
-
-    /// Whether `version` may be the one that the refresh goes to. Only a number tells: `$Latest`
-    /// and an unchanged template mean what the group launches at the time.
-    fn on_target(&self, version: Option<&str>) -> bool {
-        let wanted = self.refresh.wanted.as_ref().and_then(Source::number);
-        match (
-            wanted,
-            version.and_then(|version| version.parse::<u64>().ok()),
-        ) {
-            (Some(wanted), Some(version)) => wanted == version,
-            _ => true,
-        }
-    }
-
-    fn is_new(&self, member: &Member) -> bool {
-        self.launched.contains_key(member.id.as_str()) && self.on_target(member.version.as_deref())
-    }
-
-    /// New instances that died of themselves.
-    fn unhealthy(&self) -> BTreeSet<&'a str> {
-        self.terminations
+            )
+        });
+        let stand = such(&|fate, _| *fate == Fate::Stands);
+        let under_way = such(&|fate, _| *fate == Fate::UnderWay);
+        let gone = such(&|fate, _| *fate == Fate::Gone);
+        let last = stand.iter().map(|one| one.at).max();
+        let not_counted = [
+            Excuse::Capacity,
+            Excuse::Outside,
+            Excuse::Zone,
+            Excuse::Before,
+        ];
+        let not_counted = not_counted.into_iter().map(|excuse| {
+            let mut left_out = such(&|_, counts| counts == Counts::Not(excuse));
+            left_out.retain(|one| last.is_none_or(|last| one.at > last));
+            (excuse, in_rounds(&left_out))
+        });
+        let all = bad.len() + stand.len() + under_way.len();
+        let mut ids: Vec<String> = died
             .iter()
-            .filter(|(id, why)| {
-                let ended = self.case.ended.get(**id);
-                let version = ended.and_then(|ended| ended.version.as_deref());
-                let by_itself = match why {
-                    Why::Unhealthy => true,
-                    Why::FoundGone => activities::failed_by_itself(
-                        ended.and_then(|ended| ended.reason.as_deref()),
-                    ),
-                    Why::Other => false,
-                };
-                self.launched.contains_key(**id) && by_itself && self.on_target(version)
-            })
-            .map(|(id, _)| *id)
-            .collect()
+            .filter_map(|one| one.instance.map(str::to_owned))
+            .collect();
+        ids.sort();
+        Launches {
+            standing: count(stand.len()),
+            under_way: count(under_way.len()),
+            failed: count(bad.len() - died.len()),
+            share: count((bad.len() * 100).checked_div(all).unwrap_or(0)),
+            rounds: in_rounds(&bad),
+            permanent_rounds: in_rounds(&permanent),
+            died_rounds: in_rounds(&died),
+            not_counted: not_counted.filter(|(_, rounds)| *rounds > 0).collect(),
+            gone: count(gone.len()),
+            gone_rounds: in_rounds(&gone),
+            died: ids,
+            messages: messages(&judged),
+        }
     }
 
-    fn launches(&self, settings: &Settings) -> Launches {
-        let dead = self.unhealthy();
-        let fine = |instance: &str| {
-            let member = self.group().members.iter().find(|m| m.id == instance);
-            !dead.contains(instance) && member.is_none_or(|member| member.healthy)
-        };
-        let mut found = Launches {
-            threshold: settings.launch_failures,
-            permanent_threshold: settings.permanent_launch_failures,
-            ..Launches::default()
-        };
-        for (activity, did) in &self.activities {
-            if let Did::Launched { instance } = did {
-                found.succeeded += 1;
-                if fine(instance) {
-                    let at = activity.end.unwrap_or(activity.start);
-                    found.last_healthy = found.last_healthy.max(Some(at));
-                }
-            }
-        }
-        let mut messages: BTreeMap<(&str, u8), Message> = BTreeMap::new();
-        for (activity, did) in &self.activities {
-            let Did::LaunchFailed { fault, message, .. } = did else {
-                continue;
-            };
-            let at = activity.end.unwrap_or(activity.start);
-            if found.last_healthy.is_some_and(|healthy| at <= healthy) {
-                continue;
-            }
-            match fault {
-                Fault::Capacity => found.capacity_in_a_row += 1,
-                Fault::Outside => found.outside_in_a_row += 1,
-                Fault::Permanent => {
-                    found.permanent_in_a_row += 1;
-                    found.failed_in_a_row += 1;
-                }
-                Fault::Other => found.failed_in_a_row += 1,
-            }
-            messages
-                .entry((*message, *fault as u8))
-                .or_insert_with(|| Message {
-                    text: (*message).to_owned(),
-                    fault: *fault,
-                    times: 0,
-                })
-                .times += 1;
-        }
-        found.messages = messages.into_values().collect();
-        found
-            .messages
-            .sort_by_key(|message| std::cmp::Reverse(message.times));
-        found.messages.truncate(MESSAGES);
-        found
-    }
-
-    fn health(&self, settings: &Settings, now: Timestamp) -> Health {
-        let dead = self.unhealthy();
-        let mut found = Health {
-            unhealthy: dead.iter().map(|id| (*id).to_owned()).collect(),
-            threshold: settings.unhealthy_terminations,
-            not_counted: self
-                .terminations
-                .keys()
-                .filter(|id| self.launched.contains_key(**id) && !dead.contains(**id))
-                .map(|id| (*id).to_owned())
-                .collect(),
-            ..Health::default()
-        };
-        let target = |id: &str| {
-            let targets = self.case.targets.as_ref()?;
-            targets.get(id).copied()
-        };
+    fn health(&self) -> Health {
+        let mut found = Health::default();
         for member in standing(self.group()) {
-            let version = member.version.as_deref().unwrap_or("unknown").to_owned();
+            let template = member.template.as_ref();
+            let version =
+                template.map_or_else(|| "an unknown version".to_owned(), ToString::to_string);
             *found.versions.entry(version).or_default() += 1;
-            if self.is_new(member) {
+            if self.is_new(&member.id) {
                 found.new += 1;
-                if self.has_passed(member, target(&member.id), now) {
-                    found.passed.push(member.id.clone());
-                }
             } else {
                 found.old += 1;
-                if !member.healthy || target(&member.id) == Some(TargetHealth::Unhealthy) {
+                if !member.healthy || self.target(&member.id) == Some(TargetHealth::Unhealthy) {
                     found.old_unhealthy += 1;
                 }
             }
         }
-        let old_dead = self
-            .terminations
-            .iter()
-            .filter(|(id, why)| **why == Why::Unhealthy && !self.launched.contains_key(**id))
-            .filter(|(id, _)| !standing(self.group()).any(|member| member.id == **id))
-            .count();
-        let old_dead = u32::try_from(old_dead).unwrap_or(u32::MAX);
-        found.old_unhealthy = found.old_unhealthy.saturating_add(old_dead);
-        let old = found.old.saturating_add(old_dead);
+        let dead = count(self.old_dead());
+        found.old_unhealthy = found.old_unhealthy.saturating_add(dead);
+        let old = found.old.saturating_add(dead);
         found.outage =
             found.old_unhealthy > 0 && u64::from(found.old_unhealthy) * 2 >= u64::from(old);
         found
     }
 
-    /// Whether a new instance stands beyond doubt. Until the grace period is over the group ignores
-    /// its health checks, so that it calls everything healthy: then only a healthy target counts.
-    fn has_passed(&self, member: &Member, target: Option<TargetHealth>, now: Timestamp) -> bool {
-        let Some(Some(in_service)) = self.launched.get(member.id.as_str()) else {
-            return false;
-        };
-        let past = |duration: SignedDuration| {
-            in_service
-                .checked_add(duration)
-                .is_ok_and(|until| until <= now)
-        };
-        member.lifecycle == "InService"
-            && member.healthy
-            && past(self.refresh.warmup(self.group()))
-            && match target {
-                Some(TargetHealth::Healthy) => true,
-                Some(TargetHealth::Unhealthy) => false,
-                Some(TargetHealth::Unknown) | None => past(self.group().grace),
-            }
-    }
-
     /// Whether all new targets are unhealthy while all old ones are healthy. Where there is no old
     /// one, nobody can tell.
     fn new_targets_fail(&self) -> bool {
-        let Some(targets) = &self.case.targets else {
-            return false;
-        };
         let (new, old): (Vec<&Member>, Vec<&Member>) = standing(self.group())
             .filter(|member| member.lifecycle == "InService")
-            .partition(|member| self.is_new(member));
+            .partition(|member| self.is_new(&member.id));
         let all = |members: &[&Member], health| {
             !members.is_empty()
                 && members
                     .iter()
-                    .all(|member| targets.get(&member.id) == Some(&health))
+                    .all(|member| self.target(&member.id) == Some(health))
         };
         all(&new, TargetHealth::Unhealthy)
             && all(&old, TargetHealth::Healthy)
@@ -550,85 +531,131 @@ impl<'a> Since<'a> {
         if self.refresh.status != Status::InProgress {
             return None;
         }
-        let since = self
+        let begun = |did: &Did<'_>| matches!(did, Did::Launch { .. } | Did::Terminate { .. });
+        let moments = self
             .activities
             .iter()
-            .filter(|(_, did)| !matches!(did, Did::LaunchFailed { .. }))
-            .map(|(activity, _)| activity.end.unwrap_or(activity.start))
+            .filter(|(_, did)| !did.is_failed_launch());
+        let since = moments
+            .map(|(activity, did)| {
+                let young = now.duration_since(activity.start) < UNDER_WAY;
+                if activities::is_under_way(activity) && begun(did) && young {
+                    now
+                } else {
+                    activity.moment()
+                }
+            })
             .fold(self.start, Timestamp::max);
-        let warm = since
-            .checked_add(self.refresh.warmup(self.group()))
-            .unwrap_or(Timestamp::MAX);
+        let group = self.group();
+        let quiet = self.refresh.warmup(group).max(group.grace);
+        let warm = since.checked_add(quiet).unwrap_or(Timestamp::MAX);
         let counts_from = settings.stalled_for.after(warm);
         Some(Stall {
             since,
             counts_from,
             long: counts_from <= now,
-            excuses: self.excuses(warm, now),
+            pause: self.pause(warm, now),
+            waits_for: self.waits_for(),
             new_targets_fail: self.new_targets_fail(),
         })
     }
 
-    /// What explains that nothing happens (ASG-8).
-    fn excuses(&self, warm: Timestamp, now: Timestamp) -> Vec<String> {
-        let mut excuses = Vec::new();
+    /// The delay of a checkpoint.
+    fn pause(&self, warm: Timestamp, now: Timestamp) -> Option<String> {
         let preferences = &self.refresh.preferences;
-        let checkpoint = preferences
-            .checkpoints
-            .iter()
-            .rev()
-            .find(|checkpoint| **checkpoint < 100 && **checkpoint <= self.refresh.percentage);
-        let until = warm
-            .checked_add(preferences.checkpoint_delay)
-            .unwrap_or(Timestamp::MAX);
-        if let Some(checkpoint) = checkpoint
-            && now < until
-        {
-            excuses.push(format!(
-                "it waits at its checkpoint of {checkpoint} % until {until:.0}"
-            ));
-        }
-        let suspended: Vec<&str> = self
-            .group()
-            .suspended
-            .iter()
-            .map(String::as_str)
+        let mut checkpoints = preferences.checkpoints.iter().rev();
+        let checkpoint = checkpoints
+            .find(|checkpoint| **checkpoint < 100 && **checkpoint <= self.refresh.percentage)?;
+        let until = warm.checked_add(preferences.checkpoint_delay);
+        let until = until.unwrap_or(Timestamp::MAX);
+        (now < until)
+            .then(|| format!("it waits at its checkpoint of {checkpoint} % until {until:.0}"))
+    }
+
+    /// What explains that nothing happens, and doesn't end by itself (ASG-8).
+    fn waits_for(&self) -> Vec<String> {
+        let preferences = &self.refresh.preferences;
+        let group = self.group();
+        let suspended = group.suspended.iter().map(String::as_str);
+        let suspended: Vec<&str> = suspended
             .filter(|process| HOLD_UP.contains(process))
             .collect();
-        if !suspended.is_empty() {
-            excuses.push(format!(
-                "the group's processes {} are suspended",
-                suspended.join(", ")
-            ));
-        }
-        let members = &self.group().members;
         let such = |such: &dyn Fn(&&Member) -> bool| -> Vec<&str> {
-            let found = members.iter().filter(such);
+            let found = group.members.iter().filter(such);
             found.map(|member| member.id.as_str()).collect()
         };
-        let waiting = such(&|member| member.lifecycle.ends_with(":Wait"));
-        if !waiting.is_empty() {
-            excuses.push(format!(
-                "lifecycle hooks hold {} in Wait",
-                waiting.join(", ")
-            ));
-        }
-        let standby =
-            such(&|member| matches!(member.lifecycle.as_str(), "Standby" | "EnteringStandby"));
-        if preferences.waits_for_standby && !standby.is_empty() {
-            excuses.push(format!(
-                "{} in standby, which it waits for",
-                standby.join(", ")
-            ));
-        }
-        let protected = such(&|member| member.protected && !self.is_new(member));
-        if preferences.waits_for_protected && !protected.is_empty() {
-            excuses.push(format!(
-                "{} protected from scale-in, which it waits for",
-                protected.join(", ")
-            ));
-        }
-        excuses
+        let hooked = such(&|member| member.lifecycle.ends_with(":Wait"));
+        let standby = such(&|member| {
+            preferences.waits_for_standby
+                && matches!(member.lifecycle.as_str(), "Standby" | "EnteringStandby")
+        });
+        let protected = such(&|member| {
+            preferences.waits_for_protected && member.protected && !self.is_new(&member.id)
+        });
+        [
+            (suspended, "the group's suspended processes to be resumed"),
+            (
+                hooked,
+                "lifecycle hooks that hold instances in Wait to be completed",
+            ),
+            (standby, "instances to leave standby"),
+            (
+                protected,
+                "scale-in protection to be removed from instances",
+            ),
+        ]
+        .into_iter()
+        .filter(|(what, _)| !what.is_empty())
+        .map(|(what, to)| format!("{to}: {}", what.join(", ")))
+        .collect()
+    }
+
+    /// An alarm counts that went off after something was launched: before that it isn't the
+    /// release's.
+    fn alarms(&self, settings: &Settings) -> Vec<Alarming> {
+        let Some(alarms) = &self.case.alarms else {
+            return Vec::new();
+        };
+        let launches = self.attempts.iter().filter(|one| one.instance.is_some());
+        let first = if self.refresh.in_place {
+            Some(self.start)
+        } else {
+            launches.map(|one| one.began).min()
+        };
+        let judged = |name: &String| {
+            let Some(alarm) = alarms.get(name) else {
+                return (false, format!("there is no alarm {name}"));
+            };
+            match (alarm.alarming, alarm.since, first) {
+                (false, ..) => (false, format!("alarm {name} is not in ALARM")),
+                (true, Some(since), Some(first)) if since > first => {
+                    let reason = alarm.reason.as_ref();
+                    let reason = reason
+                        .map(|reason| format!(": {reason}"))
+                        .unwrap_or_default();
+                    let why = format!(
+                        "alarm {name} went to ALARM at {since:.0}, after the first launch{reason}"
+                    );
+                    (true, why)
+                }
+                _ => {
+                    let why = format!("alarm {name} was in ALARM before anything was launched");
+                    (false, why)
+                }
+            }
+        };
+        let names = settings.alarms.iter();
+        names
+            .map(|name| {
+                let (counts, why) = judged(name);
+                Alarming {
+                    name: name.clone(),
+                    counts,
+                    why,
+                    missing: !alarms.contains_key(name),
+                }
+            })
+            .collect()
     }
 }
 
@@ -641,54 +668,17 @@ const HOLD_UP: &[&str] = &[
     "InstanceRefresh",
 ];
 
-/// The members that are not on their way out, nor in a warm pool.
-fn standing(group: &Group) -> impl Iterator<Item = &Member> {
-    group.members.iter().filter(|member| {
-        let on_its_way_out = ["Terminat", "Detach", "Warmed:"];
-        !on_its_way_out
-            .iter()
-            .any(|start| member.lifecycle.starts_with(start))
-    })
-}
-
-fn alarms(case: &Case, settings: &Settings, start: Timestamp) -> Vec<Alarming> {
-    let Some(alarms) = &case.alarms else {
-        return Vec::new();
-    };
-    settings
-        .alarms
-        .iter()
-        .map(|name| {
-            let found = alarms.get(name);
-            let (counts, why) = match found {
-                None => (false, format!("there is no alarm {name}")),
-                Some(alarm) if !alarm.alarming => (false, format!("alarm {name} is not in ALARM")),
-                Some(alarm) => match alarm.since {
-                    Some(since) if since > start => (
-                        true,
-                        format!(
-                            "alarm {name} went to ALARM at {since:.0}, after the start{}",
-                            alarm
-                                .reason
-                                .as_ref()
-                                .map(|reason| format!(": {reason}"))
-                                .unwrap_or_default()
-                        ),
-                    ),
-                    _ => (
-                        false,
-                        format!("alarm {name} was in ALARM before the start already"),
-                    ),
-                },
-            };
-            Alarming {
-                name: name.clone(),
-                counts,
-                why,
-                missing: found.is_none(),
-            }
-        })
-        .collect()
+/// The version of `source`'s template that most of the group's instances run which is not its own:
+/// the one that worked.
+pub(crate) fn version_before(group: &Group, source: &Source) -> Option<String> {
+    let mut versions: BTreeMap<&str, u32> = BTreeMap::new();
+    for template in standing(group).filter_map(|member| member.template.as_ref()) {
+        if !source.may_launch(template) {
+            *versions.entry(&template.version).or_default() += 1;
+        }
+    }
+    let most = versions.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(version, _)| version.to_owned())
 }
 
 #[cfg(test)]

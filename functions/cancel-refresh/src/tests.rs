@@ -4,7 +4,7 @@ use super::*;
 use guardrails::trigger::Order;
 use serde_json::{Value, json};
 
-fn request(payload: Value) -> Result<Request<()>, TriggerError> {
+fn request(payload: Value) -> Result<Request<Option<Question>>, TriggerError> {
     CancelRefresh::request(&guardrails::trigger::parse(payload).unwrap())
 }
 
@@ -65,6 +65,16 @@ fn explain_changes_nothing() {
 }
 
 #[test]
+fn a_verdict_is_asked_of_a_refresh_or_of_the_newest() {
+    let asked = |command: Value| request(command).unwrap().ask.unwrap();
+    let newest = json!({"trigger": "command", "command": "verdict", "group": "web"});
+    assert_eq!(asked(newest), Question::Verdict { refresh: None });
+    let one = json!({"trigger": "command", "command": "verdict", "group": "web", "refresh": "r-1"});
+    let refresh = Some("r-1".to_owned());
+    assert_eq!(asked(one), Question::Verdict { refresh });
+}
+
+#[test]
 fn other_events_and_commands_are_refused() {
     let group = json!({"AutoScalingGroupName": "web"});
     let ok = json!({"alarmName": "errors", "state": {"value": "OK"}});
@@ -89,6 +99,9 @@ fn other_events_and_commands_are_refused() {
         ),
         json!({"trigger": "command", "command": "cancel", "group": "web"}),
         json!({"trigger": "command", "command": "explain"}),
+        json!({"trigger": "command", "command": "verdict"}),
+        json!({"trigger": "command", "command": "verdict", "group": "web", "refresh": ""}),
+        json!({"trigger": "command", "command": "verdict", "group": "web", "id": "r-1"}),
         json!({"trigger": "command", "command": "explain", "group": 1}),
         json!({"trigger": "command", "command": "explain", "group": "web", "mode": "enforce"}),
     ] {

@@ -1,5 +1,6 @@
 //! Carries out one action.
 
+mod brake;
 mod claim;
 mod evidence;
 mod groups;
@@ -7,6 +8,7 @@ mod hold;
 mod isolate;
 mod launcher;
 mod loops;
+mod memory;
 mod protect;
 mod refusals;
 mod release;
@@ -15,9 +17,11 @@ use guardrails::guardrail::Acted;
 use guardrails::state::Expect;
 use jiff::Timestamp;
 
+pub(crate) use memory::remember;
+
 use crate::clients::Clients;
 use crate::decide::{Action, Effect};
-use crate::record::{Approval, KEPT, LAUNCH, QUARANTINE, Record};
+use crate::record::{BRAKE, Brake, LATELY, QUARANTINE, Record};
 
 /// Carries out `action`.
 pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted<Effect> {
@@ -33,34 +37,24 @@ pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted<
             Ok(None) => Acted::skipped("nothing of it is suspended any more"),
             Err(error) => Acted::failed(error),
         },
-        Action::RememberApproval {
-            instance,
-            approval,
-            at,
-        } => remember(clients, instance, approval, *at).await,
+        Action::MendIsolation { vpc, group } => match isolate::mend(&clients.ec2, group, vpc).await
+        {
+            Ok(_) => Acted::done(Some(format!("took the rules of {group} away"))),
+            Err(error) => Acted::failed(error),
+        },
+        Action::ReleaseBrake { at } => {
+            let (none, any) = (Brake::default(), Expect::Any);
+            let written = clients.state.put(&BRAKE, LATELY, &none, None, &any, *at);
+            match written.await {
+                Ok(_) => Acted::done(None),
+                Err(error) => Acted::failed(error),
+            }
+        }
         Action::Forget {
             instance,
             record,
             at,
         } => forget(clients, instance, record, *at).await,
-    }
-}
-
-async fn remember(
-    clients: &Clients,
-    instance: &str,
-    approval: &Approval,
-    at: Timestamp,
-) -> Acted<Effect> {
-    let (until, absent) = (Some(KEPT.after(at)), Expect::Absent);
-    let written = clients
-        .state
-        .put(&LAUNCH, instance, approval, until, &absent, at)
-        .await;
-    match written {
-        Ok(written) if written.is_done() => Acted::done(None),
-        Ok(_) => Acted::skipped("another run has written it down"),
-        Err(error) => Acted::failed(error),
     }
 }
 
@@ -71,19 +65,20 @@ async fn forget(
     at: Timestamp,
 ) -> Acted<Effect> {
     let forgotten = async {
+        let given_back = release::left_behind(clients, record, at).await?;
         let Some(stored) = clients.state.get(&QUARANTINE, instance, at).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         if stored.value != *record {
-            return Ok(false);
+            return Ok(None);
         }
         let expect = Expect::Version(stored.version);
         let written = clients.state.delete(&QUARANTINE, instance, &expect).await?;
-        Ok(written.is_done())
+        Ok(written.is_done().then_some(given_back))
     };
     match forgotten.await {
-        Ok(true) => Acted::done(None),
-        Ok(false) => Acted::skipped("it was changed meanwhile"),
+        Ok(Some(given_back)) => Acted::done(given_back),
+        Ok(None) => Acted::skipped("it was changed meanwhile"),
         Err(error) => Acted::failed(error),
     }
 }

@@ -1,15 +1,18 @@
 //! Whether the AMI of a launch is approved, and by which rule. Pure.
 //!
 //! A refusing rule wins over any that approve. What couldn't be read is never a "no": then the
-//! verdict is that it can't be told, and nothing is done.
+//! verdict is that it can't be told, and nothing is done. Nor is what may have been otherwise at the
+//! launch (tags, groups and roles come and go): it counts as it was when the launch was seen, and
+//! where nobody saw it then, what isn't so now is unknown.
 
 use guardrails::aws::ApiError;
 use jiff::Timestamp;
 use serde::Serialize;
 use wildmatch::WildMatch;
 
-use crate::facts::{Facts, Image, Instance, Known};
+use crate::facts::{Ancestor, Facts, Image, Instance, Known, Parameter, group_in};
 use crate::policy::{Approve, Deny, Policy, Scope, Selector, Which};
+use crate::record::Seen;
 
 /// What is said of a launch.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,8 +97,90 @@ pub(crate) struct Launch<'a> {
     pub image: &'a Image,
     /// The instance; none when only the AMI is asked about.
     pub instance: Option<&'a Instance>,
-    /// When: ages count until then.
-    pub at: Timestamp,
+    /// When, as far as it is known: ages count until then.
+    pub at: Option<Timestamp>,
+    /// What is known of what may have changed since.
+    pub then: Then<'a>,
+}
+
+/// What is known of tags, group and role as they were at the launch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then<'a> {
+    /// They are looked at so soon after it that they are as they were.
+    Now,
+    /// They were written down then.
+    Seen(&'a Seen),
+    /// Nobody looked then.
+    Unknown,
+}
+
+impl<'a> Launch<'a> {
+    /// An AMI that nobody launched.
+    pub(crate) fn of_image(image: &'a Image, now: Timestamp) -> Self {
+        Self {
+            image,
+            instance: None,
+            at: Some(now),
+            then: Then::Now,
+        }
+    }
+
+    /// The launch of `instance`, or what can't be told of its AMI.
+    pub(crate) fn of(
+        instance: &'a Instance,
+        facts: &'a Facts,
+        now: Timestamp,
+    ) -> Result<Self, Unclear> {
+        let Some(id) = instance.image.as_deref() else {
+            return Err(Unclear::new("EC2 names no AMI of it"));
+        };
+        let seen = facts.seen_of(instance);
+        let was = seen.and_then(|seen| seen.was.as_ref());
+        let image = match (facts.images.get(id), was) {
+            (Some(image), _) if image.known == Known::Described => image,
+            // Name, owner and creation never change.
+            (_, Some(was)) => was,
+            (Some(image), None) => image,
+            (None, None) => {
+                return Err(match facts.images_unread.get(id) {
+                    Some(error) => Unclear::unread(id, error),
+                    None => Unclear::new(format!("{id} wasn't read")),
+                });
+            }
+        };
+        Ok(Self {
+            image,
+            instance: Some(instance),
+            at: Some(instance.launched),
+            then: match seen {
+                Some(seen) if seen.was.is_some() => Then::Seen(seen),
+                _ if instance.is_young(now) => Then::Now,
+                _ => Then::Unknown,
+            },
+        })
+    }
+
+    /// Whether something that may change holds for an approval: `now`, or at the launch by what was
+    /// written down (`seen`).
+    fn held_then(
+        &self,
+        now: bool,
+        seen: impl FnOnce(&Seen) -> Option<bool>,
+        what: String,
+        unknown: &str,
+    ) -> Holds {
+        let then = match self.then {
+            Then::Now => Some(now),
+            Then::Seen(one) => seen(one),
+            Then::Unknown => None,
+        };
+        match then {
+            _ if now => Holds::Yes,
+            Some(false) => Holds::No(what),
+            Some(true) => Holds::Yes,
+            None => Holds::unclear(format!("{unknown} at the launch isn't known any more")),
+        }
+    }
 }
 
 /// What can't be told.
@@ -120,7 +205,8 @@ impl Unclear {
     fn unread(what: &str, error: &ApiError) -> Self {
         Self {
             why: format!("{what} couldn't be read: {error}"),
-            error: (error.code != PARAMETER_NOT_FOUND).then(|| error.clone()),
+            error: (![PARAMETER_NOT_FOUND, NO_IMAGE].contains(&error.code.as_str()))
+                .then(|| error.clone()),
         }
     }
 
@@ -136,6 +222,8 @@ impl Unclear {
 
 /// What a parameter that isn't there is read as.
 pub(crate) const PARAMETER_NOT_FOUND: &str = "ParameterNotFound";
+/// What a parameter is read as that holds no AMI's id.
+pub(crate) const NO_IMAGE: &str = "NoImageId";
 
 /// Whether a condition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,38 +273,34 @@ impl Applies {
 }
 
 /// What is said of `instance`'s launch.
-pub(crate) fn verdict<'a>(instance: &Instance, facts: &Facts, policy: &'a Policy) -> Verdict<'a> {
+pub(crate) fn verdict<'a>(
+    instance: &Instance,
+    facts: &Facts,
+    policy: &'a Policy,
+    now: Timestamp,
+) -> Verdict<'a> {
     if let Some(tag) = policy.exempt.tag_of(|key| instance.tag(key)) {
         return Verdict::Exempt(tag.to_owned());
     }
     if policy.approve.is_empty() {
         return Verdict::NothingApproved;
     }
-    let Some(id) = instance.image.as_deref() else {
-        return Verdict::Undecided(Unclear::new("EC2 names no AMI of it"));
-    };
+    let id = instance.image.as_deref();
     let released = facts.released.get(&instance.id);
-    if released.is_some_and(|released| released.image.as_deref() == Some(id)) {
+    if id.is_some() && released.is_some_and(|released| released.image.as_deref() == id) {
         return Verdict::Released;
     }
-    let now = match (facts.images.get(id), facts.images_unread.get(id)) {
-        (Some(image), _) => {
-            let launch = Launch {
-                image,
-                instance: Some(instance),
-                at: instance.launched,
-            };
-            verdict_on(launch, facts, policy)
-        }
-        (None, Some(error)) => Verdict::Undecided(Unclear::unread(id, error)),
-        (None, None) => Verdict::Undecided(Unclear::new(format!("{id} wasn't read"))),
+    let by_rules = match Launch::of(instance, facts, now) {
+        Ok(launch) => verdict_on(launch, facts, policy),
+        Err(unclear) => Verdict::Undecided(unclear),
     };
     // What changed since the launch (the AMI's tags, a parameter, an approve rule) makes no launch of
     // it. Somebody who denies it now means those that run.
-    let open = !now.is_approved() && !matches!(now, Verdict::Denied(_));
-    match facts.approvals.get(&instance.id) {
-        Some(then) if then.image == id && open => Verdict::ApprovedAtLaunch(then.rule.clone()),
-        _ => now,
+    let open = !by_rules.is_approved() && !matches!(by_rules, Verdict::Denied(_));
+    let approved = facts.seen_of(instance).and_then(|seen| seen.rule.as_ref());
+    match approved {
+        Some(rule) if open => Verdict::ApprovedAtLaunch(rule.clone()),
+        _ => by_rules,
     }
 }
 
@@ -271,7 +355,7 @@ pub(crate) fn approves(
     policy: &Policy,
 ) -> Applies {
     let which = match &rule.which {
-        Which::Image(selector) => selected(selector, launch.image, facts),
+        Which::Image(selector) => selected(selector, launch, facts),
         Which::Parameter { name, grace } => {
             vec![named_by(name, *grace, launch, facts)]
         }
@@ -292,8 +376,11 @@ pub(crate) fn approves(
 
 /// Whether `rule` refuses.
 pub(crate) fn denies(rule: &Deny, launch: Launch<'_>, facts: &Facts) -> Applies {
+    // What is denied now is meant, whatever it was at the launch.
+    let then = Then::Now;
+    let launch = Launch { then, ..launch };
     Applies::of(
-        selected(&rule.which, launch.image, facts)
+        selected(&rule.which, launch, facts)
             .into_iter()
             .chain([architecture(rule.architecture.as_deref(), launch)])
             .chain(scope(&rule.scope, launch, facts)),
@@ -312,7 +399,8 @@ fn either(values: &[String]) -> String {
     values.join(" or ")
 }
 
-fn selected(selector: &Selector, image: &Image, facts: &Facts) -> Vec<Holds> {
+fn selected(selector: &Selector, launch: Launch<'_>, facts: &Facts) -> Vec<Holds> {
+    let image = launch.image;
     let mut conditions = Vec::new();
     if let Some(ids) = &selector.ids {
         conditions.push(if ids.contains(&image.id) {
@@ -322,41 +410,73 @@ fn selected(selector: &Selector, image: &Image, facts: &Facts) -> Vec<Holds> {
         });
     }
     if let Some(owners) = &selector.owner {
-        let account = facts.account.as_deref();
-        conditions.push(
-            if owners.iter().any(|owner| image.is_owned_by(owner, account)) {
-                Holds::Yes
-            } else if account.is_none() && owners.iter().any(|owner| owner == "self") {
-                Holds::unclear("which account this is isn't known")
-            } else {
-                match (&image.owner_alias, &image.owner) {
-                    (Some(alias), _) => Holds::No(format!("its owner is {alias}")),
-                    (None, Some(owner)) => Holds::No(format!("its owner is account {owner}")),
-                    (None, None) => Holds::No("its owner isn't known".to_owned()),
-                }
-            },
-        );
+        conditions.push(owned(owners, image, facts.account.as_deref()));
     }
     if let Some(names) = &selector.name {
         conditions.push(match &image.name {
             Some(name) if like(names, name) => Holds::Yes,
             Some(name) => Holds::No(format!("its name is {name}")),
-            None => Holds::No("its name isn't known".to_owned()),
+            None => Holds::unclear(format!("the name of {} isn't known", image.id)),
+        });
+    }
+    if let Some(codes) = &selector.product_code {
+        let mut has = image.product_codes.iter();
+        conditions.push(if has.any(|code| codes.contains(code)) {
+            Holds::Yes
+        } else if image.known != Known::Described {
+            Holds::unclear(format!("the product code of {} can't be seen", image.id))
+        } else if image.product_codes.is_empty() {
+            Holds::No("it has no product code".to_owned())
+        } else {
+            Holds::No(format!(
+                "its product code is {}",
+                either(&image.product_codes)
+            ))
         });
     }
     if let Some(tag) = &selector.tag {
-        let value = image
-            .tags
-            .iter()
-            .find(|(key, _)| *key == tag.tag)
-            .map(|(_, value)| value.as_str());
-        conditions.push(match value {
-            value if tag.matches(value) => Holds::Yes,
-            Some(value) => Holds::No(format!("its tag {} is {value}", tag.tag)),
-            None => Holds::No(format!("it has no tag {}", tag.tag)),
+        let value = |tags: &[(String, String)]| {
+            let mut tags = tags.iter();
+            let found = tags.find(|(key, _)| *key == tag.tag);
+            found.map(|(_, value)| value.clone())
+        };
+        let matches = |tags: &[(String, String)]| tag.matches(value(tags).as_deref());
+        let what = match value(&image.tags) {
+            Some(value) => format!("its tag {} is {value}", tag.tag),
+            None => format!("it has no tag {}", tag.tag),
+        };
+        // Only an AMI that can be described shows its tags.
+        conditions.push(if image.known == Known::Described {
+            let then = |seen: &Seen| {
+                let was = seen.was.as_ref();
+                let was = was.filter(|was| was.known == Known::Described && was.id == image.id)?;
+                Some(matches(&was.tags))
+            };
+            let unknown = format!("whether {} had the tag {}", image.id, tag.tag);
+            launch.held_then(matches(&image.tags), then, what, &unknown)
+        } else {
+            Holds::unclear(format!("the tags of {} can't be seen", image.id))
         });
     }
     conditions
+}
+
+fn owned(owners: &[String], image: &Image, account: Option<&str>) -> Holds {
+    let each = owners.iter().map(|owner| image.is_owned_by(owner, account));
+    let each: Vec<Option<bool>> = each.collect();
+    if each.contains(&Some(true)) {
+        Holds::Yes
+    } else if account.is_none() && owners.iter().any(|owner| owner == "self") {
+        Holds::unclear("which account this is isn't known")
+    } else if each.contains(&None) {
+        Holds::unclear(format!("the owner of {} isn't known", image.id))
+    } else {
+        match (&image.owner_alias, &image.owner) {
+            (Some(alias), _) => Holds::No(format!("its owner is {alias}")),
+            (None, Some(owner)) => Holds::No(format!("its owner is account {owner}")),
+            (None, None) => Holds::No(format!("its owner isn't {}", either(owners))),
+        }
+    }
 }
 
 /// Whether the parameter names the AMI, or did until `grace` before the launch.
@@ -374,59 +494,51 @@ fn named_by(
         Some(Ok(parameter)) => parameter,
     };
     let image = launch.image;
-    if parameter.image == image.id {
+    if parameter.images.contains(&image.id) {
         return Holds::Yes;
     }
-    let before = parameter
-        .before
-        .iter()
-        .any(|(id, until)| *id == image.id && launch.at <= grace.after(*until));
-    if before {
-        return Holds::Yes;
-    }
-    // The history of AWS's public parameters can't be read: there, what the parameter named before
-    // is an earlier release of the same AMI by the same owner.
-    if let (Some(now), Some(since)) = (facts.images.get(&parameter.image), parameter.since)
-        && name.starts_with("/aws/")
-        && launch.at <= grace.after(since)
-        && earlier_release(image, now)
-    {
-        return Holds::Yes;
-    }
-    Holds::No(format!("parameter {name} names {}", parameter.image))
-}
-
-/// Whether `image` is an earlier release of what `now` is: same owner, and a name that differs in
-/// nothing but its version.
-fn earlier_release(image: &Image, now: &Image) -> bool {
-    let older = image.created.zip(now.created).is_some_and(|(a, b)| a < b);
-    let same_owner = image.owner.is_some() && image.owner == now.owner;
-    let same_name = image
-        .name
-        .as_deref()
-        .zip(now.name.as_deref())
-        .is_some_and(|(a, b)| differ_in_release(a, b));
-    older && same_owner && same_name
-}
-
-/// Whether two names differ in exactly one part between hyphens, and that is a release on both
-/// sides: digits and dots with a date in it. So `kernel-6.1` isn't taken for `kernel-6.12`.
-fn differ_in_release(a: &str, b: &str) -> bool {
-    let release = |part: &str| {
-        let digits = part.bytes().filter(u8::is_ascii_digit).count();
-        digits >= 8
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    let Some(at) = launch.at else {
+        return Holds::unclear(format!("when {} was launched isn't known", image.id));
     };
-    if a.matches('-').count() != b.matches('-').count() {
-        return false;
+    let mut before = parameter.before.iter();
+    if before.any(|(id, until)| *id == image.id && at <= grace.after(*until)) {
+        return Holds::Yes;
     }
-    let mut differing = a.split('-').zip(b.split('-')).filter(|(a, b)| a != b);
-    match (differing.next(), differing.next()) {
-        (Some((a, b)), None) => release(a) && release(b),
-        _ => false,
+    // Of what it named before that, nothing is known: AWS keeps the history of its public parameters,
+    // and of labels, to itself.
+    let unknown_until = parameter.known_from.filter(|from| at <= grace.after(*from));
+    if let Some(from) = unknown_until
+        && may_have_been_named(image, parameter, facts, from)
+    {
+        return Holds::unclear(format!(
+            "what parameter {name} named before {from:.0} isn't known, and perhaps it was {}",
+            image.id
+        ));
     }
+    Holds::No(format!(
+        "parameter {name} names {}",
+        either(&parameter.images)
+    ))
+}
+
+/// Whether the parameter may have named `image` before `from`: not if it wasn't there yet, nor if
+/// somebody else owns it than what is named now.
+fn may_have_been_named(
+    image: &Image,
+    parameter: &Parameter,
+    facts: &Facts,
+    from: Timestamp,
+) -> bool {
+    let too_new = image.created.is_some_and(|created| created >= from);
+    let mut named = parameter
+        .images
+        .iter()
+        .filter_map(|id| facts.images.get(id));
+    let other_owner = named.any(|named| {
+        let owners = image.owner.as_ref().zip(named.owner.as_ref());
+        owners.is_some_and(|(one, other)| one != other)
+    });
+    !too_new && !other_owner
 }
 
 /// Whether the AMI is the account's own and descends from one that another rule approves. Only the
@@ -436,8 +548,10 @@ fn derived(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Holds {
     if facts.account.is_none() {
         return Holds::unclear("which account this is isn't known");
     }
-    if !image.is_owned_by("self", facts.account.as_deref()) {
-        return Holds::No("it isn't the account's own".to_owned());
+    match image.is_owned_by("self", facts.account.as_deref()) {
+        Some(true) => {}
+        Some(false) => return Holds::No("it isn't the account's own".to_owned()),
+        None => return Holds::unclear(format!("the owner of {} isn't known", image.id)),
     }
     let chain = match facts.ancestry.get(&image.id) {
         None => return Holds::unclear(format!("the ancestry of {} wasn't read", image.id)),
@@ -448,29 +562,46 @@ fn derived(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Holds {
         Some(Ok(chain)) => chain,
     };
     let mut unclear = Vec::new();
-    for ancestor in chain.iter().filter_map(|id| facts.images.get(id)) {
+    for ancestor in chain {
+        let known = facts.images.get(&ancestor.id);
+        let told;
+        let ancestors = if let Some(known) = known.filter(|_| ancestor.is_here) {
+            known
+        } else {
+            told = as_told(ancestor);
+            &told
+        };
         let at = Launch {
-            image: ancestor,
-            // An ancestor's age counts until it was built upon.
-            at: image.created.unwrap_or(launch.at),
+            image: ancestors,
+            // Its age counts until it was built upon.
+            at: ancestor.built_upon,
             ..launch
         };
-        if policy
-            .deny
-            .iter()
-            .any(|rule| denies(rule, at, facts) == Applies::Yes)
-        {
-            return Holds::No(format!(
-                "a deny rule refuses {}, which it descends from",
-                ancestor.label()
-            ));
+        for rule in &policy.deny {
+            match denies(rule, at, facts) {
+                Applies::Yes => {
+                    return Holds::No(format!(
+                        "a deny rule refuses {}, which it descends from",
+                        ancestors.label()
+                    ));
+                }
+                Applies::No(_) => {}
+                Applies::Unclear(what) => unclear.extend(what),
+            }
         }
         for rule in &policy.approve {
             if rule.which == Which::Derived {
                 continue;
             }
             match approves(rule, at, facts, policy) {
-                Applies::Yes => return Holds::Yes,
+                // Whether it is refused can't be told either.
+                Applies::Yes if unclear.is_empty() => return Holds::Yes,
+                Applies::Yes => return Holds::Unclear(Unclear::all(unclear)),
+                // Its own Region's parameter isn't read.
+                Applies::No(_) if !ancestor.is_here && is_by_parameter(rule) => {
+                    let why = format!("{} is of another Region", ancestor.id);
+                    unclear.push(Unclear::new(why));
+                }
                 Applies::No(_) => {}
                 Applies::Unclear(what) => unclear.extend(what),
             }
@@ -480,6 +611,24 @@ fn derived(launch: Launch<'_>, facts: &Facts, policy: &Policy) -> Holds {
         Holds::No("it descends from no approved AMI".to_owned())
     } else {
         Holds::Unclear(Unclear::all(unclear))
+    }
+}
+
+fn is_by_parameter(rule: &Approve) -> bool {
+    matches!(rule.which, Which::Parameter { .. })
+}
+
+/// What the ancestry alone tells of an AMI that can't be described here.
+fn as_told(ancestor: &Ancestor) -> Image {
+    Image {
+        known: if ancestor.is_told {
+            Known::Ancestry
+        } else {
+            Known::Unknown
+        },
+        owner_alias: ancestor.owner_alias.clone(),
+        created: ancestor.created,
+        ..Image::unknown(&ancestor.id)
     }
 }
 
@@ -493,7 +642,10 @@ fn architecture(wanted: Option<&str>, launch: Launch<'_>) -> Holds {
     match is {
         Some(is) if is == wanted => Holds::Yes,
         Some(is) => Holds::No(format!("its architecture is {is}")),
-        None => Holds::No("its architecture isn't known".to_owned()),
+        None => Holds::unclear(format!(
+            "the architecture of {} isn't known",
+            launch.image.id
+        )),
     }
 }
 
@@ -501,22 +653,26 @@ fn age(rule: &Approve, launch: Launch<'_>) -> Holds {
     let Some(most) = rule.max_age else {
         return Holds::Yes;
     };
-    match launch.image.created {
-        Some(created) if launch.at <= most.after(created) => Holds::Yes,
-        Some(created) => Holds::No(format!("it was created {created:.0}, too long before")),
-        None => Holds::No("when it was created isn't known".to_owned()),
+    match (launch.image.created, launch.at) {
+        (Some(created), Some(at)) if at <= most.after(created) => Holds::Yes,
+        (Some(created), Some(_)) => {
+            Holds::No(format!("it was created {created:.0}, too long before"))
+        }
+        _ => Holds::unclear(format!("how old {} was isn't known", launch.image.id)),
     }
 }
 
 fn deprecation(rule: &Approve, launch: Launch<'_>) -> Holds {
-    match launch.image.deprecated {
-        Some(from) if rule.not_deprecated && from <= launch.at => {
+    if !rule.not_deprecated {
+        return Holds::Yes;
+    }
+    let image = launch.image;
+    match (image.deprecated, launch.at, image.known) {
+        (Some(from), Some(at), _) if from <= at => {
             Holds::No(format!("it is deprecated since {from:.0}"))
         }
-        None if rule.not_deprecated && launch.image.known == Known::Unknown => {
-            Holds::No("whether it is deprecated isn't known".to_owned())
-        }
-        _ => Holds::Yes,
+        (Some(_), Some(_), _) | (None, _, Known::Described | Known::Metadata) => Holds::Yes,
+        _ => Holds::unclear(format!("whether {} was deprecated isn't known", image.id)),
     }
 }
 
@@ -543,34 +699,60 @@ fn scope(scope: &Scope, launch: Launch<'_>, facts: &Facts) -> Vec<Holds> {
         }
     }
     if let Some(tag) = &scope.tag {
-        let value = instance.tag(tag);
-        let holds = value.is_some_and(|value| {
-            scope
-                .values
-                .as_ref()
-                .is_none_or(|values| values.iter().any(|wanted| wanted == value))
-        });
-        conditions.push(match value {
-            _ if holds => Holds::Yes,
-            Some(value) => Holds::No(format!("the instance's tag {tag} is {value}")),
-            None => Holds::No(format!("the instance has no tag {tag}")),
-        });
+        let holds = |tags: &[(String, String)]| {
+            guardrails::ec2::tag(tags, tag).is_some_and(|value| {
+                let mut values = scope.values.iter().flatten();
+                scope.values.is_none() || values.any(|wanted| wanted == value)
+            })
+        };
+        let what = match instance.tag(tag) {
+            Some(value) => format!("the instance's tag {tag} is {value}"),
+            None => format!("the instance has no tag {tag}"),
+        };
+        conditions.push(launch.held_then(
+            holds(&instance.tags),
+            |seen| Some(holds(&seen.tags)),
+            what,
+            &format!("whether the instance had the tag {tag}"),
+        ));
     }
     if !scope.group.all().is_empty() {
-        conditions.push(match instance.group() {
-            Some(group) if like(scope.group.all(), group) => Holds::Yes,
-            Some(group) => Holds::No(format!("its group is {group}")),
-            None => Holds::No("it is in no Auto Scaling group".to_owned()),
-        });
+        let holds = |tags: &[(String, String)]| {
+            group_in(tags).is_some_and(|group| like(scope.group.all(), group))
+        };
+        let what = match instance.group() {
+            Some(group) => format!("its group is {group}"),
+            None => "it is in no Auto Scaling group".to_owned(),
+        };
+        conditions.push(launch.held_then(
+            holds(&instance.tags),
+            |seen| Some(holds(&seen.tags)),
+            what,
+            "in which Auto Scaling group it was",
+        ));
     }
     if !scope.role.all().is_empty() {
-        conditions.push(role(scope.role.all(), instance, facts));
+        conditions.push(roles(scope.role.all(), instance, launch, facts));
     }
     conditions
 }
 
-fn role(wanted: &[String], instance: &Instance, facts: &Facts) -> Holds {
-    let Some(profile) = &instance.profile else {
+/// Whether it has such a role, or had it at the launch: profiles are attached and replaced later.
+fn roles(wanted: &[String], instance: &Instance, launch: Launch<'_>, facts: &Facts) -> Holds {
+    let now = role(wanted, instance.profile.as_deref(), facts);
+    let Holds::No(what) = now else {
+        return now;
+    };
+    let then = |seen: &Seen| match role(wanted, seen.profile.as_deref(), facts) {
+        Holds::Yes => Some(true),
+        Holds::No(_) => Some(false),
+        Holds::Unclear(_) => None,
+    };
+    launch.held_then(false, then, what, "which role it had")
+}
+
+fn role(wanted: &[String], profile: Option<&str>, facts: &Facts) -> Holds {
+    let Some(profile) = profile else {
         return Holds::No("it has no role".to_owned());
     };
     match facts.roles.get(profile) {

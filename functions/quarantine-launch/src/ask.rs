@@ -18,6 +18,10 @@ pub enum Ask {
     CheckInstance(String),
     /// What would be decided about an AMI.
     CheckImage(String),
+    /// What is in quarantine, and since when.
+    List,
+    /// How many launches of the last week were approved, and by which rules.
+    Launches,
     /// A person's order to quarantine an instance.
     Quarantine {
         /// The instance.
@@ -34,12 +38,19 @@ pub enum Ask {
     },
     /// A person's order to resume what was suspended of a group.
     ReleaseGroup(String),
+    /// A person's word that what the brake holds back, so many instances at most, is to be isolated.
+    Confirm(usize),
 }
 
 impl Ask {
     /// Whether no person asks or orders anything.
     pub fn is_reconcile(&self) -> bool {
         matches!(self, Self::Reconcile | Self::Launched(_))
+    }
+
+    /// Whether a person asks or orders what a sweep would do.
+    pub fn is_about_launches(&self) -> bool {
+        matches!(self, Self::CheckInstance(_) | Self::Confirm(_))
     }
 
     /// Who launched, where the event says it.
@@ -77,12 +88,22 @@ fn of_event(event: &Event) -> Result<Request<Ask>, TriggerError> {
     if code.is_some_and(|code| !code.is_null()) {
         return Ok(Request::of(Scope::Only(Vec::new())));
     }
+    // CloudTrail leaves out what is larger than 100 KB (AMI-10): then it may be any instance.
+    if is_omitted(&event.detail) {
+        return Ok(Request::sweep());
+    }
     let ids = launched(&event.detail)
         .ok_or_else(|| TriggerError::event(event, "it names no instances"))?;
     Ok(Request {
         ask: Launcher::of(&event.detail).map_or(Ask::Reconcile, Ask::Launched),
         ..Request::of(Scope::Only(ids))
     })
+}
+
+/// Whether the answer was too large for the record, which says so in its place.
+fn is_omitted(record: &Value) -> bool {
+    let answer = record.get("responseElements");
+    answer.is_some_and(|answer| answer["omitted"] == true)
 }
 
 /// The instances in a `RunInstances` record: all items of the answer.
@@ -135,6 +156,37 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
             };
             Ok(order(Resource::Instance(instance), ask))
         }
+        "confirm" => {
+            command.takes(&["instances"])?;
+            let instances = match command.arguments.get("instances") {
+                Some(Value::Number(number)) => number.as_u64(),
+                Some(Value::String(text)) => text.trim().parse().ok(),
+                _ => None,
+            };
+            let instances = instances.and_then(|number| usize::try_from(number).ok());
+            let instances = instances.ok_or_else(|| TriggerError::Argument {
+                command: command.name.clone(),
+                problem:
+                    "argument `instances` must be a number: how many the notice says are held back"
+                        .to_owned(),
+            })?;
+            Ok(Request {
+                order: Order::Person,
+                ask: Ask::Confirm(instances),
+                ..Request::sweep()
+            })
+        }
+        "list" | "launches" => {
+            command.takes(&[])?;
+            let ask = match command.name.as_str() {
+                "list" => Ask::List,
+                _ => Ask::Launches,
+            };
+            Ok(Request {
+                ask,
+                ..Request::asking(Scope::Only(Vec::new()))
+            })
+        }
         "check" if has("image-id") => {
             let image = command.only_id("image-id", "ami-")?.to_owned();
             Ok(question(
@@ -152,7 +204,7 @@ fn of_command(command: &Command) -> Result<Request<Ask>, TriggerError> {
         }
         _ => Err(TriggerError::Command {
             name: command.name.clone(),
-            known: "release (with `instance-id`, or with `group`), quarantine (with `instance-id` and `reason`), check (with `instance-id` or `image-id`)",
+            known: "release (with `instance-id`, or with `group`), quarantine (with `instance-id` and `reason`), confirm (with `instances`), check (with `instance-id` or `image-id`), list, launches",
         }),
     }
 }

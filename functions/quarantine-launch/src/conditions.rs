@@ -21,7 +21,7 @@ pub(crate) static QUARANTINED: Kind = Kind {
     one: "instance in quarantine",
     many: "instances in quarantine",
     resolved: "was released from quarantine",
-    next: "Look at its AMI and at who launched it. A good AMI: approve it in the policy, then release the instance. A bad one: keep the evidence snapshots (tag ec2-guardrails:evidence), turn termination protection off and terminate the instance.",
+    next: "Look at its AMI and at who launched it. A good AMI: approve it in the policy, then release the instance. A bad one: once the evidence snapshots are completed (tag ec2-guardrails:evidence), turn termination protection off and terminate the instance. Security groups don't filter the VPC's DNS, time and instance metadata, and connections that stood before may go on: stopping the instance cuts these too.",
     urgency: Urgency::Soon,
     commands: &[CHECK, RELEASE],
 };
@@ -41,11 +41,23 @@ pub(crate) static UNAPPROVED: Kind = Kind {
 /// An instance that couldn't be isolated wholly.
 pub(crate) static PARTLY_ISOLATED: Kind = Kind {
     name: "partly-isolated",
-    meaning: "Something of an unapproved instance can't be isolated, because a service manages it.",
+    meaning: "Something of an unapproved instance can't be isolated: a service manages it, or tasks and pods have network interfaces of their own on it.",
     one: "instance that is not wholly isolated",
     many: "instances that are not wholly isolated",
     resolved: "is isolated now, or nobody asks for it any more",
-    next: "AWS lets only the service that manages the instance or the network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), or close the security groups that it has.",
+    next: "AWS lets only the service that manages the instance or the network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), drain the node, or close the security groups that it has.",
+    urgency: Urgency::Now,
+    commands: &[],
+};
+
+/// So many launches are to be isolated that the policy may be wrong.
+pub(crate) static BRAKE: Kind = Kind {
+    name: "brake",
+    meaning: "More launches than the policy's `brake` allows are to be isolated: a wrong rule, or an attack. None is isolated, and no group suspended, until a person confirms it.",
+    one: "brake that holds quarantines back",
+    many: "brakes that hold quarantines back",
+    resolved: "holds nothing back any more",
+    next: "Look whether the rules are right: what is held back is told as unapproved, and the command check explains one instance. A wrong rule: correct the policy, and the next sweep forgets them. Launches that are to be isolated: run the command confirm, with `instances` as the number that stands beside it; what it isolates is released one by one.",
     urgency: Urgency::Now,
     commands: &[],
 };
@@ -76,6 +88,30 @@ pub(crate) static DRIFT: Kind = Kind {
     next: "An instance is isolated again only once: changed a second time, it stays as somebody left it. To end a quarantine, release the instance, which also restores what else was changed.",
     urgency: Urgency::Now,
     commands: &[RELEASE],
+};
+
+/// Evidence that isn't any.
+pub(crate) static EVIDENCE_FAILED: Kind = Kind {
+    name: "evidence-failed",
+    meaning: "A snapshot that was to keep the state of an instance in quarantine failed.",
+    one: "instance in quarantine whose evidence failed",
+    many: "instances in quarantine whose evidence failed",
+    resolved: "has no failed evidence any more",
+    next: "Don't terminate the instance yet: its state isn't kept. Remove the cause that stands beside it (often an encryption key that is disabled), take a snapshot of the volume by hand, and delete the failed one.",
+    urgency: Urgency::Soon,
+    commands: &[],
+};
+
+/// An instance behind an isolation group that has rules.
+pub(crate) static ISOLATION_OPENED: Kind = Kind {
+    name: "isolation-opened",
+    meaning: "Somebody added rules to the security group that isolates, so what is in quarantine behind it could be reached. In mode enforce the rules are taken away again.",
+    one: "instance in quarantine that could be reached, because the isolation group had rules",
+    many: "instances in quarantine that could be reached, because the isolation group had rules",
+    resolved: "is behind a group without rules again",
+    next: "Find out who added the rules (AuthorizeSecurityGroupIngress or -Egress in CloudTrail), and what came through meanwhile. Who has to look at an instance in quarantine takes its evidence snapshots, or releases it.",
+    urgency: Urgency::Now,
+    commands: &[CHECK],
 };
 
 /// An instance about whose AMI nothing can be told.
@@ -123,8 +159,11 @@ pub(crate) const KINDS: &[&Kind] = &[
     &QUARANTINED,
     &UNAPPROVED,
     &PARTLY_ISOLATED,
+    &BRAKE,
     &LOOP,
     &DRIFT,
+    &ISOLATION_OPENED,
+    &EVIDENCE_FAILED,
     &UNDECIDED,
     &UNRECORDED,
     &BROAD,

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
 use guardrails::guardrail::Decision;
-use guardrails::policy::Mode;
 use guardrails::resource::Resource;
+use guardrails::state::Stored;
 use jiff::Timestamp;
 
 use crate::approval::Verdict;
 use crate::ask::Ask;
-use crate::evaluate::{Evaluation, Held, Judged, Judgement, Phase, Stance, Standing, is_young};
+use crate::evaluate::{Evaluation, Held, Judged, Judgement, Opened, Phase, Stance, Standing};
 use crate::facts::{Group, Instance, Isolation};
 use crate::labels::{self, Labels};
 use crate::launcher::{Launcher, Who};
 use crate::launches::Source;
 use crate::policy::Steps;
-use crate::record::{Approval, Loop, Record, Stage};
+use crate::record::{Brake, Loop, Record, Stage};
 
 /// Launchers looked up per sweep: CloudTrail takes two lookups a second from the whole account.
 const LAUNCHERS_PER_SWEEP: usize = 5;
@@ -42,12 +42,15 @@ pub enum Action {
         /// When this was decided.
         at: Timestamp,
     },
-    /// Remember that a launch was approved.
-    RememberApproval {
-        /// The instance.
-        instance: String,
-        /// What approved it.
-        approval: Approval,
+    /// Take away the rules that somebody added to an isolation group.
+    MendIsolation {
+        /// Its VPC.
+        vpc: String,
+        /// `sg-…`
+        group: String,
+    },
+    /// Forget what was isolated of late: a person has confirmed it.
+    ReleaseBrake {
         /// When this was decided.
         at: Timestamp,
     },
@@ -111,6 +114,23 @@ pub struct Quarantine {
     pub group: Option<Group>,
     /// Who launched it, where the event told.
     pub launcher: Option<Launcher>,
+    /// The place that it has to take; none where a person ordered it or it was begun before.
+    pub place: Option<Place>,
+    /// Whether it is a further launch of a loop that isn't stopped: whatever is kept of each would
+    /// pile up without end.
+    pub piles_up: bool,
+}
+
+/// A place among what may be isolated within the time of the brake: taken before anything is
+/// changed, because of many runs at once each sees its own launches only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// How many there are.
+    pub limit: usize,
+    /// Since when those count that are taken.
+    pub from: Timestamp,
+    /// Those that are taken, as they were looked at.
+    pub taken: Option<Stored<Brake>>,
 }
 
 /// A loop to break.
@@ -120,6 +140,8 @@ pub struct BreakLoop {
     pub group: Group,
     /// When this was decided.
     pub at: Timestamp,
+    /// The place that it has to take.
+    pub place: Option<Place>,
 }
 
 /// A launcher to look up.
@@ -163,6 +185,8 @@ pub struct ReleaseByLabels {
 pub enum Effect {
     /// What a quarantine did, also where it failed half-way.
     Quarantined(Box<Quarantined>),
+    /// Nothing, because the brake holds.
+    Braked,
     /// Who launched an instance in quarantine.
     Named(Who),
     /// How far a release came.
@@ -190,7 +214,7 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     let judged = |id: &str| evaluation.judged.get(id);
     match &evaluation.facts.ask {
         Ask::Reconcile | Ask::Launched(_) => reconcile(evaluation),
-        Ask::CheckImage(_) => Vec::new(),
+        Ask::CheckImage(_) | Ask::List | Ask::Launches => Vec::new(),
         // Whatever a sweep would do: the answer of `check`.
         Ask::CheckInstance(id) => match judged(id) {
             Some(_) => reconcile(evaluation),
@@ -205,9 +229,11 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
             from_labels,
         } => vec![match judged(instance) {
             Some(judged) => release_ordered(judged, *from_labels, evaluation),
+            None if evaluation.facts.records.contains_key(instance) => forget(instance, evaluation),
             None => absent(instance),
         }],
         Ask::ReleaseGroup(name) => vec![restore(name, evaluation)],
+        Ask::Confirm(confirmed) => confirm(*confirmed, evaluation),
     }
 }
 
@@ -244,6 +270,7 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         let reason = Verdict::NothingApproved.reason();
         decisions.push(Decision::leave(parameter, "leave-alone", reason));
     }
+    decisions.extend(evaluation.opened.iter().map(mend));
     let mut lookups = 0;
     for judged in evaluation.judged.values() {
         decisions.extend(
@@ -264,6 +291,21 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         decisions.push(forget(id, evaluation));
     }
     decisions
+}
+
+fn mend(opened: &Opened<'_>) -> Decision<Action> {
+    let ids: Vec<&str> = opened.instances.iter().map(|one| one.id.as_str()).collect();
+    let reason = format!(
+        "somebody added rules to {}, behind which {} {} in quarantine",
+        opened.group,
+        ids.join(", "),
+        if ids.len() == 1 { "is" } else { "are" }
+    );
+    let action = Action::MendIsolation {
+        vpc: opened.vpc.to_owned(),
+        group: opened.group.to_owned(),
+    };
+    Decision::act(Resource::Account, "mend-isolation", reason, action)
 }
 
 /// What its labels say counts for nothing: anybody who may tag can write them.
@@ -290,7 +332,7 @@ fn decide_one(
     match &judged.stance {
         Stance::Terminal => one.then(|| leave(instance, "it is being terminated")),
         Stance::Held(held) => self::held(instance, held, look_up, evaluation),
-        Stance::Fine => remember(judged, evaluation).or_else(|| one.then(|| leave(instance, reason))),
+        Stance::Fine => one.then(|| leave(instance, reason)),
         Stance::Undecided => Some(cannot_tell(instance, verdict)),
         Stance::Managed(operator) => Some(report(
             instance,
@@ -306,6 +348,10 @@ fn decide_one(
                 ),
             )
         }),
+        Stance::Braked => Some(report(
+            instance,
+            format!("{reason}; it isn't isolated, because the brake holds: {}", evaluation.why_braked()),
+        )),
         Stance::ToIsolate => {
             let label = evaluation.image_label(instance);
             let why = format!("{label}: {reason}");
@@ -325,37 +371,6 @@ fn cannot_tell(instance: &Instance, verdict: &Verdict<'_>) -> Decision<Action> {
         Some(error) => Decision::cannot_judge(instance.resource(), reason, error),
         None => Decision::leave(instance.resource(), "cannot-tell", reason),
     }
-}
-
-/// The approval of a young launch is remembered: what changes later makes no launch of it.
-fn remember(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
-    let (instance, facts) = (judged.instance, evaluation.facts);
-    let Verdict::Approved(rule) = &judged.verdict else {
-        return None;
-    };
-    if evaluation.policy.mode != Mode::Enforce
-        || !facts.ask.is_reconcile()
-        || facts.approvals.contains_key(&instance.id)
-        || !is_young(instance, evaluation.now)
-    {
-        return None;
-    }
-    let action = Action::RememberApproval {
-        instance: instance.id.clone(),
-        approval: Approval {
-            rule: rule.text.clone(),
-            image: instance.image.clone()?,
-            launched: instance.launched,
-        },
-        at: evaluation.now,
-    };
-    let reason = judged.verdict.reason();
-    Some(Decision::act(
-        instance.resource(),
-        "remember-approval",
-        reason,
-        action,
-    ))
 }
 
 fn forget(id: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
@@ -454,7 +469,65 @@ fn quarantine(
         isolation: facts.isolation.clone().unwrap_or_default(),
         group: group_of(instance, evaluation).cloned(),
         launcher: facts.ask.launcher().cloned(),
+        place: place(evaluation).filter(|_| occasion == Occasion::Launch),
+        piles_up: occasion == Occasion::Launch && piles_up(instance, evaluation),
     }))
+}
+
+/// Of a loop that goes on the first launches are kept as evidence, as many as make a loop.
+fn piles_up(instance: &Instance, evaluation: &Evaluation<'_>) -> bool {
+    let kept = evaluation.policy.relaunch.launches as usize;
+    let mut going_on = evaluation.loops.iter().filter(|one| {
+        // A person's launches come to an end, and each is evidence against them.
+        !matches!(one.looping.source, Source::Principal(_))
+            && !matches!(one.standing, Standing::ToBreak(_) | Standing::Suspended)
+    });
+    going_on.any(|one| {
+        let further = one.looping.launches.iter().skip(kept);
+        further.map(|(_, id)| id).any(|id| *id == instance.id)
+    })
+}
+
+fn place(evaluation: &Evaluation<'_>) -> Option<Place> {
+    if matches!(evaluation.facts.ask, Ask::Confirm(_)) {
+        return None;
+    }
+    Some(Place {
+        limit: evaluation.brake.limit,
+        from: evaluation.policy.brake.within.before(evaluation.now),
+        taken: evaluation.facts.brake.clone(),
+    })
+}
+
+/// What the brake held back, and no more than the person knows of.
+fn confirm(confirmed: usize, evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
+    let policy = || Resource::Parameter(evaluation.facts.policy_parameter.clone());
+    let brake = evaluation.brake;
+    if brake.holds {
+        let why = format!(
+            "{} launches would be isolated now, more than the {confirmed} that were confirmed, so none is; look at them (check, with image-id or instance-id) and confirm with that number",
+            brake.wanted
+        );
+        return vec![Decision::leave(policy(), "report", why)];
+    }
+    let released = Decision::act(
+        policy(),
+        "release-brake",
+        format!(
+            "a person has confirmed that {} launches are isolated",
+            brake.wanted
+        ),
+        Action::ReleaseBrake { at: evaluation.now },
+    );
+    let loops = evaluation.loops.iter();
+    let loops = loops.map(|one| break_loop(one, evaluation));
+    let wanted = evaluation.judged.values();
+    let wanted = wanted.filter(|one| matches!(one.stance, Stance::ToIsolate));
+    let isolated = wanted.filter_map(|one| decide_one(one, false, evaluation));
+    std::iter::once(released)
+        .chain(loops)
+        .chain(isolated)
+        .collect()
 }
 
 fn by_hand(judged: &Judged<'_>, reason: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
@@ -486,6 +559,10 @@ fn release_ordered(
     evaluation: &Evaluation<'_>,
 ) -> Decision<Action> {
     let instance = judged.instance;
+    let recorded = evaluation.facts.records.contains_key(&instance.id);
+    if instance.state == State::Terminal && recorded {
+        return forget(&instance.id, evaluation);
+    }
     if instance.state == State::Terminal {
         return leave(
             instance,
@@ -595,11 +672,13 @@ fn break_loop(judgement: &Judgement<'_>, evaluation: &Evaluation<'_>) -> Decisio
         Standing::Managed(operator) => tell(&format!(
             "{operator} manages it, and only {operator} may change it"
         )),
+        Standing::Braked => tell("its processes aren't suspended, because the brake holds"),
         Standing::StepOff => tell("steps.break-loop is off, so it goes on"),
         Standing::ToBreak(group) => {
             let action = Action::BreakLoop(Box::new(BreakLoop {
                 group: (*group).clone(),
                 at: evaluation.now,
+                place: place(evaluation),
             }));
             Decision::act(resource.clone(), "break-loop", what, action)
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
 use guardrails::ec2::State;
-use guardrails::policy::Age;
+use guardrails::policy::{Age, Mode};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::approval::{self, Launch, Line, Verdict, verdict, verdict_on};
@@ -14,8 +14,9 @@ use crate::ask::Ask;
 use crate::facts::{Facts, Group, Image, Instance};
 use crate::labels;
 use crate::launches::{Looping, Source, is_broken, loops};
+use crate::policy::parameter::is_watched;
 use crate::policy::{Policy, breadth};
-use crate::record::{Loop, Record, Stage};
+use crate::record::{Loop, Record, Seen, Stage, Value};
 
 /// How long after the isolation a look may still show the groups from before it.
 const SETTLE: Age = Age::from_mins(2);
@@ -26,8 +27,6 @@ pub(crate) const RELEASE_TAKES: Age = Age::from_mins(5);
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(20);
 /// How long after the launch CloudTrail is asked who it was; its records come within 15 minutes.
 const LOOK_FOR_LAUNCHER: Age = Age::from_hours(2);
-/// How long after its launch an approval is written down, and looked up where the verdict is none.
-const REMEMBERED_WITHIN: Age = Age::from_hours(1);
 /// How long after its beginning the quarantine of an instance that EC2 doesn't show any more is
 /// forgotten: longer than a look may miss an instance.
 const FORGET: Age = Age::from_hours(24);
@@ -43,16 +42,31 @@ pub struct Evaluation<'a> {
     pub now: Timestamp,
     /// Each instance that was looked at, by id.
     pub judged: BTreeMap<&'a str, Judged<'a>>,
+    /// How much may be isolated.
+    pub brake: Braking,
     /// The sources that launch in a loop.
     pub loops: Vec<Judgement<'a>>,
     /// Groups whose loop was broken, and whose latest launches make none any more.
     pub suspended: Vec<(&'a Group, &'a Loop)>,
     /// Quarantines whose instances are gone.
     pub forgotten: Vec<&'a str>,
+    /// Isolation groups to which rules were added, and the instances in quarantine behind them.
+    pub opened: Vec<Opened<'a>>,
     /// What is too broad about the policy.
     pub broad: Vec<String>,
     /// What `check` answers.
     pub checked: Option<Checked<'a>>,
+}
+
+/// An isolation group that lets something through.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    /// Its VPC.
+    pub vpc: &'a str,
+    /// `sg-…`
+    pub group: &'a str,
+    /// What is in quarantine behind it.
+    pub instances: Vec<&'a Instance>,
 }
 
 /// An instance.
@@ -81,6 +95,8 @@ pub enum Stance<'a> {
     Undecided,
     /// It is to be isolated.
     ToIsolate,
+    /// It is to be isolated, but the brake holds.
+    Braked,
     /// It isn't approved, but this service alone may change it.
     Managed(&'a str),
     /// It isn't approved, but was launched too long ago.
@@ -155,6 +171,23 @@ pub enum Standing<'a> {
     StepOff,
     /// Its processes are to be suspended.
     ToBreak(&'a Group),
+    /// They are, but the brake holds.
+    Braked,
+}
+
+/// How much may be isolated: one wrong rule must not isolate a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Braking {
+    /// How many are to be isolated now.
+    pub wanted: usize,
+    /// How many were isolated within the time of the brake.
+    pub lately: usize,
+    /// How many launches there are, where all were looked at.
+    pub launches: Option<usize>,
+    /// How many may be isolated within the time of the brake.
+    pub limit: usize,
+    /// Whether there are too many, so that none is.
+    pub holds: bool,
 }
 
 /// What `check` says of a launch, rule by rule.
@@ -172,22 +205,30 @@ pub struct Checked<'a> {
 
 /// Judges.
 pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
-    let judged: BTreeMap<&str, Judged<'_>> = facts
+    let mut judged: BTreeMap<&str, Judged<'_>> = facts
         .instances
         .values()
         .map(|one| (one.id.as_str(), judge(one, facts, policy, now)))
         .collect();
+    let brake = braking(facts, &judged, policy, now);
+    if brake.holds {
+        for one in judged.values_mut() {
+            if matches!(one.stance, Stance::ToIsolate) {
+                one.stance = Stance::Braked;
+            }
+        }
+    }
     let siblings: Vec<(&Instance, Verdict<'_>)> = facts
         .siblings
         .values()
-        .map(|one| (one, verdict(one, facts, policy)))
+        .map(|one| (one, verdict(one, facts, policy, now)))
         .collect();
     let seen: Vec<(&Instance, &Verdict<'_>)> = judged
         .values()
         .map(|judged| (judged.instance, &judged.verdict))
         .chain(siblings.iter().map(|(one, verdict)| (*one, verdict)))
         .collect();
-    let found = if facts.ask.is_reconcile() || matches!(facts.ask, Ask::CheckInstance(_)) {
+    let found = if facts.ask.is_reconcile() || facts.ask.is_about_launches() {
         loops(&seen, facts, policy, now)
     } else {
         Vec::new()
@@ -195,7 +236,7 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
     let loops: Vec<Judgement<'_>> = found
         .into_iter()
         .map(|looping| Judgement {
-            standing: standing(&looping.source, facts, policy),
+            standing: standing(&looping.source, facts, policy, brake),
             looping,
         })
         .collect();
@@ -206,6 +247,8 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         now,
         suspended: suspended(facts, &loops),
         forgotten: forgotten(facts, now),
+        opened: opened(facts, &judged),
+        brake,
         broad: breadth::warnings(policy)
             .into_iter()
             .map(|warning| warning.text)
@@ -218,19 +261,18 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
 
 /// The instances among `facts` that no rule approves, as far as anything was read: those of which
 /// more is to be read.
-pub(crate) fn unapproved_so_far<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a Instance> {
+pub(crate) fn unapproved_so_far<'a>(
+    facts: &'a Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<&'a Instance> {
     let instances = facts.instances.values();
     instances
         .filter(|one| {
-            let verdict = verdict(one, facts, policy);
+            let verdict = verdict(one, facts, policy, now);
             verdict.is_unapproved() || matches!(verdict, Verdict::Undecided(_))
         })
         .collect()
-}
-
-/// Whether it is so young that its approval is remembered.
-pub(crate) fn is_young(instance: &Instance, now: Timestamp) -> bool {
-    REMEMBERED_WITHIN.after(instance.launched) > now
 }
 
 fn judge<'a>(
@@ -239,7 +281,7 @@ fn judge<'a>(
     policy: &'a Policy,
     now: Timestamp,
 ) -> Judged<'a> {
-    let verdict = verdict(instance, facts, policy);
+    let verdict = verdict(instance, facts, policy, now);
     let record = facts.records.get(&instance.id);
     let stance = match (instance.state, record) {
         (State::Terminal, _) => Stance::Terminal,
@@ -263,14 +305,16 @@ fn of_launch<'a>(
     policy: &Policy,
     now: Timestamp,
 ) -> Stance<'a> {
-    if matches!(verdict, Verdict::Undecided(_)) {
-        return Stance::Undecided;
-    }
-    if !verdict.is_unapproved() {
-        return Stance::Fine;
-    }
-    if policy.launched_within.after(instance.launched) <= now {
-        return Stance::Old;
+    let is_old = policy.launched_within.after(instance.launched) <= now;
+    match verdict {
+        // A failed read fails the run. What nobody can tell any more of an old launch is no news.
+        Verdict::Undecided(unclear) if !is_old || unclear.error.is_some() => {
+            return Stance::Undecided;
+        }
+        Verdict::Undecided(_) => return Stance::Old,
+        verdict if !verdict.is_unapproved() => return Stance::Fine,
+        _ if is_old => return Stance::Old,
+        _ => {}
     }
     match &instance.operator {
         Some(operator) => Stance::Managed(operator),
@@ -318,7 +362,46 @@ fn drift(instance: &Instance, record: &Record, facts: &Facts, now: Timestamp) ->
     }
 }
 
-fn standing<'a>(source: &Source, facts: &'a Facts, policy: &Policy) -> Standing<'a> {
+/// What was counted already (its isolation was begun and isn't recorded) isn't counted again.
+fn braking(
+    facts: &Facts,
+    judged: &BTreeMap<&str, Judged<'_>>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Braking {
+    let brake = &policy.brake;
+    let known = facts.brake.as_ref().map(|stored| &stored.value);
+    let lately = known.map_or(0, |known| known.since(brake.within.before(now)));
+    let wanted = judged.values().filter(|one| {
+        let counted = known.is_some_and(|known| known.0.contains_key(&one.instance.id));
+        matches!(one.stance, Stance::ToIsolate) && !counted
+    });
+    let wanted = wanted.count();
+    let launches = facts.complete.then(|| {
+        let launches = judged.values().map(|one| one.instance.launched);
+        let young = launches.filter(|at| policy.launched_within.after(*at) > now);
+        young.count()
+    });
+    let limit = brake.limit(launches);
+    let holds = match facts.ask {
+        Ask::Confirm(confirmed) => wanted > confirmed,
+        _ => policy.mode == Mode::Enforce && wanted > 0 && lately + wanted > limit,
+    };
+    Braking {
+        wanted,
+        lately,
+        launches,
+        limit,
+        holds,
+    }
+}
+
+fn standing<'a>(
+    source: &Source,
+    facts: &'a Facts,
+    policy: &Policy,
+    brake: Braking,
+) -> Standing<'a> {
     let Source::Group(name) = source else {
         return Standing::NoGroup;
     };
@@ -337,6 +420,7 @@ fn standing<'a>(source: &Source, facts: &'a Facts, policy: &Policy) -> Standing<
     match &group.operator {
         Some(operator) => Standing::Managed(operator),
         None if !policy.steps.break_loop => Standing::StepOff,
+        None if brake.holds => Standing::Braked,
         None => Standing::ToBreak(group),
     }
 }
@@ -370,6 +454,31 @@ fn forgotten(facts: &Facts, now: Timestamp) -> Vec<&str> {
     gone.map(|(id, _)| id.as_str()).collect()
 }
 
+fn opened<'a>(facts: &'a Facts, judged: &BTreeMap<&'a str, Judged<'a>>) -> Vec<Opened<'a>> {
+    let open = facts.isolation.iter().flatten();
+    let open = open.filter(|(_, isolation)| facts.ask.is_reconcile() && !isolation.bare);
+    open.filter_map(|(vpc, isolation)| {
+        let behind = |one: &Instance| {
+            let mut groups = one
+                .interfaces
+                .iter()
+                .flat_map(|interface| &interface.groups);
+            groups.any(|group| *group == isolation.id)
+        };
+        let held = judged
+            .values()
+            .filter(|one| matches!(one.stance, Stance::Held(_)));
+        let held = held.map(|one| one.instance).filter(|one| behind(one));
+        let instances: Vec<&Instance> = held.collect();
+        (!instances.is_empty()).then_some(Opened {
+            vpc,
+            group: &isolation.id,
+            instances,
+        })
+    })
+    .collect()
+}
+
 fn checked<'a>(
     facts: &'a Facts,
     policy: &Policy,
@@ -380,27 +489,17 @@ fn checked<'a>(
     match &facts.ask {
         Ask::CheckInstance(id) => {
             let judged = judged.get(id.as_str())?;
-            let image = judged.instance.image.as_ref();
-            let image = image.and_then(|image| facts.images.get(image));
-            let launch = |image| Launch {
-                image,
-                instance: Some(judged.instance),
-                at: judged.instance.launched,
-            };
+            let launch = Launch::of(judged.instance, facts, now).ok();
             Some(Checked {
-                image,
+                image: launch.map(|launch| launch.image),
                 word: word(&judged.verdict),
                 reason: judged.verdict.reason(),
-                rules: image.map(launch).map(rules).unwrap_or_default(),
+                rules: launch.map(rules).unwrap_or_default(),
             })
         }
         Ask::CheckImage(id) => {
             let image = facts.images.get(id)?;
-            let launch = Launch {
-                image,
-                instance: None,
-                at: now,
-            };
+            let launch = Launch::of_image(image, now);
             let verdict = verdict_on(launch, facts, policy);
             Some(Checked {
                 image: Some(image),
@@ -413,7 +512,7 @@ fn checked<'a>(
     }
 }
 
-fn word(verdict: &Verdict<'_>) -> &'static str {
+pub(crate) fn word(verdict: &Verdict<'_>) -> &'static str {
     match verdict {
         Verdict::Exempt(_) => "exempt",
         Verdict::Released => "released",
@@ -428,6 +527,70 @@ fn word(verdict: &Verdict<'_>) -> &'static str {
 }
 
 impl Evaluation<'_> {
+    /// Why the brake holds, or would.
+    pub fn why_braked(&self) -> String {
+        let (brake, policy) = (self.brake, &self.policy.brake);
+        let launches = match brake.launches {
+            Some(launches) => format!(
+                "there were {launches} within {}",
+                self.policy.launched_within
+            ),
+            None => "how large a share of the launches that is the next sweep knows".to_owned(),
+        };
+        format!(
+            "{} are to be isolated and {} were within {}, more than {} and more than {}% of the launches ({launches})",
+            brake.wanted, brake.lately, policy.within, policy.count, policy.percent
+        )
+    }
+
+    /// Launches that were seen for the first time, and soon enough after them: what they were like.
+    pub fn first_seen(&self) -> Vec<(String, Seen)> {
+        let facts = self.facts;
+        let new = self.judged.values().filter(|judged| {
+            judged.instance.state != State::Terminal
+                && facts.seen_of(judged.instance).is_none()
+                && judged.instance.is_young(self.now)
+        });
+        new.filter_map(|judged| {
+            let instance = judged.instance;
+            let (rule, refused) = match &judged.verdict {
+                Verdict::Approved(rule) => (Some(rule.text.clone()), None),
+                verdict if verdict.is_unapproved() => (None, Some(verdict.reason())),
+                _ => return None,
+            };
+            let launch = Launch::of(instance, facts, self.now).ok()?;
+            let seen = Seen {
+                rule,
+                refused,
+                image: launch.image.id.clone(),
+                launched: instance.launched,
+                was: Some(launch.image.clone()),
+                tags: instance.tags.clone(),
+                profile: instance.profile.clone(),
+            };
+            Some((instance.id.clone(), seen))
+        })
+        .collect()
+    }
+
+    /// Parameters whose history can't be read, and what they name now, where that is new.
+    pub fn moved(&self) -> Vec<(&str, Value)> {
+        let facts = self.facts;
+        let read = facts.parameters.iter();
+        let read = read.filter(|(name, _)| is_watched(name));
+        read.filter_map(|(name, parameter)| {
+            let parameter = parameter.as_ref().ok()?;
+            let value = Value {
+                images: parameter.images.clone(),
+                version: parameter.version,
+                since: parameter.since.unwrap_or(self.now),
+            };
+            let last = facts.watched.get(name).and_then(|known| known.0.last());
+            (last != Some(&value)).then_some((name.as_str(), value))
+        })
+        .collect()
+    }
+
     /// The AMI's id and name.
     pub fn image_label(&self, instance: &Instance) -> String {
         match &instance.image {
@@ -437,5 +600,101 @@ impl Evaluation<'_> {
                 known.map_or_else(|| id.clone(), Image::label)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Parameter;
+    use crate::fixtures::{at, facts, instance, member, now, policy};
+    use crate::policy::tests::parse;
+    use crate::record::Watched;
+
+    #[test]
+    fn a_launch_is_written_down_once_as_it_was_and_soon_after_it_only() {
+        let policy = policy();
+        let good = member("i-good", "web").from("ami-good");
+        let old = instance("i-old").launched("10:59");
+        let unread = instance("i-unread").from("ami-unread");
+        let released = instance("i-released");
+        let going = instance("i-going").terminated();
+        let found = facts([instance("i-bad"), good, old, unread, released, going])
+            .released("i-released", "ami-bad");
+        let seen = evaluate(&found, &policy, now()).first_seen();
+        let words: Vec<(&str, bool, bool)> = seen
+            .iter()
+            .map(|(id, seen)| (id.as_str(), seen.rule.is_some(), seen.refused.is_some()))
+            .collect();
+        assert_eq!(words, [("i-bad", false, true), ("i-good", true, false)]);
+        let (_, good) = &seen[1];
+        assert_eq!(good.was.as_ref(), Some(&found.images["ami-good"]));
+        assert_eq!(good.tags, found.instances["i-good"].tags);
+        // What stands is never overwritten.
+        let again = Facts {
+            seen: seen.into_iter().collect(),
+            ..found.clone()
+        };
+        assert_eq!(evaluate(&again, &policy, now()).first_seen(), []);
+    }
+
+    /// What was written down counts, whatever mode the guardrail is in, and a question writes nothing.
+    #[test]
+    fn in_every_mode_it_is_written_down() {
+        let found = facts([instance("i-bad")]);
+        for mode in ["observe", "notify", "enforce"] {
+            let policy = parse(&format!("{{mode: {mode}, approve: [{{owner: self}}]}}")).unwrap();
+            assert_eq!(evaluate(&found, &policy, now()).first_seen().len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_parameter_names_is_written_down_where_nobody_else_remembers_it() {
+        const PUBLIC: &str = "/aws/service/bottlerocket/aws-k8s-1.33/x86_64/latest/image_id";
+        let policy = policy();
+        let mut found = facts([]);
+        for name in [PUBLIC, "/golden", "/golden:prod", "/golden:7"] {
+            let parameter = Parameter {
+                images: vec!["ami-1".to_owned()],
+                version: 3,
+                since: Some(at("11:00")),
+                ..Parameter::default()
+            };
+            found.parameters.insert(name.to_owned(), Ok(parameter));
+        }
+        let evaluation = evaluate(&found, &policy, now());
+        let moved = evaluation.moved();
+        let names: Vec<&str> = moved.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, [PUBLIC, "/golden:prod"]);
+        let mut known = found.clone();
+        for (name, value) in moved {
+            known.watched.insert(name.to_owned(), Watched(vec![value]));
+        }
+        assert_eq!(evaluate(&known, &policy, now()).moved(), []);
+    }
+
+    /// Of a launch that is long ago it is no news that nobody can tell any more.
+    #[test]
+    fn an_old_launch_that_cant_be_judged_is_left_unless_a_read_failed() {
+        let policy = parse("{mode: enforce, approve: [{owner: self, tag: Approved}]}").unwrap();
+        let stance = |launched: &str, read: bool| {
+            let mut found = facts([instance("i-1").from("ami-own").launched(launched)]);
+            if read {
+                let mut own = crate::fixtures::image("ami-own", "web-7");
+                own.owner = found.account.clone();
+                own.owner_alias = None;
+                found.images.insert("ami-own".to_owned(), own);
+            } else {
+                let denied = crate::fixtures::refused("AccessDenied");
+                found.images_unread.insert("ami-own".to_owned(), denied);
+            }
+            let launched = found.instances["i-1"].launched;
+            let later = launched + SignedDuration::from_hours(25);
+            let soon = launched + SignedDuration::from_hours(2);
+            [soon, later]
+                .map(|at| format!("{:?}", evaluate(&found, &policy, at).judged["i-1"].stance))
+        };
+        assert_eq!(stance("08:00", true), ["Undecided", "Old"]);
+        assert_eq!(stance("08:00", false), ["Undecided", "Undecided"]);
     }
 }

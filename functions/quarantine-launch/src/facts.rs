@@ -4,16 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
 use guardrails::ec2::{self, State};
+use guardrails::policy::Age;
 use guardrails::resource::Resource;
+use guardrails::state::Stored;
 use jiff::Timestamp;
 
 use crate::ask::Ask;
-use crate::record::{Approval, Loop, Record, Released};
+pub(crate) use crate::image::{Image, Known};
+use crate::record::{Brake, Loop, Record, Released, Seen, Watched};
 
 /// The guardrail's name.
 pub(crate) const NAME: &str = "quarantine-launch";
 /// The name of the security group that isolates, one in each VPC.
 pub(crate) const ISOLATION_GROUP: &str = "ec2-guardrails-quarantine";
+
+/// How long after its launch what is seen of it is written down as what it was.
+const REMEMBERED_WITHIN: Age = Age::from_hours(1);
 
 /// Something read from AWS that may be missing: a failure is told, and never taken for a "no".
 pub(crate) type Read<T> = Result<T, ApiError>;
@@ -36,23 +42,30 @@ pub struct Facts {
     pub records: BTreeMap<String, Record>,
     /// The releases, by instance.
     pub released: BTreeMap<String, Released>,
-    /// Approvals at the launch, by instance: of those of which it matters.
-    pub approvals: BTreeMap<String, Approval>,
+    /// Launches as they were seen first, by instance: of those of which it matters.
+    pub seen: BTreeMap<String, Seen>,
+    /// What was isolated of late, where anything was; read only where the guardrail acts.
+    pub brake: Option<Stored<Brake>>,
     /// What is remembered of Auto Scaling groups, by name.
     pub loops: BTreeMap<String, Loop>,
     /// The AMIs, by id. One that isn't here wasn't looked for.
     pub images: BTreeMap<String, Image>,
     /// Why AMIs that can't be described couldn't be looked up otherwise, by id.
     pub images_unread: BTreeMap<String, ApiError>,
-    /// The ids of the AMIs that an AMI of the account descends from, nearest first; read only with
-    /// a rule on derived AMIs.
-    pub ancestry: BTreeMap<String, Read<Vec<String>>>,
+    /// The AMIs that an AMI of the account descends from, nearest first; read only with a rule on
+    /// derived AMIs.
+    pub ancestry: BTreeMap<String, Read<Vec<Ancestor>>>,
     /// SSM parameters that rules name.
     pub parameters: BTreeMap<String, Read<Parameter>>,
+    /// What was seen of parameters whose history can't be read, by name.
+    pub watched: BTreeMap<String, Watched>,
     /// The roles of instance profiles, by the profile's ARN; read only with a rule on roles.
     pub roles: BTreeMap<String, Read<Vec<String>>>,
     /// Isolation groups of this guardrail that exist, by VPC; none: they couldn't be read.
     pub isolation: Option<BTreeMap<String, Isolation>>,
+    /// Evidence snapshots that failed, by the instance in quarantine, with AWS's reasons; read by a
+    /// sweep only. None: they couldn't be read.
+    pub failed_evidence: Option<BTreeMap<String, Vec<String>>>,
     /// Auto Scaling groups that matter, by name.
     pub groups: BTreeMap<String, Group>,
     /// Why the groups couldn't be read.
@@ -115,6 +128,8 @@ pub struct Interface {
     pub groups: Vec<String>,
     /// The service that alone may change it.
     pub operator: Option<String>,
+    /// Whether it is a trunk, on which tasks and pods have interfaces of their own (AMI-17).
+    pub is_trunk: bool,
 }
 
 /// An attached EBS volume.
@@ -128,86 +143,36 @@ pub struct Disk {
     pub delete_on_termination: bool,
 }
 
-/// How much is known of an AMI (AMI-2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// Described.
-    Described,
-    /// Gone or not visible any more; what its instance's metadata tells.
-    Metadata,
-    /// Nothing but its id.
-    Unknown,
-}
-
-/// An AMI.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Image {
+/// An AMI that another descends from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ancestor {
     /// `ami-…`
     pub id: String,
-    /// How much is known of it.
-    pub known: Known,
-    /// Its name.
-    pub name: Option<String>,
-    /// The account that owns it.
-    pub owner: Option<String>,
-    /// AWS's word for the owner: `amazon`, `aws-marketplace`.
+    /// Whether it is of this Region: what has its id here is another AMI otherwise.
+    pub is_here: bool,
+    /// Whether the ancestry has an entry of its own for it, and so tells of its owner.
+    pub is_told: bool,
+    /// AWS's word for its owner, where it has one.
     pub owner_alias: Option<String>,
     /// When it was created.
     pub created: Option<Timestamp>,
-    /// From when on it is deprecated.
-    pub deprecated: Option<Timestamp>,
-    /// Its architecture.
-    pub architecture: Option<String>,
-    /// Its tags: the account's own.
-    pub tags: Vec<(String, String)>,
-    /// The AMI that it was made from.
-    pub source: Option<String>,
+    /// When the next in line was made from it.
+    pub built_upon: Option<Timestamp>,
 }
 
-impl Image {
-    /// An AMI of which nothing is known but its id.
-    pub fn unknown(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            known: Known::Unknown,
-            name: None,
-            owner: None,
-            owner_alias: None,
-            created: None,
-            deprecated: None,
-            architecture: None,
-            tags: Vec::new(),
-            source: None,
-        }
-    }
-
-    /// Whether `owner` (an account's id, `self` or an alias) owns it.
-    pub fn is_owned_by(&self, owner: &str, account: Option<&str>) -> bool {
-        match owner {
-            "self" => account.is_some() && self.owner.as_deref() == account,
-            _ => self.owner_alias.as_deref() == Some(owner) || self.owner.as_deref() == Some(owner),
-        }
-    }
-
-    /// For people: its id and name.
-    pub fn label(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{} ({name})", self.id),
-            None => format!("{} (of no known name)", self.id),
-        }
-    }
-}
-
-/// An SSM parameter that names an AMI.
+/// An SSM parameter that names AMIs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parameter {
-    /// The AMI that it names.
-    pub image: String,
+    /// The AMIs that it names: one, or a list of which each counts.
+    pub images: Vec<String>,
+    /// Its version, which each change makes higher by one.
+    pub version: i64,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// What it named before, each until when; empty for AWS's public ones, whose history can't be
-    /// read.
+    /// What it named before, each until when, as far as it is known.
     pub before: Vec<(String, Timestamp)>,
+    /// From when on all is known that it named; none: from its beginning.
+    pub known_from: Option<Timestamp>,
 }
 
 /// An Auto Scaling group.
@@ -230,6 +195,12 @@ pub struct Group {
 }
 
 impl Instance {
+    /// Whether it is so young that what can be seen of it is as it was at its launch, and is
+    /// remembered.
+    pub fn is_young(&self, now: Timestamp) -> bool {
+        REMEMBERED_WITHIN.after(self.launched) > now
+    }
+
     /// A tag's value.
     pub fn tag(&self, key: &str) -> Option<&str> {
         ec2::tag(&self.tags, key)
@@ -237,7 +208,7 @@ impl Instance {
 
     /// The Auto Scaling group that launched it.
     pub fn group(&self) -> Option<&str> {
-        self.tag("aws:autoscaling:groupName")
+        group_in(&self.tags)
     }
 
     /// What decisions and conditions are about.
@@ -256,6 +227,19 @@ impl Instance {
             .iter()
             .filter(|interface| interface.operator.is_none())
             .all(|interface| interface.is_isolated(isolation))
+    }
+}
+
+/// The Auto Scaling group that these tags of an instance name.
+pub(crate) fn group_in(tags: &[(String, String)]) -> Option<&str> {
+    ec2::tag(tags, "aws:autoscaling:groupName")
+}
+
+impl Facts {
+    /// The launch of `instance` from the AMI that it has, as it was seen first.
+    pub fn seen_of(&self, instance: &Instance) -> Option<&Seen> {
+        let seen = self.seen.get(&instance.id);
+        seen.filter(|seen| Some(seen.image.as_str()) == instance.image.as_deref())
     }
 }
 

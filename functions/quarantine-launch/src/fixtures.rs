@@ -6,6 +6,7 @@ use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
 use guardrails::guardrail::{Acted, Assessment, Decision, Settled};
 use guardrails::report::Outcome;
+use guardrails::state::{Expect, Stored};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::{Action, Effect, decide};
@@ -14,7 +15,7 @@ use crate::facts::{Disk, Facts, Group, Image, Instance, Interface, Isolation, Kn
 use crate::launcher::Who;
 use crate::policy::Policy;
 use crate::policy::tests::parse;
-use crate::record::{Loop, Record, Released, Service, Stage};
+use crate::record::{BRAKE, Brake, LATELY, Loop, Record, Released, Service, Stage};
 use crate::report::report;
 
 pub(crate) const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
@@ -51,6 +52,7 @@ pub(crate) fn instance(id: &str) -> Instance {
             vpc: "vpc-1".to_owned(),
             groups: vec!["sg-web".to_owned(), "sg-ssh".to_owned()],
             operator: None,
+            is_trunk: false,
         }],
         disks: vec![Disk {
             device: "/dev/xvda".to_owned(),
@@ -120,6 +122,7 @@ pub(crate) fn record(since: &str) -> Record {
         )]),
         disks: BTreeMap::from([("/dev/xvda".to_owned(), true)]),
         protected: Some(false),
+        shutdown_terminates: None,
         profile: None,
         service: None,
         stopped: None,
@@ -211,6 +214,7 @@ pub(crate) fn facts(instances: impl IntoIterator<Item = Instance>) -> Facts {
             .map(|one| (one.id.clone(), one))
             .collect(),
         isolation: Some(isolation()),
+        failed_evidence: Some(BTreeMap::new()),
         policy_parameter: "/p".to_owned(),
         ..Facts::default()
     }
@@ -247,6 +251,14 @@ impl Facts {
         self
     }
 
+    /// So many were isolated a moment ago.
+    pub(crate) fn braked(mut self, count: usize) -> Self {
+        let lately = (0..count).map(|n| (format!("i-before-{n}"), at("11:50")));
+        let state = guardrails::state::model::Model::default().state(crate::facts::NAME);
+        self.brake = Some(stored(&state, &Brake(lately.collect())));
+        self
+    }
+
     pub(crate) fn all(self) -> Self {
         let complete = true;
         Self { complete, ..self }
@@ -255,6 +267,21 @@ impl Facts {
     pub(crate) fn asked(self, ask: crate::ask::Ask) -> Self {
         Self { ask, ..self }
     }
+}
+
+/// As it would be read.
+fn stored(state: &guardrails::state::State, brake: &Brake) -> Stored<Brake> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let read = async {
+        let any = Expect::Any;
+        let put = state.put(&BRAKE, LATELY, brake, None, &any, now()).await;
+        assert!(put.unwrap().is_done());
+        state.get(&BRAKE, LATELY, now()).await.unwrap().unwrap()
+    };
+    runtime.block_on(read)
 }
 
 pub(crate) fn policy() -> Policy {

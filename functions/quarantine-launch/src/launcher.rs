@@ -43,6 +43,15 @@ impl Launcher {
         let caller = text(identity.get("arn"))
             .or_else(|| text(identity.get("principalId")))
             .or_else(|| service.clone())?;
+        // CloudFormation, EMR and others call with the rights of whoever asked them to, who stands
+        // there; so does the console in old records (signin.amazonaws.com).
+        let linked = issuer
+            .as_deref()
+            .unwrap_or(&caller)
+            .contains("AWSServiceRoleFor");
+        let service = service.filter(|service| linked || *service == caller);
+        // Many people share a role of IAM Identity Center; the session is named after each.
+        let issuer = issuer.filter(|role| !role.contains("/AWSReservedSSO_"));
         Some(Self {
             principal: issuer.unwrap_or_else(|| caller.clone()),
             caller,
@@ -152,6 +161,52 @@ mod tests {
         .unwrap();
         assert!(group.is_service());
         assert_eq!(group.value(), "autoscaling.amazonaws.com");
+    }
+
+    #[test]
+    fn behind_a_service_that_acts_for_somebody_stands_who_asked_it() {
+        const DEV: &str = "arn:aws:iam::1:user/dev";
+        let by = |service: &str, arn: &str| {
+            Launcher::of(&json!({
+                "eventName": "RunInstances",
+                "userIdentity": {"type": "IAMUser", "arn": arn, "invokedBy": service}
+            }))
+            .unwrap()
+        };
+        for service in [
+            "cloudformation.amazonaws.com",
+            "elasticmapreduce.amazonaws.com",
+            "signin.amazonaws.com",
+        ] {
+            let launcher = by(service, DEV);
+            assert_eq!((launcher.is_service(), launcher.value()), (false, DEV));
+        }
+        let fleet = by(
+            "ec2fleet.amazonaws.com",
+            "arn:aws:sts::1:assumed-role/AWSServiceRoleForEC2Fleet/fleet",
+        );
+        assert_eq!(fleet.value(), "ec2fleet.amazonaws.com");
+        let itself = by("spot.amazonaws.com", "spot.amazonaws.com");
+        assert!(itself.is_service());
+    }
+
+    #[test]
+    fn two_people_on_one_sso_role_are_two() {
+        let by = |session: &str| {
+            let role = "AWSReservedSSO_Admin_0f1e2d3c";
+            let launcher = Launcher::of(&json!({
+                "eventName": "RunInstances",
+                "userIdentity": {
+                    "type": "AssumedRole",
+                    "arn": format!("arn:aws:sts::1:assumed-role/{role}/{session}"),
+                    "sessionContext": {"sessionIssuer": {
+                        "arn": format!("arn:aws:iam::1:role/aws-reserved/sso.amazonaws.com/{role}")
+                    }}
+                }
+            }));
+            launcher.unwrap().value().to_owned()
+        };
+        assert_ne!(by("ann@example.com"), by("bob@example.com"));
     }
 
     #[test]

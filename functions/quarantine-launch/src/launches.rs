@@ -19,6 +19,8 @@ pub(crate) const PROCESSES: [&str; 2] = ["Launch", "ReplaceUnhealthy"];
 pub enum Source {
     /// An Auto Scaling group.
     Group(String),
+    /// What a controller keeps up: launches come one by one, each in a Fleet or by a user of its own.
+    Controller(Controller, String),
     /// A Fleet, or a Spot Fleet request.
     Fleet(String),
     /// A user or role that calls `RunInstances`.
@@ -27,10 +29,43 @@ pub enum Source {
     Spot(String),
 }
 
+/// What launches again what goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// Karpenter's, which makes a Fleet for each node.
+    NodePool,
+    /// An EMR cluster.
+    Emr,
+    /// A stack of `CloudFormation`.
+    Stack,
+}
+
+impl Controller {
+    const ALL: [Self; 3] = [Self::NodePool, Self::Emr, Self::Stack];
+
+    /// The tag that names it on its instances.
+    pub(crate) fn tag(self) -> &'static str {
+        match self {
+            Self::NodePool => "karpenter.sh/nodepool",
+            Self::Emr => "aws:elasticmapreduce:job-flow-id",
+            Self::Stack => "aws:cloudformation:stack-name",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::NodePool => "Karpenter node pool",
+            Self::Emr => "EMR cluster",
+            Self::Stack => "CloudFormation stack",
+        }
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Group(name) => write!(f, "Auto Scaling group {name}"),
+            Self::Controller(controller, name) => write!(f, "{} {name}", controller.word()),
             Self::Fleet(id) => write!(f, "Fleet {id}"),
             Self::Principal(arn) => f.write_str(arn),
             Self::Spot(id) => write!(f, "Spot request {id}"),
@@ -42,6 +77,11 @@ impl std::fmt::Display for Source {
 pub(crate) fn source(instance: &Instance, facts: &Facts) -> Option<Source> {
     if let Some(group) = instance.group() {
         return Some(Source::Group(group.to_owned()));
+    }
+    for controller in Controller::ALL {
+        if let Some(name) = instance.tag(controller.tag()) {
+            return Some(Source::Controller(controller, name.to_owned()));
+        }
     }
     for key in ["aws:ec2:fleet-id", "aws:ec2spot:fleet-request-id"] {
         if let Some(id) = instance.tag(key) {
@@ -162,7 +202,7 @@ fn remembered<'a>(source: &Source, facts: &'a Facts, launches: &mut BTreeMap<&'a
             });
             launches.extend(own.map(|(id, record)| (id.as_str(), record.launched)));
         }
-        Source::Fleet(_) | Source::Spot(_) => {}
+        Source::Controller(..) | Source::Fleet(_) | Source::Spot(_) => {}
     }
 }
 

@@ -14,6 +14,7 @@ mod conditions;
 mod decide;
 mod evaluate;
 mod facts;
+mod image;
 mod labels;
 mod launcher;
 mod launches;
@@ -114,6 +115,13 @@ impl Guardrail for QuarantineLaunch {
 
     fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {
         act::act(&self.clients, action, run)
+    }
+
+    fn remember<'a, 'b: 'a>(
+        &'a self,
+        evaluation: &'a Evaluation<'b>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send {
+        act::remember(&self.clients, evaluation)
     }
 
     fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {

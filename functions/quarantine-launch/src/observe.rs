@@ -6,8 +6,8 @@
 //! and an unapproved one is isolated two rounds of writes later: see [`crate::act`].
 //!
 //! A sweep makes no call per healthy instance: instances come in pages, AMIs in batches. Only of
-//! launches of the last hour, and of those that nothing approves, it is read one by one whether they
-//! were approved then.
+//! launches of the last hour, and of those that nothing approves, it is read one by one how they
+//! were seen then.
 
 mod images;
 mod names;
@@ -20,6 +20,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use futures::{join, try_join};
 use guardrails::aws::{ApiError, filter};
 use guardrails::ec2::State;
+use guardrails::policy::Mode;
 use guardrails::resource::Resource;
 use guardrails::state;
 use guardrails::trigger::{Request, Scope};
@@ -29,12 +30,14 @@ use lambda_runtime::tracing;
 use crate::ask::Ask;
 use crate::clients::Clients;
 use crate::decide::{Action, Quarantine};
-use crate::evaluate::{is_young, unapproved_so_far};
+use crate::evaluate::unapproved_so_far;
 use crate::facts::{Facts, Image, Instance, Interface, Isolation};
 use crate::launches::{Source, launched_by, source};
 use crate::policy::Policy;
 use crate::read;
-use crate::record::{Approval, LAUNCH, LOOP, Loop, QUARANTINE, RELEASED};
+use crate::record::{
+    BRAKE, LATELY, LAUNCH, LOOP, Loop, PARAMETER, QUARANTINE, RELEASED, Seen, Watched,
+};
 
 /// Reads of the memory at once.
 const CONCURRENCY: usize = 16;
@@ -54,7 +57,9 @@ pub(crate) async fn observe(
         ..Facts::default()
     };
     match &request.ask {
-        Ask::CheckImage(id) => check_image(clients, &mut facts, policy, id).await?,
+        Ask::CheckImage(id) => check_image(clients, &mut facts, policy, id, now).await?,
+        Ask::List => list(clients, &mut facts, policy, now).await?,
+        Ask::Launches => facts.seen = values(clients.state.list(&LAUNCH, now).await?),
         Ask::ReleaseGroup(name) => {
             let names = BTreeSet::from([name.clone()]);
             (facts.groups, facts.loops) = try_join!(
@@ -68,15 +73,40 @@ pub(crate) async fn observe(
     Ok(facts)
 }
 
-/// The quarantines and the releases. What can't be read stops the run: nothing is done then.
-async fn remember(clients: &Clients, facts: &mut Facts, now: Timestamp) -> Result<(), ApiError> {
-    let (records, released) = try_join!(
-        clients.state.list(&QUARANTINE, now),
-        clients.state.list(&RELEASED, now),
+/// The quarantines and the releases, and what the brake and the rules on parameters need. What can't
+/// be read stops the run: nothing is done then.
+async fn remember(
+    clients: &Clients,
+    facts: &mut Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let state = &clients.state;
+    let brake = async {
+        match policy.mode {
+            Mode::Enforce => state.get(&BRAKE, LATELY, now).await,
+            _ => Ok(None),
+        }
+    };
+    (facts.records, facts.released, facts.watched, facts.brake) = try_join!(
+        async { Ok(values(state.list(&QUARANTINE, now).await?)) },
+        async { Ok(values(state.list(&RELEASED, now).await?)) },
+        watched(state, policy, now),
+        brake,
     )?;
-    facts.records = values(records);
-    facts.released = values(released);
     Ok(())
+}
+
+/// What was seen of parameters whose history can't be read.
+async fn watched(
+    state: &state::State,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<BTreeMap<String, Watched>, ApiError> {
+    if !names::are_watched(policy) {
+        return Ok(BTreeMap::new());
+    }
+    Ok(values(state.list(&PARAMETER, now).await?))
 }
 
 fn values<T>(found: Vec<state::Stored<T>>) -> BTreeMap<String, T> {
@@ -84,11 +114,11 @@ fn values<T>(found: Vec<state::Stored<T>>) -> BTreeMap<String, T> {
 }
 
 /// What is remembered of the launches of these instances.
-async fn approvals(
+async fn seen(
     state: &state::State,
     ids: Vec<String>,
     now: Timestamp,
-) -> Result<BTreeMap<String, Approval>, ApiError> {
+) -> Result<BTreeMap<String, Seen>, ApiError> {
     let found: Vec<_> = stream::iter(ids)
         .map(|id| async move { state.get(&LAUNCH, &id, now).await })
         .buffer_unordered(CONCURRENCY)
@@ -135,13 +165,13 @@ async fn launch(
     if ids.is_empty() {
         return Ok(());
     }
-    let (found, (), approvals) = try_join!(
+    let (found, (), seen) = try_join!(
         read::instances_of(&clients.ec2, ids.clone()),
-        remember(clients, facts, now),
-        approvals(&clients.state, ids, now),
+        remember(clients, facts, policy, now),
+        seen(&clients.state, ids, now),
     )?;
     (facts.account, facts.instances) = found;
-    facts.approvals = approvals;
+    facts.seen = seen;
     if matches!(facts.ask, Ask::Release { .. }) {
         return release(clients, facts).await;
     }
@@ -172,8 +202,8 @@ async fn further(
     let sources: BTreeSet<Source> = living.iter().filter_map(|one| source(one, facts)).collect();
     let (found, parameters, roles, isolation, groups, loops, siblings) = join!(
         images::images(&clients.ec2, &images),
-        names::parameters(&clients.ssm, policy),
-        names::roles(&clients.iam, policy, &living),
+        names::parameters(&clients.ssm, policy, &facts.watched, now),
+        names::roles(&clients.iam, policy, profiles(facts, &living)),
         read::isolation(&clients.ec2, Some(&vpcs)),
         read::groups(&clients.autoscaling, &group_names),
         loops(&clients.state, &group_names, now),
@@ -193,10 +223,10 @@ async fn further(
     let young = young.filter(|one| policy.relaunch.within.after(one.launched) > now);
     let young: Vec<String> = young.map(|one| one.id.clone()).collect();
     let (then, ()) = join!(
-        self::approvals(&clients.state, young, now),
-        complete(clients, facts, policy),
+        self::seen(&clients.state, young, now),
+        complete(clients, facts, policy, now),
     );
-    facts.approvals.extend(then?);
+    facts.seen.extend(then?);
     Ok(())
 }
 
@@ -236,6 +266,14 @@ fn image_ids(facts: &Facts, policy: &Policy, of: &[&Instance]) -> BTreeSet<Strin
     of.iter().filter_map(|one| one.image.clone()).collect()
 }
 
+/// The instance profiles that they have, and had when they were seen first.
+fn profiles<'a>(facts: &'a Facts, of: &[&'a Instance]) -> BTreeSet<&'a str> {
+    let now = of.iter().filter_map(|one| one.profile.as_deref());
+    let then = of.iter().filter_map(|one| facts.seen_of(one));
+    now.chain(then.filter_map(|seen| seen.profile.as_deref()))
+        .collect()
+}
+
 fn is_any_held(facts: &Facts) -> bool {
     facts
         .instances
@@ -268,7 +306,7 @@ async fn sweep(
 ) -> Result<(), ApiError> {
     let (found, (), loops) = try_join!(
         read::instances(&clients.ec2, Vec::new()),
-        remember(clients, facts, now),
+        remember(clients, facts, policy, now),
         clients.state.list(&LOOP, now),
     )?;
     (facts.account, facts.instances) = found;
@@ -278,19 +316,23 @@ async fn sweep(
         let ids = image_ids(facts, policy, &all);
         let (found, parameters, roles, isolation) = join!(
             images::images(&clients.ec2, &ids),
-            names::parameters(&clients.ssm, policy),
-            names::roles(&clients.iam, policy, &all),
+            names::parameters(&clients.ssm, policy, &facts.watched, now),
+            names::roles(&clients.iam, policy, profiles(facts, &all)),
             read::isolation(&clients.ec2, None),
         );
         facts.images = found?;
         facts.parameters = parameters;
         facts.roles = roles;
         facts.isolation = readable(isolation);
-        complete(clients, facts, policy).await;
-        facts.approvals =
-            self::approvals(&clients.state, in_question(facts, policy, now), now).await?;
+        complete(clients, facts, policy, now).await;
+        facts.seen = self::seen(&clients.state, in_question(facts, policy, now), now).await?;
     }
-    let unapproved = unapproved_so_far(facts, policy).into_iter();
+    let held_ids: Vec<&str> = held(facts).map(|one| one.id.as_str()).collect();
+    facts.failed_evidence = read::failed_evidence(&clients.ec2, &held_ids)
+        .await
+        .inspect_err(|error| tracing::warn!("evidence wasn't looked at: {error}"))
+        .ok();
+    let unapproved = unapproved_so_far(facts, policy, now).into_iter();
     let wanted: BTreeSet<String> = unapproved
         .chain(held(facts))
         .filter_map(Instance::group)
@@ -309,13 +351,13 @@ fn held(facts: &Facts) -> impl Iterator<Item = &Instance> {
     instances.filter(|one| facts.records.contains_key(&one.id))
 }
 
-/// The launches of which it matters whether they were approved then.
+/// The launches of which it matters how they were seen then.
 fn in_question(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
     if policy.approve.is_empty() {
         return Vec::new();
     }
-    let young = facts.instances.values().filter(|one| is_young(one, now));
-    unapproved_so_far(facts, policy)
+    let young = facts.instances.values().filter(|one| one.is_young(now));
+    unapproved_so_far(facts, policy, now)
         .into_iter()
         .chain(young)
         .filter(|one| one.state != State::Terminal)
@@ -325,20 +367,56 @@ fn in_question(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
         .collect()
 }
 
-/// What is asked of an AMI that perhaps no instance was launched from.
+/// What is in quarantine, and how it stands.
+async fn list(
+    clients: &Clients,
+    facts: &mut Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let ((), loops) = try_join!(
+        remember(clients, facts, policy, now),
+        clients.state.list(&LOOP, now),
+    )?;
+    facts.loops = values(loops);
+    let (found, isolation) = join!(
+        read::instances_of(&clients.ec2, facts.records.keys().cloned()),
+        read::isolation(&clients.ec2, None),
+    );
+    (facts.account, facts.instances) = found?;
+    facts.isolation = readable(isolation);
+    Ok(())
+}
+
+/// What is asked of an AMI, which perhaps no instance was launched from.
 async fn check_image(
     clients: &Clients,
     facts: &mut Facts,
     policy: &Policy,
     id: &str,
+    now: Timestamp,
 ) -> Result<(), ApiError> {
+    remember(clients, facts, policy, now).await?;
     let ids = BTreeSet::from([id.to_owned()]);
-    let (found, own, parameters) = join!(
+    let runs = vec![filter("image-id", vec![id.to_owned()])];
+    let (found, own, parameters, instances) = join!(
         images::images(&clients.ec2, &ids),
         images::own(&clients.ec2, id),
-        names::parameters(&clients.ssm, policy),
+        names::parameters(&clients.ssm, policy, &facts.watched, now),
+        read::instances(&clients.ec2, runs),
     );
     facts.images = found?;
+    facts.instances = instances?.1;
+    facts
+        .instances
+        .retain(|_, one| one.state != State::Terminal);
+    let running: Vec<&Instance> = facts.instances.values().collect();
+    let ids = running.iter().map(|one| one.id.clone()).collect();
+    let (seen, roles) = join!(
+        seen(&clients.state, ids, now),
+        names::roles(&clients.iam, policy, profiles(facts, &running)),
+    );
+    (facts.seen, facts.roles) = (seen?, roles);
     facts.account = own?;
     // Of an AMI that isn't the account's own this is enough to tell that it isn't `self`.
     facts.account.get_or_insert_with(|| "another".to_owned());
@@ -346,17 +424,17 @@ async fn check_image(
     if !facts.images.contains_key(id) {
         facts.images.insert(id.to_owned(), Image::unknown(id));
     }
-    complete(clients, facts, policy).await;
+    complete(clients, facts, policy, now).await;
     Ok(())
 }
 
 /// Reads what is still missing for a verdict, of those AMIs only that nothing approves so far.
-async fn complete(clients: &Clients, facts: &mut Facts, policy: &Policy) {
+async fn complete(clients: &Clients, facts: &mut Facts, policy: &Policy, now: Timestamp) {
     images::metadata(&clients.ec2, facts).await;
     let wanted: BTreeSet<String> = if matches!(facts.ask, Ask::CheckImage(_)) {
         facts.images.keys().cloned().collect()
     } else {
-        let open = unapproved_so_far(facts, policy).into_iter();
+        let open = unapproved_so_far(facts, policy, now).into_iter();
         open.filter_map(|one| one.image.clone()).collect()
     };
     if wanted.is_empty() {
@@ -385,6 +463,7 @@ async fn siblings(
     let reads = sources.iter().map(|source| async move {
         let (key, value) = match source {
             Source::Group(name) => ("tag:aws:autoscaling:groupName", name),
+            Source::Controller(controller, name) => (controller.tag(), name),
             Source::Fleet(id) if id.starts_with("sfr-") => ("tag:aws:ec2spot:fleet-request-id", id),
             Source::Fleet(id) => ("tag:aws:ec2:fleet-id", id),
             Source::Spot(id) => ("spot-instance-request-id", id),
@@ -396,11 +475,15 @@ async fn siblings(
             }
         };
         // `*` and `?` in a value are wildcards of the filter; `\` takes that away.
+        let key = match source {
+            Source::Controller(..) => format!("tag:{key}"),
+            _ => key.to_owned(),
+        };
         let value = value
             .replace('\\', "\\\\")
             .replace('*', "\\*")
             .replace('?', "\\?");
-        read::instances(ec2, vec![filter(key, vec![value])]).await
+        read::instances(ec2, vec![filter(&key, vec![value])]).await
     });
     let mut found = BTreeMap::new();
     for answer in join_all(reads).await {

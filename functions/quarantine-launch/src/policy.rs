@@ -1,6 +1,7 @@
 //! The section `quarantine-launch` of the policy document.
 
 pub(crate) mod breadth;
+pub(crate) mod parameter;
 mod warnings;
 
 use guardrails::policy::{Age, Exempt, Mode, TagMatch};
@@ -34,6 +35,10 @@ pub struct Policy {
     /// When launches from one source count as a loop.
     #[serde(default, rename = "loop")]
     pub relaunch: Loop,
+    /// When so many are to be isolated that the policy may be wrong: then none is, until a person
+    /// confirms it.
+    #[serde(default)]
+    pub brake: Brake,
     /// What a quarantine does besides isolating.
     #[serde(default)]
     pub steps: Steps,
@@ -43,6 +48,9 @@ pub struct Policy {
 fn notify() -> Mode {
     Mode::Notify
 }
+
+/// Longest grace: AWS keeps the last hundred versions of a parameter, this guardrail as many.
+const GRACE_MAX: Age = Age::from_hours(90 * 24);
 
 fn default_launched_within() -> Age {
     Age::from_hours(24)
@@ -76,6 +84,53 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
             "a loop of 0 launches is none; expected 1 or more",
         )),
         count => Ok(count),
+    }
+}
+
+/// Beyond `count` quarantines *and* `percent` of the launches nothing more is isolated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "QuarantineBrake")]
+pub struct Brake {
+    /// So many instances and suspended groups (default 10) …
+    pub count: usize,
+    /// … or this share of the launches within `launched-within`, in percent (default 25); 100 takes
+    /// the brake off.
+    #[schemars(range(max = 100))]
+    #[serde(deserialize_with = "at_most_100")]
+    pub percent: usize,
+    /// … are isolated within this time (default `1h`).
+    pub within: Age,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Self {
+            count: 10,
+            percent: 25,
+            within: Age::from_hours(1),
+        }
+    }
+}
+
+impl Brake {
+    /// How many may be isolated within its time, of so many launches where that is known.
+    #[must_use]
+    pub fn limit(&self, launches: Option<usize>) -> usize {
+        if self.percent == 100 {
+            return usize::MAX;
+        }
+        let share = launches.map_or(0, |launches| launches * self.percent / 100);
+        self.count.max(share)
+    }
+}
+
+fn at_most_100<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        percent @ 0..=100 => Ok(percent),
+        percent => Err(D::Error::custom(format!(
+            "{percent} percent are more than all; expected 0 to 100"
+        ))),
     }
 }
 
@@ -283,6 +338,14 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Err
     )
 }
 
+fn product_codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    each(
+        deserializer,
+        |code| !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        |code| format!("{code} is no product code; it looks like 1abc2def3ghi4jkl5mno6pqr7"),
+    )
+}
+
 fn vpcs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
     each(
         deserializer,
@@ -343,6 +406,8 @@ pub struct Selector {
     pub owner: Option<Vec<String>>,
     /// A name like one of these; `*` and `?` are wildcards.
     pub name: Option<Vec<String>>,
+    /// With one of these product codes of AWS Marketplace.
+    pub product_code: Option<Vec<String>>,
     /// With this tag.
     pub tag: Option<TagMatch>,
 }
@@ -362,7 +427,7 @@ pub struct Deny {
     pub text: String,
 }
 
-/// A rule that approves AMIs: by `ids`, `owner`, `name` or `tag` (all that are given must hold), by
+/// A rule that approves AMIs: by `ids`, `owner`, `name`, `product-code` or `tag` (all that are given must hold), by
 /// `ssm-parameter`, or by `derived`. The other keys narrow it.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -371,6 +436,7 @@ pub struct Deny {
         {"required": ["ids"]},
         {"required": ["owner"]},
         {"required": ["name"]},
+        {"required": ["product-code"]},
         {"required": ["tag"]},
         {"required": ["ssm-parameter"]},
         {"required": ["derived"]},
@@ -393,6 +459,13 @@ struct RawApprove {
     /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
     #[serde(deserialize_with = "names", skip_serializing_if = "OneOrMany::is_none")]
     name: OneOrMany,
+    /// The AMI's product code in AWS Marketplace, which stays the same over a product's versions.
+    /// Several: any of them.
+    #[serde(
+        deserialize_with = "product_codes",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
+    product_code: OneOrMany,
     /// The key of a tag that the AMI has. Only the tags of the account's own AMIs can be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -426,8 +499,8 @@ struct RawApprove {
     scope: Scope,
 }
 
-/// A rule that refuses AMIs by `ids`, `owner`, `name`, `tag` or `architecture` (all that are given
-/// must hold).
+/// A rule that refuses AMIs by `ids`, `owner`, `name`, `product-code`, `tag` or `architecture` (all
+/// that are given must hold).
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[schemars(extend(
@@ -435,6 +508,7 @@ struct RawApprove {
         {"required": ["ids"]},
         {"required": ["owner"]},
         {"required": ["name"]},
+        {"required": ["product-code"]},
         {"required": ["tag"]},
         {"required": ["architecture"]},
     ],
@@ -456,6 +530,13 @@ struct RawDeny {
     /// The AMI's name; `*` stands for any characters, `?` for one. Several: any of them.
     #[serde(deserialize_with = "names", skip_serializing_if = "OneOrMany::is_none")]
     name: OneOrMany,
+    /// The AMI's product code in AWS Marketplace, which stays the same over a product's versions.
+    /// Several: any of them.
+    #[serde(
+        deserialize_with = "product_codes",
+        skip_serializing_if = "OneOrMany::is_none"
+    )]
+    product_code: OneOrMany,
     /// The key of a tag that the AMI has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -484,6 +565,7 @@ fn selector(
     ids: OneOrMany,
     owner: OneOrMany,
     name: OneOrMany,
+    product_code: OneOrMany,
     tag: Option<String>,
     values: Option<Vec<String>>,
 ) -> Result<Selector, String> {
@@ -491,6 +573,7 @@ fn selector(
         ids: ids.some(),
         owner: owner.some(),
         name: name.some(),
+        product_code: product_code.some(),
         tag: TagMatch::checked(tag, values)?,
     })
 }
@@ -505,21 +588,31 @@ impl TryFrom<RawApprove> for Approve {
     type Error = String;
 
     fn try_from(raw: RawApprove) -> Result<Self, String> {
-        let given = selector(raw.ids, raw.owner, raw.name, raw.tag, raw.values)?;
+        let given = selector(
+            raw.ids,
+            raw.owner,
+            raw.name,
+            raw.product_code,
+            raw.tag,
+            raw.values,
+        )?;
         let by_image = given != Selector::default();
         if raw.grace.is_some() && raw.ssm_parameter.is_none() {
             return Err("`grace` without `ssm-parameter`".to_owned());
         }
         let which = match (by_image, raw.ssm_parameter, raw.derived) {
             (true, None, false) => Which::Image(given),
-            (false, Some(name), false) if !name.is_empty() => Which::Parameter {
-                name,
-                grace: raw.grace.unwrap_or(Age::from_hours(7 * 24)),
-            },
+            (false, Some(name), false) if !name.is_empty() => {
+                grace_can_be_kept(&name, raw.grace)?;
+                Which::Parameter {
+                    name,
+                    grace: raw.grace.unwrap_or(Age::from_hours(7 * 24)),
+                }
+            }
             (false, None, true) => Which::Derived,
             (false, None, false) => {
                 return Err(
-                    "the rule says of no AMI that it is approved; give `ids`, `owner`, `name`, `tag`, `ssm-parameter` or `derived: true`"
+                    "the rule says of no AMI that it is approved; give `ids`, `owner`, `name`, `product-code`, `tag`, `ssm-parameter` or `derived: true`"
                         .to_owned(),
                 );
             }
@@ -547,14 +640,37 @@ impl TryFrom<RawApprove> for Approve {
     }
 }
 
+/// A promise that can't be kept is none.
+fn grace_can_be_kept(name: &str, grace: Option<Age>) -> Result<(), String> {
+    let Some(grace) = grace else { return Ok(()) };
+    if parameter::is_fixed(name) {
+        return Err(format!(
+            "`grace`: {name} is one version of the parameter, which never names another AMI; leave `grace` out, or the version"
+        ));
+    }
+    if grace > GRACE_MAX {
+        return Err(format!(
+            "`grace`: {grace} is longer than {GRACE_MAX}; what a parameter named before that isn't known for sure. Approve such AMIs by another rule"
+        ));
+    }
+    Ok(())
+}
+
 impl TryFrom<RawDeny> for Deny {
     type Error = String;
 
     fn try_from(raw: RawDeny) -> Result<Self, String> {
-        let which = selector(raw.ids, raw.owner, raw.name, raw.tag, raw.values)?;
+        let which = selector(
+            raw.ids,
+            raw.owner,
+            raw.name,
+            raw.product_code,
+            raw.tag,
+            raw.values,
+        )?;
         if which == Selector::default() && raw.architecture.is_none() {
             return Err(
-                "the rule says of no AMI that it is refused; give `ids`, `owner`, `name`, `tag` or `architecture`"
+                "the rule says of no AMI that it is refused; give `ids`, `owner`, `name`, `product-code`, `tag` or `architecture`"
                     .to_owned(),
             );
         }
@@ -583,6 +699,7 @@ impl Selector {
         OneOrMany,
         OneOrMany,
         OneOrMany,
+        OneOrMany,
         Option<String>,
         Option<Vec<String>>,
     ) {
@@ -592,6 +709,7 @@ impl Selector {
             list(self.ids),
             list(self.owner),
             list(self.name),
+            list(self.product_code),
             tag,
             values,
         )
@@ -609,7 +727,14 @@ impl From<Approve> for RawApprove {
         };
         match rule.which {
             Which::Image(selector) => {
-                (raw.ids, raw.owner, raw.name, raw.tag, raw.values) = selector.written();
+                (
+                    raw.ids,
+                    raw.owner,
+                    raw.name,
+                    raw.product_code,
+                    raw.tag,
+                    raw.values,
+                ) = selector.written();
             }
             Which::Parameter { name, grace } => {
                 (raw.ssm_parameter, raw.grace) = (Some(name), Some(grace));
@@ -622,11 +747,12 @@ impl From<Approve> for RawApprove {
 
 impl From<Deny> for RawDeny {
     fn from(rule: Deny) -> Self {
-        let (ids, owner, name, tag, values) = rule.which.written();
+        let (ids, owner, name, product_code, tag, values) = rule.which.written();
         Self {
             ids,
             owner,
             name,
+            product_code,
             tag,
             values,
             architecture: rule.architecture,
@@ -654,6 +780,8 @@ fn describe(
             list("id", selector.ids.as_deref().unwrap_or_default());
             list("owner", selector.owner.as_deref().unwrap_or_default());
             list("name", selector.name.as_deref().unwrap_or_default());
+            let codes = selector.product_code.as_deref();
+            list("product-code", codes.unwrap_or_default());
             if let Some(tag) = &selector.tag {
                 list("tag", &[tagged(&tag.tag, tag.values.as_deref())]);
             }
@@ -745,6 +873,7 @@ pub(crate) mod tests {
                 "3 mistakes: ",
             ),
             ("{approve: [{name: ''}]}", "empty name"),
+            ("{approve: [{product-code: a-b}]}", "is no product code"),
             (
                 "{approve: [{owner: self, derived: true}]}",
                 "rules of their own",
@@ -771,6 +900,15 @@ pub(crate) mod tests {
             ),
             ("{deny: [{max-age: 3d}]}", "unknown key `max-age`"),
             ("{exempt: {values: [a]}}", "`values` without `tag`"),
+            (
+                "{approve: [{ssm-parameter: '/golden:7', grace: 3d}]}",
+                "never names another AMI",
+            ),
+            (
+                "{approve: [{ssm-parameter: /aws/service/x, grace: 91d}]}",
+                "longer than 90d",
+            ),
+            ("{brake: {percent: 133}}", "expected 0 to 100"),
             ("{loop: {launches: 0}}", "expected 1 or more"),
             (
                 "{steps: {group: leave}}",

@@ -7,9 +7,11 @@ use aws_sdk_ec2::types::{self as sdk, Filter, InstanceLifecycleType};
 use guardrails::autoscaling::{self, Which};
 use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES, State};
+use guardrails::tags;
 use jiff::Timestamp;
 
 use crate::facts::{Disk, Group, ISOLATION_GROUP, Instance, Interface, Isolation};
+use crate::record::evidence_of;
 
 /// Largest page of `DescribeSecurityGroups`.
 const PAGE: i32 = 1_000;
@@ -111,6 +113,7 @@ fn interface(found: &sdk::InstanceNetworkInterface, vpc: &str) -> Option<Interfa
             .filter_map(|group| group.group_id().map(str::to_owned))
             .collect(),
         operator: ec2::operator(found.operator()),
+        is_trunk: found.interface_type() == Some("trunk"),
     })
 }
 
@@ -155,6 +158,81 @@ pub(crate) async fn isolation(
                 bare: is_bare(&group),
             };
             found.insert(vpc.to_owned(), isolation);
+        }
+    }
+    Ok(found)
+}
+
+/// Evidence snapshots of these instances that failed, each with AWS's reason.
+pub(crate) async fn failed_evidence(
+    ec2: &aws_sdk_ec2::Client,
+    instances: &[&str],
+) -> Result<BTreeMap<String, Vec<String>>, ApiError> {
+    let mut failed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for some in instances.chunks(FILTER_VALUES) {
+        let ids = some.iter().map(|&id| id.to_owned()).collect();
+        let mut snapshots = ec2
+            .describe_snapshots()
+            .owner_ids("self")
+            .filters(filter(&format!("tag:{}", tags::EVIDENCE), ids))
+            .filters(filter("status", vec!["error".to_owned()]))
+            .max_results(PAGE)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(one) = snapshots
+            .try_next()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
+        {
+            let description = one.description().unwrap_or_default();
+            let of = some
+                .iter()
+                .find(|id| description.starts_with(&evidence_of(id)));
+            if let (Some(of), Some(id)) = (of, one.snapshot_id()) {
+                let why = one.state_message().unwrap_or("AWS gives no reason");
+                let told = format!("{id} of {}: {why}", one.volume_id().unwrap_or("a volume"));
+                failed.entry((*of).to_owned()).or_default().push(told);
+            }
+        }
+    }
+    Ok(failed)
+}
+
+/// A network interface, whatever it is attached to.
+pub(crate) struct LeftBehind {
+    /// `eni-…`
+    pub(crate) id: String,
+    /// The instance that has it now.
+    pub(crate) instance: Option<String>,
+    /// Whether it is in an isolation group and in no other.
+    pub(crate) is_isolated: bool,
+}
+
+/// The interfaces of these ids, those that exist. By filter: a call by ids fails when one is gone.
+pub(crate) async fn left_behind(
+    ec2: &aws_sdk_ec2::Client,
+    ids: Vec<String>,
+) -> Result<Vec<LeftBehind>, ApiError> {
+    let mut found = Vec::new();
+    for some in ids.chunks(FILTER_VALUES) {
+        let mut interfaces = ec2
+            .describe_network_interfaces()
+            .filters(filter("network-interface-id", some.to_vec()))
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(one) = interfaces
+            .try_next()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeNetworkInterfaces", &error))?
+        {
+            let attachment = one.attachment();
+            found.extend(one.network_interface_id().map(|id| LeftBehind {
+                id: id.to_owned(),
+                instance: attachment.and_then(|one| one.instance_id().map(str::to_owned)),
+                is_isolated: matches!(one.groups(), [only] if only.group_name() == Some(ISOLATION_GROUP)),
+            }));
         }
     }
     Ok(found)

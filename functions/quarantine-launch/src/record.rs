@@ -11,14 +11,21 @@ use guardrails::state::Topic;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::image::Image;
 use crate::launcher::Who;
 
 /// Of an instance: its quarantine. Kept until its release is done, or it is gone.
 pub(crate) const QUARANTINE: Topic<Record> = Topic::new("quarantine");
 /// Of an instance: the AMI for which a person released it.
 pub(crate) const RELEASED: Topic<Released> = Topic::new("released");
-/// Of an instance: the rule that approved its launch.
-pub(crate) const LAUNCH: Topic<Approval> = Topic::new("launch");
+/// Of an instance: its launch as it was seen first.
+pub(crate) const LAUNCH: Topic<Seen> = Topic::new("launch");
+/// Of a parameter whose history can't be read: what it was seen to name.
+pub(crate) const PARAMETER: Topic<Watched> = Topic::new("parameter");
+/// What was isolated of late, under [`LATELY`].
+pub(crate) const BRAKE: Topic<Brake> = Topic::new("brake");
+/// The one name under [`BRAKE`].
+pub(crate) const LATELY: &str = "lately";
 /// Of an Auto Scaling group: its unapproved launches, and how they were stopped.
 pub(crate) const LOOP: Topic<Loop> = Topic::new("loop");
 
@@ -27,6 +34,8 @@ pub(crate) const LOOP: Topic<Loop> = Topic::new("loop");
 pub(crate) const KEPT: Age = Age::from_hours(400 * 24);
 /// Most launches of a group that are remembered, the latest.
 const LAUNCHES_MAX: usize = 100;
+/// Most values of a parameter that are remembered, the latest.
+const VALUES_MAX: usize = 100;
 
 /// How far a quarantine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +96,9 @@ pub struct Record {
     /// Whether termination protection was on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protected: Option<bool>,
+    /// Whether it was to be terminated when it shuts itself down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown_terminates: Option<bool>,
     /// The instance profile that the quarantine takes away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
@@ -114,6 +126,11 @@ impl Record {
         let left = self.service.as_ref().map(Service::group);
         left.or(self.group.as_deref())
     }
+}
+
+/// What the description of evidence begins with, which nobody can change unlike its tags.
+pub(crate) fn evidence_of(instance: &str) -> String {
+    format!("Evidence: {instance} in quarantine since ")
 }
 
 /// How an instance was taken out of its group's service.
@@ -145,16 +162,99 @@ pub struct Released {
     pub at: Timestamp,
 }
 
-/// That a launch was approved when it was looked at first.
+/// A launch as it was seen soon after it: what was said of it, and all that may change later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Approval {
-    /// The rule, as it was written then.
-    pub rule: String,
+pub struct Seen {
+    /// The rule that approved it, as it was written then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why it wasn't approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// `ami-…`
     pub image: String,
     /// When the instance was launched.
     pub launched: Timestamp,
+    /// The AMI as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Image>,
+    /// The tags that the instance had, its Auto Scaling group among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<(String, String)>,
+    /// ARN of its instance profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+}
+
+/// What a parameter was seen to name, the latest last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched(pub Vec<Value>);
+
+/// A value of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Value {
+    /// The AMIs.
+    pub images: Vec<String>,
+    /// The parameter's version.
+    pub version: i64,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Watched {
+    /// Adds what the parameter names now. Whether that is new.
+    pub fn add(&mut self, value: Value) -> bool {
+        if self.0.last() == Some(&value) {
+            return false;
+        }
+        self.0.push(value);
+        let surplus = self.0.len().saturating_sub(VALUES_MAX);
+        self.0.drain(..surplus);
+        true
+    }
+
+    /// What it named before, each until when, and from when on all of that is known: as far back as
+    /// no version was missed. A label may move to any version, so there none may be missing.
+    pub fn before(&self) -> (Vec<(String, Timestamp)>, Option<Timestamp>) {
+        let mut before = Vec::new();
+        let mut known_from = self.0.last().map(|last| last.since);
+        let mut is_whole = true;
+        for pair in self.0.windows(2).rev() {
+            let [earlier, later] = pair else { continue };
+            let named = earlier.images.iter();
+            before.extend(named.map(|image| (image.clone(), later.since)));
+            is_whole &= earlier.version + 1 == later.version;
+            if is_whole {
+                known_from = Some(earlier.since);
+            }
+        }
+        (before, known_from)
+    }
+}
+
+/// What was isolated of late: instances, and groups that were suspended, each when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brake(pub BTreeMap<String, Timestamp>);
+
+impl Brake {
+    /// How many since `from`.
+    pub fn since(&self, from: Timestamp) -> usize {
+        self.0.values().filter(|at| **at > from).count()
+    }
+
+    /// Takes a place for `what` among at most `limit` since `from`. Whether there is one.
+    pub fn take(&mut self, what: &str, limit: usize, from: Timestamp, at: Timestamp) -> bool {
+        self.0.retain(|_, at| *at > from);
+        if !self.0.contains_key(what) {
+            if self.0.len() >= limit {
+                return false;
+            }
+            self.0.insert(what.to_owned(), at);
+        }
+        true
+    }
 }
 
 /// An Auto Scaling group's launches of unapproved AMIs.
@@ -202,7 +302,7 @@ impl Loop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{now, record};
+    use crate::fixtures::{at, now, record};
     use jiff::SignedDuration;
 
     #[test]
@@ -217,6 +317,56 @@ mod tests {
         assert_eq!(json["interfaces"]["eni-1"][0], "sg-web");
         assert_eq!(json["service"]["standby"], "web blue");
         assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
+    }
+
+    /// As an earlier version of this guardrail wrote it.
+    #[test]
+    fn an_approval_without_evidence_is_understood() {
+        let old = r#"{"rule": "owner self", "image": "ami-1", "launched": "2026-11-21T11:59:00Z"}"#;
+        let seen: Seen = serde_json::from_str(old).unwrap();
+        assert_eq!((seen.rule.as_deref(), seen.was), (Some("owner self"), None));
+    }
+
+    #[test]
+    fn what_a_parameter_named_is_known_as_far_back_as_no_version_was_missed() {
+        let value = |version: i64, image: &str, time: &str| Value {
+            images: vec![image.to_owned()],
+            version,
+            since: at(time),
+        };
+        let mut watched = Watched::default();
+        assert_eq!(watched.before(), (vec![], None));
+        for value in [
+            value(3, "ami-3", "08:00"),
+            value(5, "ami-5", "09:00"),
+            value(6, "ami-6", "10:00"),
+            value(7, "ami-7", "11:00"),
+        ] {
+            assert!(watched.add(value.clone()));
+            assert!(!watched.add(value), "seen twice");
+        }
+        let (before, known_from) = watched.before();
+        let until = |image: &str, time: &str| (image.to_owned(), at(time));
+        let expected = [
+            until("ami-6", "11:00"),
+            until("ami-5", "10:00"),
+            until("ami-3", "09:00"),
+        ];
+        assert_eq!(before, expected);
+        assert_eq!(known_from, Some(at("09:00")), "version 4 was missed");
+    }
+
+    #[test]
+    fn a_place_is_taken_once_and_comes_free_with_time() {
+        let mut brake = Brake::default();
+        let from = at("11:00");
+        assert!(brake.take("i-1", 2, from, at("12:00")));
+        assert!(brake.take("i-1", 2, from, at("12:01")), "its own");
+        assert!(brake.take("i-2", 2, from, at("12:02")));
+        assert!(!brake.take("i-3", 2, from, at("12:03")));
+        assert_eq!(brake.since(from), 2);
+        assert!(brake.take("i-3", 2, at("12:01"), at("13:01")));
+        assert_eq!(brake.0.len(), 2, "what is past is dropped");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sums up a run: numbers, and what stands against the policy. Pure, and reads nothing but the
 //! evaluation and what came of the actions.
 
+mod detail;
 mod texts;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -12,9 +13,11 @@ use guardrails::report::Outcome;
 use guardrails::resource::Resource;
 use serde_json::{Value, json};
 
+use crate::approval::Verdict;
 use crate::ask::Ask;
 use crate::conditions::{
-    BROAD, DRIFT, KINDS, LOOP, PARTLY_ISOLATED, QUARANTINED, UNAPPROVED, UNDECIDED, UNRECORDED,
+    BRAKE, BROAD, DRIFT, EVIDENCE_FAILED, ISOLATION_OPENED, KINDS, LOOP, PARTLY_ISOLATED,
+    QUARANTINED, UNAPPROVED, UNDECIDED, UNRECORDED,
 };
 use crate::decide::{Action, Effect, Occasion, Quarantine, Quarantined};
 use crate::evaluate::{Evaluation, Held, Judged, Judgement, Phase, Stance, Standing};
@@ -22,6 +25,9 @@ use crate::facts::{Instance, Known};
 use crate::launcher::Who;
 use crate::launches::{Source, source};
 use crate::record::Loop;
+
+/// Most instances that are named in one sentence.
+const NAMED: usize = 20;
 
 /// Sums up.
 pub(crate) fn report(
@@ -39,6 +45,8 @@ pub(crate) fn report(
             sums.instance(judged);
         }
     }
+    sums.opened();
+    sums.brake();
     sums.loops();
     sums.breadth();
     Assessment {
@@ -81,6 +89,10 @@ struct Came<'a> {
     broken: BTreeSet<&'a str>,
     elsewhere: BTreeSet<&'a str>,
     restored: BTreeSet<&'a str>,
+    /// Isolation groups that were to be emptied.
+    mended: BTreeMap<&'a str, (Outcome, Option<&'a str>)>,
+    /// What another run's isolations left no place for.
+    braked: BTreeSet<&'a str>,
 }
 
 /// What came of a quarantine.
@@ -97,6 +109,9 @@ impl<'a> Came<'a> {
         let mut came = Self::default();
         for one in settled {
             let is_done = one.outcome == Outcome::Done;
+            if let (Some(id), Some(Effect::Braked)) = (one.action.instance(), one.effect) {
+                came.braked.insert(id);
+            }
             match (one.action, one.effect) {
                 (Action::Quarantine(order), effect) => {
                     let effect = match effect {
@@ -126,6 +141,9 @@ impl<'a> Came<'a> {
                 }
                 (Action::BreakLoop(looping), _) if one.outcome == Outcome::Skipped => {
                     came.elsewhere.insert(&looping.group.name);
+                }
+                (Action::MendIsolation { group, .. }, _) => {
+                    came.mended.insert(group, (one.outcome, one.note));
                 }
                 (Action::RestoreGroup { group, .. }, _) if is_done => {
                     came.restored.insert(group);
@@ -197,6 +215,7 @@ impl Sums<'_> {
         self.counts.considered += 1;
         self.counts.approved += u64::from(judged.verdict.is_approved());
         self.counts.unapproved += u64::from(judged.verdict.is_unapproved());
+        self.counts.undecided += u64::from(matches!(judged.verdict, Verdict::Undecided(_)));
         if let Some(finished) = self.came.released.get(id).copied() {
             return self.released(judged, finished);
         }
@@ -226,7 +245,6 @@ impl Sums<'_> {
         }
         match &judged.stance {
             Stance::Undecided => {
-                self.counts.undecided += 1;
                 let why = judged.verdict.reason();
                 self.unknown(instance, &[&UNAPPROVED], &why);
                 self.fires(instance, &UNDECIDED, "can't be judged", why);
@@ -245,7 +263,7 @@ impl Sums<'_> {
                     why,
                 );
             }
-            Stance::ToIsolate => self.unapproved(judged, came),
+            Stance::ToIsolate | Stance::Braked => self.unapproved(judged, came),
             _ => {}
         }
     }
@@ -253,7 +271,11 @@ impl Sums<'_> {
     /// One that is to be isolated, and wasn't by this run.
     fn unapproved(&mut self, judged: &Judged<'_>, came: Option<CameOf<'_>>) {
         let instance = judged.instance;
+        let braked = matches!(judged.stance, Stance::Braked);
         let end = match came.map(|came| (came.outcome, came.note)) {
+            _ if braked || self.came.braked.contains(instance.id.as_str()) => {
+                "It is not isolated, because the brake holds".to_owned()
+            }
             Some((Outcome::Done | Outcome::Skipped, note)) => {
                 let why = note.unwrap_or("another run is at it").to_owned();
                 return self.unknown(instance, &[&UNAPPROVED, &QUARANTINED], &why);
@@ -318,8 +340,28 @@ impl Sums<'_> {
         let why = texts::quarantined(judged, now, launcher, self.evaluation);
         self.fires(instance, &QUARANTINED, fingerprint, why);
         self.refused(instance, held, now.map(|(_, effect)| effect));
+        self.evidence(instance);
         let again = now.is_some_and(|(order, _)| order.occasion == Occasion::Drift);
         self.drift(instance, held, again);
+    }
+
+    /// What was asked for is looked at again before it is called done.
+    fn evidence(&mut self, instance: &Instance) {
+        let facts = self.evaluation.facts;
+        match &facts.failed_evidence {
+            None if facts.complete => {
+                let why = "its evidence couldn't be looked at";
+                self.unknown(instance, &[&EVIDENCE_FAILED], why);
+            }
+            None => {}
+            Some(failed) => {
+                if let Some(failed) = failed.get(&instance.id) {
+                    let what = failed.join("; ");
+                    let why = format!("its evidence failed, so its state isn't kept: {what}");
+                    self.fires(instance, &EVIDENCE_FAILED, what, why);
+                }
+            }
+        }
     }
 
     fn refused(&mut self, instance: &Instance, held: Option<&Held<'_>>, now: Option<&Quarantined>) {
@@ -361,6 +403,64 @@ impl Sums<'_> {
         };
         self.counts.drifted += 1;
         self.fires(instance, &DRIFT, fingerprint, format!("{why}{first}"));
+    }
+
+    fn opened(&mut self) {
+        let evaluation = self.evaluation;
+        for opened in &evaluation.opened {
+            let end = match self.came.mended.get(opened.group) {
+                Some((Outcome::Done, _)) => "they were taken away".to_owned(),
+                Some((Outcome::Failed, Some(note))) => {
+                    format!("they could not be taken away: {note}")
+                }
+                Some((Outcome::WouldDo, _)) => {
+                    "in mode enforce they would be taken away".to_owned()
+                }
+                _ => "the next sweep takes them away".to_owned(),
+            };
+            let why = format!(
+                "somebody added rules to {}, so it could be reached; {end}",
+                opened.group
+            );
+            for instance in &opened.instances {
+                self.fires(instance, &ISOLATION_OPENED, opened.group, why.clone());
+            }
+        }
+    }
+
+    /// Told at once, and again when twice as many are held back.
+    fn brake(&mut self) {
+        let (evaluation, facts) = (self.evaluation, self.evaluation.facts);
+        let brake = evaluation.brake;
+        let is_held = brake.holds && facts.ask.is_reconcile();
+        if !is_held && self.came.braked.is_empty() {
+            return;
+        }
+        let held = evaluation.judged.values();
+        let held = held.filter(|one| {
+            let id = one.instance.id.as_str();
+            matches!(one.stance, Stance::Braked) || self.came.braked.contains(id)
+        });
+        let held: Vec<&str> = held.map(|one| one.instance.id.as_str()).collect();
+        let mut named = held
+            .iter()
+            .take(NAMED)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(", ");
+        if held.len() > NAMED {
+            named.push_str(" …");
+        }
+        let why = format!(
+            "{} unapproved launches are held back ({named}) and no group is suspended: {}",
+            held.len(),
+            evaluation.why_braked()
+        );
+        let resource = Resource::Parameter(facts.policy_parameter.clone());
+        let fingerprint = format!("holds 2^{}", held.len().checked_ilog2().unwrap_or(0));
+        let condition = Condition::firing(resource, &BRAKE, fingerprint, why);
+        let label = format!("policy {}", facts.policy_parameter);
+        self.conditions.push(condition.called(label));
     }
 
     fn loops(&mut self) {
@@ -427,7 +527,13 @@ impl Sums<'_> {
         }
         let suspended = matches!(judgement.standing, Standing::Suspended);
         let is_broken = suspended || self.came.broken.contains(name.as_str());
-        let (fingerprint, end) = if is_broken {
+        let braked = matches!(judgement.standing, Standing::Braked);
+        let (fingerprint, end) = if braked {
+            (
+                "goes on",
+                "it goes on launching, because the brake holds and it isn't suspended",
+            )
+        } else if is_broken {
             self.counts.loops += 1;
             (
                 "broken",
@@ -475,6 +581,11 @@ impl Sums<'_> {
 
 /// What `check` answers.
 fn detail(evaluation: &Evaluation<'_>) -> Value {
+    match &evaluation.facts.ask {
+        Ask::List => return detail::list(evaluation),
+        Ask::Launches => return detail::launches(evaluation),
+        _ => {}
+    }
     let Some(checked) = &evaluation.checked else {
         return Value::Null;
     };
@@ -493,6 +604,7 @@ fn detail(evaluation: &Evaluation<'_>) -> Value {
             "known": match image.known {
                 Known::Described => "described",
                 Known::Metadata => "by the instance's image metadata only",
+                Known::Ancestry => "by what descends from it only",
                 Known::Unknown => "no",
             },
         })
@@ -504,6 +616,7 @@ fn detail(evaluation: &Evaluation<'_>) -> Value {
         "reason": checked.reason,
         "rules": checked.rules,
         "quarantine": record,
+        "instances": detail::running(evaluation),
     })
 }
 

@@ -2,16 +2,29 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    CopyTagsFromSource, InstanceSpecification, ResourceType, Tag, TagSpecification,
+    CopyTagsFromSource, InstanceSpecification, ResourceType, SnapshotInfo, Tag, TagSpecification,
 };
 use guardrails::aws::{self, ApiError, ErrorKind};
-use guardrails::guardrail::Acted;
+use guardrails::guardrail::{ActResult, Acted};
+use guardrails::runner::LOOK_VALID;
+use guardrails::state::{Expect, State};
 use guardrails::tags;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::action::{Action, Create, Delete, Effect, Target};
+use crate::facts::Refusal;
+use crate::memory::{AGAIN_AFTER, KNOWN_FOR, REFUSED};
+use crate::observe;
+
+const CREATE_ONE: &str = "ec2:CreateSnapshot";
+const CREATE_SET: &str = "ec2:CreateSnapshots";
+const DELETE: &str = "ec2:DeleteSnapshot";
+/// The account has as many snapshots as it may have: of no set's making.
+const TOO_MANY: &str = "SnapshotLimitExceeded";
 
 /// Carries out `action`; `run` tells the sets of this invocation from another's.
-pub(crate) async fn act(ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
+pub(crate) async fn act(ec2: &Client, state: &State, action: &Action, run: &str) -> Acted<Effect> {
     match action {
         Action::Create(create) => match &create.target {
             Target::Volume => one(ec2, create).await,
@@ -19,9 +32,23 @@ pub(crate) async fn act(ec2: &Client, action: &Action, run: &str) -> Acted<Effec
                 instance,
                 exclude_boot,
                 exclude,
-            } => set(ec2, create, instance, *exclude_boot, exclude, run).await,
+                singly,
+            } => {
+                let set = Set {
+                    instance,
+                    exclude_boot: *exclude_boot,
+                    exclude,
+                };
+                match set.make(ec2, create, run).await {
+                    Err(refused) if is_of_the_set(&refused) => {
+                        one_by_one(ec2, singly, &refused).await
+                    }
+                    Err(error) => not_made(error),
+                    Ok(acted) => acted,
+                }
+            }
         },
-        Action::Delete(delete) => remove(ec2, delete).await,
+        Action::Delete(delete) => remove(ec2, state, delete).await,
     }
 }
 
@@ -50,49 +77,72 @@ async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
         .send()
         .await;
     match answer {
-        Ok(snapshot) => {
+        Ok(snapshot) if snapshot.snapshot_id().is_some() => {
             Acted::done(snapshot.snapshot_id).with(Effect::Started(vec![member.volume.clone()]))
         }
-        Err(error) => not_made(ApiError::of("ec2:CreateSnapshot", &error)),
+        Ok(_) => Acted::failed(without_id(CREATE_ONE)),
+        Err(error) => not_made(ApiError::of(CREATE_ONE, &error)),
     }
 }
 
-async fn set(
-    ec2: &Client,
-    create: &Create,
-    instance: &str,
+/// An answer that doesn't say what was made: nobody knows whether anything was.
+fn without_id(operation: &'static str) -> ApiError {
+    ApiError {
+        operation,
+        code: "UnreadableAnswer".to_owned(),
+        message: "the answer has no snapshot's id".to_owned(),
+        kind: ErrorKind::Unknown,
+    }
+}
+
+/// A set of an instance's volumes.
+struct Set<'a> {
+    instance: &'a str,
     exclude_boot: bool,
-    exclude: &[String],
-    run: &str,
-) -> Acted<Effect> {
-    // No set id is returned (EBS-2), so the set gets one of ours.
-    let run = run.split('-').next().unwrap_or(run);
-    let set = (tags::SET.to_owned(), format!("{instance}-{run}"));
-    let answer = ec2
-        .create_snapshots()
-        .instance_specification(
-            InstanceSpecification::builder()
-                .instance_id(instance)
-                .exclude_boot_volume(exclude_boot)
-                .set_exclude_data_volume_ids((!exclude.is_empty()).then(|| exclude.to_vec()))
-                .build(),
-        )
-        .description(&create.description)
-        .copy_tags_from_source(CopyTagsFromSource::Volume)
-        .tag_specifications(specification(create.tags.iter().cloned().chain([set])))
-        .customize()
-        .config_override(aws::once())
-        .send()
-        .await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => return not_made(ApiError::of("ec2:CreateSnapshots", &error)),
-    };
+    exclude: &'a [String],
+}
+
+impl Set<'_> {
+    async fn make(
+        &self,
+        ec2: &Client,
+        create: &Create,
+        run: &str,
+    ) -> Result<Acted<Effect>, ApiError> {
+        // No set id is returned (EBS-2), so the set gets one of ours.
+        let run = run.split('-').next().unwrap_or(run);
+        let set = (tags::SET.to_owned(), format!("{}-{run}", self.instance));
+        let excluded = (!self.exclude.is_empty()).then(|| self.exclude.to_vec());
+        let answer = ec2
+            .create_snapshots()
+            .instance_specification(
+                InstanceSpecification::builder()
+                    .instance_id(self.instance)
+                    .exclude_boot_volume(self.exclude_boot)
+                    .set_exclude_data_volume_ids(excluded)
+                    .build(),
+            )
+            .description(&create.description)
+            .copy_tags_from_source(CopyTagsFromSource::Volume)
+            .tag_specifications(specification(create.tags.iter().cloned().chain([set])))
+            .customize()
+            .config_override(aws::once())
+            .send()
+            .await
+            .map_err(|error| ApiError::of(CREATE_SET, &error))?;
+        Ok(made(ec2, create, answer.snapshots()).await)
+    }
+}
+
+/// What a set's answer says.
+async fn made(ec2: &Client, create: &Create, snapshots: &[SnapshotInfo]) -> Acted<Effect> {
     let mut made = Vec::new();
     let mut started = Vec::new();
     let mut uninvited = Vec::new();
-    for snapshot in answer.snapshots() {
+    let mut unreadable = snapshots.is_empty();
+    for snapshot in snapshots {
         let (Some(id), Some(volume)) = (snapshot.snapshot_id(), snapshot.volume_id()) else {
+            unreadable = true;
             continue;
         };
         if create.members.iter().any(|member| member.volume == volume) {
@@ -107,16 +157,89 @@ async fn set(
     for (id, volume) in uninvited {
         let outcome = match ec2.delete_snapshot().snapshot_id(&id).send().await {
             Ok(_) => "deleted again".to_owned(),
-            Err(error) => ApiError::of("ec2:DeleteSnapshot", &error).to_string(),
+            Err(error) => ApiError::of(DELETE, &error).to_string(),
         };
         made.push(format!("{id} of {volume}, attached meanwhile: {outcome}"));
     }
-    Acted::done(Some(made.join(", "))).with(Effect::Started(started))
+    let acted = if unreadable {
+        Acted::failed(without_id(CREATE_SET))
+    } else {
+        Acted::done(Some(made.join(", ")))
+    };
+    acted.with(Effect::Started(started))
 }
 
-/// What a refused creation means. All codes here say that nothing was made.
+/// Whether AWS has refused a set for what may be no reason to refuse its members one by one: the
+/// call isn't allowed, or one of the members isn't. Nothing was made then.
+fn is_of_the_set(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused)
+        && error.code != TOO_MANY
+        && passes_by_itself(error).is_none()
+}
+
+/// Makes the members of a set that AWS refused one by one: they aren't of one point in time then,
+/// but they are there. It looks again first, as the runner does before each creation (EBS-1).
+async fn one_by_one(ec2: &Client, singly: &[Create], refused: &ApiError) -> Acted<Effect> {
+    let actions: Vec<Action> = singly.iter().cloned().map(Action::Create).collect();
+    let looked = Instant::now();
+    let verdicts = match observe::revalidate(ec2, &actions.iter().collect::<Vec<_>>()).await {
+        Ok(verdicts) => verdicts,
+        Err(error) => return Acted::failed(error),
+    };
+    let mut notes = vec![format!(
+        "one by one, because AWS refused the set ({refused})"
+    )];
+    let mut started = Vec::new();
+    let mut failed = None;
+    for (create, overtaken) in singly.iter().zip(verdicts) {
+        let volume = create.members.first().map_or("", |m| m.volume.as_str());
+        if let Some(why) = overtaken {
+            notes.push(why);
+            continue;
+        }
+        if looked.elapsed() >= LOOK_VALID {
+            notes.push(format!("{volume}: left to the next sweep"));
+            continue;
+        }
+        let acted = one(ec2, create).await;
+        if let Some(Effect::Started(volumes)) = acted.effect {
+            started.extend(volumes);
+        }
+        match acted.result {
+            ActResult::Done(id) => {
+                notes.push(format!("{} of {volume}", id.unwrap_or_default()));
+            }
+            ActResult::Skipped(why) => notes.push(format!("{volume}: {why}")),
+            ActResult::Failed(error) => {
+                notes.push(format!("{volume} failed"));
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    let acted = match failed {
+        // What was throttled the runner tries again, so only where nothing was made.
+        Some(error) if error.kind != ErrorKind::Throttled || started.is_empty() => {
+            Acted::failed(ApiError {
+                message: format!("{}; {}", error.message, notes.join("; ")),
+                ..error
+            })
+        }
+        _ => Acted::done(Some(notes.join("; "))),
+    };
+    acted.with(Effect::Started(started))
+}
+
+/// What a refused creation means. All codes that pass by themselves say that nothing was made.
 fn not_made(error: ApiError) -> Acted<Effect> {
-    let why = match error.code.as_str() {
+    match passes_by_itself(&error) {
+        Some(why) => Acted::skipped(format!("{why} ({})", error.code)),
+        None => Acted::failed(error),
+    }
+}
+
+/// Why a refusal is nobody's fault, if it isn't: the next sweep looks again.
+fn passes_by_itself(error: &ApiError) -> Option<&'static str> {
+    Some(match error.code.as_str() {
         // EBS-5
         "SnapshotCreationPerVolumeRateExceeded" => {
             "another snapshot of the volume was started less than 15 seconds ago, so somebody has just made one; the next sweep looks again"
@@ -124,16 +247,22 @@ fn not_made(error: ApiError) -> Acted<Effect> {
         "ConcurrentSnapshotLimitExceeded" => {
             "as many snapshots of the volume are pending as AWS allows; the next sweep tries again"
         }
+        "PendingSnapshotLimitExceeded" => {
+            "as many snapshots of the account are pending as AWS allows; the next sweep goes on once some are completed"
+        }
         "IncorrectState" | "IncorrectInstanceState" => {
             "the volume or its instance is in no state for a snapshot now; the next sweep looks again"
         }
+        // "There are no attached EBS-backed volumes …", or one to leave out isn't attached.
+        "InvalidParameterValue" if error.message.contains("attached") => {
+            "other volumes are attached to the instance than a moment ago; the next sweep looks again"
+        }
         _ if error.is_not_found() => "gone meanwhile",
-        _ => return Acted::failed(error),
-    };
-    Acted::skipped(format!("{why} ({})", error.code))
+        _ => return None,
+    })
 }
 
-async fn remove(ec2: &Client, delete: &Delete) -> Acted<Effect> {
+async fn remove(ec2: &Client, state: &State, delete: &Delete) -> Acted<Effect> {
     let answer = ec2
         .delete_snapshot()
         .snapshot_id(&delete.snapshot)
@@ -141,13 +270,49 @@ async fn remove(ec2: &Client, delete: &Delete) -> Acted<Effect> {
         .await;
     let error = match answer {
         Ok(_) => return Acted::done(None).with(Effect::Deleted),
-        Err(error) => ApiError::of("ec2:DeleteSnapshot", &error),
+        Err(error) => ApiError::of(DELETE, &error),
     };
     // The role allows deletion by the snapshot's tag, and what is gone has none.
-    if error.kind == ErrorKind::Denied && is_gone(ec2, &delete.snapshot).await {
+    if error.is_not_found()
+        || (error.kind == ErrorKind::Denied && is_gone(ec2, &delete.snapshot).await)
+    {
         return already_gone();
     }
-    not_removed(error)
+    if !matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) {
+        return Acted::failed(error);
+    }
+    let meant = meant_to_stay(&error);
+    let text = error.to_string();
+    let now = Timestamp::now();
+    let refusal = Refusal {
+        why: meant.map_or_else(|| text.clone(), str::to_owned),
+        unmeant: meant.is_none(),
+        again: now + AGAIN_AFTER,
+    };
+    let until = Some(refusal.again + KNOWN_FOR);
+    let remembered = state
+        .put(
+            &REFUSED,
+            &delete.snapshot,
+            &refusal,
+            until,
+            &Expect::Any,
+            now,
+        )
+        .await;
+    if let Err(error) = remembered {
+        return Acted::failed(error);
+    }
+    match meant {
+        Some(why) => Acted::skipped(format!(
+            "kept, {why}: {}; tried again in a day",
+            error.message
+        )),
+        // People are told once by a run that fails, and from then on by the condition.
+        None if !delete.known_refused => Acted::failed(error).with(Effect::Refused(text)),
+        None => Acted::skipped(format!("kept: {text}; tried again in a day"))
+            .with(Effect::Refused(text)),
+    }
 }
 
 fn already_gone() -> Acted<Effect> {
@@ -167,11 +332,9 @@ async fn is_gone(ec2: &Client, snapshot: &str) -> bool {
     found.is_ok_and(|page| page.snapshots().is_empty() && page.next_token().is_none())
 }
 
-/// What a refused deletion means: a snapshot that something relies on stays (EBS-8).
-fn not_removed(error: ApiError) -> Acted<Effect> {
-    if error.is_not_found() {
-        return already_gone();
-    }
+/// By what a snapshot that AWS refused to delete is meant to stay (EBS-8); none: by nothing that we
+/// know.
+fn meant_to_stay(error: &ApiError) -> Option<&'static str> {
     let refused = error.kind == ErrorKind::Refused;
     // AWS documents no code for a locked snapshot, nor one of its own for AWS Backup's.
     let says = |word: &str| {
@@ -179,19 +342,15 @@ fn not_removed(error: ApiError) -> Acted<Effect> {
             .to_lowercase()
             .contains(word)
     };
-    let why = if error.code == "InvalidSnapshot.InUse" {
-        "in use by an AMI or fast snapshot restore"
+    if error.code == "InvalidSnapshot.InUse" {
+        Some("in use by an AMI or fast snapshot restore")
     } else if refused && says("locked") {
-        "locked"
+        Some("locked")
     } else if refused && says("aws backup") {
-        "managed by AWS Backup"
+        Some("managed by AWS Backup")
     } else {
-        return Acted::failed(error);
-    };
-    Acted::skipped(format!(
-        "kept, {why}: {}; tried again at the next sweep",
-        error.message
-    ))
+        None
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub enum Target {
         exclude_boot: bool,
         /// The data volumes to leave out.
         exclude: Vec<String>,
+        /// The members one by one, for the case that AWS refuses the set.
+        singly: Vec<Create>,
     },
 }
 
@@ -77,6 +79,8 @@ pub struct Delete {
     pub snapshot: String,
     /// The completed snapshot that goes on protecting the volume; none for a volume that is gone.
     pub keeper: Option<String>,
+    /// Whether AWS has refused it before, and people were told.
+    pub known_refused: bool,
 }
 
 /// What an action brought about.
@@ -86,4 +90,6 @@ pub enum Effect {
     Started(Vec<String>),
     /// The snapshot is no longer there.
     Deleted,
+    /// AWS refuses to delete it, for a reason that people have to know; which.
+    Refused(String),
 }

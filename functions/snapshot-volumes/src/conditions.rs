@@ -3,7 +3,14 @@
 use guardrails::condition::{Command, Kind, On, Run, Urgency};
 
 /// All of them.
-pub(crate) const KINDS: &[&Kind] = &[&STALE, &FAILED, &DELETION_LIMIT, &DISOWNED];
+pub(crate) const KINDS: &[&Kind] = &[
+    &STALE,
+    &FAILED,
+    &DELETION_LIMIT,
+    &DISOWNED,
+    &UNDELETABLE,
+    &PLANLESS,
+];
 
 const EXPLAIN: Command = Command {
     to: "to see its plans, slots and snapshots",
@@ -14,11 +21,11 @@ const EXPLAIN: Command = Command {
 /// On a volume.
 pub(crate) static STALE: Kind = Kind {
     name: "stale",
-    meaning: "The volume's newest completed snapshot is older than its plan's `schedule` and `grace` allow, and none is under way.",
+    meaning: "The volume's newest completed snapshot is older than its plan's `schedule` and `grace` allow, and none is under way; archived ones don't count. Or no snapshot of it can be made any more: it is in state `error`, or on an Outpost or in a Local Zone.",
     one: "volume without a fresh snapshot",
     many: "volumes without a fresh snapshot",
     resolved: "has a fresh snapshot again, or no plan asks for one any more",
-    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, see whether sweeps run at all (the alarm whose name ends in snapshot-volumes-not-running). A volume that needs no snapshots: take it out of the plan by its tag.",
+    next: "Each sweep goes on trying. Where a reason stands beside the volume, remove it. Where none does, see whether sweeps run at all (the alarm whose name ends in snapshot-volumes-not-running). A volume in state `error` has lost its data: make a new one from the snapshot that is named. A volume that needs no snapshots, or whose snapshots mustn't leave its Outpost or Local Zone: take it out of the plan by its tag.",
     urgency: Urgency::Now,
     commands: &[EXPLAIN],
 };
@@ -42,7 +49,7 @@ pub(crate) static DELETION_LIMIT: Kind = Kind {
     one: "mass deletion held back",
     many: "mass deletions held back",
     resolved: "no longer has deletions that the limit holds back",
-    next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (the stack's output SweepNowCommand): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
+    next: "Nothing was deleted. Set `mode: observe` in the policy and run a sweep (docs/operations.md has the command): its answer lists what would go. Check `keep` and `orphans-after`. If the deletions are meant, set `brake: {percent: 100}` until they are done.",
     urgency: Urgency::Soon,
     commands: &[],
 };
@@ -55,6 +62,30 @@ pub(crate) static DISOWNED: Kind = Kind {
     many: "snapshots that no longer count as ours",
     resolved: "counts as ours again",
     next: "If somebody meant to keep it for good: nothing, it is never deleted. Else find out who changed its tags (CloudTrail: CreateTags, DeleteTags) and give it those back that its description names, or delete it. A slot later than the start comes from a wrong clock or was made by somebody else: delete it once it isn't needed.",
+    urgency: Urgency::Know,
+    commands: &[],
+};
+
+/// On a snapshot.
+pub(crate) static UNDELETABLE: Kind = Kind {
+    name: "undeletable",
+    meaning: "No plan keeps the snapshot, and AWS refuses to delete it, though no lock, AMI or backup holds it: mostly because something denies it. It is tried again once a day, and the deletion limit doesn't count it.",
+    one: "snapshot that AWS refuses to delete",
+    many: "snapshots that AWS refuses to delete",
+    resolved: "is no longer to be deleted, or can be",
+    next: "If somebody means to keep it (a service control policy, a tag that forbids it): nothing, or hold it by the tag that `hold` names in the policy. Else allow ec2:DeleteSnapshot: the reason names what denies it.",
+    urgency: Urgency::Know,
+    commands: &[],
+};
+
+/// On the account.
+pub(crate) static PLANLESS: Kind = Kind {
+    name: "planless",
+    meaning: "Snapshots carry the name of a plan that the policy doesn't have: it was renamed or removed. They are kept, and nothing prunes them.",
+    one: "plan that is gone and has snapshots",
+    many: "plans that are gone and have snapshots",
+    resolved: "no longer has snapshots of plans that are gone",
+    next: "A plan that was renamed: write its old name into the new plan's `formerly`, and its snapshots are that plan's. A plan that was removed: add one with that name and `keep: { last: 1 }` to prune them, or delete those that nobody needs. Until then they stay, and cost.",
     urgency: Urgency::Know,
     commands: &[],
 };

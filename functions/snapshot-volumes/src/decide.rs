@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Zoned};
 use crate::action::{Action, Create, Delete, Target};
 use crate::decide::sets::{Attached, Due, Group, grouped};
 use crate::evaluate::{Deletion, Evaluation, Need, Planned, Selected};
+use crate::facts::Snapshot;
 use crate::slots;
 
 /// AWS refuses a second snapshot of a volume within so many seconds (EBS-5).
@@ -31,8 +32,10 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         .map(|id| not_found(id))
         .collect();
     decisions.extend(creations(evaluation));
+    decisions.extend(obstacles(evaluation));
     if evaluation.facts.complete {
         decisions.extend(plans_without_volume(evaluation));
+        decisions.extend(piling_up(evaluation));
         decisions.extend(deletions(evaluation));
     }
     decisions
@@ -67,6 +70,35 @@ fn plans_without_volume<'e>(
             let reason = format!("plan {} {why}", plan.name);
             Decision::leave(Resource::Account, "select", reason)
         })
+}
+
+/// Volumes that a plan selects and that can't or mustn't be snapshotted.
+fn obstacles<'e>(evaluation: &'e Evaluation<'_>) -> impl Iterator<Item = Decision<Action>> + 'e {
+    evaluation.volumes.iter().filter_map(|judged| {
+        let selected: Vec<&str> = judged.selected().map(|s| s.plan.name.as_str()).collect();
+        let obstacle = judged.volume.obstacle().filter(|_| !selected.is_empty())?;
+        Some(Decision::leave(
+            Resource::volume(&judged.volume.id),
+            CREATE,
+            format!("plan {}: {obstacle}", selected.join(", ")),
+        ))
+    })
+}
+
+fn piling_up(evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
+    let orphans = &evaluation.piling_up;
+    let volumes: HashSet<&str> = orphans.iter().map(|s| s.volume.as_str()).collect();
+    (!orphans.is_empty()).then(|| {
+        Decision::leave(
+            Resource::Account,
+            DELETE,
+            format!(
+                "{} snapshots of {} volumes that are gone are kept for ever: a plan selects every volume, and the policy has no `orphans-after`",
+                orphans.len(),
+                volumes.len()
+            ),
+        )
+    })
 }
 
 // ---- what a slot lacks -------------------------------------------------------------------------
@@ -123,11 +155,15 @@ fn due<'a>(
         let (volume, standing) = (judged.volume, &judged.standings[at]);
         match standing.need {
             Need::None => {}
-            Need::Due(attempt, why) => due.push(Due {
-                volume,
-                attempt,
-                why,
-            }),
+            Need::Due(attempt, why) => {
+                let earlier = |(failed, _): (&Snapshot, _)| failed.slot < slot.timestamp();
+                due.push(Due {
+                    volume,
+                    attempt,
+                    why,
+                    suspect: standing.failed.is_some_and(earlier),
+                });
+            }
             Need::Later(next) => decisions.push(Decision::leave(
                 Resource::volume(&volume.id),
                 CREATE,
@@ -167,6 +203,7 @@ fn creation(group: &Group<'_, '_>, slot: &Zoned, create: Create) -> Decision<Act
 fn deletions(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     let deletions = &evaluation.deletions;
     let mut decisions: Vec<_> = deletions.failed.iter().map(deletion).collect();
+    decisions.extend(deletions.refused.iter().filter_map(refused));
     match &deletions.over_limit {
         None => decisions.extend(deletions.unkept.iter().map(deletion)),
         Some(over) => decisions.push(Decision::leave(
@@ -193,8 +230,24 @@ fn deletion(deletion: &Deletion<'_>) -> Decision<Action> {
         Action::Delete(Delete {
             snapshot: snapshot.id.clone(),
             keeper: deletion.keeper.map(str::to_owned),
+            known_refused: deletion.refusal.is_some_and(|refusal| refusal.unmeant),
         }),
     )
+}
+
+/// What AWS has refused isn't asked for again at each sweep.
+fn refused(deletion: &Deletion<'_>) -> Option<Decision<Action>> {
+    let refusal = deletion.refusal?;
+    Some(Decision::leave(
+        Resource::Snapshot(deletion.snapshot.id.clone()),
+        DELETE,
+        format!(
+            "{}, but AWS keeps it ({}); tried again after {}",
+            deletion.reason,
+            refusal.why,
+            refusal.again.strftime("%Y-%m-%d %H:%M UTC")
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 mod deletions;
 mod index;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::evaluate::deletions::Deletions;
-pub(crate) use crate::evaluate::deletions::{Deletion, maybe_gone};
+pub(crate) use crate::evaluate::deletions::{Deletion, maybe_gone, over_limit};
 use crate::evaluate::index::Index;
 use crate::facts::{Facts, Snapshot, State, Volume};
-use crate::policy::{Plan, Policy};
+use crate::policy::{Plan, Policy, Select};
 
 /// What the facts come to under the policy.
 #[derive(Debug)]
@@ -22,6 +22,12 @@ pub struct Evaluation<'a> {
     pub(crate) volumes: Vec<Judged<'a>>,
     /// Nothing where the facts aren't complete.
     pub(crate) deletions: Deletions<'a>,
+    /// Snapshots of plans that the policy doesn't have, by plan. Nothing where the facts aren't
+    /// complete.
+    pub(crate) planless: BTreeMap<&'a str, Vec<&'a Snapshot>>,
+    /// Snapshots of volumes that are gone, where the policy keeps them for ever though a plan selects
+    /// every volume.
+    pub(crate) piling_up: Vec<&'a Snapshot>,
 }
 
 /// A plan, and where its schedule stands.
@@ -37,13 +43,15 @@ pub(crate) struct Planned<'a> {
 pub(crate) struct Judged<'a> {
     pub(crate) volume: &'a Volume,
     pub(crate) standings: Vec<Standing<'a>>,
+    /// Its snapshots of plans that the policy doesn't have.
+    pub(crate) planless: Vec<&'a Snapshot>,
 }
 
 impl<'a> Judged<'a> {
-    /// The plans that want snapshots of it, where it can have any.
+    /// The plans that want snapshots of it: also where it can have none (any more).
     pub(crate) fn selected(&self) -> impl Iterator<Item = &Standing<'a>> {
         let standings = self.standings.iter();
-        standings.filter(|s| self.volume.usable && s.selected == Selected::Yes)
+        standings.filter(|s| !self.volume.is_new() && s.selected == Selected::Yes)
     }
 }
 
@@ -54,8 +62,10 @@ pub(crate) struct Standing<'a> {
     pub(crate) selected: Selected,
     /// Its snapshots of the plan, from old to new.
     pub(crate) snapshots: Vec<&'a Snapshot>,
-    /// The newest completed one.
+    /// The newest completed one that isn't archived.
     pub(crate) newest: Option<&'a Snapshot>,
+    /// A completed one that is archived, and newer.
+    pub(crate) archived: Option<&'a Snapshot>,
     /// The failed one that nothing completed has followed, and AWS's reason.
     pub(crate) failed: Option<(&'a Snapshot, &'a str)>,
     pub(crate) need: Need,
@@ -67,7 +77,7 @@ pub(crate) struct Standing<'a> {
 pub(crate) enum Selected {
     Yes,
     No,
-    /// It would be, unless the volume is the root of an instance that wasn't found.
+    /// That hangs on an instance that wasn't found.
     Unknown,
 }
 
@@ -93,20 +103,44 @@ pub(crate) enum Freshness<'a> {
 
 /// Judges.
 pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
-    let index = Index::of(&facts.snapshots);
+    let index = Index::of(&facts.snapshots, policy);
     let plans = planned(policy, now);
-    let deletions = if facts.complete {
-        Deletions::of(facts, policy, &index, now)
-    } else {
-        Deletions::default()
-    };
-    Evaluation {
+    let mut evaluation = Evaluation {
         facts,
         now,
-        volumes: judged(facts, &plans, index, now),
+        volumes: Vec::new(),
         plans,
-        deletions,
+        deletions: Deletions::default(),
+        planless: BTreeMap::new(),
+        piling_up: Vec::new(),
+    };
+    if facts.complete {
+        evaluation.deletions = Deletions::of(facts, policy, &index, now);
+        evaluation.planless = planless(facts, policy);
+        evaluation.piling_up = piling_up(facts, policy);
     }
+    evaluation.volumes = judged(facts, &evaluation.plans, index, now);
+    evaluation
+}
+
+fn planless<'a>(facts: &'a Facts, policy: &Policy) -> BTreeMap<&'a str, Vec<&'a Snapshot>> {
+    let mut planless: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
+    for snapshot in &facts.snapshots {
+        if policy.plan(&snapshot.plan).is_none() {
+            planless.entry(&snapshot.plan).or_default().push(snapshot);
+        }
+    }
+    planless
+}
+
+fn piling_up<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a Snapshot> {
+    if policy.orphans_after.is_some() || !policy.plans.0.iter().any(|p| p.select == Select::All) {
+        return Vec::new();
+    }
+    let snapshots = facts.snapshots.iter();
+    snapshots
+        .filter(|snapshot| !facts.volumes.contains_key(&snapshot.volume))
+        .collect()
 }
 
 /// Instances of volumes that lack a snapshot: only of these the AMI and root device matter.
@@ -115,7 +149,7 @@ pub(crate) fn instances_lacking(
     policy: &Policy,
     now: Timestamp,
 ) -> BTreeSet<String> {
-    let index = Index::of(&facts.snapshots);
+    let index = Index::of(&facts.snapshots, policy);
     judged(facts, &planned(policy, now), index, now)
         .iter()
         .filter(|judged| {
@@ -157,23 +191,17 @@ fn judged<'a>(
                     Standing::of(planned, volume, selected, snapshots, now)
                 })
                 .collect(),
+            planless: index.take_rest(&volume.id),
         })
         .collect()
 }
 
 fn selected(plan: &Plan, volume: &Volume, facts: &Facts) -> Selected {
-    if plan.selects(volume, facts) {
-        return Selected::Yes;
+    match plan.selects(volume, facts) {
+        Some(true) => Selected::Yes,
+        Some(false) => Selected::No,
+        None => Selected::Unknown,
     }
-    let unseen = |instance: &str| !facts.instances.contains_key(instance);
-    if plan.exclude.boot && volume.attachments.iter().any(|a| unseen(&a.instance)) {
-        let mut boot_too = plan.clone();
-        boot_too.exclude.boot = false;
-        if boot_too.selects(volume, facts) {
-            return Selected::Unknown;
-        }
-    }
-    Selected::No
 }
 
 impl<'a> Standing<'a> {
@@ -186,23 +214,33 @@ impl<'a> Standing<'a> {
     ) -> Self {
         let plan = planned.plan;
         let slot = planned.slot.as_ref().map(Zoned::timestamp);
-        let newest = snapshots.iter().rev().find(|s| s.is_completed()).copied();
+        let newest = snapshots.iter().rev().find(|s| s.protects()).copied();
+        let archived = snapshots.iter().rev().find(|s| s.is_completed()).copied();
         let mut standing = Self {
             plan,
             selected,
             newest,
+            archived: archived.filter(|snapshot| snapshot.archived),
             failed: failed(&snapshots),
             need: Need::None,
             freshness: Freshness::Fresh,
             snapshots,
         };
-        if selected == Selected::Yes && volume.usable {
-            if let Some(slot) = slot {
-                standing.need = need(&standing.snapshots, slot, now);
-            }
-            if standing.is_overdue(slot, volume.created, now) {
-                standing.freshness = standing.waited_for(now);
-            }
+        if selected != Selected::Yes || volume.is_new() {
+            return standing;
+        }
+        let obstacle = volume.obstacle().is_some();
+        if let Some(slot) = slot
+            && !obstacle
+        {
+            standing.need = need(&standing.snapshots, slot, now);
+        }
+        // What lies outside or in ruins has no next slot to wait for.
+        let is_lost = obstacle && (volume.is_usable() || volume.state == "error");
+        if is_lost {
+            standing.freshness = Freshness::Overdue;
+        } else if standing.is_overdue(slot, volume.created, now) {
+            standing.freshness = standing.waited_for(now);
         }
         standing
     }
@@ -234,11 +272,23 @@ impl<'a> Standing<'a> {
 }
 
 fn failed<'a>(snapshots: &[&'a Snapshot]) -> Option<(&'a Snapshot, &'a str)> {
-    let since = snapshots.iter().rev().take_while(|s| !s.is_completed());
-    since.copied().find_map(|snapshot| match &snapshot.state {
-        State::Error(reason) => Some((snapshot, reason.as_str())),
-        _ => None,
-    })
+    let failures = snapshots.iter().rev().copied();
+    failures
+        .filter(|failure| !snapshots.iter().any(|other| makes_up(other, failure)))
+        .find_map(|snapshot| match &snapshot.state {
+            State::Error(reason) => Some((snapshot, reason.as_str())),
+            _ => None,
+        })
+}
+
+/// Whether `other` has, or still may have, what `failure` was to be: it is completed, or it was
+/// made for the same slot and isn't a try after it, so the failure was one too many (EBS-1).
+fn makes_up(other: &Snapshot, failure: &Snapshot) -> bool {
+    match other.state {
+        State::Completed => other.slot >= failure.slot,
+        State::Pending => other.slot == failure.slot && other.attempt <= failure.attempt,
+        State::Error(_) => false,
+    }
 }
 
 fn need(snapshots: &[&Snapshot], slot: Timestamp, now: Timestamp) -> Need {

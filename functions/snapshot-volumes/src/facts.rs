@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use guardrails::ec2;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A tag.
 pub(crate) type Tag = (String, String);
@@ -28,6 +29,19 @@ pub struct Facts {
     pub gone: BTreeSet<String>,
     /// Volumes that a person asked for and that aren't there.
     pub not_found: Vec<String>,
+    /// Snapshots that AWS refused to delete, by id: only with all facts.
+    pub refused: BTreeMap<String, Refusal>,
+}
+
+/// That AWS has refused to delete a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why, in a few words: `locked`.
+    pub why: String,
+    /// Whether people have to know of it: it isn't a lock or a use that somebody means.
+    pub unmeant: bool,
+    /// Not tried again before.
+    pub again: Timestamp,
 }
 
 /// An EBS volume.
@@ -37,8 +51,10 @@ pub struct Volume {
     pub id: String,
     /// When it was created.
     pub created: Timestamp,
-    /// Whether it can be snapshotted: `available` or `in-use`.
-    pub usable: bool,
+    /// AWS's word for its state, such as `in-use`.
+    pub state: String,
+    /// Where it lies, if that isn't a zone of the Region: its snapshot would leave that place.
+    pub outside: Option<String>,
     /// Its tags.
     pub tags: Vec<Tag>,
     /// Where it is attached; several with Multi-Attach.
@@ -59,6 +75,33 @@ impl Volume {
             [only] => Some(&only.device),
             _ => None,
         }
+    }
+
+    /// Whether its state lets it be snapshotted.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        matches!(self.state.as_str(), "available" | "in-use")
+    }
+
+    /// Whether it isn't ready yet: nothing can be said of it.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.state == "creating"
+    }
+
+    /// Why it gets no snapshot, whatever a plan asks for.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if !self.is_usable() {
+            let state = &self.state;
+            return Some(format!(
+                "the volume is in state `{state}`, so no snapshot of it can be made"
+            ));
+        }
+        let outside = self.outside.as_ref()?;
+        Some(format!(
+            "the volume lies {outside}, and its snapshot would leave that place for the Region, so none is made"
+        ))
     }
 
     /// Its id, and its name where it has one, for people.
@@ -86,6 +129,8 @@ pub struct Instance {
     pub id: String,
     /// Its `Name` tag.
     pub name: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
     /// The device of its root volume.
     pub root_device: Option<String>,
     /// The AMI that it was launched from.
@@ -122,6 +167,10 @@ pub struct Snapshot {
     pub state: State,
     /// When it was started.
     pub started: Timestamp,
+    /// In the archive tier, from which a restore takes up to three days.
+    pub archived: bool,
+    /// Somebody holds it, by the tag that the policy names.
+    pub held: bool,
 }
 
 /// A snapshot whose description says that it is ours, while something else says that it isn't.
@@ -146,6 +195,12 @@ impl Snapshot {
     #[must_use]
     pub fn is_completed(&self) -> bool {
         self.state == State::Completed
+    }
+
+    /// Whether a volume can be made from it now.
+    #[must_use]
+    pub fn protects(&self) -> bool {
+        self.is_completed() && !self.archived
     }
 
     /// Whether it failed.

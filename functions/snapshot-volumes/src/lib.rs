@@ -10,6 +10,7 @@ mod conditions;
 mod decide;
 mod evaluate;
 mod facts;
+mod memory;
 mod observe;
 mod ownership;
 pub mod policy;
@@ -39,6 +40,7 @@ use crate::policy::Policy;
 #[derive(Debug)]
 pub struct SnapshotVolumes {
     ec2: aws_sdk_ec2::Client,
+    state: State,
 }
 
 impl Guardrail for SnapshotVolumes {
@@ -54,10 +56,11 @@ impl Guardrail for SnapshotVolumes {
     fn new(
         config: &SdkConfig,
         _environment: &Environment,
-        _state: &State,
+        state: &State,
     ) -> Result<Self, ConfigurationError> {
         Ok(Self {
             ec2: aws_sdk_ec2::Client::new(config),
+            state: state.clone(),
         })
     }
 
@@ -86,7 +89,7 @@ impl Guardrail for SnapshotVolumes {
         request: &Request<()>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.ec2, policy, request, now)
+        observe::observe(&self.ec2, &self.state, policy, request, now)
     }
 
     fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
@@ -105,7 +108,7 @@ impl Guardrail for SnapshotVolumes {
     }
 
     fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {
-        act::act(&self.ec2, action, run)
+        act::act(&self.ec2, &self.state, action, run)
     }
 
     fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {

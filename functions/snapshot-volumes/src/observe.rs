@@ -5,22 +5,26 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, SnapshotState, Tag, VolumeAttachmentState, VolumeState};
+use aws_sdk_ec2::types::{
+    Filter, Image, LockState, SnapshotState, StorageTier, Tag, VolumeAttachmentState,
+};
 use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES};
+use guardrails::policy::Exempt;
 use guardrails::resource::Resource;
+use guardrails::state;
 use guardrails::trigger::{Order, Request, Scope};
 use jiff::Timestamp;
 
 use crate::action::Action;
 use crate::evaluate;
-use crate::facts::{Attachment, Disowned, Facts, Instance, Snapshot, State, Volume};
+use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, State, Volume};
+use crate::memory::REFUSED;
 use crate::ownership::{self, Described, Owned};
 use crate::policy::Policy;
 
 /// Largest pages (EBS-7).
-const VOLUMES_PAGE: i32 = 500;
-const SNAPSHOTS_PAGE: i32 = 1_000;
+const PAGE: i32 = 1_000;
 /// From so many instances on, one paged read of all is fewer calls than reads by id.
 const READ_ALL_INSTANCES: usize = 1_000;
 /// Most ids by which snapshots are looked for: the description takes one of a filter's values.
@@ -29,15 +33,16 @@ const SNAPSHOT_IDS: usize = FILTER_VALUES - 1;
 /// Reads what `request` asks for.
 pub(crate) async fn observe(
     ec2: &Client,
+    state: &state::State,
     policy: &Policy,
     request: &Request<()>,
     now: Timestamp,
 ) -> Result<Facts, ApiError> {
     let mut facts = match &request.scope {
-        Scope::All => everything(ec2, policy, now).await?,
-        Scope::Only(named) => neighbourhoods(ec2, named, request.order).await?,
+        Scope::All => everything(ec2, state, policy, now).await?,
+        Scope::Only(named) => neighbourhoods(ec2, policy, named, request.order).await?,
     };
-    if policy.needs_boot() {
+    if policy.needs_instances() {
         let attachments = facts
             .volumes
             .values()
@@ -58,23 +63,121 @@ pub(crate) async fn observe(
     Ok(facts)
 }
 
-async fn everything(ec2: &Client, policy: &Policy, now: Timestamp) -> Result<Facts, ApiError> {
-    let (volumes, (snapshots, disowned)) =
-        futures::try_join!(volumes(ec2, Vec::new()), snapshots(ec2, Vec::new()))?;
+async fn everything(
+    ec2: &Client,
+    state: &state::State,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Facts, ApiError> {
+    let (volumes, (snapshots, disowned), refused) = futures::try_join!(
+        volumes(ec2, Vec::new()),
+        snapshots(ec2, Vec::new(), &policy.hold),
+        state.list(&REFUSED, now),
+    )?;
+    let refused = refused.into_iter();
     let mut facts = Facts {
         complete: true,
         volumes: by_id(volumes),
         snapshots,
         disowned,
+        refused: refused.map(|item| (item.name, item.value)).collect(),
         ..Facts::default()
     };
     facts.gone = gone(ec2, &evaluate::maybe_gone(&facts, policy, now)).await?;
+    let held_back = evaluate::over_limit(&facts, policy, now);
+    facts.refused.extend(undeletable(ec2, held_back).await);
     Ok(facts)
+}
+
+/// Which of the snapshots that the deletion limit holds back couldn't be deleted anyway, being
+/// locked or in use by an AMI: tried they never were, so nothing is remembered of it. What can't be
+/// read counts as deletable, and the limit goes on holding.
+async fn undeletable(ec2: &Client, ids: Vec<String>) -> BTreeMap<String, Refusal> {
+    let ids: BTreeSet<String> = ids.into_iter().collect();
+    if ids.is_empty() {
+        return BTreeMap::new();
+    }
+    let (locked, used) = futures::join!(locked(ec2), used_by_images(ec2, &ids));
+    let refusal = |why: &'static str| {
+        move |id| {
+            let refusal = Refusal {
+                why: why.to_owned(),
+                unmeant: false,
+                again: Timestamp::MAX,
+            };
+            (id, refusal)
+        }
+    };
+    let locked = locked
+        .unwrap_or_default()
+        .into_iter()
+        .map(refusal("locked"));
+    let used = used.unwrap_or_default().into_iter();
+    let used = used.map(refusal("in use by an AMI"));
+    locked
+        .chain(used)
+        .filter(|(id, _)| ids.contains(id))
+        .collect()
+}
+
+/// All snapshots of the account that are locked.
+async fn locked(ec2: &Client) -> Result<Vec<String>, ApiError> {
+    let mut locked = Vec::new();
+    let mut token = None;
+    loop {
+        let page = ec2
+            .describe_locked_snapshots()
+            .max_results(PAGE)
+            .set_next_token(token)
+            .send()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeLockedSnapshots", &error))?;
+        let now_locked = page
+            .snapshots()
+            .iter()
+            .filter(|snapshot| snapshot.lock_state() != Some(&LockState::Expired))
+            .filter_map(|snapshot| snapshot.snapshot_id());
+        locked.extend(now_locked.map(str::to_owned));
+        token = page.next_token;
+        if token.is_none() {
+            return Ok(locked);
+        }
+    }
+}
+
+/// The snapshots among `ids` that an AMI of the account uses, a disabled one too (EBS-8).
+async fn used_by_images(ec2: &Client, ids: &BTreeSet<String>) -> Result<Vec<String>, ApiError> {
+    let ids: Vec<String> = ids.iter().cloned().collect();
+    let mut used = Vec::new();
+    for some in ids.chunks(FILTER_VALUES) {
+        let images: Vec<_> = ec2
+            .describe_images()
+            .owners("self")
+            .filters(filter("block-device-mapping.snapshot-id", some.to_vec()))
+            .include_deprecated(true)
+            .include_disabled(true)
+            .max_results(PAGE)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
+        let disks = images.iter().flat_map(Image::block_device_mappings);
+        let snapshots = disks.filter_map(|disk| disk.ebs()?.snapshot_id());
+        used.extend(snapshots.map(str::to_owned));
+    }
+    Ok(used)
 }
 
 /// The volumes that are named, with all others of their instances. An event may come after its
 /// volume is gone; a person who asks for one that isn't there is told so.
-async fn neighbourhoods(ec2: &Client, named: &[Resource], order: Order) -> Result<Facts, ApiError> {
+async fn neighbourhoods(
+    ec2: &Client,
+    policy: &Policy,
+    named: &[Resource],
+    order: Order,
+) -> Result<Facts, ApiError> {
     let mut facts = Facts::default();
     for volume in named {
         let id = volume.name();
@@ -86,7 +189,7 @@ async fn neighbourhoods(ec2: &Client, named: &[Resource], order: Order) -> Resul
     let ids: Vec<String> = facts.volumes.keys().cloned().collect();
     for some in ids.chunks(SNAPSHOT_IDS) {
         let of_these = filter("volume-id", some.to_vec());
-        let (snapshots, disowned) = snapshots(ec2, vec![of_these]).await?;
+        let (snapshots, disowned) = snapshots(ec2, vec![of_these], &policy.hold).await?;
         facts.snapshots.extend(snapshots);
         facts.disowned.extend(disowned);
     }
@@ -101,7 +204,7 @@ async fn volumes(ec2: &Client, filters: Vec<Filter>) -> Result<Vec<Volume>, ApiE
     let mut pages = ec2
         .describe_volumes()
         .set_filters((!filters.is_empty()).then_some(filters))
-        .max_results(VOLUMES_PAGE)
+        .max_results(PAGE)
         .into_paginator()
         .items()
         .send();
@@ -133,10 +236,11 @@ async fn neighbourhood(ec2: &Client, id: &str) -> Result<Vec<Volume>, ApiError> 
 fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
     Volume {
         created: timestamp(volume.create_time()).unwrap_or_default(),
-        usable: matches!(
-            volume.state(),
-            Some(VolumeState::Available | VolumeState::InUse)
-        ),
+        state: volume
+            .state()
+            .map_or("unknown", |state| state.as_str())
+            .to_owned(),
+        outside: outside(&volume),
         attachments: volume
             .attachments()
             .iter()
@@ -154,11 +258,27 @@ fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
     }
 }
 
+/// Where a volume lies, if that isn't a zone of its Region: on an Outpost, or in a Local or
+/// Wavelength Zone. The name of such a zone begins with the Region's (`us-west-2-lax-1a`); that of a
+/// zone of the Region only adds a letter (`us-west-2a`): EBS-14.
+fn outside(volume: &aws_sdk_ec2::types::Volume) -> Option<String> {
+    if let Some(outpost) = volume.outpost_arn() {
+        return Some(format!("on the Outpost {outpost}"));
+    }
+    let zone = volume.availability_zone()?;
+    let mut parts = zone.split('-').rev().skip(1);
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    parts
+        .any(is_number)
+        .then(|| format!("in the Local Zone {zone}"))
+}
+
 /// The snapshots of this account (EBS-7) whose description says that they are ours. Not by tag:
 /// whoever takes ours away shall not thereby hide a snapshot.
 async fn snapshots(
     ec2: &Client,
     mut filters: Vec<Filter>,
+    hold: &Exempt,
 ) -> Result<(Vec<Snapshot>, Vec<Disowned>), ApiError> {
     filters.push(filter(
         "description",
@@ -168,7 +288,7 @@ async fn snapshots(
         .describe_snapshots()
         .owner_ids("self")
         .set_filters(Some(filters))
-        .max_results(SNAPSHOTS_PAGE)
+        .max_results(PAGE)
         .into_paginator()
         .items()
         .send();
@@ -179,7 +299,7 @@ async fn snapshots(
         .await
         .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
     {
-        match snapshot(&item) {
+        match snapshot(&item, hold) {
             None => {}
             Some(Owned::Disowned(snapshot)) => disowned.push(snapshot),
             Some(Owned::Ours(mut snapshot)) => {
@@ -196,7 +316,7 @@ async fn snapshots(
     Ok((ours, disowned))
 }
 
-fn snapshot(found: &aws_sdk_ec2::types::Snapshot) -> Option<Owned> {
+fn snapshot(found: &aws_sdk_ec2::types::Snapshot, hold: &Exempt) -> Option<Owned> {
     let state = match found.state()? {
         SnapshotState::Completed => State::Completed,
         SnapshotState::Pending | SnapshotState::Recovering => State::Pending,
@@ -221,7 +341,15 @@ fn snapshot(found: &aws_sdk_ec2::types::Snapshot) -> Option<Owned> {
         started: timestamp(found.start_time()).unwrap_or_default(),
         tags: &tags,
     };
-    ownership::read(&described, state)
+    let mut owned = ownership::read(&described, state)?;
+    if let Owned::Ours(snapshot) = &mut owned {
+        let value = |key: &str| tags.iter().find(|(have, _)| *have == key).map(|(_, v)| *v);
+        snapshot.held = hold.tag_of(value).is_some();
+        // One that is restored for a time goes back (EBS-13).
+        snapshot.archived = found.storage_tier() == Some(&StorageTier::Archive)
+            || found.restore_expiry_time().is_some();
+    }
+    Some(owned)
 }
 
 /// Which of `ids` a second look doesn't find either. An id is looked for on its own, so that a
@@ -261,6 +389,7 @@ fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<(String, Instance)> 
     let tags = ec2::tags(found.tags());
     let instance = Instance {
         name: ec2::tag(&tags, "Name").map(str::to_owned),
+        tags,
         root_device: found.root_device_name().map(str::to_owned),
         image: found.image_id().map(str::to_owned),
         image_name: None,
@@ -308,12 +437,13 @@ pub(crate) async fn revalidate(
     for (name, ids) in [("volume-id", volumes), ("snapshot-id", keepers)] {
         let ids: Vec<String> = ids.into_iter().collect();
         for some in ids.chunks(SNAPSHOT_IDS) {
-            made.extend(snapshots(ec2, vec![filter(name, some.to_vec())]).await?.0);
+            let look = vec![filter(name, some.to_vec())];
+            made.extend(snapshots(ec2, look, &Exempt::default()).await?.0);
         }
     }
     let completed: HashSet<&str> = made
         .iter()
-        .filter(|snapshot| snapshot.is_completed())
+        .filter(|snapshot| snapshot.protects())
         .map(|snapshot| snapshot.id.as_str())
         .collect();
     Ok(actions
@@ -330,7 +460,7 @@ pub(crate) async fn revalidate(
                 .as_deref()
                 .filter(|keeper| !completed.contains(keeper))
                 .map(|keeper| {
-                    format!("{keeper}, which was to stay, is gone; the next sweep looks again")
+                    format!("{keeper}, which was to stay, is gone or archived; the next sweep looks again")
                 }),
         })
         .collect())

@@ -158,8 +158,8 @@ pub(crate) enum Owned {
     Disowned(Disowned),
 }
 
-/// Reads a snapshot. None when its description isn't one of ours: then it is nobody's concern
-/// here, whatever its tags say.
+/// Reads a snapshot; whether it is archived or held isn't a question of whose it is. None when its
+/// description isn't one of ours: then it is nobody's concern here, whatever its tags say.
 pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
     let origin = Origin::read(described.description)?;
     let slot: Timestamp = origin.slot.parse().ok()?;
@@ -172,6 +172,8 @@ pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
             attempt: origin.attempt,
             state,
             started: described.started,
+            archived: false,
+            held: false,
         }),
         Some(why) => Owned::Disowned(Disowned {
             id: described.id.to_owned(),

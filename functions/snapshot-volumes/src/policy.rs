@@ -1,16 +1,21 @@
 //! The section `snapshot-volumes` of the policy document.
 
+mod keep;
+mod misread;
+mod select;
 mod warnings;
 
-use guardrails::policy::{Age, Mode, SPAN_PATTERN, TagMatch, positive_span};
+use guardrails::policy::{Age, Exempt, Mode, has_minutes, positive_span};
 use guardrails::text::quoted;
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
 use schemars::JsonSchema;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::facts::{Facts, Volume};
 use crate::slots::{Schedule, Zone};
+pub use keep::{Count, Keep, Within};
+pub use select::{Exclude, Of, Select, TagOf};
 
 /// Which volumes are snapshotted when, and what is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,25 +31,64 @@ pub struct Policy {
     pub plans: Plans,
     /// How long after its last snapshot the snapshots of a volume that no longer exists are kept,
     /// e.g. `365d`. Left out: for ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "orphans_after"
+    )]
     pub orphans_after: Option<Age>,
+    /// Snapshots with this tag are never deleted, and outside the brake. `{}`: none.
+    #[serde(default)]
+    pub hold: Exempt,
     /// When a run deletes nothing, because it would delete too much.
     #[serde(default)]
     pub brake: Brake,
 }
 
 impl Policy {
-    /// The plan of that name.
+    /// The plan of that name, or that was once called so.
     #[must_use]
     pub fn plan(&self, name: &str) -> Option<&Plan> {
-        self.plans.0.iter().find(|plan| plan.name == name)
+        let mut plans = self.plans.0.iter();
+        plans.find(|plan| plan.names().any(|known| known == name))
     }
 
-    /// Whether any plan leaves out boot volumes, so that root devices must be known.
+    /// The next slots of each plan, from now on: for whoever checks a document.
     #[must_use]
-    pub fn needs_boot(&self) -> bool {
-        self.plans.0.iter().any(|plan| plan.exclude.boot)
+    pub fn outlook(&self) -> Vec<String> {
+        let now = Timestamp::now();
+        let plans = self.plans.0.iter();
+        plans
+            .map(|plan| {
+                format!(
+                    "plan {} (`{}`, {}): {}",
+                    plan.name,
+                    plan.schedule.as_str(),
+                    plan.timezone.name(),
+                    plan.next_slots(now, 5)
+                )
+            })
+            .collect()
     }
+
+    /// Whether any plan goes by what is known of the instances alone: their tags, their root
+    /// devices.
+    #[must_use]
+    pub fn needs_instances(&self) -> bool {
+        let mut plans = self.plans.0.iter();
+        plans.any(|plan| plan.select.needs_instances() || plan.exclude.needs_instances())
+    }
+}
+
+fn orphans_after<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Age>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if positive_span(&text).is_ok_and(|span| has_minutes(&span)) {
+        return Err(D::Error::custom(format!(
+            "{}: `m` is minutes, and nothing is kept by the minute; write hours, days or weeks, such as 180d for half a year",
+            quoted(&text)
+        )));
+    }
+    Age::try_from(text).map(Some).map_err(D::Error::custom)
 }
 
 /// One or more plans with names of their own.
@@ -71,10 +115,9 @@ impl<'de> Visitor<'de> for PlansVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Plans, A::Error> {
         let mut plans: Vec<Plan> = Vec::new();
         while let Some(plan) = list.next_element::<Plan>()? {
-            if plans.iter().any(|other| other.name == plan.name) {
+            if let Some(twice) = taken(&plan, &plans) {
                 return Err(A::Error::custom(format!(
-                    "two plans are named \"{}\"; a plan's snapshots carry its name, so each needs its own",
-                    plan.name
+                    "two plans are named \"{twice}\" (by `name` or `formerly`); a plan's snapshots carry its name, so each needs its own"
                 )));
             }
             plans.push(plan);
@@ -88,6 +131,19 @@ impl<'de> Visitor<'de> for PlansVisitor {
     }
 }
 
+/// A name of the plan's that another has, or that it has twice.
+fn taken<'a>(plan: &'a Plan, others: &[Plan]) -> Option<&'a str> {
+    let own: Vec<&str> = plan.names().collect();
+    let twice = |(at, name): (usize, &&'a str)| {
+        let by_another = others
+            .iter()
+            .flat_map(Plan::names)
+            .any(|taken| taken == *name);
+        (by_another || own[..at].contains(name)).then_some(*name)
+    };
+    own.iter().enumerate().find_map(twice)
+}
+
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -96,9 +152,18 @@ pub struct Plan {
     #[serde(deserialize_with = "plan_name")]
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9-]{0,39}$"))]
     pub name: String,
-    /// Which volumes: by a tag, or `all: true`.
+    /// Names that it had before: snapshots that carry one of them are its own.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "former_names"
+    )]
+    #[schemars(length(min = 1), inner(regex(pattern = "^[a-z0-9][a-z0-9-]{0,39}$")))]
+    pub formerly: Vec<String>,
+    /// Which volumes: by a tag (their own, or their instance's), or `all: true`.
     pub select: Select,
-    /// Which of these not: by a tag, or `boot: true` for root volumes.
+    /// Which of these not: by a tag (their own, or their instance's), or `boot: true` for root
+    /// volumes.
     #[serde(default)]
     pub exclude: Exclude,
     /// When its slots are. Cron expression: minute, hour, day of month, month, day of week.
@@ -107,7 +172,7 @@ pub struct Plan {
     #[serde(default = "utc")]
     pub timezone: Zone,
     /// What is kept of each volume's snapshots.
-    #[serde(deserialize_with = "keep_something")]
+    #[serde(deserialize_with = "keep::keep_something")]
     pub keep: Keep,
     /// How long after its time a completed snapshot may be missing before you are told, e.g. `6h`
     /// (the default) or `2d`.
@@ -117,25 +182,32 @@ pub struct Plan {
 
 fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=40).contains(&name.len()) && !name.starts_with('-') && name.chars().all(allowed) {
-        return Ok(name);
-    }
-    Err(D::Error::custom(format!(
-        "plan name {}: expected 1 to 40 lower case letters, digits and dashes",
-        quoted(&name)
-    )))
+    check_name(&name).map_err(D::Error::custom)?;
+    Ok(name)
 }
 
-/// Without any rule all but the newest would be deleted, which nobody means.
-fn keep_something<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keep, D::Error> {
-    let keep = Keep::deserialize(deserializer)?;
-    if keep == Keep::default() {
+fn former_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    if names.is_empty() {
         return Err(D::Error::custom(
-            "expected at least one of last, hourly, daily, weekly, monthly, yearly, within",
+            "an empty list names no plan; leave it out",
         ));
     }
-    Ok(keep)
+    for name in &names {
+        check_name(name).map_err(D::Error::custom)?;
+    }
+    Ok(names)
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=40).contains(&name.len()) && !name.starts_with('-') && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(format!(
+        "plan name {}: expected 1 to 40 lower case letters, digits and dashes",
+        quoted(name)
+    ))
 }
 
 fn default_grace() -> Age {
@@ -147,21 +219,21 @@ fn utc() -> Zone {
 }
 
 impl Plan {
-    /// Whether it selects `volume`. A volume of which nobody can tell whether it is a boot volume,
-    /// because its instance is gone in between, isn't selected where that matters.
+    /// Its name, and those that it had before.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let former = self.formerly.iter().map(String::as_str);
+        std::iter::once(self.name.as_str()).chain(former)
+    }
+
+    /// Whether it selects `volume`; none: that hangs on an instance that wasn't found.
     #[must_use]
-    pub fn selects(&self, volume: &Volume, facts: &Facts) -> bool {
-        let selected = match &self.select {
-            Select::All => true,
-            Select::Tag(matching) => matching.matches(volume.tag(&matching.tag)),
-        };
-        let excluded = self
-            .exclude
-            .tag
-            .as_ref()
-            .is_some_and(|matching| matching.matches(volume.tag(&matching.tag)))
-            || (self.exclude.boot && may_be_boot(volume, facts));
-        selected && !excluded
+    pub fn selects(&self, volume: &Volume, facts: &Facts) -> Option<bool> {
+        let excluded = self.exclude.matches(volume, facts);
+        match (self.select.matches(volume, facts), excluded) {
+            (Some(false), _) | (_, Some(true)) => Some(false),
+            (Some(true), Some(false)) => Some(true),
+            _ => None,
+        }
     }
 
     /// The slot that holds now.
@@ -169,207 +241,16 @@ impl Plan {
     pub fn slot_at(&self, now: Timestamp) -> Option<Zoned> {
         self.schedule.slot_at(&self.timezone, now)
     }
-}
 
-fn may_be_boot(volume: &Volume, facts: &Facts) -> bool {
-    volume.attachments.iter().any(|attachment| {
-        facts
-            .instances
-            .get(&attachment.instance)
-            .is_none_or(|instance| instance.root_device.as_deref() == Some(&attachment.device))
-    })
-}
-
-/// Which volumes a plan selects.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "RawSelect", into = "RawSelect")]
-pub enum Select {
-    /// Every volume.
-    All,
-    /// Those with a tag.
-    Tag(TagMatch),
-}
-
-/// Which volumes: exactly one of `tag` and `all`.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(extend(
-    "anyOf" = [{"required": ["tag"]}, {"required": ["all"]}],
-    "dependencies" = {"values": ["tag"]}
-))]
-struct RawSelect {
-    /// The key of the tag that selects.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    tag: Option<String>,
-    /// The values that select; left out: any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    values: Option<Vec<String>>,
-    /// Every volume.
-    #[serde(default, skip_serializing_if = "is_false")]
-    all: bool,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-impl TryFrom<RawSelect> for Select {
-    type Error = String;
-
-    fn try_from(raw: RawSelect) -> Result<Self, String> {
-        match (TagMatch::checked(raw.tag, raw.values)?, raw.all) {
-            (Some(tag), false) => Ok(Self::Tag(tag)),
-            (None, true) => Ok(Self::All),
-            _ => Err("expected either `tag` (and `values`) or `all: true`".to_owned()),
-        }
-    }
-}
-
-impl From<Select> for RawSelect {
-    fn from(select: Select) -> Self {
-        let (all, matching) = match select {
-            Select::All => (true, None),
-            Select::Tag(matching) => (false, Some(matching)),
-        };
-        let (tag, values) = TagMatch::written(matching);
-        Self { tag, values, all }
-    }
-}
-
-/// Which selected volumes a plan leaves out.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "RawExclude", into = "RawExclude")]
-pub struct Exclude {
-    /// Those with a tag.
-    pub tag: Option<TagMatch>,
-    /// Root volumes of instances.
-    pub boot: bool,
-}
-
-/// Which volumes not.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(extend("dependencies" = {"values": ["tag"]}))]
-struct RawExclude {
-    /// The key of the tag that excludes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    tag: Option<String>,
-    /// The values that exclude; left out: any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    values: Option<Vec<String>>,
-    /// Root volumes of instances.
-    boot: bool,
-}
-
-impl TryFrom<RawExclude> for Exclude {
-    type Error = String;
-
-    fn try_from(raw: RawExclude) -> Result<Self, String> {
-        Ok(Self {
-            tag: TagMatch::checked(raw.tag, raw.values)?,
-            boot: raw.boot,
-        })
-    }
-}
-
-impl From<Exclude> for RawExclude {
-    fn from(exclude: Exclude) -> Self {
-        let (tag, values) = TagMatch::written(exclude.tag);
-        let boot = exclude.boot;
-        Self { tag, values, boot }
-    }
-}
-
-/// What is kept, with restic's meanings. A snapshot stays when any rule keeps it. A rule that is
-/// left out, or 0, keeps nothing.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(extend("minProperties" = 1))]
-pub struct Keep {
-    /// The newest so many.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub last: u32,
-    /// The newest of each of the latest so many hours that have one.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub hourly: u32,
-    /// The same with days.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub daily: u32,
-    /// The same with weeks (ISO, from Monday).
-    #[serde(skip_serializing_if = "is_zero")]
-    pub weekly: u32,
-    /// The same with months.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub monthly: u32,
-    /// The same with years.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub yearly: u32,
-    /// All that are less than this older than the newest, e.g. `14d`, `2w`, `1mo`, `1y`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub within: Option<Within>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
-/// A calendar span back from the newest snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(
-    inline,
-    extend("examples" = ["14d", "2w", "1mo", "1y"], "pattern" = SPAN_PATTERN)
-)]
-pub struct Within(SpanText);
-
-/// A span with the text that it was written as; spans themselves don't compare.
-#[derive(Debug, Clone)]
-struct SpanText {
-    text: String,
-    span: Span,
-}
-
-impl PartialEq for SpanText {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Within {
-    /// So long before `newest`.
+    /// The next `count` slots as people say them: `Sun 2026-11-22 03:00`.
     #[must_use]
-    pub fn before(&self, newest: &Zoned) -> Option<Timestamp> {
-        newest
-            .checked_sub(self.0.span)
-            .ok()
-            .map(|at| at.timestamp())
-    }
-}
-
-impl TryFrom<String> for Within {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let span = positive_span(&text)?;
-        Ok(Self(SpanText { text, span }))
-    }
-}
-
-impl From<Within> for String {
-    fn from(within: Within) -> Self {
-        within.0.text
+    pub fn next_slots(&self, now: Timestamp, count: usize) -> String {
+        let next = |slot: &Zoned| self.schedule.slot_after(&self.timezone, slot.timestamp());
+        let slots = std::iter::successors(next(&self.timezone.at(now)), next).take(count);
+        let labels: Vec<_> = slots
+            .map(|slot| slot.strftime("%a %Y-%m-%d %H:%M").to_string())
+            .collect();
+        labels.join(", ")
     }
 }
 
@@ -495,6 +376,16 @@ pub(crate) mod tests {
             ("keep: {daily: -1}", "plans[0].keep.daily (line 3): "),
             ("keep: {dayly: 1}", "unknown key `dayly`"),
             ("keep: {within: soon}", "is no length of time"),
+            ("keep: {within: 6m}", "for months write \"6mo\""),
+            ("keep: {within-daily: 1y6m}", "for months write \"1y6mo\""),
+            ("keep: {within: 20000y}", "is no length of time"),
+            ("keep: {last: all}", "or `unlimited`"),
+            ("formerly: []", "names no plan"),
+            ("formerly: [Old]", "plan name \"Old\""),
+            ("formerly: [p]", "two plans are named \"p\""),
+            ("select: {all: true, of: instance}", "`of` without `tag`"),
+            ("select: {tag: a, of: disk}", "`disk` isn't known here"),
+            ("exclude: {of: instance, boot: true}", "`of` without `tag`"),
             ("grace: 0h", "is no length of time"),
             ("grace: 1mo", "no fixed length"),
             ("grace: -3h", "is no length of time"),
@@ -527,7 +418,7 @@ pub(crate) mod tests {
         let twice = parse(&format!("{plan}\n    - {plan}")).unwrap_err();
         assert!(
             twice.to_string().starts_with(
-                "snapshot-volumes.plans[1] (line 4): two plans are named \"p\"; a plan's"
+                "snapshot-volumes.plans[1] (line 4): two plans are named \"p\" (by `name` or `formerly`); a plan's"
             ),
             "{twice}"
         );
@@ -536,6 +427,70 @@ pub(crate) mod tests {
         assert!(
             none.starts_with("snapshot-volumes.plans (line 1): no plan"),
             "{none}"
+        );
+    }
+
+    #[test]
+    fn a_former_name_is_one_plans_only() {
+        let plan = |name: &str, formerly: &str| {
+            format!(
+                "{{name: {name}, {formerly} select: {{all: true}}, schedule: \"0 3 * * *\", keep: {{last: 1}}}}"
+            )
+        };
+        for (one, other, twice) in [
+            (plan("a", ""), plan("b", "formerly: [a],"), Some("a")),
+            (plan("a", "formerly: [b],"), plan("b", ""), Some("b")),
+            (
+                plan("a", "formerly: [c],"),
+                plan("b", "formerly: [c],"),
+                Some("c"),
+            ),
+            (plan("a", "formerly: [c, c],"), plan("b", ""), Some("c")),
+            (
+                plan("a", "formerly: [c, d],"),
+                plan("b", "formerly: [e],"),
+                None,
+            ),
+        ] {
+            let read = parse(&format!("{one}\n    - {other}"));
+            match (read, twice) {
+                (Ok(policy), None) => {
+                    assert_eq!(policy.plan("d").map(|plan| plan.name.as_str()), Some("a"));
+                    assert_eq!(policy.plan("f"), None);
+                }
+                (Err(mistake), Some(name)) => {
+                    let told = format!("two plans are named \"{name}\"");
+                    assert!(mistake.to_string().contains(&told), "{mistake}");
+                }
+                (read, _) => panic!("{one}, {other}: {read:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn orphans_are_not_kept_by_the_minute() {
+        let read = |text: &str| {
+            policy::parse::<Policy>(
+                &format!(
+                    "snapshot-volumes: {{plans: [{{name: p, select: {{tag: B}}, schedule: \"0 3 * * *\", keep: {{last: 1}}}}], orphans-after: {text}}}"
+                ),
+                crate::NAME,
+            )
+        };
+        for (text, told) in [
+            ("6m", "such as 180d"),
+            ("6mo", "write days or weeks"),
+            ("soon", "is no length of time"),
+        ] {
+            let mistake = read(text).unwrap_err().to_string();
+            assert!(
+                mistake.contains(told) && mistake.contains("orphans-after (line 1)"),
+                "{mistake}"
+            );
+        }
+        assert_eq!(
+            read("36h").unwrap().orphans_after,
+            Some(Age::from_hours(36))
         );
     }
 

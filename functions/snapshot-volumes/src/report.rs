@@ -2,7 +2,8 @@
 
 mod explain;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
 
 use guardrails::condition::{Condition, Coverage, Kind, Status};
 use guardrails::guardrail::{Assessment, Settled};
@@ -12,7 +13,7 @@ use guardrails::resource::Resource;
 use serde_json::Value;
 
 use crate::action::{Action, Create, Effect};
-use crate::conditions::{DELETION_LIMIT, DISOWNED, FAILED, KINDS, STALE};
+use crate::conditions::{DELETION_LIMIT, DISOWNED, FAILED, KINDS, PLANLESS, STALE, UNDELETABLE};
 use crate::evaluate::{Evaluation, Freshness, Judged, Selected, Standing};
 use crate::slots;
 
@@ -32,6 +33,8 @@ pub(crate) fn report(
     }
     conditions.extend(disowned(evaluation));
     conditions.extend(over_limit(evaluation));
+    conditions.extend(undeletable(evaluation, settled));
+    conditions.extend(planless(evaluation));
     Assessment {
         considered: evaluation.volumes.len() as u64,
         metrics: metrics(evaluation, &conditions),
@@ -100,7 +103,10 @@ impl Creation<'_> {
             Outcome::WouldDo => {
                 Some("one would be made, but this run changes nothing (`mode` isn't enforce, or it was a question)".to_owned())
             }
-            Outcome::Done => Some("AWS left it out of the set".to_owned()),
+            Outcome::Done => Some(format!(
+                "AWS left it out of the set ({})",
+                self.note.unwrap_or_default()
+            )),
         }
     }
 }
@@ -136,13 +142,19 @@ impl Stand {
         let mut stand = Self::default();
         for standing in &judged.standings {
             let plan = &standing.plan.name;
-            if standing.selected != Selected::No && !judged.volume.usable {
+            let volume = judged.volume;
+            if standing.selected == Selected::No {
+                continue;
+            }
+            if !volume.is_usable() {
+                let state = &volume.state;
+                let newest = newest(standing);
                 stand.unknown.push(format!(
-                    "plan {plan}: the volume is neither `available` nor `in-use`"
+                    "plan {plan}: the volume is in state `{state}`; {newest}"
                 ));
             } else if standing.selected == Selected::Unknown {
                 stand.unknown.push(format!(
-                    "plan {plan} leaves out root volumes, and whether this is one can't be told, because its instance wasn't found"
+                    "plan {plan}: whether it is for this volume can't be told, because its instance wasn't found"
                 ));
             }
         }
@@ -171,7 +183,8 @@ fn stale(judged: &Judged<'_>, creations: &Creations<'_>) -> Stand {
                     Some(newest) => format!("{name} since {}", newest.slot),
                     None => format!("{name} never"),
                 };
-                let why = creation.and_then(Creation::why);
+                let obstacle = judged.volume.obstacle();
+                let why = obstacle.or_else(|| creation.and_then(Creation::why));
                 let text = stale_text(standing, why);
                 stand.firing.push((fingerprint, text));
             }
@@ -184,15 +197,21 @@ fn stale_text(standing: &Standing<'_>, why: Option<String>) -> String {
     let plan = standing.plan;
     let name = &plan.name;
     let mut text = match standing.newest {
-        Some(newest) => format!(
-            "plan {name} ({} {}): the newest completed snapshot is {} of slot {}",
+        Some(_) => format!(
+            "plan {name} ({} {}): {}",
             plan.schedule.as_str(),
             plan.timezone.name(),
-            newest.id,
-            slots::label(&plan.timezone.at(newest.slot), &plan.timezone)
+            newest(standing)
         ),
-        None => format!("plan {name}: there is no completed snapshot at all"),
+        None => format!("plan {name}: {}", newest(standing)),
     };
+    if let Some(archived) = standing.archived {
+        let id = &archived.id;
+        let _ = write!(
+            text,
+            "; {id} is archived: to restore it takes up to 72 hours, so it doesn't count"
+        );
+    }
     let why = why.or_else(|| {
         let (snapshot, reason) = standing.failed?;
         Some(format!("{} failed: {reason}", snapshot.id))
@@ -202,6 +221,19 @@ fn stale_text(standing: &Standing<'_>, why: Option<String>) -> String {
         text.push_str(&why);
     }
     text
+}
+
+/// What protects the volume.
+fn newest(standing: &Standing<'_>) -> String {
+    let zone = &standing.plan.timezone;
+    match standing.newest {
+        Some(newest) => format!(
+            "the newest completed snapshot is {} of slot {}",
+            newest.id,
+            slots::label(&zone.at(newest.slot), zone)
+        ),
+        None => "there is no completed snapshot at all".to_owned(),
+    }
 }
 
 fn failed(judged: &Judged<'_>) -> Stand {
@@ -251,6 +283,57 @@ fn over_limit(evaluation: &Evaluation<'_>) -> Option<Condition> {
     ))
 }
 
+/// What AWS doesn't let us delete: as a run that tried was told, or is remembered.
+fn undeletable(
+    evaluation: &Evaluation<'_>,
+    settled: &[Settled<'_, Action, Effect>],
+) -> Vec<Condition> {
+    let deletions = &evaluation.deletions;
+    let mut refused: BTreeMap<&str, &str> = BTreeMap::new();
+    let all = deletions.refused.iter().chain(&deletions.unkept);
+    for deletion in all.chain(&deletions.failed) {
+        if let Some(refusal) = deletion.refusal.filter(|refusal| refusal.unmeant) {
+            refused.insert(&deletion.snapshot.id, &refusal.why);
+        }
+    }
+    for one in settled {
+        match (one.action, one.effect) {
+            (Action::Delete(delete), Some(Effect::Refused(why))) => {
+                refused.insert(&delete.snapshot, why);
+            }
+            (Action::Delete(delete), Some(_)) => {
+                refused.remove(delete.snapshot.as_str());
+            }
+            _ => {}
+        }
+    }
+    let refused = refused.into_iter();
+    refused
+        .map(|(id, why)| {
+            let resource = Resource::Snapshot(id.to_owned());
+            Condition::firing(resource, &UNDELETABLE, "refused", why)
+        })
+        .collect()
+}
+
+fn planless(evaluation: &Evaluation<'_>) -> Option<Condition> {
+    let plans = &evaluation.planless;
+    let each = plans.iter().map(|(plan, snapshots)| {
+        let volumes: HashSet<&str> = snapshots.iter().map(|s| s.volume.as_str()).collect();
+        let newest = snapshots.iter().map(|s| s.slot).max().unwrap_or_default();
+        format!(
+            "plan {plan}: {} snapshots of {} volumes, the newest of slot {newest}",
+            snapshots.len(),
+            volumes.len()
+        )
+    });
+    let why = each.collect::<Vec<_>>().join("; ");
+    let names: Vec<&str> = plans.keys().copied().collect();
+    // Not the numbers: somebody who deletes one needs no notice.
+    (!plans.is_empty())
+        .then(|| Condition::firing(Resource::Account, &PLANLESS, names.join(", "), why))
+}
+
 /// All volumes, usable or not, and all snapshots but those that this run has deleted.
 fn present(
     evaluation: &Evaluation<'_>,
@@ -283,11 +366,10 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
             .filter(|c| c.kind == kind && c.status == Status::Firing);
         firing.count() as u64
     };
-    let usable = evaluation
+    let unselected = evaluation
         .volumes
         .iter()
-        .filter(|judged| judged.volume.usable);
-    let usable = usable.count() as u64;
+        .filter(|judged| judged.volume.is_usable() && judged.selected().next().is_none());
     let selected = evaluation
         .volumes
         .iter()
@@ -307,7 +389,7 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
         .filter(|s| !facts.volumes.contains_key(&s.volume));
     [
         ("VolumesSelected", selected),
-        ("VolumesUnselected", usable - selected),
+        ("VolumesUnselected", unselected.count() as u64),
         ("VolumesStale", firing(&STALE)),
         ("VolumesFailing", firing(&FAILED)),
         (

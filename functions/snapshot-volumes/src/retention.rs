@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, Zoned};
 
-use crate::policy::Keep;
+use crate::policy::{Count, Keep, Within};
 use crate::slots::Zone;
 
 /// For each slot, whether `keep` keeps its snapshot, in the order of `slots` (from old to new,
@@ -10,70 +10,89 @@ use crate::slots::Zone;
 ///
 /// As in restic: `last` keeps the newest so many; `hourly` to `yearly` keep the newest of each of
 /// the latest so many hours, days … that have any, and the oldest of all while a rule has some
-/// left; `within` keeps all that are less than so long older than the newest.
+/// left; `within` keeps all that are less than so long older than the newest, `within-hourly` to
+/// `within-yearly` of these the newest of each hour, day …, and the oldest of all if it is one.
 pub(crate) fn kept(slots: &[Timestamp], keep: &Keep, zone: &Zone) -> Vec<bool> {
     let mut kept = vec![false; slots.len()];
     let Some(newest) = slots.last() else {
         return kept;
     };
-    let horizon = keep
-        .within
-        .as_ref()
-        .and_then(|within| within.before(&zone.at(*newest)));
-    let mut rules = [
-        Rule::new(keep.last, |_, index| key(index)),
-        Rule::new(keep.hourly, |at, _| {
-            // The instant of the hour's begin, so that the hour that autumn has twice counts twice.
-            at.timestamp().as_second() - i64::from(at.minute()) * 60 - i64::from(at.second())
-        }),
-        Rule::new(keep.daily, |at, _| day(at)),
-        Rule::new(keep.weekly, |at, _| {
-            let week = at.date().iso_week_date();
-            i64::from(week.year()) * 100 + i64::from(week.week())
-        }),
-        Rule::new(keep.monthly, |at, _| {
-            i64::from(at.year()) * 100 + i64::from(at.month())
-        }),
-        Rule::new(keep.yearly, |at, _| i64::from(at.year())),
-    ];
+    let newest = zone.at(*newest);
+    let buckets: [fn(&Zoned, usize) -> i64; 6] = [each, hour, day, week, month, year];
+    let counts = keep.counts().into_iter().zip(buckets);
+    let mut counts: Vec<_> = counts
+        .map(|(count, bucket)| Rule::new(Limit::Count(count), bucket))
+        .collect();
+    let spans = keep.spans().into_iter().zip(buckets);
+    counts.extend(spans.filter_map(|((_, within), bucket)| {
+        Some(Rule::new(Limit::Within(within?, &newest), bucket))
+    }));
     for (index, slot) in slots.iter().enumerate().rev() {
         let at = zone.at(*slot);
         // `|`, not `||`: each rule counts what it sees.
-        let by_rule = rules
+        let by_rule = counts
             .iter_mut()
             .fold(false, |any, rule| rule.keeps(&at, index) | any);
-        let by_age = horizon.is_some_and(|horizon| *slot > horizon);
-        kept[index] = by_rule || by_age || index + 1 == slots.len();
+        kept[index] = by_rule || index + 1 == slots.len();
     }
     kept
 }
 
-fn key(index: usize) -> i64 {
+fn each(_: &Zoned, index: usize) -> i64 {
     i64::try_from(index).unwrap_or(i64::MAX)
 }
 
-fn day(at: &Zoned) -> i64 {
+/// The instant of the hour's begin, so that the hour that autumn has twice counts twice.
+fn hour(at: &Zoned, _: usize) -> i64 {
+    at.timestamp().as_second() - i64::from(at.minute()) * 60 - i64::from(at.second())
+}
+
+fn day(at: &Zoned, _: usize) -> i64 {
     i64::from(at.year()) * 1_000 + i64::from(at.day_of_year())
 }
 
-/// One counted rule, fed from new to old.
-struct Rule {
-    left: u32,
+fn week(at: &Zoned, _: usize) -> i64 {
+    let week = at.date().iso_week_date();
+    i64::from(week.year()) * 100 + i64::from(week.week())
+}
+
+fn month(at: &Zoned, _: usize) -> i64 {
+    i64::from(at.year()) * 100 + i64::from(at.month())
+}
+
+fn year(at: &Zoned, _: usize) -> i64 {
+    i64::from(at.year())
+}
+
+/// One rule, fed from new to old.
+struct Rule<'a> {
+    limit: Limit<'a>,
     bucket: fn(&Zoned, usize) -> i64,
     last: Option<i64>,
 }
 
-impl Rule {
-    fn new(count: u32, bucket: fn(&Zoned, usize) -> i64) -> Self {
+enum Limit<'a> {
+    /// So many are left.
+    Count(Count),
+    /// What lies less than so long before the newest.
+    Within(&'a Within, &'a Zoned),
+}
+
+impl<'a> Rule<'a> {
+    fn new(limit: Limit<'a>, bucket: fn(&Zoned, usize) -> i64) -> Self {
         Self {
-            left: count,
+            limit,
             bucket,
             last: None,
         }
     }
 
     fn keeps(&mut self, at: &Zoned, index: usize) -> bool {
-        if self.left == 0 {
+        let is_over = match &self.limit {
+            Limit::Count(count) => *count == Count::Latest(0),
+            Limit::Within(within, newest) => !within.reaches(at.timestamp(), newest),
+        };
+        if is_over {
             return false;
         }
         let bucket = (self.bucket)(at, index);
@@ -82,7 +101,9 @@ impl Rule {
             return false;
         }
         self.last = Some(bucket);
-        self.left -= 1;
+        if let Limit::Count(Count::Latest(left)) = &mut self.limit {
+            *left -= 1;
+        }
         true
     }
 }
@@ -146,6 +167,43 @@ mod tests {
     }
 
     #[test]
+    fn a_span_longer_than_all_calendars_keeps_everything() {
+        assert_eq!(kept_of(&days(6), &keep("{within: 12026y}")).len(), 6);
+        assert_eq!(kept_of(&days(6), &keep("{within-daily: 19000y}")).len(), 6);
+    }
+
+    #[test]
+    fn unlimited_keeps_all() {
+        assert_eq!(kept_of(&days(60), &keep("{last: unlimited}")).len(), 60);
+        // The newest of each month, and the oldest.
+        assert_eq!(
+            kept_of(&days(60), &keep("{monthly: unlimited}")),
+            ["01-01", "01-31", "02-28", "03-01"]
+        );
+    }
+
+    #[test]
+    fn of_those_within_a_span_the_newest_of_each_period() {
+        // 2026-03-01 is the newest of 60 days, a Sunday.
+        for (rule, expected) in [
+            ("{within-daily: 3d}", &["02-27", "02-28", "03-01"][..]),
+            ("{within-hourly: 2d}", &["02-28", "03-01"]),
+            (
+                "{within-weekly: 28d}",
+                &["02-08", "02-15", "02-22", "03-01"],
+            ),
+            ("{within-monthly: 2mo}", &["01-31", "02-28", "03-01"]),
+            ("{within-yearly: 1y}", &["01-01", "03-01"]),
+            (
+                "{within: 2d, within-monthly: 2mo}",
+                &["01-31", "02-28", "03-01"],
+            ),
+        ] {
+            assert_eq!(kept_of(&days(60), &keep(rule)), expected, "{rule}");
+        }
+    }
+
+    #[test]
     fn days_are_those_of_the_plans_zone() {
         // 20:00 and 22:00 UTC are the same day in UTC and two days in Berlin.
         let slots: Vec<Timestamp> = ["2026-01-01T20:00:00Z", "2026-01-01T23:30:00Z"]
@@ -175,27 +233,47 @@ mod tests {
         );
     }
 
-    fn any_keep() -> impl Strategy<Value = Keep> {
-        (
-            0u32..5,
-            0u32..5,
-            0u32..5,
-            0u32..5,
-            0u32..5,
-            0u32..3,
-            prop::option::of(1i32..40),
-        )
-            .prop_map(
-                |(last, hourly, daily, weekly, monthly, yearly, within)| Keep {
-                    last,
-                    hourly,
-                    daily,
-                    weekly,
-                    monthly,
-                    yearly,
-                    within: within.map(crate::policy::tests::within_days),
-                },
-            )
+    fn any_count(most: u32) -> impl Strategy<Value = Count> {
+        prop_oneof![
+            12 => (0..most).prop_map(Count::Latest),
+            1 => Just(Count::Unlimited),
+        ]
+    }
+
+    fn any_within() -> impl Strategy<Value = Option<Within>> {
+        prop::option::of((1i32..40).prop_map(crate::policy::tests::within_days))
+    }
+
+    prop_compose! {
+        fn any_keep()(
+            last in any_count(5),
+            hourly in any_count(5),
+            daily in any_count(5),
+            weekly in any_count(5),
+            monthly in any_count(5),
+            yearly in any_count(3),
+            within in any_within(),
+            within_hourly in any_within(),
+            within_daily in any_within(),
+            within_weekly in any_within(),
+            within_monthly in any_within(),
+            within_yearly in any_within(),
+        ) -> Keep {
+            Keep {
+                last,
+                hourly,
+                daily,
+                weekly,
+                monthly,
+                yearly,
+                within,
+                within_hourly,
+                within_daily,
+                within_weekly,
+                within_monthly,
+                within_yearly,
+            }
+        }
     }
 
     proptest! {
@@ -209,9 +287,16 @@ mod tests {
             let now = kept(&slots, &keep, &Zone::UTC);
             prop_assert_eq!(now.last(), Some(&true));
             let count = now.iter().filter(|kept| **kept).count();
-            let least = usize::try_from(keep.last).unwrap().min(slots.len());
+            let least = match keep.last {
+                Count::Latest(last) => usize::try_from(last).unwrap().min(slots.len()),
+                Count::Unlimited => slots.len(),
+            };
             prop_assert!(count >= least);
-            let more = Keep { daily: keep.daily + 1, ..keep.clone() };
+            let raised = match keep.daily {
+                Count::Latest(days) => Count::Latest(days + 1),
+                Count::Unlimited => Count::Unlimited,
+            };
+            let more = Keep { daily: raised, ..keep.clone() };
             let raised = kept(&slots, &more, &Zone::UTC);
             // All but the oldest, which is only kept while counts are left over.
             for index in 1..slots.len() {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::place::Place;
+use super::place::{OPERATOR, Place};
 use crate::condition::{Command, Condition, Kind, Run, Status};
 use crate::resource::Resource;
 
@@ -107,7 +107,7 @@ impl<'a> Digest<'a> {
                         Value::from(name)
                     );
                     format!(
-                        "aws lambda invoke --region {region} --function-name {} --cli-read-timeout 920 --cli-binary-format raw-in-base64-out --payload {} /dev/stdout",
+                        "aws lambda invoke --region {region} --function-name {} --qualifier {OPERATOR} --cli-read-timeout 920 --cli-binary-format raw-in-base64-out --payload {} /dev/stdout",
                         place.function,
                         quoted(&payload)
                     )

@@ -6,10 +6,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::resource::{Arn, Resource};
 
+/// The alias through which a function takes commands. It has no permission of its own, so that
+/// EventBridge can't invoke it, whoever may write rules.
+pub const OPERATOR: &str = "operator";
+
 /// Where a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// `aws`, `aws-cn`, `aws-us-gov`.
+    /// `aws`, `aws-cn`, `aws-us-gov`, `aws-eusc` (PRT-1).
     pub partition: String,
     /// The Region.
     pub region: String,
@@ -98,6 +102,7 @@ impl Place {
         match self.partition.as_str() {
             "aws-cn" => "console.amazonaws.cn",
             "aws-us-gov" => "console.amazonaws-us-gov.com",
+            "aws-eusc" => "console.amazonaws-eusc.eu",
             _ => "console.aws.amazon.com",
         }
     }
@@ -182,6 +187,10 @@ mod tests {
             (
                 "arn:aws-cn:lambda:cn-north-1:1:function:f",
                 "https://cn-north-1.console.amazonaws.cn/ec2/home?region=cn-north-1#InstanceDetails:instanceId=i-1",
+            ),
+            (
+                "arn:aws-eusc:lambda:eusc-de-east-1:1:function:f",
+                "https://eusc-de-east-1.console.amazonaws-eusc.eu/ec2/home?region=eusc-de-east-1#InstanceDetails:instanceId=i-1",
             ),
         ] {
             assert_eq!(

@@ -17,6 +17,54 @@ pub fn positive_span(text: &str) -> Result<Span, String> {
     }
 }
 
+/// Reads how long something is kept: hours or more, such as `36h`, `14d`, `2w`, `6mo` or `1y`.
+///
+/// restic's `6m` is six months. Read as six minutes it would delete what was meant to be kept, so
+/// minutes and what is below them are refused.
+pub fn keeping_span(text: &str) -> Result<Span, String> {
+    let read = |text: &str| positive_span(text).map(|span| (has_minutes(&span), span));
+    let months = months_for_minutes(text);
+    match (read(text), read(&months)) {
+        (Ok((false, span)), _) => Ok(span),
+        (_, Ok((false, _))) => Err(format!(
+            "{}: `m` is minutes, and nothing is kept by the minute; for months write {}",
+            quoted(text),
+            quoted(&months)
+        )),
+        (Ok((true, _)), _) => Err(format!(
+            "{}: nothing is kept by minutes or seconds; write hours (h), days (d), weeks (w), months (mo) or years (y)",
+            quoted(text)
+        )),
+        (Err(problem), _) => Err(problem),
+    }
+}
+
+/// Whether a span has minutes or what is below them.
+#[must_use]
+pub fn has_minutes(span: &Span) -> bool {
+    span.get_minutes() != 0
+        || span.get_seconds() != 0
+        || span.get_milliseconds() != 0
+        || span.get_microseconds() != 0
+        || span.get_nanoseconds() != 0
+}
+
+/// `1y6m` as `1y6mo`.
+fn months_for_minutes(text: &str) -> String {
+    let mut written = String::with_capacity(text.len() + 2);
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        written.push(c);
+        let ends = rest.peek().is_none_or(|next| !next.is_alphabetic());
+        if c == 'm' && ends && !before.is_alphabetic() {
+            written.push('o');
+        }
+        before = c;
+    }
+    written
+}
+
 /// What every length of time that [`positive_span`] reads has: a number with a unit (or a colon).
 /// For the schema, which can't say more without refusing what the parser takes.
 pub const SPAN_PATTERN: &str = "[0-9] *[A-Za-zµμ:]";
@@ -49,6 +97,12 @@ impl Age {
     #[must_use]
     pub fn between(one: Timestamp, other: Timestamp) -> Self {
         Self(one.duration_since(other).abs())
+    }
+
+    /// So long before `instant`; the beginning of time, where that is out of range.
+    #[must_use]
+    pub fn before(self, instant: Timestamp) -> Timestamp {
+        instant.checked_sub(self.0).unwrap_or(Timestamp::MIN)
     }
 
     /// So long after `instant`; never, where that is out of range.
@@ -207,6 +261,41 @@ mod tests {
         }
         let odd = Age::try_from("1500ms".to_owned()).unwrap();
         assert_eq!(Age::try_from(odd.to_string()), Ok(odd), "{odd}");
+    }
+
+    #[test]
+    fn nothing_is_kept_by_the_minute() {
+        for text in [
+            "36h",
+            "14d",
+            "2w",
+            "6mo",
+            "1y 2mo",
+            "1y2mo3d4h",
+            "P6M",
+            "6 months",
+        ] {
+            assert!(keeping_span(text).is_ok(), "{text}");
+        }
+        for (text, told) in [
+            (
+                "6m",
+                "\"6m\": `m` is minutes, and nothing is kept by the minute; for months write \"6mo\"",
+            ),
+            ("6 m", "for months write \"6 mo\""),
+            ("1y6m", "for months write \"1y6mo\""),
+            // restic's own order, in which minutes can't be read.
+            ("2y5m7d3h", "for months write \"2y5mo7d3h\""),
+            ("PT6M", "nothing is kept by minutes or seconds"),
+            ("90 minutes", "nothing is kept by minutes or seconds"),
+            ("1d 30s", "nothing is kept by minutes or seconds"),
+            ("1h 1ms", "nothing is kept by minutes or seconds"),
+            ("soon", "is no length of time"),
+            ("-3d", "is no length of time"),
+        ] {
+            let refused = keeping_span(text).unwrap_err();
+            assert!(refused.contains(told), "{text}: {refused}");
+        }
     }
 
     #[test]

@@ -213,6 +213,7 @@ fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
             Model::default().state("snapshot-volumes"),
         ),
         notifier: Notifier::for_tests(&publish_fails(), Model::default().state("snapshot-volumes")),
+        figures: metrics::Form::Log,
     }
 }
 
@@ -222,6 +223,39 @@ fn invocation(seconds: u64) -> Invocation {
         now: Timestamp::UNIX_EPOCH,
         deadline: Instant::now() + Duration::from_secs(seconds),
         place: Place::of_function("arn:aws:lambda:eu-central-1:1:function:f"),
+        by_operator: true,
+    }
+}
+
+/// Whoever may point a rule or a schedule at the function can have it sent any input.
+#[tokio::test(start_paused = true)]
+async fn a_command_is_taken_through_the_alias_for_operators_only() {
+    let runner = runner(scripted(3, &[]), ENFORCE);
+    let direct = Invocation {
+        by_operator: false,
+        ..invocation(900)
+    };
+    for command in ["explain", "order"] {
+        let payload = json!({"trigger": "command", "command": command});
+        let error = runner.run(payload, &direct).await.unwrap_err();
+        assert_eq!(error.name(), "UnknownTrigger");
+        let words = error.to_string();
+        assert!(
+            words.contains("--function-name f --qualifier operator"),
+            "{words}"
+        );
+    }
+    assert!(log_of(&runner).is_empty(), "nothing was done");
+    let sweep = runner.run(json!({"trigger": "sweep"}), &direct).await;
+    assert_eq!(sweep.unwrap().outcomes.done, 3);
+}
+
+#[test]
+fn the_alias_is_what_stands_behind_the_functions_name() {
+    let function = "arn:aws:lambda:eu-central-1:1:function";
+    assert!(is_operators(&format!("{function}:f:operator")));
+    for name in ["f", "f:live", "operator", "operator:live", "f:operators"] {
+        assert!(!is_operators(&format!("{function}:{name}")), "{name}");
     }
 }
 
@@ -551,7 +585,8 @@ fn an_invalid_policy_is_counted_and_its_sweep_with_it() {
         (false, vec!["PolicyInvalid"]),
     ] {
         let mut line = Vec::new();
-        count_invalid_policy(&mut line, "f", Timestamp::UNIX_EPOCH, is_sweep);
+        let now = Timestamp::UNIX_EPOCH;
+        count_invalid_policy(&mut line, metrics::Form::Embedded, "f", now, is_sweep);
         let line: Value = serde_json::from_slice(&line).unwrap();
         let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
             .as_array()

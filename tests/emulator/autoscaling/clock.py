@@ -46,6 +46,11 @@ def shown(moment: float | None) -> datetime | None:
     return datetime.fromtimestamp(round(moment - _ahead, 3), UTC).replace(tzinfo=None)
 
 
+def whole(moment: float) -> datetime:
+    """The end of an activity: AWS gives its start to the millisecond, and its end in whole seconds before that."""
+    return datetime.fromtimestamp(int(moment - _ahead), UTC).replace(tzinfo=None)
+
+
 def text(moment: float) -> str:
     """A moment in the words of a cause, in whole seconds."""
     return datetime.fromtimestamp(moment - _ahead, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -308,7 +308,7 @@ def _check_tag(tag: dict[str, Any]) -> None:
     if tag.get("ResourceType", "auto-scaling-group") != "auto-scaling-group":
         raise invalid(f"Invalid resource type: {tag['ResourceType']}")  # (assumed)
     if group is None:
-        raise invalid(f"Group {tag.get('ResourceId')} not found")
+        raise invalid(f"AutoScalingGroup not found - AutoScaling Group {tag.get('ResourceId')} not found")
     if not 1 <= len(tag["Key"]) <= 128 or len(tag.get("Value") or "") > 256:
         raise invalid("Tag keys have 1 to 128 characters, values at most 256.")  # (assumed)
     if tag["Key"].lower().startswith("aws:"):
@@ -325,30 +325,4 @@ def delete_tags(request: AwsRequest) -> dict[str, Any]:
             for t in group.tags
             if t["Key"] != tag["Key"] or (tag.get("Value") not in (None, "", t.get("Value")))
         ]
-    return {}
-
-
-@operation("autoscaling", "AttachLoadBalancerTargetGroups")
-def attach_target_groups(request: AwsRequest) -> dict[str, Any]:
-    group = find(request.parameters["AutoScalingGroupName"])
-    arns = request.parameters.get("TargetGroupARNs") or []
-    _check_target_groups(arns)
-    group.target_groups += [arn for arn in arns if arn not in group.target_groups]
-    if group.runs("AddToLoadBalancer"):
-        for member in group.members:
-            if member.state == "InService":
-                for arn in arns:
-                    health.register(arn, member.instance)
-    return {}
-
-
-@operation("autoscaling", "DetachLoadBalancerTargetGroups")
-def detach_target_groups(request: AwsRequest) -> dict[str, Any]:
-    group = find(request.parameters["AutoScalingGroupName"])
-    for arn in request.parameters.get("TargetGroupARNs") or []:
-        if arn not in group.target_groups:
-            raise invalid(f"Target group {arn} is not attached to {group.name}.")  # (assumed)
-        group.target_groups.remove(arn)
-        for member in group.members:
-            health.deregister(arn, member.instance)
     return {}

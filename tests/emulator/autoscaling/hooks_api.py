@@ -60,20 +60,6 @@ def describe_hooks(request: AwsRequest) -> dict[str, Any]:
     return {"LifecycleHooks": shown}
 
 
-@operation("autoscaling", "DeleteLifecycleHook")
-def delete_hook(request: AwsRequest) -> dict[str, Any]:
-    """Instances that wait for it are abandoned when they launch and go on when they terminate."""
-    group, name = find(request.parameters["AutoScalingGroupName"]), request.parameters["LifecycleHookName"]
-    if group.hooks.pop(name, None) is None:
-        raise invalid(f"No lifecycle hook {name} found for Auto Scaling group {group.name}")  # (assumed)
-    for member in group.members:
-        for waiting in member.waiting:
-            if waiting.hook.name == name and waiting.result is None:
-                waiting.result = "ABANDON" if waiting.hook.transition == LAUNCHING else "CONTINUE"
-    engine.settle(group)
-    return {}
-
-
 def _waiting(request: AwsRequest) -> Waiting:
     given = request.parameters
     group, name = find(given["AutoScalingGroupName"]), given["LifecycleHookName"]

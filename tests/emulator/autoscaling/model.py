@@ -70,7 +70,7 @@ class Activity:
             "AutoScalingGroupARN": self.group.arn,
         }
         if self.ended is not None:
-            shown["EndTime"] = clock.shown(self.ended)
+            shown["EndTime"] = clock.whole(self.ended)
         if self.message:
             shown["StatusMessage"] = self.message
         if self.group.deleted:

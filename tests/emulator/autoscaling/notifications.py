@@ -22,7 +22,7 @@ def activity_ended(activity: Activity, detail_type: str, *, launching: bool) -> 
     events.emit(
         SOURCE,
         detail_type,
-        [activity.group.arn, _instance_arn(activity.instance_id)],
+        [activity.group.arn, *([_instance_arn(activity.instance_id)] if activity.instance_id else [])],
         {
             "Origin": ends[0],
             "Destination": ends[1],
@@ -36,7 +36,7 @@ def activity_ended(activity: Activity, detail_type: str, *, launching: bool) -> 
             "Details": dict(activity.details),
             "StatusMessage": activity.message or "",
             "StartTime": clock.precise(activity.started),
-            "EndTime": clock.precise(activity.ended or clock.now()),
+            "EndTime": clock.text(activity.ended or clock.now()),
             "EC2InstanceId": activity.instance_id,
             "Cause": activity.cause,
         },

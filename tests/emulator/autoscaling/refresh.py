@@ -61,6 +61,8 @@ class Refresh:
     """Kept Pending by the control API."""
     rollback: dict[str, Any] | None = None
     rollback_from: int = 0
+    stack: Any = None
+    """The CloudFormation stack whose update started it (ASG-14)."""
 
     @property
     def is_over(self) -> bool:
@@ -361,6 +363,9 @@ _EVENTS = {
 
 def _end(current: Refresh, status: str, reason: str | None) -> None:
     current.status, current.reason, current.ended, current.ahead = status, reason, clock.now(), 0
+    if current.stack is not None and status in ("Cancelled", "Failed"):
+        # CloudFormation takes it for a failure of its update, and takes that back.
+        current.stack.status = "UPDATE_ROLLBACK_IN_PROGRESS"
     current.group.failures = 0
     notifications.refresh(current.group, current.id, _EVENTS[status])
 
@@ -393,7 +398,24 @@ def roll_back(current: Refresh, reason: str) -> None:
     notifications.refresh(group, current.id, "Rollback Started")
 
 
+def updating_stack(group: Group) -> Any:
+    """The stack that made the group, while it is being updated."""
+    from emulator.cloudformation.stacks import find as find_stack
+
+    tags = {tag["Key"]: tag["Value"] for tag in group.tags}
+    name = tags.get("aws:cloudformation:stack-id") or tags.get("aws:cloudformation:stack-name")
+    stack = find_stack(name) if name else None
+    return stack if stack is not None and stack.status == "UPDATE_IN_PROGRESS" else None
+
+
 def refuse_irreversible(current: Refresh) -> None:
+    if current.stack is not None:
+        # (assumed): that AWS refuses is documented, its words aren't.
+        raise AwsError(
+            "ValidationError",
+            "The instance refresh was started by AWS CloudFormation and can't be rolled back with this API. Cancel it, "
+            "or roll back the stack.",
+        )
     if not current.is_reversible:
         raise AwsError(
             "IrreversibleInstanceRefresh",

@@ -43,6 +43,7 @@ def start(request: AwsRequest) -> dict[str, Any]:
     started = Refresh(group, preferences, desired, asked, group.source)
     if ringing := refresh.alarm(started):
         raise invalid(f"The instance refresh can't start: {ringing}")  # (assumed)
+    started.stack = refresh.updating_stack(group)
     group.refreshes.append(started)
     return {"InstanceRefreshId": started.id}
 

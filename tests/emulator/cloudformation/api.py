@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import UTC
@@ -32,8 +33,15 @@ def _template_text(parameters: dict[str, Any], previous: Version | None) -> str:
         return parameters["TemplateBody"]
     if "TemplateURL" not in parameters:
         raise AwsError("ValidationError", "Either Template URL or Template Body must be specified.")
+    return template_at(parameters["TemplateURL"])
+
+
+def template_at(url: str) -> str:
+    """The text of an uploaded template."""
+    if not re.match(r"https?://[^/]+/.", url):
+        raise AwsError("ValidationError", f"TemplateURL must be a supported URL: {url}")
     # https://s3.REGION.amazonaws.com/BUCKET/KEY, https://BUCKET.s3.REGION.amazonaws.com/KEY or this endpoint's own.
-    location = re.sub(r"^https?://", "", parameters["TemplateURL"].split("?")[0])
+    location = re.sub(r"^https?://", "", url.split("?")[0])
     host, path = location.split("/", 1)
     virtual = re.match(r"(.+)\.s3[.-]", host)
     bucket, key = (virtual.group(1), path) if virtual else path.split("/", 1)
@@ -94,16 +102,13 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     if kind == "CREATE":
         if stack is not None and stack.status != "REVIEW_IN_PROGRESS":
             change_set_name = parameters["ChangeSetName"]
-            message = (
-                f"Stack [{name}] already exists and cannot be created again with the changeSet [{change_set_name}]."
-            )
-            raise AwsError("ValidationError", message)
+            again = f"already exists and cannot be created again with the changeSet [{change_set_name}]."
+            raise AwsError("ValidationError", f"Stack [{name}] {again}")
         _check_name(name)
     elif stack is None:
         raise AwsError("ValidationError", f"Stack [{name}] does not exist")
-    elif stack.status in _NOT_UPDATABLE or stack.status.endswith("IN_PROGRESS"):
-        message = f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
-        raise AwsError("ValidationError", message)
+    else:
+        _require_updatable(stack)
     previous = stack.version if stack else None
     status, reason, version, changes = "CREATE_COMPLETE", None, None, []
     try:
@@ -111,6 +116,9 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     except sam.TransformFailed as error:
         # A transform runs only after the change set is accepted.
         status, reason = "FAILED", error.message
+    if version is not None and _nests(version):
+        # A change set expands a transform without being asked, but not beside stacks of which it can't tell what they expand.
+        _require_auto_expand(version)
     if stack is None:
         stack = stacks.add(name)
         stack.set_status("REVIEW_IN_PROGRESS", "User Initiated")
@@ -144,7 +152,11 @@ def create_change_set(request: AwsRequest) -> dict[str, Any]:
     return {"Id": change_set.change_set_id, "StackId": stack.stack_id}
 
 
-_NOT_UPDATABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED")
+def _require_updatable(stack: Stack) -> None:
+    failed = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED")
+    if stack.status in failed or stack.status.endswith("IN_PROGRESS"):
+        message = f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
+        raise AwsError("ValidationError", message)
 
 
 def _same(previous: Version | None, version: Version) -> bool:
@@ -256,15 +268,17 @@ def create_stack(request: AwsRequest) -> dict[str, Any]:
 def update_stack(request: AwsRequest) -> dict[str, Any]:
     with context.lock:
         stack = stacks.get(request.parameters["StackName"])
-        if stack.status in _NOT_UPDATABLE or stack.status.endswith("IN_PROGRESS"):
-            message = f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
-            raise AwsError("ValidationError", message)
+        _require_updatable(stack)
         version = _version(request.parameters, stack.version)
         _require_auto_expand(version)
         if _same(stack.version, version):
             raise AwsError("ValidationError", "No updates are to be performed.")
     stack.run(stack.update, version)
     return {"StackId": stack.stack_id}
+
+
+def _nests(version: Version) -> bool:
+    return any(resource["Type"] == "AWS::CloudFormation::Stack" for resource in version.template["Resources"].values())
 
 
 def _require_auto_expand(version: Version) -> None:
@@ -301,22 +315,30 @@ def describe_stacks(request: AwsRequest) -> dict[str, Any]:
     return {"Stacks": [_described(s) for s in stacks.all_stacks() if s.status != "DELETE_COMPLETE"]}
 
 
-def _described(stack: Stack) -> dict[str, Any]:
-    result: dict[str, Any] = {
+def _summary(stack: Stack) -> dict[str, Any]:
+    return {
         "StackId": stack.stack_id,
         "StackName": stack.name,
-        "Description": stack.description,
-        "ChangeSetId": stack.change_set_id,
         "CreationTime": stack.created,
         "LastUpdatedTime": stack.updated,
         "DeletionTime": stack.deleted,
         "StackStatus": stack.status,
         "StackStatusReason": stack.reason,
+    }
+
+
+def _described(stack: Stack) -> dict[str, Any]:
+    result: dict[str, Any] = _summary(stack) | {
+        "Description": stack.description,
+        "ChangeSetId": stack.change_set_id,
         "DisableRollback": stack.disable_rollback,
         "EnableTerminationProtection": stack.termination_protection,
         "NotificationARNs": [],
         "Outputs": stack.outputs,
     }
+    if stack.parent is not None:
+        result["ParentId"] = stack.parent.stack_id
+        result["RootId"] = stack.root.stack_id
     if stack.version is not None:
         result["Parameters"] = _parameters(stack.version)
         result["Tags"] = _tags(stack.version.tags)
@@ -342,16 +364,7 @@ def list_stacks(request: AwsRequest) -> dict[str, Any]:
     wanted = request.parameters.get("StackStatusFilter")
     return {
         "StackSummaries": [
-            {
-                "StackId": s.stack_id,
-                "StackName": s.name,
-                "TemplateDescription": s.description,
-                "CreationTime": s.created,
-                "LastUpdatedTime": s.updated,
-                "DeletionTime": s.deleted,
-                "StackStatus": s.status,
-                "StackStatusReason": s.reason,
-            }
+            {"TemplateDescription": s.description} | _summary(s)
             for s in stacks.all_stacks()
             if not wanted or s.status in wanted
         ]
@@ -442,7 +455,8 @@ def get_template(request: AwsRequest) -> dict[str, Any]:
         raise AwsError("ValidationError", f"Stack {stack.name} has no template yet")
     processed = request.parameters.get("TemplateStage") == "Processed"
     return {
-        "TemplateBody": stack.version.template if processed else stack.version.text,
+        # JSON, which the CLI shows as such.
+        "TemplateBody": json.dumps(stack.version.template) if processed else stack.version.text,
         "StagesAvailable": ["Original", "Processed"],
     }
 

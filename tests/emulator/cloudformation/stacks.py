@@ -16,7 +16,7 @@ from emulator import control
 from emulator.aws_request import AwsError
 from emulator.cloudformation import rules, sam
 from emulator.cloudformation import template as templates
-from emulator.cloudformation.resources import ResourceContext, ResourceFailed, handler_for
+from emulator.cloudformation.resources import ResourceContext, ResourceFailed, handler_for, unless_gone
 from emulator.cloudformation.template import Scope, TemplateError
 from emulator.context import context
 
@@ -117,8 +117,9 @@ class ChangeSet:
 
 
 class Stack:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parent: Stack | None = None) -> None:
         self.name = name
+        self.parent = parent
         self.stack_id = f"arn:aws:cloudformation:{context.region}:{context.account_id}:stack/{name}/{uuid.uuid4()}"
         self.status = "REVIEW_IN_PROGRESS"
         self.reason: str | None = None
@@ -174,6 +175,11 @@ class Stack:
         return Scope(
             version.template, version.parameters, self.stack_id, self.name, reference, attribute, exported_value
         )
+
+    @property
+    def root(self) -> Stack:
+        """The stack that no other one made."""
+        return self if self.parent is None else self.parent.root
 
     def _context_for(self, logical_id: str, version: Version) -> ResourceContext:
         return ResourceContext(self.name, self.stack_id, logical_id, version.tags)
@@ -334,27 +340,22 @@ class Stack:
     def _delete_resource(self, resource: Resource, just_created: bool = False) -> bool:
         current = self.resources.get(resource.logical_id) is resource
         kept = {"Retain"} if just_created else {"Retain", "RetainExceptOnCreate"}
+
+        def note(status: str, reason: str | None = None) -> None:
+            self.events.append(Event(resource.logical_id, resource.physical_id, resource.type, status, reason, None))
+
         if resource.deletion_policy in kept:
-            self.events.append(
-                Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_SKIPPED", None, None)
-            )
+            note("DELETE_SKIPPED")
         else:
-            self.events.append(
-                Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_IN_PROGRESS", None, None)
-            )
+            note("DELETE_IN_PROGRESS")
             try:
-                handler_for(resource.type).delete(resource.physical_id, resource.properties)
+                with unless_gone():
+                    handler_for(resource.type).delete(resource.physical_id, resource.properties)
             except _FAILURES as error:
                 resource.status, resource.reason = "DELETE_FAILED", _reason(error)
-                self.events.append(
-                    Event(
-                        resource.logical_id, resource.physical_id, resource.type, "DELETE_FAILED", _reason(error), None
-                    )
-                )
+                note("DELETE_FAILED", _reason(error))
                 return False
-            self.events.append(
-                Event(resource.logical_id, resource.physical_id, resource.type, "DELETE_COMPLETE", None, None)
-            )
+            note("DELETE_COMPLETE")
         if current:
             del self.resources[resource.logical_id]
         return True
@@ -441,8 +442,8 @@ def get(name_or_id: str) -> Stack:
     return stack
 
 
-def add(name: str) -> Stack:
-    stack = Stack(name)
+def add(name: str, parent: Stack | None = None) -> Stack:
+    stack = Stack(name, parent)
     _stacks[stack.stack_id] = stack
     return stack
 

@@ -1,6 +1,6 @@
 """Describe calls in one shape: ids, filters, paging.
 
-    describes("describe_nat_gateways", Description(…))
+    describes("DescribeNatGateways", …)
 
 moto pages none of these, and leaves out or guesses at many filters.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
@@ -24,29 +25,32 @@ class Description:
     operation: str
     items: Callable[[Any], Iterable[Any]]
     """All of the backend's."""
-    result: str
-    """The member of the answer that holds the items."""
     readers: filters.Readers
     highest: int
     """The largest page (botocore's service model)."""
     ids: str
     """The parameter with ids."""
-    not_found: str
-    """The error code for an unknown id."""
+    not_found: tuple[str, str]
+    """The error's code and words for an unknown id: "The vpc ID '{}' does not exist"."""
     lowest: int = 5
+    result: str = ""
+    """The member of the answer that holds the items, where it isn't the operation's name without Describe."""
+    cut: bool = False
+    """Whether a larger page than the largest is cut, not refused."""
     ids_exclude_max_results: bool = False
     filters: str = "Filters"
     tags_of: Callable[[Any], dict[str, str]] = tags.of
 
 
-def describes(method: str, description: Description) -> None:
-    """Replace moto's method."""
+def describes(operation: str, **members: Any) -> None:
+    """Replace moto's method by what Description(operation, **members) says."""
+    description = Description(operation, **members)
 
     def describe(_original: Any, self: Any) -> ActionResult:
         self.error_on_dryrun()
         return ActionResult(answer(self, description))
 
-    patched(EC2Response, method)(describe)
+    patched(EC2Response, camelcase_to_underscores(operation))(describe)
 
 
 def answer(request: Any, description: Description) -> dict[str, Any]:
@@ -54,7 +58,8 @@ def answer(request: Any, description: Description) -> dict[str, Any]:
     found = list(description.items(request.ec2_backend))
     if ids:
         if unknown := set(ids) - {item.id for item in found}:
-            raise EC2ClientError(description.not_found, f"The ID '{sorted(unknown)[0]}' does not exist")
+            code, words = description.not_found
+            raise EC2ClientError(code, words.format(sorted(unknown)[0]))
         found = [item for item in found if item.id in ids]
     wanted = {f["Name"]: f.get("Values") or [] for f in request._get_param(description.filters) or []}
     chosen = filters.select(found, wanted, description.readers, description.tags_of)
@@ -63,7 +68,7 @@ def answer(request: Any, description: Description) -> dict[str, Any]:
         id_of=lambda item: item.id,
         request=request,
         operation=description.operation,
-        limits=paging.Limits(description.lowest, description.highest, description.ids),
+        limits=paging.Limits(description.lowest, description.highest, description.ids, description.cut),
         ids=ids if description.ids_exclude_max_results else [],
     )
-    return {description.result: chunk, "NextToken": token}
+    return {description.result or description.operation.removeprefix("Describe"): chunk, "NextToken": token}

@@ -25,10 +25,6 @@ def snapshot_not_found(snapshot_id: str) -> EC2ClientError:
     return EC2ClientError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
 
 
-def volume_not_found(volume_id: str) -> EC2ClientError:
-    return EC2ClientError("InvalidVolume.NotFound", f"The volume '{volume_id}' does not exist.")
-
-
 def instance_not_found(*instance_ids: str) -> EC2ClientError:
     if len(instance_ids) == 1:
         message = f"The instance ID '{instance_ids[0]}' does not exist"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
@@ -20,6 +21,19 @@ MAX_VALUES = 200  # EBS-7
 MAX_VALUE_LENGTH = 255
 
 Readers = dict[str, Callable[[Any], Any]]
+
+
+def attributes(*names: str) -> Readers:
+    """Filters whose values an item has under the same name."""
+    return {name: attrgetter(re.sub("[-.]", "_", name)) for name in names}
+
+
+def of_each(prefix: str, parts: str, *names: str) -> Readers:
+    """Filters whose values an item's parts have under the same name: `route.state` is the state of each route."""
+    return {
+        prefix + name: lambda item, read=read: [read(part) for part in getattr(item, parts)]
+        for name, read in attributes(*names).items()
+    }
 
 
 def select(items: Iterable[Any], filters: dict[str, list[str]], readers: Readers, tags_of: Callable) -> list[Any]:

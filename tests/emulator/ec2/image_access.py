@@ -164,11 +164,16 @@ def image_metadata(self: Any) -> dict[str, Any] | None:
         "OwnerId": image.owner_id,
         "State": image.state if registered else "deregistered",
         "ImageOwnerAlias": image.owner_alias,
-        "CreationDate": image.creation_date,
-        "DeprecationTime": image.deprecation_time,
+        # Written otherwise than by DescribeImages (AMI-16).
+        "CreationDate": _to_the_second(image.creation_date),
+        "DeprecationTime": _to_the_second(image.deprecation_time),
         "ImageAllowed": image.image_allowed,
         "IsPublic": image.is_public,
     }
+
+
+def _to_the_second(time: str | None) -> str | None:
+    return time and time.split(".")[0].rstrip("Z") + "Z"
 
 
 METADATA = Description(
@@ -187,7 +192,7 @@ METADATA = Description(
     },
     highest=1000,
     ids="InstanceIds",
-    not_found="InvalidInstanceID.NotFound",
+    not_found=("InvalidInstanceID.NotFound", "The instance ID '{}' does not exist"),
     ids_exclude_max_results=True,
 )
 

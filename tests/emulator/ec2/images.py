@@ -16,31 +16,20 @@ from emulator.ec2 import errors, filters, paging, tags
 from emulator.ec2.snapshots import EbsSnapshot, SourceVolume, add
 from emulator.patching import added, patched
 
-PAGE = paging.Limits(lowest=1, highest=1000, ids_parameter="imagesSet")
+PAGE = paging.Limits(lowest=1, highest=1000, ids_parameter="imagesSet", cut=True)
 
 FILTERS: filters.Readers = {
-    "architecture": lambda i: i.architecture,
+    **filters.attributes(
+        "architecture", "creation-date", "description", "hypervisor", "image-type", "is-public", "kernel-id", "name",
+        "owner-alias", "owner-id", "platform", "root-device-name", "root-device-type", "source-instance-id", "state",
+        "virtualization-type"
+    ),
     "block-device-mapping.delete-on-termination": lambda i: [e.get("DeleteOnTermination") for e in _ebs(i)],
     "block-device-mapping.device-name": lambda i: [m["DeviceName"] for m in i.block_device_mappings],
     "block-device-mapping.snapshot-id": lambda i: [e.get("SnapshotId") for e in _ebs(i)],
     "block-device-mapping.volume-size": lambda i: [e.get("VolumeSize") for e in _ebs(i)],
     "block-device-mapping.volume-type": lambda i: [e.get("VolumeType") for e in _ebs(i)],
-    "creation-date": lambda i: i.creation_date,
-    "description": lambda i: i.description,
-    "hypervisor": lambda i: i.hypervisor,
     "image-id": lambda i: i.id,
-    "image-type": lambda i: i.image_type,
-    "is-public": lambda i: i.is_public,
-    "kernel-id": lambda i: i.kernel_id,
-    "name": lambda i: i.name,
-    "owner-alias": lambda i: i.owner_alias,
-    "owner-id": lambda i: i.owner_id,
-    "platform": lambda i: i.platform,
-    "root-device-name": lambda i: i.root_device_name,
-    "root-device-type": lambda i: i.root_device_type,
-    "source-instance-id": lambda i: i.source_instance_id,
-    "state": lambda i: i.state,
-    "virtualization-type": lambda i: i.virtualization_type,
 }
 
 

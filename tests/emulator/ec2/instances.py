@@ -18,49 +18,37 @@ from emulator.ec2 import errors, filters, images, notifications, paging, tags
 from emulator.patching import added, patched
 from emulator.settings import settings
 
-PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="instancesSet")
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="instancesSet", cut=True)
+
+MAX_TEMPLATE_VERSIONS = 200  # of a page
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 FILTERS: filters.Readers = {
-    "architecture": lambda i: i.architecture,
-    "availability-zone": lambda i: i.availability_zone,
+    **filters.attributes(
+        "architecture", "availability-zone", "client-token", "hypervisor", "image-id", "instance-type", "kernel-id",
+        "key-name", "launch-time", "monitoring-state", "owner-id", "platform", "private-dns-name", "root-device-name",
+        "root-device-type", "source-dest-check", "subnet-id", "virtualization-type", "vpc-id"
+    ),
     "block-device-mapping.delete-on-termination": lambda i: [d.delete_on_termination for d in _devices(i)],
     "block-device-mapping.device-name": lambda i: [name for name, _ in i.get_block_device_mapping],
     "block-device-mapping.volume-id": lambda i: [d.volume_id for d in _devices(i)],
-    "client-token": lambda i: i.client_token,
     "dns-name": lambda i: i.public_dns_name,
-    "hypervisor": lambda i: i.hypervisor,
     "iam-instance-profile.arn": lambda i: (i.iam_instance_profile or {}).get("Arn"),
     "iam-instance-profile.id": lambda i: (i.iam_instance_profile or {}).get("Id"),
     "iam-instance-profile.name": lambda i: (i.iam_instance_profile or {}).get("Arn", "/").rsplit("/", 1)[1] or None,
-    "image-id": lambda i: i.image_id,
     "instance-id": lambda i: i.id,
     "instance-lifecycle": lambda i: i.lifecycle,
     "instance-state-code": lambda i: i.state_code,
     "instance-state-name": lambda i: i.state,
-    "instance-type": lambda i: i.instance_type,
     "instance.group-id": lambda i: [g.id for g in i.security_groups],
     "instance.group-name": lambda i: [g.name for g in i.security_groups],
     "ip-address": lambda i: i.public_ip,
-    "kernel-id": lambda i: i.kernel_id,
-    "key-name": lambda i: i.key_name,
     "launch-index": lambda i: i.ami_launch_index,
-    "launch-time": lambda i: i.launch_time,
-    "monitoring-state": lambda i: i.monitoring_state,
     "network-interface.group-id": lambda i: [g.id for n in i.nics.values() for g in n.group_set],
     "network-interface.network-interface-id": lambda i: [n.id for n in i.nics.values()],
-    "owner-id": lambda i: i.owner_id,
-    "platform": lambda i: i.platform,
-    "private-dns-name": lambda i: i.private_dns_name,
     "private-ip-address": lambda i: i.private_ip,
-    "root-device-name": lambda i: i.root_device_name,
-    "root-device-type": lambda i: i.root_device_type,
-    "source-dest-check": lambda i: i.source_dest_check,
     "state-reason-code": lambda i: i.state_reason.code,
-    "subnet-id": lambda i: i.subnet_id,
-    "virtualization-type": lambda i: i.virtualization_type,
-    "vpc-id": lambda i: i.vpc_id,
 }
 
 
@@ -199,6 +187,26 @@ def launch_by_request(original: Any, self: Any) -> ActionResult:
     tags.at_creation(self, *_TAGGED_AT_LAUNCH)
     self.params["MinCount"] = highest
     return original(self)
+
+
+@patched(EC2Response)
+def describe_launch_template_versions(original: Any, self: Any) -> ActionResult:
+    """moto shows 15 and doesn't say that there are more."""
+    size = int(self._get_param("MaxResults") or MAX_TEMPLATE_VERSIONS)
+    if not 1 <= size <= MAX_TEMPLATE_VERSIONS:
+        raise errors.invalid_value(f"Maximum results allowed are between 1 and {MAX_TEMPLATE_VERSIONS}")
+    self.params["MaxResults"] = 1_000_000
+    answer = original(self)
+    self.params["MaxResults"] = size
+    chunk, token = paging.page(
+        answer.result["LaunchTemplateVersions"],
+        id_of=lambda version: f"{version['VersionNumber']:06}",
+        request=self,
+        operation="DescribeLaunchTemplateVersions",
+        limits=paging.Limits(lowest=1, highest=MAX_TEMPLATE_VERSIONS, ids_parameter=""),
+        ids=[],
+    )
+    return ActionResult({"LaunchTemplateVersions": chunk, "NextToken": token})
 
 
 _TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu")

@@ -15,12 +15,12 @@ from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.network_acls import NetworkAclBackend
 from moto.ec2.models.route_tables import Route, RouteBackend
 from moto.ec2.models.security_groups import SecurityGroupRule
-from moto.ec2.models.vpcs import VPCBackend
+from moto.ec2.models.vpcs import VPC, VPCBackend
 from moto.ec2.responses import EC2Response
 
 from emulator.context import context, later
 from emulator.control import ControlError, route
-from emulator.ec2 import errors, paging, security_groups
+from emulator.ec2 import errors, filters, paging, security_groups
 from emulator.ec2.describing import Description, answer, describes
 from emulator.patching import patched
 from emulator.settings import settings
@@ -170,13 +170,35 @@ def create_nat_gateway(
     return gateway
 
 
+@route("POST", "network/regional")
+def make_regional(body: dict[str, Any]) -> Any:
+    """{"nat": "nat-…", "table": "rtb-…"}: a regional NAT gateway, which lies in no subnet and has a table of its own."""
+    gateway = _backend().nat_gateways[body["nat"]]
+    gateway.subnet_id, gateway.availability_mode, gateway.route_table_id = None, "regional", body["table"]
+    return {}
+
+
 # VPC attributes and endpoints
+
+
+@route("POST", "network/share")
+def share_vpc(body: dict[str, Any]) -> Any:
+    """{"vpc": "vpc-…", "owner": "222233334444"}: the VPC is another account's, which shares its subnets with this one."""
+    _backend().vpcs[body["vpc"]].shared_by = body["owner"]
+    return {}
+
+
+@patched(VPC)
+def owner_id(_original: Any, self: Any) -> str:
+    return getattr(self, "shared_by", None) or self.ec2_backend.account_id
 
 
 @patched(EC2Response)
 def describe_vpc_attribute(_original: Any, self: Any) -> ActionResult:
     self.error_on_dryrun()
     vpc = self.ec2_backend.get_vpc(self._get_param("VpcId"))
+    if vpc.owner_id != context.account_id:  # the words are (assumed)
+        raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
     names = {
         "enableDnsSupport": vpc.enable_dns_support,
         "enableDnsHostnames": vpc.enable_dns_hostnames,
@@ -359,192 +381,135 @@ def _all_subnets(backend: Any) -> list[Any]:
 
 
 describes(
-    "describe_route_tables",
-    Description(
-        operation="DescribeRouteTables",
-        items=lambda backend: backend.route_tables.values(),
-        result="RouteTables",
-        readers={
-            "association.gateway-id": lambda t: [a.get("GatewayId") for a in t.associations],
-            "association.main": lambda t: [a["Main"] for a in t.associations],
-            "association.route-table-association-id": lambda t: [a["RouteTableAssociationId"] for a in t.associations],
-            "association.route-table-id": lambda t: t.id if t.associations else None,
-            "association.subnet-id": lambda t: [a.get("SubnetId") for a in t.associations],
-            "owner-id": lambda t: t.owner_id,
-            "route-table-id": lambda t: t.id,
-            "route.destination-cidr-block": lambda t: [r.destination_cidr_block for r in t.routes],
-            "route.destination-ipv6-cidr-block": lambda t: [r.destination_ipv6_cidr_block for r in t.routes],
-            "route.destination-prefix-list-id": lambda t: [r.destination_prefix_list_id for r in t.routes],
-            "route.egress-only-internet-gateway-id": lambda t: [r.egress_only_internet_gateway_id for r in t.routes],
-            "route.gateway-id": lambda t: [r.gateway_id for r in t.routes],
-            "route.instance-id": lambda t: [r.instance_id for r in t.routes],
-            "route.nat-gateway-id": lambda t: [r.nat_gateway_id for r in t.routes],
-            "route.origin": lambda t: [r.origin for r in t.routes],
-            "route.state": lambda t: [r.state for r in t.routes],
-            "route.transit-gateway-id": lambda t: [r.transit_gateway_id for r in t.routes],
-            "route.vpc-peering-connection-id": lambda t: [r.vpc_peering_connection_id for r in t.routes],
-            "vpc-id": lambda t: t.vpc_id,
-        },
-        highest=100,
-        ids="RouteTableIds",
-        not_found="InvalidRouteTableID.NotFound",
-    ),
+    "DescribeRouteTables",
+    items=lambda backend: backend.route_tables.values(),
+    readers={
+        **filters.of_each(
+            "route.", "routes", "destination-cidr-block", "destination-ipv6-cidr-block",
+            "destination-prefix-list-id", "egress-only-internet-gateway-id", "gateway-id", "instance-id",
+            "nat-gateway-id", "origin", "state", "transit-gateway-id", "vpc-peering-connection-id"
+        ),
+        "association.gateway-id": lambda t: [a.get("GatewayId") for a in t.associations],
+        "association.main": lambda t: [a["Main"] for a in t.associations],
+        "association.route-table-association-id": lambda t: [a["RouteTableAssociationId"] for a in t.associations],
+        "association.route-table-id": lambda t: t.id if t.associations else None,
+        "association.subnet-id": lambda t: [a.get("SubnetId") for a in t.associations],
+        "owner-id": lambda t: t.owner_id,
+        "route-table-id": lambda t: t.id,
+        "vpc-id": lambda t: t.vpc_id,
+    },
+    highest=100,
+    ids="RouteTableIds",
+    not_found=("InvalidRouteTableID.NotFound", "The routeTable ID '{}' does not exist"),
 )
 describes(
-    "describe_network_acls",
-    Description(
-        operation="DescribeNetworkAcls",
-        items=lambda backend: backend.network_acls.values(),
-        result="NetworkAcls",
-        readers={
-            "association.association-id": lambda a: [x.id for x in a.associations],
-            "association.network-acl-id": lambda a: a.id if a.associations else None,
-            "association.subnet-id": lambda a: [x.subnet_id for x in a.associations],
-            "default": lambda a: a.default,
-            "entry.cidr": lambda a: [e.cidr_block for e in a.entries],
-            "entry.egress": lambda a: [e.egress for e in a.entries],
-            "entry.ipv6-cidr": lambda a: [e.ipv6_cidr_block for e in a.entries],
-            "entry.port-range.from": lambda a: [e.port_range_from for e in a.entries],
-            "entry.port-range.to": lambda a: [e.port_range_to for e in a.entries],
-            "entry.protocol": lambda a: [e.protocol for e in a.entries],
-            "entry.rule-action": lambda a: [e.rule_action for e in a.entries],
-            "entry.rule-number": lambda a: [e.rule_number for e in a.entries],
-            "network-acl-id": lambda a: a.id,
-            "owner-id": lambda a: a.owner_id,
-            "vpc-id": lambda a: a.vpc_id,
-        },
-        highest=1000,
-        ids="NetworkAclIds",
-        not_found="InvalidNetworkAclID.NotFound",
-    ),
+    "DescribeNetworkAcls",
+    items=lambda backend: backend.network_acls.values(),
+    readers={
+        **filters.attributes("default", "owner-id", "vpc-id"),
+        **filters.of_each(
+            "entry.", "entries", "egress", "port-range.from", "port-range.to", "protocol", "rule-action",
+            "rule-number"
+        ),
+        "association.association-id": lambda a: [x.id for x in a.associations],
+        "association.network-acl-id": lambda a: a.id if a.associations else None,
+        "association.subnet-id": lambda a: [x.subnet_id for x in a.associations],
+        "entry.cidr": lambda a: [e.cidr_block for e in a.entries],
+        "entry.ipv6-cidr": lambda a: [e.ipv6_cidr_block for e in a.entries],
+        "network-acl-id": lambda a: a.id,
+    },
+    highest=1000,
+    ids="NetworkAclIds",
+    not_found=("InvalidNetworkAclID.NotFound", "The networkAcl ID '{}' does not exist"),
 )
 describes(
-    "describe_security_group_rules",
-    Description(
-        operation="DescribeSecurityGroupRules",
-        items=_all_rules,
-        result="SecurityGroupRules",
-        readers={"group-id": lambda r: r.group_id, "security-group-rule-id": lambda r: r.id},
-        highest=1000,
-        ids="SecurityGroupRuleIds",
-        not_found="InvalidSecurityGroupRuleId.NotFound",
-    ),
+    "DescribeSecurityGroupRules",
+    items=_all_rules,
+    readers={"group-id": lambda r: r.group_id, "security-group-rule-id": lambda r: r.id},
+    highest=1000,
+    ids="SecurityGroupRuleIds",
+    not_found=("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '{}' does not exist"),
 )
 describes(
-    "describe_subnets",
-    Description(
-        operation="DescribeSubnets",
-        items=_all_subnets,
-        result="Subnets",
-        readers={
-            "availability-zone": lambda s: s.availability_zone,
-            "availability-zone-id": lambda s: s.availability_zone_id,
-            "available-ip-address-count": lambda s: s.available_ip_address_count,
-            "cidr-block": lambda s: s.cidr_block,
-            "default-for-az": lambda s: s.default_for_az,
-            "ipv6-native": lambda s: s.ipv6_native,
-            "map-public-ip-on-launch": lambda s: _is_true(s.map_public_ip_on_launch),
-            "owner-id": lambda s: s.owner_id,
-            "state": lambda s: s.state,
-            "subnet-arn": lambda s: s.arn,
-            "subnet-id": lambda s: s.id,
-            "vpc-id": lambda s: s.vpc_id,
-        },
-        highest=1000,
-        ids="SubnetIds",
-        not_found="InvalidSubnetID.NotFound",
-    ),
+    "DescribeSubnets",
+    items=_all_subnets,
+    readers={
+        **filters.attributes(
+            "availability-zone", "availability-zone-id", "available-ip-address-count", "cidr-block",
+            "default-for-az", "ipv6-native", "owner-id", "state", "vpc-id"
+        ),
+        "map-public-ip-on-launch": lambda s: _is_true(s.map_public_ip_on_launch),
+        "subnet-arn": lambda s: s.arn,
+        "subnet-id": lambda s: s.id,
+    },
+    highest=1000,
+    ids="SubnetIds",
+    not_found=("InvalidSubnetID.NotFound", "The subnet ID '{}' does not exist"),
 )
 describes(
-    "describe_nat_gateways",
-    Description(
-        operation="DescribeNatGateways",
-        items=lambda backend: backend.nat_gateways.values(),
-        result="NatGateways",
-        readers={
-            "nat-gateway-id": lambda g: g.id,
-            "state": lambda g: g.state,
-            "subnet-id": lambda g: g.subnet_id,
-            "vpc-id": lambda g: g.vpc_id,
-        },
-        highest=1000,
-        ids="NatGatewayIds",
-        not_found="NatGatewayNotFound",
-        filters="Filter",
-    ),
+    "DescribeNatGateways",
+    items=lambda backend: backend.nat_gateways.values(),
+    readers={
+        **filters.attributes("state", "subnet-id", "vpc-id"),
+        "nat-gateway-id": lambda g: g.id,
+    },
+    highest=1000,
+    ids="NatGatewayIds",
+    not_found=("NatGatewayNotFound", "NAT gateway {} was not found"),
+    filters="Filter",
 )
 describes(
-    "describe_vpc_endpoints",
-    Description(
-        operation="DescribeVpcEndpoints",
-        items=lambda backend: backend.vpc_end_points.values(),
-        result="VpcEndpoints",
-        readers={
-            "service-name": lambda e: e.service_name,
-            "vpc-endpoint-id": lambda e: e.id,
-            "vpc-endpoint-state": lambda e: e.state,
-            "vpc-endpoint-type": lambda e: e.vpc_endpoint_type,
-            "vpc-id": lambda e: e.vpc_id,
-        },
-        lowest=1,
-        highest=1000,
-        ids="VpcEndpointIds",
-        not_found="InvalidVpcEndpointId.NotFound",
-    ),
+    "DescribeVpcEndpoints",
+    items=lambda backend: backend.vpc_end_points.values(),
+    readers={
+        **filters.attributes("service-name", "vpc-endpoint-type", "vpc-id"),
+        "vpc-endpoint-id": lambda e: e.id,
+        "vpc-endpoint-state": lambda e: e.state,
+    },
+    lowest=1,
+    highest=1000,
+    cut=True,
+    ids="VpcEndpointIds",
+    not_found=("InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id '{}' does not exist"),
 )
 describes(
-    "describe_vpcs",
-    Description(
-        operation="DescribeVpcs",
-        items=lambda backend: backend.vpcs.values(),
-        result="Vpcs",
-        readers={
-            "cidr": lambda v: v.cidr_block,
-            "cidr-block-association.cidr-block": lambda v: [a["cidr_block"] for a in v.cidr_block_association_set],
-            "dhcp-options-id": lambda v: v.dhcp_options_id,
-            "is-default": lambda v: v.is_default,
-            "owner-id": lambda v: v.owner_id,
-            "state": lambda v: v.state,
-            "vpc-id": lambda v: v.id,
-        },
-        highest=1000,
-        ids="VpcIds",
-        not_found="InvalidVpcID.NotFound",
-    ),
+    "DescribeVpcs",
+    items=lambda backend: backend.vpcs.values(),
+    readers={
+        **filters.attributes("dhcp-options-id", "is-default", "owner-id", "state"),
+        "cidr": lambda v: v.cidr_block,
+        "cidr-block-association.cidr-block": lambda v: [a["cidr_block"] for a in v.cidr_block_association_set],
+        "vpc-id": lambda v: v.id,
+    },
+    highest=1000,
+    ids="VpcIds",
+    not_found=("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
 )
 describes(
-    "describe_network_interfaces",
-    Description(
-        operation="DescribeNetworkInterfaces",
-        items=lambda backend: backend.enis.values(),
-        result="NetworkInterfaces",
-        readers={
-            "addresses.private-ip-address": lambda n: [a["PrivateIpAddress"] for a in n.private_ip_addresses],
-            "association.public-ip": lambda n: n.public_ip,
-            "attachment.attachment-id": lambda n: n.attachment_id,
-            "attachment.device-index": lambda n: n.device_index if n.attachment_id else None,
-            "attachment.instance-id": lambda n: n.instance.id if n.instance else None,
-            "attachment.instance-owner-id": lambda n: n.owner_id if n.instance else None,
-            "availability-zone": lambda n: n.subnet.availability_zone,
-            "description": lambda n: n.description,
-            "group-id": lambda n: [g.id for g in n.group_set],
-            "interface-type": lambda n: n.interface_type,
-            "ipv6-addresses.ipv6-address": lambda n: n.ipv6_addresses,
-            "mac-address": lambda n: n.mac_address,
-            "network-interface-id": lambda n: n.id,
-            "owner-id": lambda n: n.owner_id,
-            "private-ip-address": lambda n: n.private_ip_address,
-            "requester-managed": lambda n: n.requester_managed,
-            "source-dest-check": lambda n: n.source_dest_check,
-            "status": lambda n: n.status,
-            "subnet-id": lambda n: n.subnet.id,
-            "vpc-id": lambda n: n.subnet.vpc_id,
-        },
-        highest=1000,
-        ids="NetworkInterfaceIds",
-        not_found="InvalidNetworkInterfaceID.NotFound",
-        ids_exclude_max_results=True,
-    ),
+    "DescribeNetworkInterfaces",
+    items=lambda backend: backend.enis.values(),
+    readers={
+        **filters.attributes(
+            "description", "interface-type", "mac-address", "owner-id", "private-ip-address", "requester-managed",
+            "source-dest-check", "status"
+        ),
+        "addresses.private-ip-address": lambda n: [a["PrivateIpAddress"] for a in n.private_ip_addresses],
+        "association.public-ip": lambda n: n.public_ip,
+        "attachment.attachment-id": lambda n: n.attachment_id,
+        "attachment.device-index": lambda n: n.device_index if n.attachment_id else None,
+        "attachment.instance-id": lambda n: n.instance.id if n.instance else None,
+        "attachment.instance-owner-id": lambda n: n.owner_id if n.instance else None,
+        "availability-zone": lambda n: n.subnet.availability_zone,
+        "group-id": lambda n: [g.id for g in n.group_set],
+        "ipv6-addresses.ipv6-address": lambda n: n.ipv6_addresses,
+        "network-interface-id": lambda n: n.id,
+        "subnet-id": lambda n: n.subnet.id,
+        "vpc-id": lambda n: n.subnet.vpc_id,
+    },
+    highest=1000,
+    ids="NetworkInterfaceIds",
+    not_found=("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"),
+    ids_exclude_max_results=True,
 )
 
 _PREFIX_LISTS = {
@@ -553,35 +518,29 @@ _PREFIX_LISTS = {
     "prefix-list-name": lambda p: p.prefix_list_name,
 }
 describes(
-    "describe_managed_prefix_lists",
-    Description(
-        operation="DescribeManagedPrefixLists",
-        items=lambda backend: backend.managed_prefix_lists.values(),
-        result="PrefixLists",
-        readers=_PREFIX_LISTS,
-        lowest=1,
-        highest=100,
-        ids="PrefixListIds",
-        not_found="InvalidPrefixListID.NotFound",
-    ),
+    "DescribeManagedPrefixLists",
+    items=lambda backend: backend.managed_prefix_lists.values(),
+    result="PrefixLists",
+    readers=_PREFIX_LISTS,
+    lowest=1,
+    highest=100,
+    ids="PrefixListIds",
+    not_found=("InvalidPrefixListID.NotFound", "The prefix list ID '{}' does not exist"),
 )
 
 GROUPS = Description(
-    operation="DescribeSecurityGroups",
+    "DescribeSecurityGroups",
     items=_all_groups,
-    result="SecurityGroups",
     readers={
-        "description": lambda g: g.description,
+        **filters.attributes("description", "owner-id", "vpc-id"),
         "group-id": lambda g: g.id,
         "group-name": lambda g: g.name,
-        "owner-id": lambda g: g.owner_id,
-        "vpc-id": lambda g: g.vpc_id,
         **_rule_readers("ip-permission.", lambda g: g.ingress_rules),
         **_rule_readers("egress.ip-permission.", lambda g: g.egress_rules),
     },
     highest=1000,
     ids="GroupIds",
-    not_found="InvalidGroup.NotFound",
+    not_found=("InvalidGroup.NotFound", "The security group '{}' does not exist"),
 )
 
 

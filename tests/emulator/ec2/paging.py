@@ -44,6 +44,8 @@ class Limits:
     lowest: int
     highest: int
     ids_parameter: str
+    cut: bool = False
+    """Whether a larger value counts as the highest (EBS-7); otherwise it is refused, which is stricter."""
 
 
 def page(
@@ -68,11 +70,11 @@ def page(
             raise errors.invalid_combination(
                 f"The parameter {limits.ids_parameter} cannot be used with the parameter maxResults"
             )
-        # AWS's older documentation says that a too large value is cut down to the highest; refusing it is stricter.
         if max_results < limits.lowest:
             raise _out_of_bounds(max_results, f"greater than {limits.lowest}")
-        if max_results > limits.highest:
+        if max_results > limits.highest and not limits.cut:
             raise _out_of_bounds(max_results, f"less than {limits.highest}")
+        max_results = min(max_results, limits.highest)
     ordered = sorted(items, key=id_of)
     if token is not None:
         after = _read_token(token, operation)

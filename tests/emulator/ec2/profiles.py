@@ -24,7 +24,7 @@ from emulator.settings import settings
 
 
 def find(backend: Any, specification: dict[str, Any] | None) -> InstanceProfile:
-    """The profile that {"Name": …} or {"Arn": …} means, if EC2 knows it yet."""
+    """The profile that {"Name": …} or {"Arn": …} means, if EC2 knows it yet and it has a role."""
     given = {key: value for key, value in (specification or {}).items() if value}
     if not given:
         raise errors.missing_parameter("IamInstanceProfile")
@@ -33,6 +33,8 @@ def find(backend: Any, specification: dict[str, Any] | None) -> InstanceProfile:
     for profile in profiles:
         wanted = all({"Name": profile.name, "Arn": profile.arn}[key] == value for key, value in given.items())
         if wanted and profile.create_date <= visible_before:
+            if not profile.roles:
+                raise errors.invalid_value(f'IAM Instance Profile "{profile.arn}" has no associated IAM Roles')
             return profile
     key, value = next(iter(given.items()))
     words = "name" if key == "Name" else "ARN"
@@ -155,7 +157,7 @@ ASSOCIATIONS = Description(
     readers={"instance-id": lambda a: a.instance_id, "state": lambda a: a.state},
     highest=1000,
     ids="AssociationIds",
-    not_found="InvalidAssociationID.NotFound",
+    not_found=("InvalidAssociationID.NotFound", "The association ID '{}' does not exist"),  # words (assumed)
     tags_of=lambda _: {},
 )
 

@@ -3,7 +3,7 @@
 POST snapshots         {"snapshots": [{…}]} → {"snapshot_ids": […]}; each may have
                        volume_id (also of a volume that never existed), snapshot_id, start_time (ISO 8601) or
                        age_seconds, state (completed), state_message, tags, description, volume_size, encrypted,
-                       owner_id, public, shared_with ([account ids])
+                       owner_id, public, shared_with ([account ids]), storage_tier (standard, archive)
 GET  snapshots         all snapshots of the account with state, start_time and tags (no paging, no visibility delay)
 POST snapshots/age     {"seconds": N, "snapshot_ids"?, "volume_ids"?} shifts StartTime back; the limits follow
 POST snapshots/finish  {"snapshot_ids"?, "volume_ids"?, "state"?: completed|error, "message"?} ends pending snapshots
@@ -11,10 +11,13 @@ POST snapshots/finish  {"snapshot_ids"?, "volume_ids"?, "state"?: completed|erro
 POST paging            {"short_pages": true} makes pages shorter than MaxResults, the first one empty (see paging.py)
 POST images/deprecate  {"image_id": ID} deprecates an image of another owner as of now
 POST volumes           {"count": N, "size"?, "type"?, "zone"?, "tags"?} → {"volume_ids": […]}, available volumes at once
+POST volumes/place     {"volume_ids": […], "state"?, "zone"?, "outpost_arn"?} puts volumes into a state of AWS's
+                       (error, deleting, …), a Local Zone or on an Outpost
 """
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -30,7 +33,7 @@ from emulator.ec2.snapshots import EbsSnapshot, SourceVolume
 _STATES = ("pending", "completed", "error", "recoverable", "recovering")  # EBS-4
 _KNOWN = {
     "volume_id", "snapshot_id", "start_time", "age_seconds", "state", "state_message", "tags", "description",
-    "volume_size", "encrypted", "owner_id", "public", "shared_with",
+    "volume_size", "encrypted", "owner_id", "public", "shared_with", "storage_tier",
 }  # fmt: skip
 
 
@@ -73,6 +76,7 @@ def _snapshot(backend: Any, entry: dict[str, Any]) -> tuple[EbsSnapshot, dict[st
         start_time=_start_time(entry),
     )
     snapshot.finish(state, entry.get("state_message"), snapshot.start_time)
+    snapshot.storage_tier = entry.get("storage_tier", "standard")
     if entry.get("public"):
         snapshot.create_volume_permission_groups.add("all")
     snapshot.create_volume_permission_userids.update(entry.get("shared_with", []))
@@ -161,6 +165,20 @@ def seed_volumes(body: dict[str, Any]) -> Any:
     for volume in made:
         backend.tags[volume.id].update(body.get("tags", {}))
     return {"volume_ids": [volume.id for volume in made]}
+
+
+@route("POST", "volumes/place")
+def place_volumes(body: dict[str, Any]) -> Any:
+    backend, ids = _backend(), body["volume_ids"]
+    if unknown := [i for i in ids if i not in backend.volumes]:
+        raise ControlError(f"unknown volumes: {', '.join(unknown)}")
+    for volume in (backend.volumes[i] for i in ids):
+        volume._state = body.get("state")
+        volume._outpost_arn = body.get("outpost_arn")
+        if zone := body.get("zone"):
+            volume.zone = copy(volume.zone)
+            volume.zone.name = zone
+    return {}
 
 
 @route("POST", "images/deprecate")

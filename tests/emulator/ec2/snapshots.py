@@ -14,13 +14,14 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import random_snapshot_id
+from moto.kms.models import kms_backends
 
 from emulator.context import later
 from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
 from emulator.settings import settings
 
-PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="snapshotSet")
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="snapshotSet", cut=True)  # EBS-7
 MIN_SECONDS_BETWEEN_SNAPSHOTS = 15  # EBS-5, of one volume
 MAX_PENDING = 5  # EBS-5, of one volume; errored ones count
 MAX_PENDING_OF_TYPE = {"st1": 1, "sc1": 1}
@@ -70,6 +71,7 @@ class EbsSnapshot(Snapshot):
         self.copied_from: tuple[str, str] | None = None  # region and id
         self.is_incremental_copy = False
         self.lock: Any = None  # see locks.py
+        self.restore_expiry_time: datetime | None = None  # of an archived one that is restored for a time
         self.fast_restore_zones: set[str] = set()
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -114,23 +116,18 @@ class EbsSnapshot(Snapshot):
             "Encrypted": self.encrypted,
             "KmsKeyId": self.kms_key_id,
             "StorageTier": self.storage_tier,
+            "RestoreExpiryTime": self.restore_expiry_time,
             "Tags": tags.as_list(self),
         }
         return {name: value for name, value in described.items() if value is not None and value != []}
 
 
 FILTERS: filters.Readers = {
-    "description": lambda s: s.description,
-    "encrypted": lambda s: s.encrypted,
-    "owner-alias": lambda s: s.owner_alias,
-    "owner-id": lambda s: s.owner_id,
-    "progress": lambda s: s.progress,
+    **filters.attributes(
+        "description", "encrypted", "owner-alias", "owner-id", "progress", "start-time", "status", "storage-tier",
+        "volume-id", "volume-size"
+    ),
     "snapshot-id": lambda s: s.id,
-    "start-time": lambda s: s.start_time,
-    "status": lambda s: s.status,
-    "storage-tier": lambda s: s.storage_tier,
-    "volume-id": lambda s: s.volume_id,
-    "volume-size": lambda s: s.volume_size,
 }
 
 
@@ -166,6 +163,8 @@ def start(backend: Any, volumes: list[tuple[Any, dict[str, str]]], description: 
     if _exceeds_snapshot_limit(backend, len(volumes)):
         raise EC2ClientError("SnapshotLimitExceeded", "You've reached the limit on the number of Amazon EBS snapshots")
     for volume, snapshot_tags in volumes:
+        if volume.status not in ("available", "in-use"):
+            raise errors.incorrect_state(f"Volume '{volume.id}' is in '{volume.status}' state")  # words (assumed)
         _check_limits(backend, volume)
         tags.check_count(snapshot_tags)
     started = _millisecond(utcnow())
@@ -284,7 +283,7 @@ def create_one(_original: Any, self: Any) -> ActionResult:
     snapshot_tags = tags.at_creation(self, "snapshot")["snapshot"]
     self.error_on_dryrun()
     (snapshot,) = start(self.ec2_backend, [(volume, snapshot_tags)], description, as_set=False)
-    return ActionResult(snapshot.describe())
+    return ActionResult(_new(snapshot))
 
 
 @patched(EC2Response)
@@ -305,7 +304,12 @@ def create_snapshots(_original: Any, self: Any) -> ActionResult:
         (volume, (tags.without_reserved(tags.of(volume)) if copied else {}) | snapshot_tags) for volume in volumes
     ]
     snapshots = start(self.ec2_backend, sources, description, as_set=True)
-    return ActionResult({"Snapshots": [snapshot.describe() for snapshot in snapshots]})
+    return ActionResult({"Snapshots": [_new(snapshot) for snapshot in snapshots]})
+
+
+def _new(snapshot: EbsSnapshot) -> dict[str, Any]:
+    """The answer of the call that starts it: there is no progress yet."""
+    return snapshot.describe() | {"Progress": ""}
 
 
 def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:
@@ -331,8 +335,8 @@ def _volumes_of_set(instance: Any, specification: dict[str, Any]) -> list[Any]:
         for volume_id, device in attached.items()
         if volume_id not in excluded and not (without_root and device == instance.root_device_name)
     ]
-    if not chosen:  # words (assumed)
-        raise errors.invalid_value(f"No volume of instance {instance.id} is left to snapshot")
+    if not chosen:
+        raise errors.invalid_value(f"There are no attached EBS-backed volumes for instance {instance.id}")
     return [instance.ec2_backend.get_volume(volume_id) for volume_id in chosen]
 
 
@@ -378,7 +382,8 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
             f"Too many snapshot copies in progress. The limit is {MAX_CONCURRENT_COPIES} for this destination region.",
         )
     encrypted = source.encrypted or bool(self._get_bool_param("Encrypted", False))
-    key = self._get_param("KmsKeyId") or source.kms_key_id
+    given = self._get_param("KmsKeyId")
+    key = given or source.kms_key_id
     if encrypted and key is None:
         key = backend.default_kms_key_id or backend._create_default_encryption_key()
     if key and not encrypted:
@@ -393,9 +398,19 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
         is_incremental_copy=any(s.status == "completed" and s.lineage == _lineage(source) for s in copies),
     )
     message = _take_planned_failure(source.volume_id)
+    if given and not _is_key(backend, given):
+        message = "Given key ID is not accessible"  # EBS-4: found out later
     _begin(backend, snapshot, snapshot_tags)
     later(settings.snapshot_pending_seconds, finish, [snapshot], "error" if message else "completed", message)
     return ActionResult({"SnapshotId": snapshot.id, "Tags": tags.as_list(snapshot)})
+
+
+def _is_key(backend: EBSBackend, key: str) -> bool:
+    kms = kms_backends[backend.account_id][backend.region_name]
+    try:
+        return kms.any_id_to_key_id(key) in kms.keys
+    except KeyError:
+        return False
 
 
 def _lineage(snapshot: EbsSnapshot) -> str:

@@ -14,26 +14,20 @@ from moto.ec2.responses import EC2Response
 from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
 
-PAGE = paging.Limits(lowest=5, highest=500, ids_parameter="volumeSet")  # EBS-7
+PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="volumeSet", cut=True)  # EBS-7
 MAX_ATTACHMENTS = 16  # of a Multi-Attach volume
 
 
 FILTERS: filters.Readers = {
-    "attachment.attach-time": lambda v: [a.attach_time for a in v.attachments],
+    **filters.attributes("availability-zone", "create-time", "size", "status", "volume-type"),
+    **filters.of_each("attachment.", "attachments", "attach-time", "device", "status"),
     "attachment.delete-on-termination": lambda v: [deleted_on_termination(a) for a in v.attachments],
-    "attachment.device": lambda v: [a.device for a in v.attachments],
     "attachment.instance-id": lambda v: [a.instance.id for a in v.attachments],
-    "attachment.status": lambda v: [a.status for a in v.attachments],
-    "availability-zone": lambda v: v.availability_zone,
-    "create-time": lambda v: v.create_time,
     "encrypted": lambda v: bool(v.encrypted),
     "fast-restored": lambda v: False,
     "multi-attach-enabled": lambda v: bool(v.multi_attach_enabled),
-    "size": lambda v: v.size,
     "snapshot-id": lambda v: v.snapshot_id or None,
-    "status": lambda v: v.status,
     "volume-id": lambda v: v.id,
-    "volume-type": lambda v: v.volume_type,
 }
 
 
@@ -47,7 +41,7 @@ def attachments(_original: Any, self: Any) -> list[VolumeAttachment]:
 
 @patched(Volume)
 def status(_original: Any, self: Any) -> str:
-    return "in-use" if self.attachments else "available"
+    return self.__dict__.get("_state") or ("in-use" if self.attachments else "available")
 
 
 def deleted_on_termination(attachment: VolumeAttachment) -> bool:
@@ -137,13 +131,6 @@ def _select(volumes: list[Any], wanted: dict[str, list[str]]) -> list[Any]:
     return filters.select(volumes, wanted, FILTERS, tags.of)
 
 
-@patched(EBSBackend)
-def get_volume(_original: Any, self: Any, volume_id: str) -> Any:
-    if volume_id not in self.volumes:
-        raise errors.volume_not_found(volume_id)
-    return self.volumes[volume_id]
-
-
 @patched(EC2Response, "describe_volumes")
 def describe_page_of_volumes(_original: Any, self: Any) -> ActionResult:
     """moto ignores MaxResults and NextToken (EBS-7)."""
@@ -169,6 +156,7 @@ def describe(volume: Any) -> dict[str, Any]:
         "Iops": volume.iops,
         "Throughput": volume.throughput,
         "SnapshotId": volume.snapshot_id or "",
+        "OutpostArn": volume.__dict__.get("_outpost_arn"),
         "AvailabilityZone": volume.availability_zone,
         "State": volume.status,
         "CreateTime": volume.create_time,
@@ -223,6 +211,8 @@ def _check_restorable(snapshot: Any, account_id: str, size: int | None) -> None:
         raise errors.snapshot_not_found(snapshot.id)
     if snapshot.status != "completed":
         raise errors.incorrect_state(f"Snapshot is in invalid state - {snapshot.status}")
+    if snapshot.storage_tier == "archive":  # words (assumed)
+        raise errors.incorrect_state(f"Snapshot '{snapshot.id}' is archived: restore it first")
     if size is not None and int(size) < snapshot.volume_size:
         raise errors.invalid_value(
             f"Volume of size {size}GB is smaller than snapshot '{snapshot.id}', "

@@ -39,6 +39,7 @@ class _Event:
     function: LambdaFunction
     payload: Any
     source: str
+    arn: str
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     accepted: float = field(default_factory=time.time)
     attempt: int = 1
@@ -53,9 +54,9 @@ class _Event:
         return time.time() - self.accepted + self.shortened_seconds
 
 
-def submit(function: LambdaFunction, event: Any, source: str) -> str:
-    """Queue an event; returns its request id at once."""
-    queued = _Event(function, event, source)
+def submit(function: LambdaFunction, event: Any, source: str, arn: str | None = None) -> str:
+    """Queue an event for the function, or for an alias of it by its ARN; returns its request id at once."""
+    queued = _Event(function, event, source, arn or function.function_arn)
     _run_in_background(queued, active())
     return queued.request_id
 
@@ -83,6 +84,7 @@ def _attempt(event: _Event) -> None:
         kind="async",
         source=event.source,
         event=event.payload,
+        arn=event.arn,
         attempt=event.attempt,
         queued=event.accepted,
     )
@@ -94,7 +96,7 @@ def _attempt(event: _Event) -> None:
         return _again_or_give_up(event, invocation, None, wait)
     if outcome.kind == "success":
         return _send_outcome(event, "OnSuccess", "Success", invocation, outcome)
-    retries = _option(event.function, "MaximumRetryAttempts", DEFAULT_RETRIES)
+    retries = _option(event, "MaximumRetryAttempts", DEFAULT_RETRIES)
     if event.attempt > retries:
         return _send_outcome(event, "OnFailure", "RetriesExhausted", invocation, outcome)
     wait = RETRY_WAITS_SECONDS[min(event.attempt, len(RETRY_WAITS_SECONDS)) - 1]
@@ -106,7 +108,7 @@ def _again_or_give_up(event: _Event, invocation: Invocation, outcome: Outcome | 
     if context.generation != event.generation:
         return  # the account was emptied meanwhile
     # Lambda drops an event before its next attempt if it would be too old by then.
-    if event.age + wait > _option(event.function, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS):
+    if event.age + wait > _option(event, "MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS):
         return _send_outcome(event, "OnFailure", "EventAgeExceeded", invocation, outcome)
     scale = settings.async_retry_scale
     event.shortened_seconds += wait * (1 - scale)
@@ -126,10 +128,15 @@ def _again_or_give_up(event: _Event, invocation: Invocation, outcome: Outcome | 
     timer.start()
 
 
-def _option(function: LambdaFunction, name: str, default: int) -> int:
-    if not function.event_invoke_config:
-        return default
-    value = function.event_invoke_config[-1].config.get(name)
+def _config(event: _Event) -> dict[str, Any]:
+    """What is configured for asynchronous invocations. An alias has a configuration of its own, and none here."""
+    function = event.function
+    by_itself = event.arn == function.function_arn
+    return function.event_invoke_config[-1].config if by_itself and function.event_invoke_config else {}
+
+
+def _option(event: _Event, name: str, default: int) -> int:
+    value = _config(event).get(name)
     return default if value is None else int(value)
 
 
@@ -139,8 +146,7 @@ def _send_outcome(event: _Event, which: str, condition: str, invocation: Invocat
     with context.lock:
         if context.generation != event.generation:
             return
-        config = function.event_invoke_config[-1].config if function.event_invoke_config else {}
-        destination = (config.get("DestinationConfig") or {}).get(which, {}).get("Destination")
+        destination = (_config(event).get("DestinationConfig") or {}).get(which, {}).get("Destination")
         if destination:
             _send(function, destination, _record_of(event, condition, invocation, outcome))
         dead_letters = (getattr(function, "dead_letter_config", None) or {}).get("TargetArn")

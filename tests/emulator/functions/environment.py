@@ -434,7 +434,7 @@ def _handler_for(environment: Environment) -> type[BaseHTTPRequestHandler]:
                     "Content-Type": "application/json",
                     "Lambda-Runtime-Aws-Request-Id": event.invocation.request_id,
                     "Lambda-Runtime-Deadline-Ms": str(deadline_ms),
-                    "Lambda-Runtime-Invoked-Function-Arn": environment.configuration.function_arn,
+                    "Lambda-Runtime-Invoked-Function-Arn": event.invocation.arn,
                     "Lambda-Runtime-Trace-Id": event.trace_id,
                 },
             )

@@ -25,6 +25,8 @@ class Invocation:
     source: str
     """Who invoked: "client", a function, "schedule NAME", "rule NAME", "topic NAME"."""
     event: Any
+    arn: str
+    """The function's ARN as it was invoked: with the alias, if it was by one."""
     attempt: int = 1
     queued: float = 0.0
     """Seconds since the epoch: when the (asynchronous) event was accepted."""

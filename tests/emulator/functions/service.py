@@ -14,7 +14,7 @@ import uuid
 import zipfile
 from typing import Any
 
-from moto.awslambda.models import LambdaBackend, LambdaFunction, lambda_backends
+from moto.awslambda.models import LambdaAlias, LambdaBackend, LambdaFunction, lambda_backends
 
 from emulator import callers, metrics
 from emulator.aws_request import AwsError, AwsRequest, Response
@@ -64,12 +64,30 @@ class FunctionNotFound(Exception):
 
 
 def find(function_arn: str) -> LambdaFunction:
-    """A function by name or ARN (a qualifier $LATEST is understood). The caller holds the lock."""
-    name = function_arn.split(":function:")[-1].split(":")[0]
-    for function in lambda_backends[context.account_id][context.region].list_functions():
-        if function.function_name == name:
+    """A function by name or ARN, with $LATEST or an alias that it has. The caller holds the lock."""
+    name, _, qualifier = function_arn.split(":function:")[-1].partition(":")
+    backend = lambda_backends[context.account_id][context.region]
+    for function in backend.list_functions():
+        if function.function_name == name and (qualifier in ("", "$LATEST") or qualifier in _aliases(name)):
             return function
     raise FunctionNotFound(f"Function not found: {function_arn}")
+
+
+def _aliases(function_name: str) -> dict[str, LambdaAlias]:
+    return {a.name: a for a in lambda_backends[context.account_id][context.region].list_aliases(function_name)}
+
+
+def invoked_as(function: LambdaFunction, function_arn: str, qualifier: str | None = None) -> str:
+    """The ARN that a function is told it was invoked by: its own, or that of the alias. The caller holds the lock."""
+    named = function_arn.split(":function:")[-1].partition(":")[2]
+    if qualifier and named and qualifier != named:
+        raise FunctionNotFound("The derived qualifier from the function name does not match the specified qualifier.")
+    alias = qualifier or named
+    if alias in ("", "$LATEST"):
+        return function.function_arn
+    if alias not in _aliases(function.function_name):
+        raise FunctionNotFound(f"Function not found: {function.function_arn}:{alias}")
+    return f"{function.function_arn}:{alias}"
 
 
 def configuration_of(function: LambdaFunction) -> Configuration:
@@ -158,6 +176,7 @@ def invoke_api(request: AwsRequest) -> Response:
     try:
         with context.lock:
             function = find(request.parameters["FunctionName"])
+            arn = invoked_as(function, request.parameters["FunctionName"], request.parameters.get("Qualifier"))
     except FunctionNotFound as error:
         raise AwsError("ResourceNotFoundException", str(error), 404) from error
     try:
@@ -174,15 +193,17 @@ def invoke_api(request: AwsRequest) -> Response:
     environment = callers.environment_of(request.access_key_id)
     source = environment.function_name if environment else "client"
     if kind == "Event":
-        return 202, [("x-amzn-RequestId", asynchronous.submit(function, event, source))], b""
-    return _invoke_and_wait(request, function, event, payload, source)
+        return 202, [("x-amzn-RequestId", asynchronous.submit(function, event, source, arn))], b""
+    return _invoke_and_wait(request, function, event, payload, source, arn)
 
 
 def _invoke_and_wait(
-    request: AwsRequest, function: LambdaFunction, event: Any, payload: bytes, source: str
+    request: AwsRequest, function: LambdaFunction, event: Any, payload: bytes, source: str, arn: str
 ) -> Response:
     request_id = str(uuid.uuid4())
-    invocation = record(function=function.function_name, request_id=request_id, kind="sync", source=source, event=event)
+    invocation = record(
+        function=function.function_name, request_id=request_id, kind="sync", source=source, event=event, arn=arn
+    )
     try:
         outcome = invoke(function, payload or b"{}", invocation)
     except pool.Throttled as throttled:
@@ -221,4 +242,4 @@ def send_sns_message(
     """SNS invokes its subscribers asynchronously; moto runs them within Publish."""
     sns = {"Type": "Notification", "MessageId": str(uuid.uuid4()), "Message": message, "Subject": subject}
     event = {"Records": [{"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": sns}]}
-    asynchronous.submit(find(function_name), event, "topic")
+    asynchronous.submit(find(function_name), event, "topic", invoked_as(find(function_name), function_name))

@@ -26,6 +26,10 @@ PUBLIC = {
 }
 
 
+# An endpoint in the hub VPC (the setting `hub`).
+HUB = "10.2.0.5"
+
+
 @dataclass(frozen=True)
 class Path:
     """How the instance reaches a service: by an endpoint, else by its public address."""
@@ -59,7 +63,7 @@ def path(instance: Any, service: str) -> Path:
             if reason is None:
                 return Path(other.private_ip_address, endpoint)
         raise Unreachable(f"dial tcp {interfaces[0].private_ip_address}:{HTTPS}: i/o timeout", reasons[0] or "")
-    address = _public_address(eni, service)
+    address = HUB if settings.hub else _public_address(eni, service)
     if reason := _to_public(backend, eni, address):
         shown = f"[{address}]" if ":" in address else address
         raise Unreachable(f"dial tcp {shown}:{HTTPS}: i/o timeout", reason)
@@ -118,7 +122,10 @@ def _to_public(backend: Any, eni: Any, address: str) -> str | None:
 
 
 def _by_route(backend: Any, eni: Any, address: str, hops: int) -> str | None:
-    table = network.route_table_of(backend, eni.subnet)
+    return _out_by(backend, network.route_table_of(backend, eni.subnet), eni, address, hops)
+
+
+def _out_by(backend: Any, table: Any, eni: Any, address: str, hops: int) -> str | None:
     route = longest_match(backend, table, address)
     if route is None:
         return f"{table.id} has no route to {address}"
@@ -139,6 +146,8 @@ def _by_route(backend: Any, eni: Any, address: str, hops: int) -> str | None:
         return _through_instance(backend, route.interface or route.instance.nics[0], address, hops)
     if (route.transit_gateway or gateway.startswith("vgw-")) and settings.transit_leads_out:
         return None
+    if address == HUB and (route.transit_gateway or route.vpc_pcx):
+        return None
     # Peering isn't transitive.
     return f"the route of {table.id} leads out of sight"
 
@@ -150,6 +159,8 @@ def _through_nat(backend: Any, eni: Any, nat: Any, address: str, hops: int) -> s
         return f"{nat.id} is private"
     if hops:
         return f"{nat.id} is reached through another gateway"
+    if table := getattr(nat, "route_table_id", None):  # a regional one
+        return _out_by(backend, backend.route_tables[table], nat._eni, address, hops + 1)
     inside = nat._eni
     if inside.subnet.id == eni.subnet.id:
         return f"{nat.id} lies in the subnet whose route leads to it"

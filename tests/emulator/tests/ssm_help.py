@@ -12,16 +12,13 @@ CORE = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 SERVICES = ("ssm", "ssmmessages", "ec2messages")
 
 
-def make_profile(
-    iam: Any, name: str = "managed", policies: tuple[str, ...] = (CORE,), service: str = "ec2", with_role: bool = True
-) -> str:
+def make_profile(iam: Any, name: str = "managed", policies: tuple[str, ...] = (CORE,), service: str = "ec2") -> str:
     """An instance profile with a role of the same name; returns the profile's ARN."""
     arn = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Arn"]
-    if with_role:
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))
-        for policy in policies:
-            iam.attach_role_policy(RoleName=name, PolicyArn=policy)
-        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))
+    for policy in policies:
+        iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     return arn
 
 

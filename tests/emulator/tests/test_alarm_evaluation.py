@@ -1,16 +1,17 @@
 """Alarms as CloudWatch evaluates them, metric math, and a queue's metric."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import in_this_process
+from conftest import in_this_process, trust
 from ec2_help import refused
 from test_alarms import alarm, describe
 
 
-TEMPLATE = Path(__file__).resolve().parents[3] / "template.yaml"
+TEMPLATE = Path(__file__).resolve().parents[3] / "shared/monitoring/template.yaml"
 
 
 @pytest.fixture
@@ -127,7 +128,10 @@ def test_metric_math_of_data(cloudwatch):
 
 def test_what_the_stack_s_alarms_compute_is_known():
     expressions = set(re.findall(r"^ +Expression: (.+)$", TEMPLATE.read_text(), re.M))
-    assert expressions, "nothing found, so the search is broken"
+    # Of the guardrails that there are, CloudFormation makes the sum of these.
+    terms = set(re.findall(r"FILL\(\w+, 0\)", TEMPLATE.read_text()))
+    assert expressions and len(terms) == 4, "nothing found, so the search is broken"
+    expressions.add(f"SUM([{', '.join(sorted(terms))}])")
     evaluate = in_this_process("metric_math").evaluate
     for expression in expressions:
         series = {name: {0: 2.0} for name in re.findall(r"\b[a-z]\w*\b", expression)}
@@ -165,3 +169,67 @@ def test_what_was_measured_grows_older_with_the_groups(emulator, cloudwatch):
     assert data(cloudwatch, "web") == [4]
     emulator.control("POST", "autoscaling/pass", seconds=120, step=30)
     assert data(cloudwatch, "web") == [], "more than three minutes ago"
+
+
+def test_what_a_queue_was_sent_is_counted(emulator, client, cloudwatch):
+    """What the alarm on dead letters looks at: emptying the queue changes nothing, a further letter does."""
+    url = client("sqs").create_queue(QueueName="dead")["QueueUrl"]
+    alarm(
+        cloudwatch,
+        Namespace="AWS/SQS",
+        MetricName="NumberOfMessagesSent",
+        Dimensions=[{"Name": "QueueName", "Value": "dead"}],
+        Statistic="Sum",
+        Threshold=0,
+        Period=60,
+        TreatMissingData="notBreaching",
+    )
+    assert evaluate(emulator) == "OK"
+    client("sqs").send_message(QueueUrl=url, MessageBody="{}")
+    assert evaluate(emulator) == "ALARM"
+    client("sqs").purge_queue(QueueUrl=url)
+    assert evaluate(emulator) == "ALARM", "it is about what came, not about what lies there"
+    emulator.control("POST", "autoscaling/pass", seconds=120, step=30)
+    assert evaluate(emulator) == "OK"
+    client("sqs").send_message(QueueUrl=url, MessageBody="{}")
+    assert evaluate(emulator) == "ALARM", "another cause is told again"
+
+
+def test_scheduler_counts_its_attempts_by_group(emulator, client, cloudwatch, function):
+    """What the alarm on sweeps that stopped looks at (SCH-1)."""
+    scheduler, role = client("scheduler"), role_for_scheduler(client)
+    scheduler.create_schedule_group(Name="mine")
+    target = {"Arn": function("worker"), "RoleArn": role, "Input": "{}"}
+    for name, group in (("sweep", "mine"), ("other", "default")):
+        scheduler.create_schedule(
+            Name=name,
+            GroupName=group,
+            ScheduleExpression="rate(15 minutes)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target=target,
+            State="DISABLED",  # so that none fires by the clock
+        )
+    alarm(
+        cloudwatch,
+        Namespace="AWS/Scheduler",
+        MetricName="InvocationAttemptCount",
+        Dimensions=[{"Name": "ScheduleGroup", "Value": "mine"}],
+        Statistic="Sum",
+        ComparisonOperator="LessThanThreshold",
+        Threshold=1,
+        Period=60,
+        TreatMissingData="breaching",
+    )
+    emulator.control("POST", "schedules/fire", name="other")
+    assert evaluate(emulator) == "ALARM", "another group's don't count"
+    emulator.control("POST", "schedules/fire", name="sweep")
+    assert evaluate(emulator) == "OK"
+    emulator.control("POST", "autoscaling/pass", seconds=120, step=30)
+    assert evaluate(emulator) == "ALARM", "no sweep, no data"
+
+
+def role_for_scheduler(client) -> str:
+    invoke = {"Statement": [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}]}
+    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust("scheduler"))["Role"]
+    client("iam").put_role_policy(RoleName="sweep", PolicyName="invoke", PolicyDocument=json.dumps(invoke))
+    return role["Arn"]

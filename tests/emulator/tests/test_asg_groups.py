@@ -81,7 +81,14 @@ def test_a_launch_that_fails_is_an_activity_and_an_event_and_is_tried_again(
     events = bus.read()
     assert [e["detail-type"] for e in events] == ["EC2 Instance Launch Unsuccessful"] * 3
     assert events[0]["detail"]["StatusMessage"] == failed[0]["StatusMessage"]
-    assert events[0]["detail"]["StatusCode"] == "Failed" and events[0]["detail"]["EC2InstanceId"] == ""
+    detail = events[0]["detail"]
+    assert detail["StatusCode"] == "Failed" and detail["EC2InstanceId"] == ""
+    assert detail["Description"] == failed[0]["Description"]
+    (arn,) = events[0]["resources"]
+    assert arn.endswith(":autoScalingGroupName/web")
+    # The end is in whole seconds, and so before the start.
+    assert detail["EndTime"] == detail["StartTime"][:19] + "Z"
+    assert [a["EndTime"] for a in failed] == [a["StartTime"].replace(microsecond=0) for a in failed]
     web.version()
     assert web.wait(300, until="settled")["reached"], "it recovers with a good version"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -295,3 +296,29 @@ def test_a_pending_refresh_can_be_held_and_cancelled(emulator: Any) -> None:
     web.asg.cancel_instance_refresh(AutoScalingGroupName="web")
     assert web.wait(60, until="Cancelled")["reached"]
     assert web.versions() == ["1", "1"]
+
+
+def test_a_refresh_of_cloudformation_is_not_rolled_back_and_takes_its_stack_back_when_cancelled(emulator: Any) -> None:
+    """ASG-14."""
+    web = Web(emulator, 2).up()
+    cloudformation = emulator.client("cloudformation")
+    body = json.dumps({"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}})
+    cloudformation.create_stack(StackName="site", TemplateBody=body)
+    emulator.control("POST", "autoscaling/groups", group="web", tags={"aws:cloudformation:stack-name": "site"})
+    emulator.control("POST", "stacks/status", stack="site", status="UPDATE_IN_PROGRESS")
+    web.start(web.version())
+    web.wait(20)
+    with refused("ValidationError"):
+        web.asg.rollback_instance_refresh(AutoScalingGroupName="web")
+    web.asg.cancel_instance_refresh(AutoScalingGroupName="web")
+    web.wait(300)
+    assert web.refresh()["Status"] == "Cancelled"
+    (stack,) = cloudformation.describe_stacks(StackName="site")["Stacks"]
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_IN_PROGRESS"
+
+
+def test_an_activitys_end_is_in_whole_seconds(emulator: Any) -> None:
+    """ASG-15: so that it may lie before the start."""
+    web = Web(emulator, 1).up()
+    ends = [activity["EndTime"] for activity in web.activities() if "EndTime" in activity]
+    assert ends and all(end.microsecond == 0 for end in ends)

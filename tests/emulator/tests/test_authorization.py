@@ -86,11 +86,6 @@ def test_every_tag_key_must_match(emulator, function, volume):
     assert call(emulator, f"DeleteTags&ResourceId.1={volume}") == "UnauthorizedOperation"
 
 
-def test_an_explicit_denial_wins(emulator, function):
-    function("worker", statements=[allow("*"), {"Effect": "Deny", "Action": "ec2:Describe*", "Resource": "*"}])
-    assert call(emulator, "DescribeVolumes") == "UnauthorizedOperation"
-
-
 def test_what_the_local_aws_cannot_check_cannot_be_called(emulator, function):
     function("worker", statements=[allow("ec2:*"), LOGS])
     assert call(emulator, "DescribeRegions") == "InvalidAction"

@@ -495,3 +495,145 @@ def test_a_stack_can_be_shown_in_the_middle_of_an_update(emulator, client):
     assert stack_of(client, "held")["StackStatus"] == "UPDATE_IN_PROGRESS"
     with pytest.raises(ControlFailure, match="no stack other"):
         emulator.control("POST", "stacks/status", stack="other", status="UPDATE_IN_PROGRESS")
+
+
+# ---- stacks in stacks ----
+
+CHILD = """
+Parameters: { Name: { Type: String, AllowedPattern: '[a-z]+' } }
+Resources:
+  Topic: { Type: AWS::SNS::Topic, Properties: { DisplayName: !Ref Name } }
+  Bad: { Type: AWS::Made::Up, Condition: IsBad }
+Conditions: { IsBad: !Equals [!Ref Name, bad] }
+Outputs: { Topic: { Value: !Ref Topic } }
+"""
+PARENT = """
+Parameters: { Name: { Type: String, Default: one }, Nested: { Type: String, Default: "true" } }
+Conditions: { HasNested: !Equals [!Ref Nested, "true"] }
+Resources:
+  Queue: { Type: AWS::SQS::Queue }
+  Inner:
+    Type: AWS::CloudFormation::Stack
+    Condition: HasNested
+    Properties:
+      TemplateURL: https://s3.eu-central-1.amazonaws.com/templates/child.yaml
+      Parameters: { Name: !Ref Name }
+Outputs:
+  Topic: { Condition: HasNested, Value: !GetAtt Inner.Outputs.Topic }
+"""
+
+
+@pytest.fixture
+def child(client):
+    client("s3").create_bucket(Bucket="templates", CreateBucketConfiguration={"LocationConstraint": REGION})
+    client("s3").put_object(Bucket="templates", Key="child.yaml", Body=CHILD.encode())
+
+
+def test_a_stack_in_a_stack_is_made_changed_and_deleted_with_it(client, child):
+    def topics():
+        names = [topic["TopicArn"] for topic in client("sns").list_topics()["Topics"]]
+        return [client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]["DisplayName"] for arn in names]
+
+    assert deploy(client, "outer", PARENT) == "CREATE_COMPLETE"
+    (inner,) = (s for s in client("cloudformation").describe_stacks()["Stacks"] if s["StackName"] != "outer")
+    assert inner["StackName"].startswith("outer-Inner-")
+    assert inner["ParentId"] == inner["RootId"] == stack_of(client, "outer")["StackId"]
+    assert outputs(client, "outer")["Topic"] == outputs(client, inner["StackName"])["Topic"]
+    assert topics() == ["one"]
+    assert deploy(client, "outer", PARENT, update=True, Name="two") == "UPDATE_COMPLETE"
+    assert topics() == ["two"]
+    assert deploy(client, "outer", PARENT, update=True, Nested="false") == "UPDATE_COMPLETE"
+    assert topics() == []
+    assert deploy(client, "outer", PARENT, update=True) == "UPDATE_COMPLETE"
+    client("cloudformation").delete_stack(StackName="outer")
+    assert topics() == [] and client("cloudformation").describe_stacks()["Stacks"] == []
+
+
+@pytest.mark.parametrize("name", ["bad", "NOT ALLOWED"])
+def test_a_stack_fails_with_the_one_in_it(client, child, name):
+    assert deploy(client, "outer", PARENT, Name=name) == "ROLLBACK_COMPLETE"
+    assert client("sns").list_topics().get("Topics", []) == []
+
+
+def test_a_nested_stack_beside_a_transform_needs_auto_expand(client, child):
+    sam_parent = "Transform: AWS::Serverless-2016-10-31" + PARENT
+    create = client("cloudformation").create_change_set
+    arguments = {"StackName": "s", "ChangeSetName": "c", "ChangeSetType": "CREATE", "TemplateBody": sam_parent}
+    with pytest.raises(client("cloudformation").exceptions.ClientError, match="CAPABILITY_AUTO_EXPAND"):
+        create(**arguments)
+    create(**arguments, Capabilities=["CAPABILITY_AUTO_EXPAND"])
+
+
+# ---- what is attached, saved or an alias ----
+
+MANAGED = """
+Parameters: { Bucket: { Type: String, Default: one } }
+Resources:
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Statement: [{ Effect: Allow, Principal: { Service: lambda.amazonaws.com }, Action: "sts:AssumeRole" }]
+      ManagedPolicyArns: [!Ref Common]
+  Common:
+    Type: AWS::IAM::ManagedPolicy
+    Properties:
+      PolicyDocument:
+        Version: 2012-10-17
+        Statement: [{ Effect: Allow, Action: "s3:GetObject", Resource: !Sub "arn:aws:s3:::${Bucket}/*" }]
+Outputs: { Role: { Value: !Ref Role }, Common: { Value: !Ref Common } }
+"""
+
+
+def test_a_managed_policy_is_changed_in_place_and_goes_with_the_stack(client):
+    deploy(client, "s", MANAGED)
+    role, arn = outputs(client, "s")["Role"], outputs(client, "s")["Common"]
+    iam = client("iam")
+
+    def document():
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        return json.dumps(iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"])
+
+    assert [p["PolicyArn"] for p in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]] == [arn]
+    for n in range(7):  # more often than a policy has versions
+        assert deploy(client, "s", MANAGED, update=True, Bucket=f"b{n}") == "UPDATE_COMPLETE"
+        assert f"b{n}/*" in document() and outputs(client, "s")["Common"] == arn
+    client("cloudformation").delete_stack(StackName="s")
+    assert stack_ids(client) == []
+    assert arn not in [policy["Arn"] for policy in iam.list_policies(Scope="Local")["Policies"]]
+
+
+def stack_ids(client):
+    return [stack["StackId"] for stack in client("cloudformation").describe_stacks()["Stacks"]]
+
+
+@pytest.mark.parametrize(("type_", "limit"), [("Common", 6144), ("Role", 10240)])
+def test_policies_that_are_too_long_are_refused(client, type_, limit):
+    template = json.loads(json.dumps(_parsed(MANAGED)))
+    long = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": ["arn:aws:s3:::" + "b" * 50] * (limit // 60)}]}  # fmt: skip
+    if type_ == "Common":
+        template["Resources"]["Common"]["Properties"]["PolicyDocument"] = long
+    else:
+        half = {"Version": "2012-10-17", "Statement": [long["Statement"][0] | {"Resource": long["Statement"][0]["Resource"][: limit // 120 + 9]}]}  # fmt: skip
+        template["Resources"]["Role"]["Properties"]["Policies"] = [{"PolicyName": name, "PolicyDocument": half} for name in "ab"]
+    assert deploy(client, "s", template) == "ROLLBACK_COMPLETE"
+    assert str(limit) in failure(client, "s")
+
+
+def _parsed(text):
+    from emulator.cloudformation import template as templates
+
+    return templates.parse(text)
+
+
+def test_a_saved_query_is_kept_changed_and_deleted(client):
+    query = {"Type": "AWS::Logs::QueryDefinition", "Properties": {"Name": "q/one", "QueryString": "fields @message", "LogGroupNames": ["/g"]}}  # fmt: skip
+    deploy(client, "s", {"Resources": {"Query": query}})
+    (saved,) = client("logs").describe_query_definitions(queryDefinitionNamePrefix="q/")["queryDefinitions"]
+    assert (saved["name"], saved["queryString"], saved["logGroupNames"]) == ("q/one", "fields @message", ["/g"])
+    query["Properties"]["QueryString"] = "fields @timestamp"
+    deploy(client, "s", {"Resources": {"Query": query}}, update=True)
+    (changed,) = client("logs").describe_query_definitions()["queryDefinitions"]
+    assert changed["queryString"] == "fields @timestamp" and changed["queryDefinitionId"] == saved["queryDefinitionId"]
+    client("cloudformation").delete_stack(StackName="s")
+    assert client("logs").describe_query_definitions()["queryDefinitions"] == []

@@ -199,14 +199,6 @@ def test_a_lost_answer_makes_the_same_write_fail_at_its_next_attempt(table, emul
     assert table.get("b") == key("b")
 
 
-@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ThrottlingException"])
-def test_throttling(table, emulator, code):
-    emulator.control("POST", "faults", service="dynamodb", operation="*", error=code, count=2)
-    assert refused(lambda: table.put("a"), code)["ResponseMetadata"]["HTTPStatusCode"] == 400
-    refused(lambda: table.query(), code)
-    assert table.get("a") is None
-
-
 def test_calls_are_recorded_with_what_they_wrote(table, emulator):
     table.put("a", NEW, body={"B": b"bytes"})
     (call,) = emulator.control("GET", "calls", service="dynamodb", operation="PutItem")["calls"]
@@ -266,28 +258,6 @@ def test_a_query_reads_one_partition_in_order(table):
     assert table.query(ScanIndexForward=False)[0][0] == "vol-10#notified/stale"
 
 
-def test_a_page_ends_at_its_limit_whether_or_not_there_is_more(table):
-    for item in "abcd":
-        table.put(item, n={"N": "1" if item == "a" else "2"})
-    first, last = table.query(Limit=2)
-    assert (first, last) == (["a", "b"], key("b"))
-    second, last = table.query(Limit=2, ExclusiveStartKey=last)
-    assert (second, last) == (["c", "d"], key("d"))
-    assert table.query(Limit=2, ExclusiveStartKey=last) == ([], None)
-    assert table.query(Limit=5)[1] is None
-    # A filter takes away from what was read, so a page may be empty and not be the last.
-    only = {"FilterExpression": "n = :n", "ExpressionAttributeValues": {":g": {"S": "ours"}, ":n": {"N": "2"}}}
-    assert table.query(Limit=1, **only) == ([], key("a"))
-
-
-def test_a_page_has_no_more_than_a_megabyte(table):
-    for item in "abc":
-        table.put(item, text={"S": "x" * 390_000})
-    first, last = table.query()
-    assert (first, last) == (["a", "b"], key("b"))
-    assert table.query(ExclusiveStartKey=last) == (["c"], None)
-
-
 def test_an_item_past_its_time_is_there_until_ttl_gets_to_it(table, emulator):
     now = int(time.time())
     table.put("gone", expires={"N": str(now - 60)})
@@ -333,24 +303,6 @@ def test_an_item_past_its_time_is_there_until_ttl_gets_to_it(table, emulator):
 def test_items_that_are_refused(table, item, why):
     answer = refused(lambda: table.dynamodb.put_item(TableName="state", Item=item))
     assert why in answer["Error"]["Message"]
-
-
-def test_items_that_just_fit(table):
-    names = len("guardrailoursitem") + len("a") + len("s")
-    table.put("a", s={"S": "x" * (409_600 - names)})
-    refused(lambda: table.put("a", s={"S": "x" * (409_600 - names + 1)}))
-    # In bytes, not in characters.
-    refused(lambda: table.put("a", s={"S": "é" * 204_800}))
-    table.dynamodb.put_item(TableName="state", Item=key("x" * 1024, "y" * 2048))
-    table.put("empty", s={"S": ""}, l={"L": []}, n={"NULL": True})
-    table.put("big", n={"N": "1" * 38 + "0" * 50})
-
-
-def test_a_number_comes_back_in_its_plain_form(table):
-    table.put("a", **{f"n{i}": {"N": n} for i, n in enumerate(["1.0", "1e3", "-0", "007", "0.50", "-1.5E1"])})
-    numbers = [table.get("a")[f"n{i}"]["N"] for i in range(6)]
-    assert numbers == ["1", "1000", "0", "7", "0.5", "-15"]
-    table.put("a", {"ConditionExpression": "n0 = :n", "ExpressionAttributeValues": {":n": {"N": "1.00"}}})
 
 
 @pytest.mark.parametrize(

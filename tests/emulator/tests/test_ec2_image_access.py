@@ -64,7 +64,18 @@ def test_a_deregistered_image(emulator, ec2):
     (instance_id,) = launch(ec2, ImageId=image_id)
     ec2.deregister_image(ImageId=image_id)
     assert shown(ec2, image_id) is None
-    assert metadata(ec2, instance_id)["State"] == "deregistered"
+    found = metadata(ec2, instance_id)
+    assert found["State"] == "deregistered"
+    assert "ImageOwnerAlias" not in found
+
+
+def test_when_an_image_was_made_is_told_in_whole_seconds(emulator, ec2):
+    image_id = seed(emulator, "vendor-1", owner="aws-marketplace", deprecated=True)
+    (instance_id,) = launch(ec2, ImageId=image_id)
+    image, found = ec2.describe_images(ImageIds=[image_id], IncludeDeprecated=True)["Images"][0], metadata(ec2, instance_id)
+    for key in ("CreationDate", "DeprecationTime"):
+        assert image[key].endswith(".000Z")
+        assert found[key] == image[key].replace(".000", "")
 
 
 def test_own_images_are_never_restricted(emulator, ec2):
@@ -72,14 +83,6 @@ def test_own_images_are_never_restricted(emulator, ec2):
     emulator.control("POST", "images/access", image_id=image_id, allowed=False)
     assert shown(ec2, image_id)
     launch(ec2, ImageId=image_id)
-
-
-def test_one_unknown_id_spoils_the_call(emulator, ec2):
-    image_id = seed(emulator, "ours-1")
-    with refused("InvalidAMIID.NotFound", "ami-00000000000000000"):
-        ec2.describe_images(ImageIds=[image_id, "ami-00000000000000000"])
-    with refused("InvalidInstanceID.NotFound"):
-        ec2.describe_instance_image_metadata(InstanceIds=["i-00000000000000000"])
 
 
 def test_ancestry(emulator, ec2):
@@ -129,5 +132,21 @@ def test_parameters_that_aws_publishes(emulator, client):
     with refused("ValidationException", "10"):
         ssm.get_parameters(Names=[f"/ours/{n}" for n in range(11)])
     answer = ssm.get_parameters(Names=["/ours/ami", "/ours/none"])
-    assert [p["Value"] for p in answer["Parameters"]] == ["ami-2"]
+    assert [(p["Value"], "Selector" in p) for p in answer["Parameters"]] == [("ami-2", False)]
     assert answer["InvalidParameters"] == ["/ours/none"]
+
+
+def test_a_parameter_asked_for_by_version_or_arn(client):
+    """It has its own name and ARN all the same; the selector stands beside them."""
+    ssm = client("ssm")
+    for value in ("ami-1", "ami-2"):
+        ssm.put_parameter(Name="/ours/ami", Value=value, Type="String", Overwrite=True)
+    ssm.label_parameter_version(Name="/ours/ami", ParameterVersion=1, Labels=["old"])
+    arn = ssm.get_parameter(Name="/ours/ami")["Parameter"]["ARN"]
+    asked = ["/ours/ami:1", "/ours/ami:2", "/ours/ami:old", arn, f"{arn}:1", "/ours/ami:9", "/ours/ami:none"]
+    answer = ssm.get_parameters(Names=asked)
+    assert {(p["Name"], p["ARN"]) for p in answer["Parameters"]} == {("/ours/ami", arn)}
+    found = [(p["Value"], p.get("Selector")) for p in answer["Parameters"]]
+    assert found == [("ami-1", ":1"), ("ami-2", ":2"), ("ami-1", ":old"), ("ami-2", None), ("ami-1", ":1")]
+    assert answer["InvalidParameters"] == asked[5:]
+    assert ssm.get_parameter(Name=f"{arn}:2")["Parameter"]["Selector"] == ":2"

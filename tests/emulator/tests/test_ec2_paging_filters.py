@@ -59,31 +59,55 @@ def test_images_come_in_pages(ec2):
     assert all(len(page) == 500 for page in pages[:-1]) and len(pages) > 1
 
 
-@pytest.mark.parametrize(
-    ("operation", "lowest", "highest"),
-    [("describe_volumes", 5, 500), ("describe_snapshots", 5, 1000), ("describe_instances", 5, 1000)],
-)
-def test_max_results_has_bounds(ec2, operation, lowest, highest):
+@pytest.mark.parametrize("operation", ["describe_volumes", "describe_snapshots", "describe_instances"])
+def test_a_page_has_a_least_size(ec2, operation):
     call = getattr(ec2, operation)
-    words = f"Value ( {lowest - 1} ) for parameter maxResults is invalid. Expecting a value greater than {lowest}."
-    with refused("InvalidParameterValue", words):
-        call(MaxResults=lowest - 1)
-    with refused("InvalidParameterValue", "for parameter maxResults is invalid"):
-        call(MaxResults=highest + 1)
-    call(MaxResults=lowest)
-    call(MaxResults=highest)
+    with refused("InvalidParameterValue", "Value ( 4 ) for parameter maxResults is invalid. Expecting a value greater than 5."):
+        call(MaxResults=4)
+    call(MaxResults=5)
 
 
-def test_max_results_is_not_for_given_ids(emulator, ec2):
-    (volume_id,) = emulator.control("POST", "volumes", count=1)["volume_ids"]
-    (snapshot_id,) = emulator.control("POST", "snapshots", snapshots=[{}])["snapshot_ids"]
-    (instance_id,) = launch(ec2)
-    with refused("InvalidParameterCombination", "The parameter volumeSet cannot be used with the parameter maxResults"):
-        ec2.describe_volumes(VolumeIds=[volume_id], MaxResults=5)
-    with refused("InvalidParameterCombination", "snapshotSet"):
-        ec2.describe_snapshots(SnapshotIds=[snapshot_id], MaxResults=5)
-    with refused("InvalidParameterCombination", "instancesSet"):
-        ec2.describe_instances(InstanceIds=[instance_id], MaxResults=5)
+def test_a_page_that_is_too_large_is_cut(emulator, ec2):
+    emulator.control("POST", "volumes", count=1001)
+    answer = ec2.describe_volumes(MaxResults=1500)
+    assert len(answer["Volumes"]) == 1000 and answer["NextToken"]
+    assert len(_pages(ec2.describe_volumes, "Volumes", MaxResults=1000)) == 2
+
+
+def test_of_the_versions_of_a_launch_template_a_large_page_is_refused(ec2):
+    data = {"InstanceType": "t3.micro"}
+    template = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)["LaunchTemplate"]
+    with refused("InvalidParameterValue", "Maximum results allowed are between 1 and 200"):
+        ec2.describe_launch_template_versions(LaunchTemplateId=template["LaunchTemplateId"], MaxResults=201)
+    for _ in range(16):
+        ec2.create_launch_template_version(LaunchTemplateName="web", LaunchTemplateData=data)
+    versions = ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateName="web")
+    assert sum(len(page["LaunchTemplateVersions"]) for page in versions) == 17
+
+
+@pytest.mark.parametrize(
+    ("operation", "ids", "unknown", "code", "words"),
+    [
+        ("describe_security_groups", "GroupIds", "sg-0", "InvalidGroup.NotFound", "The security group 'sg-0' does not exist"),
+        (
+            "describe_network_interfaces",
+            "NetworkInterfaceIds",
+            "eni-0",
+            "InvalidNetworkInterfaceID.NotFound",
+            "The networkInterface ID 'eni-0' does not exist",
+        ),
+        (
+            "describe_route_tables",
+            "RouteTableIds",
+            "rtb-0",
+            "InvalidRouteTableID.NotFound",
+            "The routeTable ID 'rtb-0' does not exist",
+        ),
+    ],
+)
+def test_an_unknown_id_is_named_with_what_it_is_of(ec2, operation, ids, unknown, code, words):
+    with refused(code, words):
+        getattr(ec2, operation)(**{ids: [unknown]})
 
 
 def test_a_token_must_be_one_that_was_given_for_this_call(emulator, ec2):
@@ -93,12 +117,8 @@ def test_a_token_must_be_one_that_was_given_for_this_call(emulator, ec2):
             ec2.describe_volumes(MaxResults=5, NextToken=token)
 
 
-def test_at_most_200_filter_values(emulator, ec2):
+def test_long_filters(emulator, ec2):
     ids = emulator.control("POST", "volumes", count=201)["volume_ids"]
-    words = "The maximum number of filter values specified on a single call is 200"
-    for call in (ec2.describe_volumes, ec2.describe_snapshots, ec2.describe_instances):
-        with refused("FilterLimitExceeded", words):
-            call(Filters=[{"Name": "tag-key", "Values": ids}])
     found = ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": ids[:200]}])["Volumes"]
     assert {v["VolumeId"] for v in found} == set(ids[:200])
     with refused("FilterLimitExceeded", "255"):

@@ -115,6 +115,28 @@ def test_a_pending_snapshot_makes_no_volume_and_a_completed_one_does_in_another_
         ec2.create_volume(AvailabilityZone=ZONE, SnapshotId="snap-0123456789abcdef0")
 
 
+def test_volumes_can_be_in_ruins_or_elsewhere(emulator, client):
+    ec2 = client("ec2")
+    lost, local = (ec2.create_volume(AvailabilityZone=ZONE, Size=1)["VolumeId"] for _ in range(2))
+    emulator.control("POST", "volumes/place", volume_ids=[lost], state="error", outpost_arn="arn:aws:outposts:x")
+    emulator.control("POST", "volumes/place", volume_ids=[local], zone="eu-central-1-ham-1a")
+    assert (_volume(ec2, lost)["State"], _volume(ec2, lost)["OutpostArn"]) == ("error", "arn:aws:outposts:x")
+    with refused("IncorrectState", lost):
+        ec2.create_snapshot(VolumeId=lost)
+    assert _volume(ec2, local)["AvailabilityZone"] == "eu-central-1-ham-1a"
+    assert _volume(ec2, local)["State"] == "available"
+
+
+def test_an_archived_snapshot_makes_no_volume(emulator, client):
+    ec2 = client("ec2")
+    seed = {"volume_id": "vol-0123456789abcdef0", "storage_tier": "archive"}
+    (snapshot_id,) = emulator.control("POST", "snapshots", snapshots=[seed])["snapshot_ids"]
+    (found,) = ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+    assert found["StorageTier"] == "archive"
+    with refused("IncorrectState", snapshot_id):
+        ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id)
+
+
 def test_a_client_token_makes_one_volume(client):
     ec2 = client("ec2")
     ids = {ec2.create_volume(AvailabilityZone=ZONE, Size=1, ClientToken="once")["VolumeId"] for _ in range(2)}

@@ -299,3 +299,33 @@ def test_metrics_in_the_embedded_format(emulator, function, client):
     (listed, _) = client("cloudwatch").list_metrics(Namespace="Guardrails")["Metrics"]
     assert listed["MetricName"] == "Made"
     assert emulator.control("GET", "metrics", namespace="AWS/Lambda", name="Invocations")["metrics"]
+
+
+def test_a_function_is_told_by_which_alias_it_was_invoked(emulator, function, client):
+    arn = function("worker")
+    lambda_ = client("lambda")
+    lambda_.create_alias(FunctionName="worker", Name="operator", FunctionVersion="$LATEST")
+    assert invoke(emulator, "worker", {})["Payload"]["arn"] == arn
+    assert invoke(emulator, "worker", {}, Qualifier="operator")["Payload"]["arn"] == f"{arn}:operator"
+    assert invoke(emulator, "worker:operator", {})["Payload"]["arn"] == f"{arn}:operator"
+    assert invoke(emulator, "worker", {}, Qualifier="$LATEST")["Payload"]["arn"] == arn
+    for wrong in ({"Qualifier": "other"}, {"Qualifier": "1"}):
+        with pytest.raises(lambda_.exceptions.ResourceNotFoundException):
+            invoke(emulator, "worker", {}, **wrong)
+
+
+def test_a_permission_of_the_function_is_none_of_its_alias(emulator, function, client):
+    """LMB-1: so a rule can't invoke what only people may."""
+    arn = function("worker")
+    client("lambda").create_alias(FunctionName="worker", Name="operator", FunctionVersion="$LATEST")
+    rule = client("events").put_rule(Name="r", EventPattern='{"source": ["com.example"]}')["RuleArn"]
+    client("lambda").add_permission(
+        FunctionName="worker", StatementId="r", Action="lambda:InvokeFunction", Principal="events.amazonaws.com", SourceArn=rule
+    )
+    targets = [{"Id": "by-name", "Arn": arn}, {"Id": "by-alias", "Arn": f"{arn}:operator", "Input": '{"trigger": "command"}'}]
+    client("events").put_targets(Rule="r", Targets=targets)
+    client("events").put_events(Entries=[{"Source": "com.example", "DetailType": "x", "Detail": "{}"}])
+    (record,) = eventually(lambda: invocations(emulator))
+    assert record["arn"] == arn and record["event"]["source"] == "com.example"
+    (failure,) = emulator.control("GET", "delivery-failures")["failures"]
+    assert (failure["target"], failure["code"]) == (f"{arn}:operator", "NO_PERMISSIONS")

@@ -88,8 +88,20 @@ def test_a_role_that_may_not_invoke_sends_a_dead_letter(emulator, client, schedu
     schedule("cron(0 3 * * ? *)", target={"DeadLetterConfig": {"Arn": arn}})
     assert emulator.control("POST", "schedules/fire", name="sweep")["request_id"] is None
     (message,) = client("sqs").receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
-    assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
-    assert json.loads(message["Body"]) == {"trigger": "sweep"}
+    attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+    assert attributes.pop("SCHEDULE_ARN").endswith(":schedule/default/sweep")
+    assert len(attributes.pop("EXECUTION_ID")) == 16 and attributes.pop("SCHEDULED_TIME").endswith("Z")
+    assert "lambda:InvokeFunction" in attributes.pop("ERROR_MESSAGE")
+    # A lack of permission is permanent, so there is no EXHAUSTED_RETRY_CONDITION.
+    assert attributes == {
+        "TARGET_ARN": "arn:aws:scheduler:::aws-sdk:lambda:invoke",
+        "ERROR_CODE": "AccessDeniedException",
+        "RETRY_ATTEMPTS": "0",
+        "IS_PAYLOAD_TRUNCATED": "false",
+    }
+    body = json.loads(message["Body"])
+    assert body["FunctionName"].endswith(":function:worker") and body["InvocationType"] == "Event"
+    assert json.loads(body["Payload"]) == {"trigger": "sweep"}
 
 
 @pytest.mark.parametrize("expression", ["rate(0 minutes)", "cron(0 3 * * *)", "cron(0 25 * * ? *)", "often"])

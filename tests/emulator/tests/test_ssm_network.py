@@ -432,3 +432,32 @@ def test_groups_of_an_instance_are_those_of_its_interface(ec2, vpc, private):
     ec2.modify_network_interface_attribute(NetworkInterfaceId=interface["NetworkInterfaceId"], Groups=[other])
     instance = ec2.describe_instances(InstanceIds=[private])["Reservations"][0]["Instances"][0]
     assert [g["GroupId"] for g in instance["SecurityGroups"]] == [other]
+
+
+# What can't be seen from the VPC
+
+
+def test_a_regional_nat_gateway_goes_by_its_own_table(emulator, ec2, vpc, private):
+    nat, table = vpc.nat()
+    ec2.create_route(RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat)
+    emulator.control("POST", "network/regional", nat=nat, table=table)
+    assert reason(emulator, private) is None
+    shown = ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"][0]
+    assert (shown.get("SubnetId"), shown["RouteTableId"], shown["AvailabilityMode"]) == (None, table, "regional")
+    ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
+    assert f"{table} has no route" in reason(emulator, private)
+
+
+def test_a_hub_is_reached_where_a_route_leads_to_it(emulator, ec2, vpc, private):
+    emulator.control("PATCH", "settings", hub=True)
+    assert "has no route to 10.2.0.5" in reason(emulator, private)
+    transit = ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+    ec2.create_route(RouteTableId=vpc.table, DestinationCidrBlock="10.2.0.0/16", TransitGatewayId=transit)
+    assert reason(emulator, private) is None
+
+
+def test_only_its_owner_reads_a_shared_vpcs_attributes(emulator, ec2, vpc):
+    emulator.control("POST", "network/share", vpc=vpc.id, owner="222233334444")
+    assert ec2.describe_vpcs(VpcIds=[vpc.id])["Vpcs"][0]["OwnerId"] == "222233334444"
+    with refused("UnauthorizedOperation", status=403):
+        ec2.describe_vpc_attribute(VpcId=vpc.id, Attribute="enableDnsSupport")

@@ -44,7 +44,8 @@ def test_with_the_managed_policy(emulator, ec2, iam, ssm):
 
 def test_a_profile_without_a_role(emulator, ec2, iam):
     instance_id = launch(ec2)
-    attach(ec2, instance_id, make_profile(iam, with_role=False))
+    attach(ec2, instance_id, make_profile(iam))
+    iam.remove_role_from_instance_profile(InstanceProfileName="managed", RoleName="managed")
     assert retry(emulator, instance_id)["outcome"] == "no credentials"
     iam.create_role(RoleName="late", AssumeRolePolicyDocument=trust("ec2"))
     iam.attach_role_policy(RoleName="late", PolicyArn=CORE)

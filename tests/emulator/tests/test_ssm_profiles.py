@@ -75,11 +75,18 @@ def test_a_profile_that_ec2_does_not_know_yet(emulator, ec2, iam):
     eventually(lambda: attached(ec2, instance_id, arn))
 
 
-def test_what_does_not_exist(ec2, iam):
-    with refused("InvalidParameterValue", "Invalid IAM Instance Profile name"):
-        ec2.associate_iam_instance_profile(InstanceId=launch(ec2), IamInstanceProfile={"Name": "nothing"})
+def test_an_instance_that_does_not_exist(ec2, iam):
     with refused("InvalidInstanceID.NotFound"):
         attach(ec2, "i-0123456789abcdef0", make_profile(iam))
+
+
+def test_a_profile_without_a_role_is_refused(ec2, iam):
+    arn = iam.create_instance_profile(InstanceProfileName="empty")["InstanceProfile"]["Arn"]
+    words = f'IAM Instance Profile "{arn}" has no associated IAM Roles'
+    with refused("InvalidParameterValue", words):
+        attach(ec2, launch(ec2), arn)
+    with refused("InvalidParameterValue", words):
+        launch(ec2, IamInstanceProfile={"Name": "empty"})
 
 
 def test_replacing(ec2, iam):
@@ -294,6 +301,17 @@ def test_simulating_resources_and_conditions(iam):
     assert decisions(iam, NEEDED[:1], ContextEntries=[entry]) == {NEEDED[0]: "allowed"}
 
 
+def test_simulating_in_an_organization_with_a_region_lock(iam, emulator):
+    """Its conditions aren't known to the simulation, whatever context it is given (SSM-12)."""
+    make_profile(iam)
+    emulator.control("PATCH", "settings", organization_denies_without_region=True)
+    found = iam.simulate_principal_policy(
+        PolicySourceArn=f"arn:aws:iam::{ACCOUNT}:role/managed", ActionNames=NEEDED[:1]
+    )["EvaluationResults"][0]
+    assert (found["EvalDecision"], found["MissingContextValues"]) == ("implicitDeny", [])
+    assert found["OrganizationsDecisionDetail"] == {"AllowedByOrganizations": False}
+
+
 def test_simulation_takes_no_wildcards(iam):
     make_profile(iam)
     for wrong in ("ssm:*", "ssmmessages:Create?ataChannel", "ssm"):
@@ -317,6 +335,13 @@ def test_simulation_pages(iam):
 
 
 # IAM
+
+
+def test_what_is_not_there_is_named_in_the_words_of_iam(iam):
+    with refused("NoSuchEntity", "The role with name none cannot be found.", status=404):
+        iam.list_attached_role_policies(RoleName="none")
+    with refused("NoSuchEntity", "Instance Profile none cannot be found.", status=404):
+        iam.get_instance_profile(InstanceProfileName="none")
 
 
 def test_trust_policies_are_url_encoded_on_the_wire(emulator, iam):

@@ -60,7 +60,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         Ok(checked) => {
             let yaml = yaml(&checked.effective)
                 .map_err(|error| format!("the effective policy can't be written: {error}"))?;
-            print(&(heading(&name, &checked.built_in) + &yaml))?;
+            let outlook = checked.effective.snapshot_volumes.outlook();
+            print(&(heading(&name, &checked.built_in, &outlook) + &yaml))?;
             remark(&name, &checked);
             let failed = arguments.strict && !checked.warnings.is_empty();
             Ok(ExitCode::from(if failed { WRONG } else { 0 }))
@@ -106,7 +107,7 @@ fn read(file: &Path) -> Result<(String, String), String> {
     }
 }
 
-fn heading(name: &str, built_in: &[&str]) -> String {
+fn heading(name: &str, built_in: &[&str], outlook: &[String]) -> String {
     let mut heading = format!("# What holds with {name}, all defaults filled in.\n");
     if !built_in.is_empty() {
         let _ = writeln!(
@@ -114,6 +115,9 @@ fn heading(name: &str, built_in: &[&str]) -> String {
             "# Not in the document, so the built-in policy holds: {}.",
             built_in.join(", ")
         );
+    }
+    for slots in outlook {
+        let _ = writeln!(heading, "# Next slots of {slots}.");
     }
     heading
 }

@@ -50,7 +50,8 @@ fn a_valid_document_is_printed_as_it_holds() {
     assert_eq!((status, err.as_str()), (0, "<stdin>: valid\n"));
     for expected in [
         "# What holds with <stdin>, all defaults filled in.\n",
-        "holds: snapshot-volumes, cancel-refresh, quarantine-launch.\n",
+        "holds: snapshot-volumes, cancel-refresh, quarantine-launch.\n# Next slots of plan daily (`0 3 * * *`, UTC): ",
+        " 03:00.\n",
         "\nattach-ssm-role:\n  mode: enforce\n  exclude: {}\n  online-within: 2h\n  repair-roles: false\n",
         "\n      grace: 6h\n",
         "\n  launched-within: 1d\n",

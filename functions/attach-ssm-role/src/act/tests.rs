@@ -141,9 +141,13 @@ async fn where_a_quarantine_cannot_be_looked_for_no_profile_is_given() {
 async fn confirm_in(table: &Model, read: guardrails::state::Version) -> Acted<Effect> {
     let action = Action::Confirm {
         instance: "i-1".to_owned(),
-        attached: at("11:00:00"),
-        online: now(),
-        launched: at("08:00:00"),
+        managed: Managed {
+            attached: at("11:00:00"),
+            online: Some(now()),
+            connected: true,
+        },
+        launched: Some(at("08:00:00")),
+        at: now(),
         read,
     };
     act(&clients(&[], table), &action).await
@@ -155,13 +159,14 @@ async fn the_time_to_online_runs_from_the_start_or_the_profile() {
     let attached = Managed {
         attached: at("11:00:00"),
         online: None,
+        connected: false,
     };
     remembers(&table, &NODES, "i-1", &attached).await;
     let state = table.state(crate::NAME);
     let read = state.get(&NODES, "i-1", now()).await.unwrap().unwrap();
     let acted = confirm_in(&table, read.version.clone()).await;
     assert_eq!(acted.effect, Some(Effect::Online { after: 3_600 }));
-    let item = json!({"attached": "2026-11-21T11:00:00Z", "online": "2026-11-21T12:00:00Z"});
+    let item = json!({"attached": "2026-11-21T11:00:00Z", "online": "2026-11-21T12:00:00Z", "connected": true});
     assert_eq!(table.items(crate::NAME), [("node#i-1".to_owned(), item)]);
     // Of two runs that see it first, one says so.
     let acted = confirm_in(&table, read.version).await;
@@ -178,7 +183,7 @@ async fn each_refusal_is_told_apart() {
     let invalid = "Invalid IAM Instance Profile ARN";
     let no_state = "The instance 'i-1' is not in a valid state";
     let running = InstanceStateName::Running;
-    let unseen = "IamInstanceProfileAssociation (iip-assoc-1) failed: { Code=InstanceIdentityProfileNotFound, Message=the instance profile doesn't exist }";
+    let unseen = "Value (x) for parameter iamInstanceProfile.name is invalid. IamInstanceProfile x has no associated IAM Roles";
     let cases: [(u16, &str, &str, Now, &str); 14] = [
         (
             400,
@@ -302,7 +307,7 @@ async fn each_refusal_is_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_profile_not_yet_visible_is_retried_within_bounds() {
     let message = "Value (arn) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN";
-    let unseen = "Association failed: { Code=InstanceIdentityProfileNotFound, Message=no }";
+    let unseen = "IamInstanceProfile x has no associated IAM Roles";
     for (code, message) in [
         ("InvalidParameterValue", message),
         ("IncorrectState", unseen),

@@ -3,7 +3,8 @@ use crate::evaluate::evaluate;
 use crate::facts::identity::{CHANNELS, Identity, NEEDED};
 use crate::facts::{Facts, Instance};
 use crate::fixtures::{
-    OURS, THEIRS, at, default_policy, denied, facts, instance, now, policy, role, with_profile,
+    OURS, THEIRS, at, default_policy, denied, facts, in_doubt, instance, now, policy, role,
+    with_profile,
 };
 use crate::policy::Policy;
 use guardrails::ec2::State;
@@ -126,9 +127,13 @@ fn a_node_seen_online_first_is_noted_once() {
     let found = actions(&facts, &default_policy());
     let confirm = Action::Confirm {
         instance: "i-1".to_owned(),
-        attached: at("11:30:00"),
-        online: now(),
-        launched: at("08:00:00"),
+        managed: Managed {
+            attached: at("11:30:00"),
+            online: Some(now()),
+            connected: false,
+        },
+        launched: Some(at("08:00:00")),
+        at: now(),
         read: facts.memory["i-1"].version.clone(),
     };
     assert_eq!(found, [confirm]);
@@ -161,6 +166,129 @@ fn a_role_without_faults_or_of_an_excluded_instance_is_not_repaired() {
     let excluded = with_profile("i-1", THEIRS).tagged("NoSsm", "");
     let excluded = facts([excluded]).role(THEIRS, role(&NEEDED));
     assert_eq!(actions(&excluded, &opted_in), []);
+}
+
+/// Seen Online before, and now AWS says for the first time that a session can be opened.
+#[test]
+fn the_first_session_that_is_possible_is_noted_once() {
+    let online = |connected| {
+        let mut facts = facts([with_profile("i-1", OURS)])
+            .online("i-1")
+            .remembered("i-1", "09:00:00", Some("10:00:00"))
+            .connected("i-1", connected);
+        facts.memory.get_mut("i-1").unwrap().value.connected = false;
+        actions(&facts, &default_policy())
+    };
+    let found = online(true);
+    let [
+        Action::Confirm {
+            managed, launched, ..
+        },
+    ] = found.as_slice()
+    else {
+        panic!("noted");
+    };
+    assert_eq!(
+        (managed.online, managed.connected),
+        (Some(at("10:00:00")), true)
+    );
+    assert_eq!(*launched, None, "no second time to Online");
+    assert_eq!(online(false), []);
+}
+
+/// What makes it wrong to give a role more rights: it has them, it works, or somebody else carries
+/// the node.
+#[test]
+fn only_a_role_that_lacks_something_for_certain_is_repaired() {
+    let opted_in = policy("{repair-roles: true}");
+    let of = |instance: Instance, identity: Identity| facts([instance]).role(THEIRS, identity);
+    let late = || with_profile("i-1", THEIRS);
+    let waiting = || late().launched("11:50:00");
+    let repairs = |facts: &Facts| actions(facts, &opted_in).len() == 1;
+    for (what, facts, repaired) in [
+        ("lacks all", of(late(), role(&NEEDED)), true),
+        ("simulation in doubt", of(late(), in_doubt()), false),
+        (
+            "Online in spite of it",
+            of(late(), role(&NEEDED)).online("i-1"),
+            false,
+        ),
+        ("before half an hour", of(waiting(), role(&NEEDED)), true),
+        (
+            "hosted, before half an hour",
+            of(waiting(), role(&NEEDED)).hosted(),
+            false,
+        ),
+        (
+            "hosted, and still not Online",
+            of(late(), role(&NEEDED)).hosted(),
+            true,
+        ),
+        (
+            "hosted and Online",
+            of(late(), role(&NEEDED)).hosted().online("i-1"),
+            false,
+        ),
+        (
+            "Online without channels",
+            of(late(), role(&CHANNELS)).online("i-1"),
+            false,
+        ),
+        (
+            "and AWS says so",
+            of(late(), role(&CHANNELS))
+                .online("i-1")
+                .connected("i-1", false),
+            true,
+        ),
+        (
+            "but AWS says otherwise",
+            of(late(), role(&CHANNELS))
+                .online("i-1")
+                .connected("i-1", true),
+            false,
+        ),
+    ] {
+        assert_eq!(repairs(&facts), repaired, "{what}");
+    }
+}
+
+/// An instance for which nobody knows whether Default Host Management carries it gets no profile
+/// before it had its time.
+#[test]
+fn a_profile_is_attached_only_where_nobody_else_is_about_to() {
+    let grace = policy("{attach-after: 10m}");
+    let plain = default_policy();
+    let since = |time: &str| facts([instance("i-1").launched(time)]);
+    let mut unread = since("11:58:00");
+    unread.dhmc = Err(denied("ssm:GetServiceSetting"));
+    for (what, facts, policy, attached) in [
+        ("just started", since("11:58:00"), &plain, true),
+        ("in its grace", since("11:58:00"), &grace, false),
+        ("after its grace", since("11:49:00"), &grace, true),
+        ("hosted, in time", since("11:40:00").hosted(), &plain, false),
+        (
+            "hosted, and not Online in time",
+            since("11:20:00").hosted(),
+            &plain,
+            true,
+        ),
+        ("perhaps hosted", unread, &plain, false),
+    ] {
+        assert_eq!(!actions(&facts, policy).is_empty(), attached, "{what}");
+    }
+    // Nobody sees whether it is carried before it runs.
+    let stopped = facts([instance("i-1").is(State::Stopped)]).hosted();
+    assert_eq!(actions(&stopped, &plain), []);
+}
+
+#[test]
+fn what_the_policy_names_is_left_alone() {
+    let named = policy("{leave-alone: {images: [ami-1], groups: [web], vpcs: [vpc-1]}}");
+    let other = policy("{leave-alone: {images: [ami-2], groups: [db], vpcs: [vpc-2]}}");
+    let facts = facts([instance("i-1").member_of("web")]);
+    assert_eq!(actions(&facts, &named), []);
+    assert_eq!(actions(&facts, &other), [attach("i-1")]);
 }
 
 #[test]

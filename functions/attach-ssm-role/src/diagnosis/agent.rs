@@ -19,15 +19,32 @@ enum Complaint {
 /// Phrases of the agent, what each means, and what to do (SSM-8). The first that stands in a
 /// message counts: each message begins with "unable to acquire credentials", because the agent
 /// calls them usable only once it has reported with them; so what it failed at goes first.
-const PHRASES: [(&str, Complaint, &str, &str); 15] = [
-    ("169.254.169.254", Complaint::Credentials, IMDS.0, IMDS.1),
-    ("[fd00:ec2::254]", Complaint::Credentials, IMDS.0, IMDS.1),
+const PHRASES: [(&str, Complaint, &str, &str); 20] = [
+    ("Signature expired", Complaint::Other, CLOCK.0, CLOCK.1),
     (
-        "no such host",
+        "Signature not yet current",
         Complaint::Other,
-        "it can't resolve the service's name",
-        "Look at the VPC's DNS settings and the host's resolver.",
+        CLOCK.0,
+        CLOCK.1,
     ),
+    // Whatever then fails, it is the name: also `lookup …: i/o timeout`.
+    ("dial tcp: lookup", Complaint::Other, NAME.0, NAME.1),
+    ("no such host", Complaint::Other, NAME.0, NAME.1),
+    // Asked for, and not only named, as in a list of what goes by no proxy.
+    (
+        "tcp 169.254.169.254",
+        Complaint::Credentials,
+        IMDS.0,
+        IMDS.1,
+    ),
+    ("//169.254.169.254", Complaint::Credentials, IMDS.0, IMDS.1),
+    (
+        "tcp [fd00:ec2::254]",
+        Complaint::Credentials,
+        IMDS.0,
+        IMDS.1,
+    ),
+    ("//[fd00:ec2::254]", Complaint::Credentials, IMDS.0, IMDS.1),
     (
         "connection refused",
         Complaint::Other,
@@ -92,6 +109,14 @@ const PHRASES: [(&str, Complaint, &str, &str); 15] = [
         NONE.1,
     ),
 ];
+const CLOCK: (&str, &str) = (
+    "the host's clock is wrong, so AWS refuses its signatures",
+    "Set the clock: chronyd or Windows Time against 169.254.169.123, which needs no way out.",
+);
+const NAME: (&str, &str) = (
+    "it can't resolve the service's name",
+    "Look at the VPC's DNS settings and the host's resolver.",
+);
 const NONE: (&str, &str) = (
     "it got no credentials",
     "Look at the profile, its role and the metadata service. After the cause is gone, restart the agent or wait up to half an hour.",
@@ -104,6 +129,9 @@ const IMDS: (&str, &str) = (
     "it can't reach the metadata service",
     "Look at the host's firewall and routes to 169.254.169.254. After the cause is gone, restart the agent or wait up to half an hour.",
 );
+
+/// Levels of the agent's log at which it doesn't complain.
+const LEVELS: [&str; 3] = [" INFO ", " DEBUG ", " TRACE "];
 
 /// Most lines of one message.
 const MESSAGE_LINES: usize = 10;
@@ -127,7 +155,9 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
     let lines: Vec<&str> = console.text.lines().collect();
     let of_agent = |line: &str| {
         let lower = line.to_lowercase();
-        lower.contains("ssm agent") || lower.contains("amazon-ssm-agent")
+        let is_its = lower.contains("ssm agent") || lower.contains("amazon-ssm-agent");
+        // What it only mentions is no complaint.
+        is_its && !LEVELS.iter().any(|level| line.contains(level))
     };
     // The newest word counts: what it said before may be long repaired.
     let (message, at, complaint, meaning, fix) = (0..lines.len())
@@ -145,19 +175,28 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
     if at.or(console.updated).is_some_and(|at| at < known.since) {
         return None;
     }
+    let (certainty, when) = match at {
+        Some(at) => (Certainty::Likely, format!("at {at:.0}")),
+        None => (
+            Certainty::CannotTell,
+            "at a time that the line doesn't tell, so it may be long over".to_owned(),
+        ),
+    };
     // Inside the window it is what it sleeps for, not a reason of its own.
     if *complaint == Complaint::Credentials && known.instance.profile.is_some() && now < known.until
     {
         return None;
     }
     let message = guardrails::tags::clip_to(&message, 600);
-    Some(Cause::new(
-        CONSOLE,
-        Certainty::Likely,
-        &known.instance.id,
-        format!("the agent says on the console that {meaning}: \"{message}\""),
-        *fix,
-    ))
+    let problem = format!("the agent said on the console, {when}, that {meaning}: \"{message}\"");
+    let mut cause = Cause::new(CONSOLE, certainty, &known.instance.id, problem, *fix);
+    cause.at = at;
+    Some(cause)
+}
+
+/// Whether the agent's words are only of what the network does: no answer, no name.
+pub(super) fn is_of_network(said: &Cause) -> bool {
+    [TIMEOUT.1, NAME.1].contains(&said.fix.as_str())
 }
 
 /// The agent's message that begins in line `at`: an error's text may go over several lines.
@@ -203,12 +242,13 @@ pub(super) fn causes(
     in_doubt: bool,
 ) -> Vec<Cause> {
     let instance = known.instance;
-    let online = known.node.is_some_and(|node| node.online);
-    if instance.state != State::Running || online {
+    if instance.state != State::Running {
         return Vec::new();
     }
-    let mut causes = Vec::new();
-    causes.extend(without_agent(known));
+    let mut causes: Vec<Cause> = without_agent(known)
+        .into_iter()
+        .chain(too_old(known))
+        .collect();
     let definite = found.iter().any(|c| c.certainty == Certainty::Definite);
     if instance.profile.is_some() && now < known.until && !definite {
         causes.push(Cause::new(
@@ -222,11 +262,41 @@ pub(super) fn causes(
             "Wait, or restart the agent (reboot the instance) to have it try at once.",
         ));
     }
-    let nothing = found.iter().all(|c| c.certainty == Certainty::CannotTell) && causes.is_empty();
+    let nothing = found.iter().all(|c| c.certainty == Certainty::CannotTell)
+        && causes.iter().all(|c| c.certainty == Certainty::CannotTell);
     if nothing && instance.profile.is_some() && known.network.is_some_and(Result::is_ok) {
         causes.push(inside(known, in_doubt));
     }
     causes
+}
+
+/// An agent of a version that may not know how to ask for a token (`IMDSv2`).
+fn too_old(known: &Known<'_>) -> Option<Cause> {
+    let version = known.node?.agent.as_deref()?;
+    let old = version.starts_with("1.") || version.starts_with("2.");
+    (old && known.instance.tokens).then(|| {
+        Cause::new(
+            "agent-too-old",
+            Certainty::CannotTell,
+            &known.instance.id,
+            format!("its agent was of version {version}, which may not be able to get credentials where the metadata service wants tokens (IMDSv2)"),
+            "Update the agent to version 3, or make tokens optional for as long as that takes: aws ec2 modify-instance-metadata-options --http-tokens optional.",
+        )
+    })
+}
+
+/// The node of a hybrid activation that has its address: then that is what manages it.
+pub(super) fn registered_as(known: &Known<'_>) -> Option<Cause> {
+    let (node, id) = (known.hybrid?, &known.instance.id);
+    Some(Cause::new(
+        "registered-as",
+        Certainty::Likely,
+        node,
+        format!(
+            "the node {node} of a hybrid activation is Online with its address, so {id} is probably managed as that"
+        ),
+        "Nothing, if it is meant so. To have it managed as an instance: clear the registration on the host (amazon-ssm-agent -register -clear) and restart the agent. If an image was made of it, those launched from that share the node, and each of them needs this.",
+    ))
 }
 
 /// An AMI that comes without the agent. A node that registered once has one.

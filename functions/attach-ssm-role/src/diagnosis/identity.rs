@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use guardrails::ec2::State;
-use guardrails::resource::name_of;
+use guardrails::resource::{Arn, name_of};
 use serde_json::Value;
 
 use super::cause::{Cause, Certainty, Known};
 use super::document::{self, Verdict};
-use crate::facts::Read;
-use crate::facts::identity::{CHANNELS, Identity, NEEDED, Permissions, REGISTER, Role};
+use crate::facts::Instance;
+use crate::facts::identity::{Identity, NEEDED, Permissions, REGISTER, Role};
 
 /// AWS's managed policies that hold all of [`NEEDED`].
 const SUFFICIENT: [&str; 3] = [
@@ -20,63 +20,72 @@ const SUFFICIENT: [&str; 3] = [
 
 /// Whether the trust policy lets EC2 take the role.
 fn trusts_ec2(trust: &str) -> Verdict {
+    // Each partition has its own ending: `ec2.amazonaws.com`, `ec2.amazonaws.com.cn` …
     document::evaluate(trust, "sts:AssumeRole", |principal| {
         principal == "*"
             || document::items(&principal["Service"])
                 .filter_map(Value::as_str)
-                .any(|service| service == "ec2.amazonaws.com" || service == "ec2.amazonaws.com.cn")
+                .any(|service| service.starts_with("ec2."))
     })
 }
 
 /// What keeps the agent from being anybody.
 pub(super) fn causes(known: &Known<'_>) -> Vec<Cause> {
-    let dhmc = known.dhmc.and_then(|read| read.as_ref().ok());
-    let dhmc = dhmc.and_then(Option::as_deref);
-    let Some(profile) = &known.instance.profile else {
-        return vec![no_profile(known, dhmc)];
-    };
-    let mut causes = match known.identity {
-        Some(Ok(identity)) => of_identity(profile, identity),
+    let causes = match (&known.instance.profile, known.identity) {
+        (None, _) => vec![no_profile(known.instance)],
+        (Some(profile), Some(Ok(identity))) => of_identity(known, profile, identity),
         _ => Vec::new(),
     };
-    // A profile that allows nothing at all is no loss where Default Host Management steps in, but
-    // one that allows registering keeps it out (SSM-4).
-    if let (Some(role), Some(cause)) = (dhmc, causes.first_mut())
-        && cause.code == "role-lacks"
-    {
-        let _ = write!(
-            cause.problem,
-            "; Default Host Management is on (role {role}), but the agent prefers the profile"
-        );
-    }
     causes
+        .into_iter()
+        .map(|cause| carried(known, cause))
+        .collect()
 }
 
-fn no_profile(known: &Known<'_>, dhmc: Option<&str>) -> Cause {
-    let instance = known.instance;
-    let (certainty, problem, fix) = match dhmc {
-        Some(role) => (
-            Certainty::Likely,
-            format!(
-                "it has no instance profile; Default Host Management is on (role {role}) and would do for an agent from 3.2.582 with IMDSv2"
-            ),
-            "Wait for the guardrail to attach its profile, or update the agent.",
+/// Where the profile gives the agent nothing, Default Host Management carries the node; one that
+/// allows registering keeps it out (SSM-4).
+fn carried(known: &Known<'_>, mut cause: Cause) -> Cause {
+    if registers(known) {
+        return cause;
+    }
+    let instead = match known.dhmc {
+        Ok(None) => return cause,
+        Ok(Some(role)) => format!(
+            "Default Host Management is on and should carry the node all the same (role {role}, agents from 3.2.582 with IMDSv2)"
         ),
-        None => (
-            Certainty::Definite,
-            "it has no instance profile, and Default Host Management is off".to_owned(),
-            if instance.state == State::Pending {
-                "Nothing: the profile is attached as soon as it runs."
-            } else {
-                "The next sweep attaches the profile, unless the policy's mode isn't enforce or a tag excludes the instance."
-            },
-        ),
+        Err(_) => "whether Default Host Management carries the node couldn't be read".to_owned(),
     };
-    Cause::new("no-profile", certainty, &instance.id, problem, fix)
+    let _ = write!(cause.problem, "; {instead}");
+    cause.at_most(Certainty::Likely)
 }
 
-fn of_identity(profile: &str, identity: &Identity) -> Vec<Cause> {
-    let profile = name_of(profile);
+/// Whether the profile's role may register the node.
+fn registers(known: &Known<'_>) -> bool {
+    let role = known.identity.and_then(|read| read.as_ref().ok()?.role());
+    role.is_some_and(|role| {
+        let lacks = |missing: &Vec<String>| missing.iter().any(|action| action == REGISTER);
+        let simulated =
+            matches!(&role.permissions, Permissions::Simulated { missing, .. } if !lacks(missing));
+        simulated && trusts_ec2(&role.trust) == Verdict::Allowed
+    })
+}
+
+fn no_profile(instance: &Instance) -> Cause {
+    Cause::new(
+        "no-profile",
+        Certainty::Definite,
+        &instance.id,
+        "it has no instance profile",
+        if instance.state == State::Pending {
+            "Nothing: the profile is attached as soon as it runs."
+        } else {
+            "A sweep attaches the profile, unless the policy's mode isn't enforce, or the policy leaves the instance alone or has it wait (attach-after)."
+        },
+    )
+}
+
+fn of_identity(known: &Known<'_>, profile: &str, identity: &Identity) -> Vec<Cause> {
+    let (arn, profile) = (profile, name_of(profile));
     match identity {
         Identity::NoProfile => vec![Cause::new(
             "profile-gone",
@@ -96,7 +105,10 @@ fn of_identity(profile: &str, identity: &Identity) -> Vec<Cause> {
                 "Put the role into it: aws iam add-role-to-instance-profile --instance-profile-name {profile} --role-name …"
             ),
         )],
-        Identity::Role(role) => trust(role).into_iter().chain(permissions(role)).collect(),
+        Identity::Role(role) => {
+            let permissions = permissions(known.instance, arn, role);
+            trust(role).into_iter().chain(permissions).collect()
+        }
     }
 }
 
@@ -119,17 +131,38 @@ fn trust(role: &Role) -> Option<Cause> {
     Some(Cause::new("role-trust", certainty, name, problem, fix))
 }
 
-fn permissions(role: &Role) -> Option<Cause> {
+fn permissions(instance: &Instance, profile: &str, role: &Role) -> Option<Cause> {
     let name = &role.name;
     let (certainty, problem, fix) = match &role.permissions {
-        Permissions::Simulated { missing } if missing.is_empty() => return None,
-        Permissions::Simulated { missing } => (
-            Certainty::Definite,
+        Permissions::Simulated { missing, unclear } if missing.is_empty() => {
+            if unclear.is_empty() {
+                return None;
+            }
+            (
+                Certainty::CannotTell,
+                format!(
+                    "whether role {name} allows all that the agent needs can't be simulated from here: {}",
+                    unclear.join(", ")
+                ),
+                "Look at these conditions, the permissions boundary and the organization's policies; where the agent's log shows no AccessDeniedException, they aren't the cause.".to_owned(),
+            )
+        }
+        Permissions::Simulated { missing, .. } => (
+            // Another instance's answer may hang on its ARN.
+            if role.simulated_for == instance.id {
+                Certainty::Definite
+            } else {
+                Certainty::Likely
+            },
             format!("role {name} doesn't allow {}", missing.join(", ")),
-            repair_hint(role),
+            repair_hint(profile, role),
         ),
         Permissions::Attached { policies } => {
-            let enough = |arn: &String| SUFFICIENT.iter().any(|policy| arn.ends_with(policy));
+            // AWS's own, in whichever partition; somebody else's may have the same name.
+            let enough = |arn: &String| {
+                let ours = |policy| arn.ends_with(&format!("::aws:{policy}"));
+                SUFFICIENT.iter().any(ours)
+            };
             if policies.iter().any(enough) {
                 return None;
             }
@@ -141,7 +174,7 @@ fn permissions(role: &Role) -> Option<Cause> {
                 ),
                 format!(
                     "Allow iam:SimulatePrincipalPolicy to the function, or check the role by hand. {}",
-                    repair_hint(role)
+                    repair_hint(profile, role)
                 ),
             )
         }
@@ -149,31 +182,29 @@ fn permissions(role: &Role) -> Option<Cause> {
     Some(Cause::new("role-lacks", certainty, name, problem, fix))
 }
 
-fn repair_hint(role: &Role) -> String {
+fn repair_hint(profile: &str, role: &Role) -> String {
     let name = &role.name;
+    let policy = core_policy(profile);
     if role.has_core {
         "AmazonSSMManagedInstanceCore is attached, so something denies it: look for a Deny statement, a permissions boundary or a service control policy.".to_owned()
     } else {
         format!(
-            "aws iam attach-role-policy --role-name {name} --policy-arn arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore (or let the guardrail do it: repair-roles: true)."
+            "aws iam attach-role-policy --role-name {name} --policy-arn {policy} (or let the guardrail do it: repair-roles: true)."
         )
     }
 }
 
-/// Which message channels an Online node's role lacks: it shows Online and can't be used (SSM-4).
-pub(crate) fn unusable(identity: Option<&Read<Identity>>) -> Option<(&Role, Vec<&str>)> {
-    let role = identity?.as_ref().ok()?.role()?;
-    let Permissions::Simulated { missing } = &role.permissions else {
-        return None;
-    };
-    // Without the right to register, the node is Online through Default Host Management.
-    if missing.iter().any(|action| action == REGISTER) {
-        return None;
-    }
-    let channels: Vec<&str> = missing
-        .iter()
-        .map(String::as_str)
-        .filter(|action| CHANNELS.contains(action))
-        .collect();
-    (!channels.is_empty()).then_some((role, channels))
+/// AWS's managed policy for managed nodes, in the partition of `arn`.
+pub(crate) fn core_policy(arn: &str) -> String {
+    let partition = Arn::read(arn).map_or("aws", |arn| arn.partition);
+    format!("arn:{partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")
+}
+
+/// Which message channels the role of a node that is Online lacks: it can't be used (SSM-4).
+/// Without the right to register, the node is Online through Default Host Management.
+pub(crate) fn without_channels(known: &Known<'_>) -> Option<Cause> {
+    let profile = known.instance.profile.as_ref()?;
+    let role = known.identity?.as_ref().ok()?.role()?;
+    let cause = permissions(known.instance, profile, role)?;
+    registers(known).then_some(cause)
 }

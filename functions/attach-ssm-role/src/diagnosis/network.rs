@@ -4,6 +4,10 @@
 //! With an endpoint whose private DNS is on, the service's name leads to the endpoint, whatever
 //! the routes say. Without one it leads to a public address, and the routes must. So each service
 //! is looked at by the way that it takes; a way that isn't taken is no fault.
+//!
+//! A proxy, a hub behind a transit gateway or a zone of Route 53 may make up for nearly all that is
+//! missing here, and none of them is seen from outside. So what is found is likely at most; where
+//! one of them shows, it can't be told. Only who lets nothing out at all is certainly cut off.
 
 mod checks;
 mod endpoint;
@@ -18,37 +22,24 @@ use self::endpoint::{by_endpoint, no_endpoint, policy_of};
 use self::out::way_out;
 use crate::diagnosis::cause::{Cause, Certainty};
 use crate::facts::Instance;
-use crate::facts::network::{Endpoint, Network, Service, Vpc};
+use crate::facts::network::{Dns, Endpoint, Network, Rule, Service, Vpc};
 
 /// What keeps `instance` from Systems Manager.
 pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
-    let name = &instance.interface.vpc;
-    let Some(vpc) = network.vpcs.get(name) else {
-        return vec![Cause::new(
-            "network-unknown",
-            Certainty::CannotTell,
-            &instance.id,
-            "its VPC couldn't be read",
-            "Look at the VPC by hand.",
-        )];
-    };
-    let mut causes = Vec::new();
-    if !vpc.dns_support {
-        causes.push(Cause::new(
-            "vpc-dns-off",
-            Certainty::Likely,
-            name,
-            format!("DNS support is off in {name}, so AWS's resolver doesn't answer there"),
-            "Turn it on (aws ec2 modify-vpc-attribute --enable-dns-support), unless the VPC has a resolver of its own that knows the services' names.",
-        ));
+    let mut causes: Vec<Cause> = nothing_out(instance, network).into_iter().collect();
+    match vpc_of(instance, network) {
+        Ok((vpc, dns)) => {
+            causes.extend(names(instance, network, vpc, dns));
+            causes.extend(of_services(&Service::ALL, instance, network, vpc, dns));
+        }
+        Err(unknown) => causes.push(*unknown),
     }
-    causes.extend(of_services(&Service::ALL, instance, *vpc, network));
     // From the instance outwards: its own security group, then names, endpoints, routes, ACLs;
     // of several services the same is told once, as surely as it is known.
     causes.sort_by_key(|cause| {
         let layer = match cause.code {
             "egress-closed" => 0,
-            "vpc-dns-off" => 1,
+            "vpc-dns-off" | "own-resolver" => 1,
             code if code.starts_with("endpoint") => 2,
             "acl-closed" => 4,
             _ => 3,
@@ -60,13 +51,104 @@ pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
     causes
 }
 
+/// The VPC of `instance` as far as it can be seen from this account, or why it can't.
+fn vpc_of<'a>(instance: &Instance, network: &'a Network) -> Result<(&'a Vpc, Dns), Box<Cause>> {
+    let name = &instance.interface.vpc;
+    let unknown = |code, resource: &str, problem: String, fix| {
+        Box::new(Cause::new(
+            code,
+            Certainty::CannotTell,
+            resource,
+            problem,
+            fix,
+        ))
+    };
+    match network
+        .vpcs
+        .get(name)
+        .map(|vpc| (vpc, &vpc.shared_by, &vpc.dns))
+    {
+        Some((_, Some(owner), _)) => Err(unknown(
+            "vpc-shared",
+            name,
+            format!(
+                "account {owner} shares {name} with this one, and its endpoints, zones and route tables can't be seen from here"
+            ),
+            "Look at endpoints, routes and DNS of the VPC in the owner's account.",
+        )),
+        Some((vpc, None, Ok(dns))) => Ok((vpc, *dns)),
+        _ => Err(unknown(
+            "network-unknown",
+            &instance.id,
+            format!("its VPC {name} couldn't be read"),
+            "Look at the VPC by hand.",
+        )),
+    }
+}
+
+/// Without any rule for outbound TCP nothing leaves, to whatever endpoint or proxy.
+fn nothing_out(instance: &Instance, network: &Network) -> Option<Cause> {
+    let groups = &instance.interface.groups;
+    let read: Vec<_> = groups
+        .iter()
+        .filter_map(|id| network.groups.get(id))
+        .collect();
+    let all_read = !groups.is_empty() && read.len() == groups.len();
+    let silent = all_read
+        && !read
+            .iter()
+            .flat_map(|group| &group.egress)
+            .any(Rule::is_tcp);
+    let own = groups.join(", ");
+    silent.then(|| {
+        Cause::new(
+            "egress-closed",
+            Certainty::Definite,
+            &own,
+            format!("the instance's security group {own} lets no TCP out at all"),
+            "Allow outbound TCP 443, to 0.0.0.0/0 or to the endpoints' security group.",
+        )
+    })
+}
+
+/// What is wrong with the names of the services.
+fn names(instance: &Instance, network: &Network, vpc: &Vpc, dns: Dns) -> Option<Cause> {
+    let name = &instance.interface.vpc;
+    if !vpc.resolvers.is_empty() {
+        // Those may forward to AWS's resolver, or know nothing of the endpoints.
+        let matters = network
+            .endpoints_of(name)
+            .any(|endpoint| endpoint.private_dns);
+        let servers = vpc.resolvers.join(", ");
+        return (matters && !way_out(instance, network).is_empty()).then(|| {
+            Cause::new(
+                "own-resolver",
+                Certainty::CannotTell,
+                name,
+                format!("{name} has DNS servers of its own ({servers}), and whether they know the endpoints' private names isn't seen from here"),
+                "Have them forward the services' names to the VPC's resolver (its network plus two).",
+            )
+        });
+    }
+    (!dns.support).then(|| {
+        Cause::new(
+            "vpc-dns-off",
+            Certainty::Likely,
+            name,
+            format!("DNS support is off in {name}, so AWS's resolver doesn't answer there"),
+            "Turn it on (aws ec2 modify-vpc-attribute --enable-dns-support), unless the instance has a resolver of its own that knows the services' names.",
+        )
+    })
+}
+
 /// What is wrong with the ways to `services`. With endpoints for some of them the missing ones are
 /// the fault, not the way out.
 fn of_services(
     services: &[Service],
     instance: &Instance,
-    vpc: Vpc,
     network: &Network,
+    vpc: &Vpc,
+    dns: Dns,
 ) -> Vec<Cause> {
     let out = way_out(instance, network);
     if network
@@ -76,7 +158,7 @@ fn of_services(
     {
         return out;
     }
-    let causes = |service: &Service| service_causes(*service, instance, vpc, network, &out);
+    let causes = |service: &Service| service_causes(*service, instance, network, vpc, dns, &out);
     services.iter().flat_map(causes).collect()
 }
 
@@ -85,8 +167,9 @@ fn of_services(
 fn service_causes(
     service: Service,
     instance: &Instance,
-    vpc: Vpc,
     network: &Network,
+    vpc: &Vpc,
+    dns: Dns,
     out: &[Cause],
 ) -> Vec<Cause> {
     let interface = &instance.interface;
@@ -94,22 +177,28 @@ fn service_causes(
         .endpoints_of(&interface.vpc)
         .filter(|endpoint| endpoint.service == service);
     let first = endpoints.clone().next();
+    let own_resolver = !vpc.resolvers.is_empty();
     // Where the service's name leads: AWS lets only one endpoint of a VPC have it.
     if let Some(endpoint) = endpoints.find(|endpoint| endpoint.private_dns)
-        && vpc.dns_support
-        && vpc.dns_hostnames
+        && (own_resolver || dns.support && dns.hostnames)
     {
-        return by_endpoint(instance, network, endpoint, out.is_empty());
+        let causes = by_endpoint(instance, network, endpoint).into_iter();
+        let most = if own_resolver {
+            Certainty::CannotTell
+        } else {
+            Certainty::Likely
+        };
+        return causes.map(|cause| cause.at_most(most)).collect();
     }
     // The name leads out. What matters is whether that is a way.
     let Some(because) = out.first() else {
         return Vec::new();
     };
-    let closed = out
-        .iter()
-        .any(|cause| cause.certainty == Certainty::Definite);
-    let certainty = if closed && service != Service::OldMessages {
-        Certainty::Definite
+    // A name that an endpoint doesn't have may be in a zone or profile of Route 53.
+    let by_zone = first.is_some_and(|endpoint| !endpoint.private_dns);
+    let seen = out.iter().any(|cause| cause.certainty == Certainty::Likely);
+    let certainty = if seen && !by_zone && !own_resolver && service != Service::OldMessages {
+        Certainty::Likely
     } else {
         Certainty::CannotTell
     };
@@ -119,10 +208,11 @@ fn service_causes(
 
 /// Whether something that a current agent needs can't be told.
 pub(super) fn in_doubt(instance: &Instance, network: &Network) -> bool {
-    let Some(vpc) = network.vpcs.get(&instance.interface.vpc) else {
+    let Ok((vpc, dns)) = vpc_of(instance, network) else {
         return true;
     };
-    of_services(&[Service::Ssm, Service::Messages], instance, *vpc, network)
+    let needed = [Service::Ssm, Service::Messages];
+    of_services(&needed, instance, network, vpc, dns)
         .iter()
         .any(|cause| cause.certainty == Certainty::CannotTell)
 }
@@ -147,23 +237,18 @@ pub(crate) fn uneven(endpoints: &[Endpoint]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What certainly keeps a node that is Online from its message channels.
-pub(crate) fn cut_off(instance: &Instance, network: &Network) -> Option<Cause> {
-    let vpc = *network.vpcs.get(&instance.interface.vpc)?;
-    if !uneven(&network.endpoints).contains(&instance.interface.vpc) {
-        return None;
-    }
-    let out = way_out(instance, network);
-    let definite = |service| {
-        service_causes(service, instance, vpc, network, &out)
-            .into_iter()
-            .find(|cause| cause.certainty == Certainty::Definite)
+/// What may keep a node that is Online from its message channels: a suspicion, until AWS says that
+/// no session can be opened.
+pub(crate) fn to_messages(instance: &Instance, network: &Network) -> Vec<Cause> {
+    let Ok((vpc, dns)) = vpc_of(instance, network) else {
+        return Vec::new();
     };
+    let out = way_out(instance, network);
+    let to = |service| service_causes(service, instance, network, vpc, dns, &out);
     // The heartbeats come through. Where the same reasoning denies that, it isn't to be trusted.
-    match definite(Service::Ssm) {
-        Some(_) => None,
-        None => definite(Service::Messages),
-    }
+    let (wrong, mut causes) = (to(Service::Ssm), to(Service::Messages));
+    causes.retain(|cause| wrong.iter().all(|other| other.code != cause.code));
+    causes
 }
 
 /// Prefix lists that couldn't be read and that the way of `instance` rests on, with the reasons.

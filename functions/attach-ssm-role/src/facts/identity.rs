@@ -38,13 +38,21 @@ pub(crate) struct Role {
     pub(crate) permissions: Permissions,
     /// Whether `AmazonSSMManagedInstanceCore` is attached; read where something is missing.
     pub(crate) has_core: bool,
+    /// The instance for which its permissions were simulated.
+    pub(crate) simulated_for: String,
 }
 
 /// What a role allows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Permissions {
-    /// What `SimulatePrincipalPolicy` says is missing of [`NEEDED`].
-    Simulated { missing: Vec<String> },
+    /// What `SimulatePrincipalPolicy` says of [`NEEDED`].
+    Simulated {
+        /// What the role's own policies don't allow.
+        missing: Vec<String>,
+        /// What may be allowed all the same, each with the reason: the simulation lacked a value, or
+        /// only the organization or the boundary said no (SSM-12).
+        unclear: Vec<String>,
+    },
     /// Simulating isn't allowed: the ARNs of the managed policies attached.
     Attached { policies: Vec<String> },
 }

@@ -21,6 +21,8 @@ pub(crate) struct Interface {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Network {
     pub(crate) vpcs: BTreeMap<String, Vpc>,
+    /// What else couldn't be read of VPCs: whose they are, their DHCP options.
+    pub(crate) unread: Vec<ApiError>,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
     /// Interface endpoints for Systems Manager.
     pub(crate) endpoints: Vec<Endpoint>,
@@ -33,18 +35,33 @@ pub(crate) struct Network {
     pub(crate) nats: BTreeMap<String, Nat>,
 }
 
+/// A VPC.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Vpc {
+    /// Its DNS attributes, which only its owner may read.
+    pub(crate) dns: Result<Dns, ApiError>,
+    /// The other account that shares it with this one.
+    pub(crate) shared_by: Option<String>,
+    /// The DNS servers of its own that its DHCP options name.
+    pub(crate) resolvers: Vec<String>,
+    pub(crate) tags: Vec<(String, String)>,
+}
+
 /// A VPC's DNS attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Vpc {
-    pub(crate) dns_support: bool,
-    pub(crate) dns_hostnames: bool,
+pub(crate) struct Dns {
+    pub(crate) support: bool,
+    pub(crate) hostnames: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nat {
     /// `available`, `failed` …
     pub(crate) state: String,
-    pub(crate) subnet: String,
+    /// None: a regional one, which lies in no subnet.
+    pub(crate) subnet: Option<String>,
+    /// The route table of a regional one.
+    pub(crate) table: Option<String>,
     /// Whether it has a public address; a private one only leads into other networks.
     pub(crate) public: bool,
 }

@@ -16,12 +16,10 @@ const PAGE: i32 = 1_000;
 
 /// Most ids of one `DescribeInstanceStatus`.
 const STATUS_IDS: usize = 100;
-/// Consoles read in one run: one call each, up to 64 KB.
+/// Calls for consoles in one run: up to 64 KB each.
 const CONSOLES: usize = 10;
 /// The last part of a console that is kept.
 const CONSOLE_TAIL: usize = 16 * 1024;
-/// Service setting of Default Host Management (SSM-4).
-const DHMC_SETTING: &str = "/ssm/managed-instance/default-ec2-instance-management-role";
 
 /// When profiles were associated, as far as AWS tells.
 pub(super) async fn associated(ec2: &Client, ids: &[String]) -> Read<HashMap<String, Timestamp>> {
@@ -56,27 +54,22 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
         .iter()
         .filter_map(|id| facts.instances.get(id)?.image.clone())
         .collect();
-    let (dhmc, checks, names) = futures::join!(
-        dhmc(&clients.ssm),
+    let (checks, names) = futures::join!(
         checks(&clients.ec2, ids),
         ec2::image_names(&clients.ec2, images),
     );
     let mut evidence: BTreeMap<String, Evidence> = BTreeMap::new();
-    for (at, id) in ids.iter().enumerate() {
+    let mut left = CONSOLES;
+    for id in ids {
         let image = facts.instances.get(id).and_then(|i| i.image.as_ref());
         let of_one = Evidence {
             checks: found(&checks, Some(id)),
-            console: if at < CONSOLES {
-                Some(console(&clients.ec2, id).await)
-            } else {
-                None
-            },
+            console: console(&clients.ec2, id, &mut left).await,
             image_name: found(&names, image),
         };
         evidence.insert(id.clone(), of_one);
     }
     facts.evidence = evidence;
-    facts.dhmc = Some(dhmc);
 }
 
 /// What was read of one; none: nothing is known of it.
@@ -84,23 +77,6 @@ fn found<T: Clone>(read: &Read<HashMap<String, T>>, key: Option<&String>) -> Opt
     match read {
         Ok(all) => all.get(key?).cloned().map(Ok),
         Err(error) => Some(Err(error.clone())),
-    }
-}
-
-async fn dhmc(ssm: &aws_sdk_ssm::Client) -> Read<Option<String>> {
-    let answer = ssm
-        .get_service_setting()
-        .setting_id(DHMC_SETTING)
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ssm:GetServiceSetting", &error));
-    match answer {
-        Ok(answer) => Ok(answer
-            .service_setting
-            .and_then(|setting| setting.setting_value)
-            .filter(|value| value != "$None" && !value.is_empty())),
-        Err(error) if error.code == "ServiceSettingNotFound" => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -162,19 +138,27 @@ fn names(message: &str, id: &str) -> bool {
         .any(|word| word == id)
 }
 
-async fn console(ec2: &Client, id: &str) -> Read<Console> {
-    let answer = ec2
-        .get_console_output()
-        .instance_id(id)
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ec2:GetConsoleOutput", &error))?;
-    let updated = timestamp(answer.timestamp());
-    let output = answer.output.unwrap_or_default();
-    let bytes = aws_smithy_types::base64::decode(&output).unwrap_or_else(|_| output.into_bytes());
-    let from = bytes.len().saturating_sub(CONSOLE_TAIL);
-    Ok(Console {
-        text: String::from_utf8_lossy(&bytes[from..]).into_owned(),
-        updated,
-    })
+/// The console as it is now, where the instance type has that (those on Nitro), else as it was
+/// after the last start, which may be long ago. None: there are no calls `left`.
+async fn console(ec2: &Client, id: &str, left: &mut usize) -> Option<Read<Console>> {
+    for latest in [true, false] {
+        *left = left.checked_sub(1)?;
+        let call = ec2.get_console_output().instance_id(id);
+        let answer = call.set_latest(latest.then_some(true)).send().await;
+        let answer = answer.map_err(|error| ApiError::of("ec2:GetConsoleOutput", &error));
+        match answer {
+            Err(error) if latest && error.code == "UnsupportedOperation" => {}
+            Err(error) => return Some(Err(error)),
+            Ok(answer) => {
+                let updated = timestamp(answer.timestamp()).filter(|_| !latest);
+                let output = answer.output.unwrap_or_default();
+                let bytes = aws_smithy_types::base64::decode(&output)
+                    .unwrap_or_else(|_| output.into_bytes());
+                let from = bytes.len().saturating_sub(CONSOLE_TAIL);
+                let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
+                return Some(Ok(Console { text, updated }));
+            }
+        }
+    }
+    None
 }

@@ -1,29 +1,32 @@
 //! Reads instance profiles, their roles and what these allow: once per profile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_sdk_iam::Client;
-use aws_sdk_iam::types::PolicyEvaluationDecisionType;
+use aws_sdk_iam::types::{
+    ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType,
+};
 use futures::StreamExt as _;
 use futures::stream;
 use guardrails::aws::{ApiError, ErrorKind};
-use guardrails::resource::name_of;
+use guardrails::resource::{Arn, name_of};
 use percent_encoding::percent_decode_str;
 
-use crate::facts::Read;
-use crate::facts::identity::{Identity, NEEDED, Permissions, Role};
+use crate::facts::identity::{CHANNELS, Identity, Permissions, REGISTER, Role};
+use crate::facts::{Instance, Read};
 
 /// Profiles read at once; IAM's rates are low, and shared by the whole account.
 const CONCURRENCY: usize = 4;
 
-/// Reads the profiles with these ARNs.
+/// Reads the profiles with these ARNs, each with its id; permissions as `profiles` has an instance
+/// for each.
 pub(super) async fn identities(
     iam: &Client,
-    profiles: BTreeSet<String>,
-) -> BTreeMap<String, Read<Identity>> {
+    profiles: BTreeMap<String, Instance>,
+) -> BTreeMap<String, Read<(String, Identity)>> {
     stream::iter(profiles)
-        .map(|profile| async move {
-            let identity = identity(iam, &profile).await;
+        .map(|(profile, instance)| async move {
+            let identity = identity(iam, &profile, &instance).await;
             (profile, identity)
         })
         .buffer_unordered(CONCURRENCY)
@@ -31,7 +34,7 @@ pub(super) async fn identities(
         .await
 }
 
-async fn identity(iam: &Client, profile: &str) -> Read<Identity> {
+async fn identity(iam: &Client, profile: &str, instance: &Instance) -> Read<(String, Identity)> {
     let answer = iam
         .get_instance_profile()
         .instance_profile_name(name_of(profile))
@@ -40,60 +43,146 @@ async fn identity(iam: &Client, profile: &str) -> Read<Identity> {
         .map_err(|error| ApiError::of("iam:GetInstanceProfile", &error));
     let found = match answer {
         Ok(answer) => answer.instance_profile,
-        Err(error) if error.code == "NoSuchEntity" => return Ok(Identity::NoProfile),
+        Err(error) if error.code == "NoSuchEntity" => {
+            return Ok((String::new(), Identity::NoProfile));
+        }
         Err(error) => return Err(error),
     };
-    let Some(role) = found.and_then(|profile| profile.roles.into_iter().next()) else {
-        return Ok(Identity::NoRole);
+    let (id, roles) = found.map_or_else(Default::default, |profile| {
+        (profile.instance_profile_id, profile.roles)
+    });
+    let Some(role) = roles.into_iter().next() else {
+        return Ok((id, Identity::NoRole));
     };
-    let permissions = match simulate(iam, &role.arn).await {
-        Ok(missing) => Permissions::Simulated { missing },
+    let permissions = match simulate(iam, &role.arn, profile, instance).await {
+        Ok(permissions) => permissions,
         Err(error) if error.kind == ErrorKind::Denied => Permissions::Attached {
             policies: attached(iam, &role.role_name).await?,
         },
         Err(error) => return Err(error),
     };
     let has_core = match &permissions {
-        Permissions::Simulated { missing } if missing.is_empty() => false,
+        Permissions::Simulated { missing, .. } if missing.is_empty() => false,
         Permissions::Simulated { .. } => attached(iam, &role.role_name)
             .await
             .is_ok_and(|policies| has_core(&policies)),
         Permissions::Attached { policies } => has_core(policies),
     };
-    Ok(Identity::Role(Role {
+    let role = Role {
+        simulated_for: instance.id.clone(),
         trust: decoded(role.assume_role_policy_document.as_deref()),
         name: role.role_name,
         permissions,
         has_core,
-    }))
+    };
+    Ok((id, Identity::Role(role)))
 }
 
 fn has_core(policies: &[String]) -> bool {
     policies
         .iter()
-        .any(|arn| arn.ends_with("policy/AmazonSSMManagedInstanceCore"))
+        .any(|arn| arn.ends_with("::aws:policy/AmazonSSMManagedInstanceCore"))
 }
 
-/// What of [`NEEDED`] the role's own policies don't allow (SSM-5).
-async fn simulate(iam: &Client, role: &str) -> Read<Vec<String>> {
-    let mut pages = iam
-        .simulate_principal_policy()
-        .policy_source_arn(role)
-        .set_action_names(Some(NEEDED.map(str::to_owned).to_vec()))
-        .into_paginator()
-        .items()
-        .send();
-    let mut missing: Vec<String> = NEEDED.map(str::to_owned).to_vec();
-    while let Some(result) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("iam:SimulatePrincipalPolicy", &error))?
-    {
-        if result.eval_decision == PolicyEvaluationDecisionType::Allowed {
-            missing.retain(|action| *action != result.eval_action_name);
+/// What the role allows to `instance` (SSM-5). Without the instance's ARN a role for
+/// `instance/*` seems to allow nothing, and without these values none that is bound to a Region or
+/// a VPC (SSM-12).
+async fn simulate(
+    iam: &Client,
+    role: &str,
+    profile: &str,
+    instance: &Instance,
+) -> Read<Permissions> {
+    let partition = Arn::read(profile).map_or("aws", |arn| arn.partition);
+    let account = Arn::read(profile).map_or("", |arn| arn.account);
+    let region = iam.config().region().map_or("", |region| region.as_ref());
+    let id = &instance.id;
+    let arn = format!("arn:{partition}:ec2:{region}:{account}:instance/{id}");
+    let context = context(region, &arn, instance);
+    let of = |actions: &[&str], resource: Option<&String>| {
+        let call = iam
+            .simulate_principal_policy()
+            .policy_source_arn(role)
+            .set_action_names(Some(actions.iter().map(|one| (*one).to_owned()).collect()))
+            .set_resource_arns(resource.map(|arn| vec![arn.clone()]))
+            .set_context_entries(Some(context.clone()));
+        let pages = call.into_paginator().items().send();
+        pages.collect::<Result<Vec<EvaluationResult>, _>>()
+    };
+    // Channels know no resources.
+    let register = [REGISTER];
+    let (register, channels) = futures::join!(of(&register, Some(&arn)), of(&CHANNELS, None));
+    let refused = |error| ApiError::of("iam:SimulatePrincipalPolicy", &error);
+    let results = [register.map_err(refused)?, channels.map_err(refused)?].concat();
+    let (mut missing, mut unclear) = (Vec::new(), Vec::new());
+    for action in [REGISTER].into_iter().chain(CHANNELS) {
+        let result = results.iter().find(|one| one.eval_action_name == action);
+        match result.map(|one| (one, &one.eval_decision)) {
+            Some((_, PolicyEvaluationDecisionType::Allowed)) => {}
+            Some((result, _)) => match doubt(result) {
+                None => missing.push(action.to_owned()),
+                Some(why) => unclear.push(format!("{action} ({why})")),
+            },
+            None => unclear.push(format!("{action} (no answer)")),
         }
     }
-    Ok(missing)
+    Ok(Permissions::Simulated { missing, unclear })
+}
+
+/// What IAM gets to know of a request by the agent, as far as it is known.
+fn context(region: &str, arn: &str, instance: &Instance) -> Vec<ContextEntry> {
+    let vpc = &instance.interface.vpc;
+    let address = instance
+        .interface
+        .addresses
+        .iter()
+        .find(|one| one.is_ipv4());
+    let address = address.map(ToString::to_string).unwrap_or_default();
+    let entry = |key: &str, kind, value: &str| {
+        ContextEntry::builder()
+            .context_key_name(key)
+            .context_key_type(kind)
+            .context_key_values(value)
+            .build()
+    };
+    let all = [
+        entry("aws:RequestedRegion", ContextKeyTypeEnum::String, region),
+        entry("aws:SourceVpc", ContextKeyTypeEnum::String, vpc),
+        entry("aws:Ec2InstanceSourceVpc", ContextKeyTypeEnum::String, vpc),
+        entry(
+            "aws:Ec2InstanceSourcePrivateIPv4",
+            ContextKeyTypeEnum::Ip,
+            &address,
+        ),
+        entry("ec2:SourceInstanceARN", ContextKeyTypeEnum::String, arn),
+        entry("ssm:SourceInstanceARN", ContextKeyTypeEnum::String, arn),
+        entry("aws:SecureTransport", ContextKeyTypeEnum::Boolean, "true"),
+        entry("aws:ViaAWSService", ContextKeyTypeEnum::Boolean, "false"),
+    ];
+    let given = |entry: &ContextEntry| {
+        entry
+            .context_key_values()
+            .iter()
+            .all(|value| !value.is_empty())
+    };
+    all.into_iter().filter(given).collect()
+}
+
+/// Why a denial may not be one (SSM-12): a condition whose value nobody gave; the organization's
+/// policies, whose conditions the simulation doesn't know; a boundary likewise.
+fn doubt(result: &EvaluationResult) -> Option<String> {
+    let keys = result.missing_context_values();
+    let by_organization = result.organizations_decision_detail();
+    let by_boundary = result.permissions_boundary_decision_detail();
+    if !keys.is_empty() {
+        Some(format!("no value for {}", keys.join(", ")))
+    } else if by_organization.is_some_and(|detail| !detail.allowed_by_organizations) {
+        Some("the organization's policies say no".to_owned())
+    } else if by_boundary.is_some_and(|detail| !detail.allowed_by_permissions_boundary) {
+        Some("the permissions boundary says no".to_owned())
+    } else {
+        None
+    }
 }
 
 async fn attached(iam: &Client, role: &str) -> Read<Vec<String>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, InstanceMetadataEndpointState};
+use aws_sdk_ec2::types::{Filter, HttpTokensState, InstanceMetadataEndpointState};
 use guardrails::aws::{ApiError, timestamp};
 use guardrails::ec2::{self, State};
 use jiff::Timestamp;
@@ -32,6 +32,10 @@ pub(super) fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<Instance>
             .iam_instance_profile()
             .and_then(|profile| profile.arn())
             .map(str::to_owned),
+        profile_id: found
+            .iam_instance_profile()
+            .and_then(|profile| profile.id())
+            .map(str::to_owned),
         tags: ec2::tags(found.tags()),
         image: found.image_id().map(str::to_owned),
         windows: found.platform().is_some(),
@@ -39,6 +43,10 @@ pub(super) fn instance(found: &aws_sdk_ec2::types::Instance) -> Option<Instance>
             .metadata_options()
             .and_then(|options| options.http_endpoint())
             != Some(&InstanceMetadataEndpointState::Disabled),
+        tokens: found
+            .metadata_options()
+            .and_then(|options| options.http_tokens())
+            == Some(&HttpTokensState::Required),
         operator: ec2::operator(found.operator()),
         interface: interface(found),
     })

@@ -1,7 +1,7 @@
 //! Reads the VPCs of instances that are diagnosed: each kind of thing once for all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
@@ -9,12 +9,12 @@ use aws_sdk_ec2::types::{
     VpcAttributeName, VpcEndpointType,
 };
 use guardrails::aws::{ApiError, filter};
-use guardrails::ec2::FILTER_VALUES;
+use guardrails::ec2::{self, FILTER_VALUES};
 use ipnet::IpNet;
 
 use crate::facts::Read;
 use crate::facts::network::{
-    Acl, Endpoint, EndpointInterface, Entry, Hop, Interface, Nat, Network, Route, Rule,
+    Acl, Dns, Endpoint, EndpointInterface, Entry, Hop, Interface, Nat, Network, Route, Rule,
     SecurityGroup, Service, Table, Vpc,
 };
 
@@ -55,6 +55,7 @@ macro_rules! read_all {
 /// Reads the network around `interfaces`, whose VPCs' endpoints are among `found`.
 pub(super) async fn network(
     ec2: &Client,
+    account: &str,
     interfaces: &[&Interface],
     found: Vec<Endpoint>,
 ) -> Read<Network> {
@@ -67,8 +68,8 @@ pub(super) async fn network(
         .into_iter()
         .filter(|endpoint| vpcs.contains(&endpoint.vpc))
         .collect();
-    let (attributes, endpoints, tables, acls) = futures::try_join!(
-        attributes(ec2, &vpcs),
+    let ((vpcs, unread), endpoints, tables, acls) = futures::try_join!(
+        described(ec2, account, &vpcs),
         with_addresses(ec2, found),
         tables(ec2, &vpcs),
         acls(ec2, &vpcs),
@@ -96,39 +97,119 @@ pub(super) async fn network(
         .collect();
     let (prefix_lists, unread_lists) = prefix_lists(ec2, lists).await;
     Ok(Network {
-        vpcs: attributes,
-        prefix_lists,
-        unread_lists,
+        vpcs,
+        unread,
         groups,
         endpoints,
         tables,
         acls,
+        prefix_lists,
+        unread_lists,
         nats,
     })
 }
 
-async fn attributes(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<BTreeMap<String, Vpc>> {
-    let mut found = BTreeMap::new();
-    for vpc in vpcs {
-        let ask = async |attribute| {
-            ec2.describe_vpc_attribute()
-                .vpc_id(vpc)
-                .attribute(attribute)
-                .send()
-                .await
-                .map_err(|error| ApiError::of("ec2:DescribeVpcAttribute", &error))
+/// The VPCs, and why part of them couldn't be read.
+async fn described(
+    ec2: &Client,
+    account: &str,
+    ids: &BTreeSet<String>,
+) -> Read<(BTreeMap<String, Vpc>, Vec<ApiError>)> {
+    let mut unread = Vec::new();
+    let found = vpcs(ec2, ids).await;
+    let found = found.unwrap_or_else(|error| {
+        unread.push(error);
+        Vec::new()
+    });
+    let options: BTreeSet<String> = found
+        .iter()
+        .filter_map(|vpc| vpc.dhcp_options_id().map(str::to_owned))
+        .filter(|id| id.starts_with("dopt-"))
+        .collect();
+    let servers = resolvers(ec2, &options).await.unwrap_or_else(|error| {
+        unread.push(error);
+        BTreeMap::new()
+    });
+    let mut all = BTreeMap::new();
+    for id in ids {
+        let vpc = found.iter().find(|vpc| vpc.vpc_id() == Some(id));
+        let owner = vpc.and_then(|vpc| vpc.owner_id());
+        let shared_by = owner.filter(|owner| *owner != account && !account.is_empty());
+        let own = vpc.and_then(|vpc| servers.get(vpc.dhcp_options_id()?));
+        let cidr = net(vpc.and_then(|vpc| vpc.cidr_block()));
+        let is_own = |server: &&String| cidr.and_then(resolver_of) != server.parse().ok();
+        let described = Vpc {
+            dns: dns(ec2, id).await,
+            shared_by: shared_by.map(str::to_owned),
+            resolvers: own.into_iter().flatten().filter(is_own).cloned().collect(),
+            tags: vpc.map(|vpc| ec2::tags(vpc.tags())).unwrap_or_default(),
         };
-        let support = ask(VpcAttributeName::EnableDnsSupport).await?;
-        let hostnames = ask(VpcAttributeName::EnableDnsHostnames).await?;
-        found.insert(
-            vpc.clone(),
-            Vpc {
-                dns_support: is_on(support.enable_dns_support()),
-                dns_hostnames: is_on(hostnames.enable_dns_hostnames()),
-            },
-        );
+        all.insert(id.clone(), described);
     }
-    Ok(found)
+    Ok((all, unread))
+}
+
+async fn vpcs(ec2: &Client, ids: &BTreeSet<String>) -> Read<Vec<aws_sdk_ec2::types::Vpc>> {
+    Ok(read_all!(
+        ec2,
+        describe_vpcs,
+        "ec2:DescribeVpcs",
+        "vpc-id",
+        ids
+    ))
+}
+
+/// The DNS servers that DHCP options name besides AWS's, by the options' id.
+async fn resolvers(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, Vec<String>>> {
+    let found = read_all!(
+        ec2,
+        describe_dhcp_options,
+        "ec2:DescribeDhcpOptions",
+        "dhcp-options-id",
+        ids
+    );
+    let servers = |options: &aws_sdk_ec2::types::DhcpOptions| {
+        let configurations = options.dhcp_configurations().iter();
+        configurations
+            .filter(|one| one.key() == Some("domain-name-servers"))
+            .flat_map(|one| one.values().iter().filter_map(|value| value.value()))
+            .filter(|server| !AWS_RESOLVERS.contains(server))
+            .map(str::to_owned)
+            .collect()
+    };
+    Ok(found
+        .iter()
+        .filter_map(|options| Some((options.dhcp_options_id()?.to_owned(), servers(options))))
+        .collect())
+}
+
+/// The address of the VPC's own resolver: its network plus two.
+fn resolver_of(network: IpNet) -> Option<IpAddr> {
+    match network {
+        IpNet::V4(network) => Some(Ipv4Addr::from(u32::from(network.network()) + 2).into()),
+        IpNet::V6(_) => None,
+    }
+}
+
+/// How DHCP options name the VPC's own resolver.
+const AWS_RESOLVERS: [&str; 3] = ["AmazonProvidedDNS", "169.254.169.253", "fd00:ec2::253"];
+
+/// A VPC's DNS attributes.
+async fn dns(ec2: &Client, vpc: &str) -> Read<Dns> {
+    let ask = async |attribute| {
+        ec2.describe_vpc_attribute()
+            .vpc_id(vpc)
+            .attribute(attribute)
+            .send()
+            .await
+            .map_err(|error| ApiError::of("ec2:DescribeVpcAttribute", &error))
+    };
+    let support = ask(VpcAttributeName::EnableDnsSupport).await?;
+    let hostnames = ask(VpcAttributeName::EnableDnsHostnames).await?;
+    Ok(Dns {
+        support: is_on(support.enable_dns_support()),
+        hostnames: is_on(hostnames.enable_dns_hostnames()),
+    })
 }
 
 fn is_on(value: Option<&AttributeBooleanValue>) -> bool {
@@ -423,12 +504,15 @@ async fn nats_of(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, 
                 .state()
                 .map_or("unknown", |state| state.as_str())
                 .to_owned();
-            let subnet = nat.subnet_id().unwrap_or_default().to_owned();
+            let subnet = nat.subnet_id().filter(|id| !id.is_empty());
+            let subnet = subnet.map(str::to_owned);
+            let table = nat.route_table_id().map(str::to_owned);
             let public = nat.connectivity_type() != Some(&ConnectivityType::Private);
             if let Some(id) = nat.nat_gateway_id {
                 let nat = Nat {
                     state,
                     subnet,
+                    table,
                     public,
                 };
                 found.insert(id, nat);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::identity::{Identity, NEEDED, Permissions};
+use crate::facts::identity::{CHANNELS, Identity, NEEDED, Permissions, REGISTER};
 use crate::fixtures::{OURS, TRUST, at, default_policy, now, remember};
 use crate::observe::instances::instance;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
@@ -98,8 +98,25 @@ fn profile() -> Rule {
 }
 
 fn simulation(allowed: &'static [&'static str]) -> Rule {
+    // Of the two calls one names the instance, the other what knows no resources.
     mock!(aws_sdk_iam::Client::simulate_principal_policy)
-        .match_requests(|request| request.action_names() == NEEDED)
+        .match_requests(|request| {
+            let keys = request.context_entries().iter();
+            let keys: Vec<_> = keys.filter_map(|one| one.context_key_name()).collect();
+            let named = request.resource_arns().iter().all(|arn| {
+                arn.starts_with("arn:aws:ec2:") && arn.contains(":111122223333:instance/i-")
+            });
+            let split = match request.resource_arns().len() {
+                1 => request.action_names() == [REGISTER],
+                _ => request.action_names() == CHANNELS,
+            };
+            let context = [
+                "aws:RequestedRegion",
+                "aws:SourceVpc",
+                "ec2:SourceInstanceARN",
+            ];
+            named && split && context.iter().all(|key| keys.contains(key))
+        })
         .then_output(move || {
             let results = NEEDED.iter().map(|action| {
                 EvaluationResult::builder()
@@ -152,11 +169,34 @@ fn no_groups() -> Rule {
         .then_output(|| DescribeAutoScalingGroupsOutput::builder().build())
 }
 
+fn host_management(value: &'static str) -> Rule {
+    use aws_sdk_ssm::operation::get_service_setting::GetServiceSettingOutput;
+    use aws_sdk_ssm::types::ServiceSetting;
+    mock!(aws_sdk_ssm::Client::get_service_setting).then_output(move || {
+        let setting = ServiceSetting::builder().setting_value(value).build();
+        GetServiceSettingOutput::builder()
+            .service_setting(setting)
+            .build()
+    })
+}
+
+fn connection(status: &'static str) -> Rule {
+    use aws_sdk_ssm::operation::get_connection_status::GetConnectionStatusOutput;
+    mock!(aws_sdk_ssm::Client::get_connection_status).then_output(move || {
+        GetConnectionStatusOutput::builder()
+            .status(status.into())
+            .build()
+    })
+}
+
 fn clients(ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
     clients_with(&Model::default(), ec2, ssm, iam)
 }
 
+/// Default Host Management is off, where a test says nothing else of it.
 fn clients_with(table: &Model, ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
+    let off = host_management("$None");
+    let ssm: Vec<&Rule> = ssm.iter().copied().chain([&off]).collect();
     Clients {
         ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
         ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
@@ -171,7 +211,7 @@ async fn sweep(clients: &Clients) -> Result<Facts, ApiError> {
     observe(clients, OURS, &default_policy(), &Request::sweep(), now()).await
 }
 
-/// Only these seven calls and the two of the table are known to the clients: any other would fail
+/// Only these eight calls and the two of the table are known to the clients: any other would fail
 /// the test.
 #[tokio::test]
 async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
@@ -202,21 +242,28 @@ async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
     let endpoints = endpoints(&[("ssm", "sg-1"), ("ssmmessages", "sg-1")]);
     let ec2 = [&first, &second, &endpoints];
     let table = Model::default();
-    let clients = clients_with(&table, &ec2, &[&nodes], &[&profile, &simulation]);
+    let hosted = host_management("service-role/Hosts");
+    let clients = clients_with(&table, &ec2, &[&nodes, &hosted], &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
     assert_eq!(table.calls(), ["Query node#", "Query quarantine#"]);
     assert_eq!((facts.instances.len(), facts.nodes.len()), (120, 120));
     assert_eq!((first.num_calls(), second.num_calls()), (1, 1));
     assert_eq!(nodes.num_calls(), 4);
-    assert_eq!((profile.num_calls(), simulation.num_calls()), (1, 1));
-    assert_eq!(endpoints.num_calls(), 1);
+    assert_eq!((profile.num_calls(), simulation.num_calls()), (1, 2));
+    assert_eq!((endpoints.num_calls(), hosted.num_calls()), (1, 1));
+    assert_eq!(facts.dhmc, Ok(Some("service-role/Hosts".to_owned())));
+    assert!(facts.connections.is_empty(), "no healthy node is asked for");
     assert!(facts.evidence.is_empty() && facts.network.is_none());
     assert_eq!(facts.groups, Some(Ok(BTreeMap::new())));
     let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
         panic!("a role: {:?}", facts.identities);
     };
     assert_eq!(role.trust, TRUST);
-    assert_eq!(role.permissions, Permissions::Simulated { missing: vec![] });
+    let (missing, unclear) = (vec![], vec![]);
+    assert_eq!(
+        role.permissions,
+        Permissions::Simulated { missing, unclear }
+    );
 }
 
 #[tokio::test]
@@ -234,9 +281,11 @@ async fn few_nodes_are_asked_for_by_id() {
             .build()
     });
     let endpoints = endpoints(&[]);
+    // It is Online, and its role lacks the channels: whether that is so, AWS knows.
+    let connection = connection("notconnected");
     let clients = clients(
         &[&one, &endpoints],
-        &[&nodes],
+        &[&nodes, &connection],
         &[&profile, &simulation, &list],
     );
     let facts = sweep(&clients).await.unwrap();
@@ -244,7 +293,219 @@ async fn few_nodes_are_asked_for_by_id() {
         panic!("a role");
     };
     let missing = NEEDED[1..].iter().map(|a| (*a).to_owned()).collect();
-    assert_eq!(role.permissions, Permissions::Simulated { missing });
+    let unclear = vec![];
+    assert_eq!(
+        role.permissions,
+        Permissions::Simulated { missing, unclear }
+    );
+    assert_eq!(facts.connections["i-1"], Ok(false));
+    assert_eq!(connection.num_calls(), 1);
+}
+
+/// A word that nobody knows is no answer, of host management as of sessions; and no branch hangs on
+/// the one that stands there while it is off.
+#[tokio::test]
+async fn unknown_words_are_no_answers() {
+    for (value, role) in [
+        ("$None", None),
+        ("", None),
+        ("None of it", None),
+        ("Hosts", Some("Hosts")),
+    ] {
+        let setting = host_management(value);
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&setting]);
+        let found = nodes::default_host_management(&ssm).await.unwrap();
+        assert_eq!(found.as_deref(), role, "{value}");
+    }
+    for (status, answer) in [
+        ("connected", Some(true)),
+        ("notconnected", Some(false)),
+        ("perhaps", None),
+    ] {
+        let asked = connection(status);
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&asked]);
+        let found = nodes::connections(&ssm, vec!["i-1".to_owned()]).await;
+        assert_eq!(found["i-1"].as_ref().ok().copied(), answer, "{status}");
+    }
+}
+
+/// Denials that are none: a condition without a value, and those of the organization and of the
+/// boundary, whose conditions the simulation doesn't know.
+#[tokio::test]
+async fn a_simulated_denial_counts_only_where_nothing_is_in_doubt() {
+    use aws_sdk_iam::types::{OrganizationsDecisionDetail, PermissionsBoundaryDecisionDetail};
+    type Change = fn(&mut EvaluationResult);
+    let cases: [(Change, &str); 4] = [
+        (|_| {}, ""),
+        (
+            |one| one.missing_context_values = Some(vec!["aws:PrincipalTag/x".to_owned()]),
+            "no value for aws:PrincipalTag/x",
+        ),
+        (
+            |one| {
+                let detail = OrganizationsDecisionDetail::builder();
+                one.organizations_decision_detail =
+                    Some(detail.allowed_by_organizations(false).build());
+            },
+            "the organization's policies say no",
+        ),
+        (
+            |one| {
+                let detail = PermissionsBoundaryDecisionDetail::builder();
+                one.permissions_boundary_decision_detail =
+                    Some(detail.allowed_by_permissions_boundary(false).build());
+            },
+            "the permissions boundary says no",
+        ),
+    ];
+    for (change, doubt) in cases {
+        let denied = mock!(aws_sdk_iam::Client::simulate_principal_policy).then_output(move || {
+            let results = NEEDED.iter().map(|action| {
+                let denied = PolicyEvaluationDecisionType::ImplicitDeny;
+                let result = EvaluationResult::builder().eval_action_name(*action);
+                let mut result = result.eval_decision(denied).build().unwrap();
+                change(&mut result);
+                result
+            });
+            SimulatePrincipalPolicyOutput::builder()
+                .set_evaluation_results(Some(results.collect()))
+                .build()
+        });
+        let list = mock!(aws_sdk_iam::Client::list_attached_role_policies).then_output(|| {
+            aws_sdk_iam::operation::list_attached_role_policies::ListAttachedRolePoliciesOutput::builder()
+                .build()
+        });
+        let profile = profile();
+        let iam = mock_client!(aws_sdk_iam, RuleMode::MatchAny, [&profile, &denied, &list]);
+        let one = instance(&ec2_instance("i-1")).unwrap();
+        let found = identity::identities(&iam, [(OURS.to_owned(), one)].into()).await;
+        let Ok((_, Identity::Role(role))) = &found[OURS] else {
+            panic!("a role: {found:?}");
+        };
+        let Permissions::Simulated { missing, unclear } = &role.permissions else {
+            panic!("simulated");
+        };
+        let all = (missing.len(), unclear.len());
+        assert_eq!(
+            all,
+            if doubt.is_empty() { (3, 0) } else { (0, 3) },
+            "{doubt}"
+        );
+        assert!(
+            unclear
+                .iter()
+                .all(|one| one.ends_with(&format!("({doubt})")))
+        );
+    }
+}
+
+/// What is read of each late instance is read in batches, and no more consoles than ten.
+#[tokio::test]
+async fn many_late_instances_take_few_calls() {
+    let late = mock!(Client::describe_instances).then_output(|| {
+        let many = (0..250).map(|n| {
+            let mut one = ec2_instance(&format!("i-{n:03}"));
+            one.image_id = Some(format!("ami-{n:03}"));
+            one
+        });
+        page(many.collect(), None)
+    });
+    let empty = |operation: &'static str, body: &'static str| move || wire(operation, body);
+    let associations = mock!(Client::describe_iam_instance_profile_associations)
+        .match_requests(|request| request.filters()[0].values().len() <= 200)
+        .then_http_response(empty(
+            "DescribeIamInstanceProfileAssociations",
+            "<iamInstanceProfileAssociationSet/>",
+        ));
+    let checks = mock!(Client::describe_instance_status)
+        .match_requests(|request| request.instance_ids().len() <= 100)
+        .then_http_response(empty("DescribeInstanceStatus", "<instanceStatusSet/>"));
+    let images =
+        mock!(Client::describe_images).then_http_response(empty("DescribeImages", "<imagesSet/>"));
+    let consoles = mock!(Client::get_console_output)
+        .match_requests(|request| request.latest() == Some(true))
+        .then_http_response(empty("GetConsoleOutput", "<instanceId>i-1</instanceId>"));
+    let endpoints = mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied);
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec![], None));
+    let (profile, simulation) = (profile(), simulation(&NEEDED));
+    let ec2 = [
+        &late,
+        &associations,
+        &checks,
+        &images,
+        &consoles,
+        &endpoints,
+    ];
+    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
+    let facts = sweep(&clients).await.unwrap();
+    assert_eq!(facts.evidence.len(), 250);
+    assert_eq!(associations.num_calls(), 2);
+    assert_eq!(checks.num_calls(), 3);
+    assert_eq!(images.num_calls(), 2);
+    assert_eq!(consoles.num_calls(), 10);
+    assert_eq!(
+        nodes.num_calls(),
+        2,
+        "all nodes, and those of hybrid activations"
+    );
+    assert_eq!((profile.num_calls(), simulation.num_calls()), (1, 2));
+}
+
+/// Not every instance type has the console as it is now.
+#[tokio::test]
+async fn a_console_that_has_no_latest_is_read_as_it_was_after_the_last_start() {
+    let one =
+        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
+    let latest = mock!(Client::get_console_output)
+        .match_requests(|request| request.latest() == Some(true))
+        .then_http_response(|| ec2_error("UnsupportedOperation", "not this type"));
+    let kept = mock!(Client::get_console_output)
+        .match_requests(|request| request.latest().is_none())
+        .then_http_response(|| {
+            wire(
+                "GetConsoleOutput",
+                "<instanceId>i-1</instanceId><timestamp>2026-11-21T08:01:00Z</timestamp><output>bG9naW46</output>",
+            )
+        });
+    let rest = [
+        mock!(Client::describe_iam_instance_profile_associations).then_http_response(ec2_denied),
+        mock!(Client::describe_instance_status).then_http_response(ec2_denied),
+        mock!(Client::describe_images).then_http_response(ec2_denied),
+        mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
+    ];
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec![], None));
+    let (profile, simulation) = (profile(), simulation(&NEEDED));
+    let ec2: Vec<&Rule> = [&one, &latest, &kept].into_iter().chain(&rest).collect();
+    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
+    let facts = sweep(&clients).await.unwrap();
+    let Some(Ok(console)) = &facts.evidence["i-1"].console else {
+        panic!("a console");
+    };
+    assert_eq!(console.text, "login:");
+    assert_eq!(console.updated, Some(at("08:01:00")));
+}
+
+/// AWS's id of a profile tells one that was made again under its name from the one that an instance
+/// has.
+#[tokio::test]
+async fn a_profile_made_again_under_its_name_is_another_one() {
+    let two = mock!(Client::describe_instances).then_output(|| {
+        let with = |id: &str, profile: &str| {
+            let mut one = ec2_instance(id);
+            let has = IamInstanceProfile::builder().arn(OURS).id(profile);
+            one.iam_instance_profile = Some(has.build());
+            one
+        };
+        page(vec![with("i-1", "AIPA1"), with("i-2", "AIPA0")], None)
+    });
+    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
+        .then_output(|| nodes_page(vec!["i-1".to_owned(), "i-2".to_owned()], None));
+    let (profile, simulation, endpoints) = (profile(), simulation(&NEEDED), endpoints(&[]));
+    let clients = clients(&[&two, &endpoints], &[&nodes], &[&profile, &simulation]);
+    let facts = sweep(&clients).await.unwrap();
+    assert_eq!(facts.remade, ["i-2".to_owned()].into());
 }
 
 fn wire(operation: &str, body: &str) -> HttpResponse {
@@ -280,6 +541,7 @@ async fn a_vpc_whose_endpoints_are_uneven_is_read_once() {
         endpoints(&[("ssm", "sg-1")]),
         mock!(Client::describe_vpc_attribute)
             .then_http_response(|| wire("DescribeVpcAttribute", "<vpcId>vpc-1</vpcId>")),
+        mock!(Client::describe_vpcs).then_http_response(|| wire("DescribeVpcs", "<vpcSet/>")),
         mock!(Client::describe_route_tables)
             .then_http_response(|| wire("DescribeRouteTables", "<routeTableSet/>")),
         mock!(Client::describe_network_acls)
@@ -291,7 +553,7 @@ async fn a_vpc_whose_endpoints_are_uneven_is_read_once() {
     let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
     let calls: Vec<usize> = uneven.iter().map(Rule::num_calls).collect();
-    assert_eq!(calls, [1, 1, 2, 1, 1, 1]);
+    assert_eq!(calls, [1, 1, 2, 1, 1, 1, 1]);
     let Some(Ok(network)) = &facts.network else {
         panic!("a network: {:?}", facts.network);
     };
@@ -433,6 +695,7 @@ async fn table() -> Model {
     let attached = Managed {
         attached: at("11:00:00"),
         online: None,
+        connected: false,
     };
     remember(&table, &NODES, "i-1", &attached).await;
     let topic = guardrails::state::Topic::<serde_json::Value>::new("quarantine");
@@ -564,6 +827,7 @@ async fn a_late_instance_is_diagnosed_and_unreadable_evidence_stops_nothing() {
         mock!(Client::describe_iam_instance_profile_associations).then_http_response(ec2_denied),
         mock!(Client::describe_instance_status).then_http_response(ec2_denied),
         mock!(Client::describe_images).then_http_response(ec2_denied),
+        mock!(Client::describe_vpcs).then_http_response(ec2_denied),
         mock!(Client::describe_vpc_attribute).then_http_response(ec2_denied),
         mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
         mock!(Client::describe_route_tables).then_http_response(ec2_denied),

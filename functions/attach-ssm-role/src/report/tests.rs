@@ -164,8 +164,19 @@ fn a_role_that_lacks_permissions_is_told_without_waiting_half_an_hour() {
 #[test]
 fn an_online_node_without_message_channels_is_told() {
     let node = || facts([with_profile("i-1", THEIRS)]).online("i-1");
-    let deaf = firing(&node().role(THEIRS, role(&CHANNELS)));
-    assert_eq!(deaf.kind, &UNUSABLE);
+    let deaf = || node().role(THEIRS, role(&CHANNELS));
+    let told = firing(&deaf().connected("i-1", false));
+    assert_eq!(told.kind, &UNUSABLE);
+    // What AWS proves outweighs what was simulated; without it nothing is told.
+    assert_eq!(
+        status(&deaf().connected("i-1", true), &UNUSABLE),
+        Status::Resolved
+    );
+    assert_eq!(status(&deaf(), &UNUSABLE), Status::Unknown);
+    let mut refused = deaf();
+    let error = Err(denied("ssm:GetConnectionStatus"));
+    refused.connections.insert("i-1".to_owned(), error);
+    assert_eq!(status(&refused, &UNUSABLE), Status::Unknown);
     // Without the right to register it is Online by Default Host Management: all is well.
     let hosted = node().role(THEIRS, role(&NEEDED));
     assert_eq!(status(&hosted, &UNUSABLE), Status::Resolved);
@@ -264,6 +275,7 @@ fn cut_off() -> Facts {
         .online("i-1")
         .role(OURS, role(&[]))
         .network(only_ssm_endpoint())
+        .connected("i-1", false)
 }
 
 #[test]
@@ -271,7 +283,7 @@ fn an_online_node_without_a_way_to_its_message_channels_is_told_and_cured() {
     let condition = firing(&cut_off());
     assert_eq!(condition.fingerprint, "endpoint-missing vpc-1/ssmmessages");
     for part in [
-        "it shows Online, but can't be reached, because vpc-1 has no endpoint for ssmmessages",
+        "it shows Online, but AWS says that no session can be opened with it, probably because vpc-1 has no endpoint for ssmmessages",
         "Create an interface endpoint for ssmmessages",
     ] {
         assert!(condition.why.contains(part), "{}", condition.why);
@@ -281,11 +293,50 @@ fn an_online_node_without_a_way_to_its_message_channels_is_told_and_cured() {
     hosted.instances.get_mut("i-1").unwrap().profile = None;
     assert_eq!(status(&hosted, &UNUSABLE), Status::Firing);
 
+    let connected = cut_off().connected("i-1", true);
+    assert_eq!(status(&connected, &UNUSABLE), Status::Resolved);
     let mut facts = cut_off();
+    facts.connections.clear();
+    assert_eq!(status(&facts, &UNUSABLE), Status::Unknown, "not asked");
     facts.network = Some(Err(denied("ec2:DescribeVpcEndpoints")));
     assert_eq!(status(&facts, &UNUSABLE), Status::Unknown);
     facts.network = None;
     assert_eq!(status(&facts, &UNUSABLE), Status::Resolved);
+}
+
+/// A node that got its profile here: its channel comes up shortly after its first heartbeat.
+#[test]
+fn a_node_that_no_session_reaches_is_told_after_five_minutes_though_nothing_shows_why() {
+    let seen = |online: &str| {
+        facts([with_profile("i-1", OURS)])
+            .online("i-1")
+            .role(OURS, role(&[]))
+            .remembered("i-1", "09:00:00", Some(online))
+            .connected("i-1", false)
+    };
+    assert_eq!(status(&seen("11:57:00"), &UNUSABLE), Status::Unknown);
+    let told = firing(&seen("11:50:00"));
+    assert_eq!(told.fingerprint, "not-connected i-1");
+    assert_eq!(told.kind, &UNUSABLE);
+}
+
+/// A machine that was registered by a hybrid activation is managed, as another node.
+#[test]
+fn an_instance_that_is_managed_as_a_hybrid_node_is_not_called_unmanaged() {
+    let mut facts = late();
+    let node = |address: &str| Ok([(address.to_owned(), "mi-1".to_owned())].into());
+    facts.hybrid = node("10.0.1.10");
+    assert_eq!(status(&facts, &UNMANAGED), Status::Resolved);
+    facts.hybrid = node("10.0.1.11");
+    assert_eq!(status(&facts, &UNMANAGED), Status::Firing);
+}
+
+/// Under its name there is another one, of another id, which the instance never had.
+#[test]
+fn a_profile_that_was_made_again_is_gone() {
+    let mut facts = facts([with_profile("i-1", THEIRS)]).role(THEIRS, role(&[]));
+    facts.remade.insert("i-1".to_owned());
+    assert_eq!(firing(&facts).fingerprint, "profile-gone web");
 }
 
 #[test]

@@ -13,6 +13,12 @@ fn one(is: State) -> Facts {
     facts([instance("i-1").is(is)])
 }
 
+fn not_yet() -> Standing {
+    Standing::NotYet(
+        "it can get one only when it is running or stopped; its next state change or the next sweep attaches it".to_owned(),
+    )
+}
+
 fn theirs() -> Facts {
     facts([with_profile("i-1", THEIRS)])
 }
@@ -22,8 +28,8 @@ fn an_instance_without_profile_lacks_one_where_it_can_get_one() {
     for (is, expected) in [
         (State::Running, Standing::Lacking),
         (State::Stopped, Standing::Lacking),
-        (State::Pending, Standing::NotYet),
-        (State::Stopping, Standing::NotYet),
+        (State::Pending, not_yet()),
+        (State::Stopping, not_yet()),
         (State::Terminal, Standing::Terminal),
     ] {
         assert_eq!(stands(&one(is)), expected, "{is:?}");
@@ -39,7 +45,10 @@ fn an_instance_without_profile_lacks_one_where_it_can_get_one() {
 #[test]
 fn what_is_excluded_operated_or_in_quarantine_is_left_alone() {
     let excluded = facts([instance("i-1").tagged("NoSsm", "")]);
-    assert_eq!(stands(&excluded), Standing::Excluded("NoSsm".to_owned()));
+    assert_eq!(
+        stands(&excluded),
+        Standing::Excluded("its tag NoSsm excludes it".to_owned())
+    );
     let operated = facts([instance("i-1").operated()]);
     let by = "eks.amazonaws.com".to_owned();
     assert_eq!(stands(&operated), Standing::Operated(by));
@@ -78,10 +87,10 @@ fn where_quarantines_could_not_be_read_no_instance_lacks_a_profile() {
     };
     assert_eq!(unread(one(State::Running)), Standing::Unknown);
     assert_eq!(unread(one(State::Stopped)), Standing::Unknown);
-    assert_eq!(unread(one(State::Pending)), Standing::NotYet);
+    assert_eq!(unread(one(State::Pending)), not_yet());
     assert_eq!(unread(theirs().online("i-1")), Standing::Online);
     let excluded = facts([instance("i-1").tagged("NoSsm", "")]);
-    let by = Standing::Excluded("NoSsm".to_owned());
+    let by = Standing::Excluded("its tag NoSsm excludes it".to_owned());
     assert_eq!(unread(excluded), by);
 }
 

@@ -1,8 +1,9 @@
 use super::*;
 use crate::evaluate::evaluate;
-use crate::facts::{Case, Facts, Source, Status};
+use crate::facts::{Case, Facts, Status};
 use crate::memory::{Repair, Seen, Step as Stage};
-use crate::tests::fixtures::{NOW, REFRESH, When, bad, fine, policy, source};
+use crate::source::{Override, Source};
+use crate::tests::fixtures::{NOW, REFRESH, When, bad, fine, policy_with_image, source, template};
 use guardrails::aws::ApiError;
 use guardrails::tags;
 
@@ -11,7 +12,7 @@ fn decided(case: &Case) -> Vec<Decision<Action>> {
 }
 
 fn decided_of(facts: &Facts) -> Vec<Decision<Action>> {
-    decide(&evaluate(facts, &policy(), NOW.at()))
+    decide(&evaluate(facts, &policy_with_image(), NOW.at()))
 }
 
 /// The only decision.
@@ -101,11 +102,14 @@ fn or_cancelled_where_a_rollback_would_do_no_good() {
     // Another template of the same number, or other types, is something to go back to.
     for other in [
         Source {
-            id: Some("lt-2".to_owned()),
+            template: template("other:4"),
             ..source("4")
         },
         Source {
-            overrides: vec!["m5.large 1".to_owned()],
+            overrides: vec![Override {
+                what: "m5.large x1".to_owned(),
+                template: None,
+            }],
             ..source("4")
         },
     ] {
@@ -128,7 +132,6 @@ fn what_isnt_ours_to_stop_is_only_told() {
     let notify = bad().tagged(&[(tags::ON_FAILURE, "notify")]);
     left(&notify, "notify only");
     for status in [
-        "UPDATE_IN_PROGRESS",
         "CREATE_IN_PROGRESS",
         "UPDATE_ROLLBACK_IN_PROGRESS",
         "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
@@ -139,6 +142,28 @@ fn what_isnt_ours_to_stop_is_only_told() {
     for status in ["UPDATE_COMPLETE", "CREATE_COMPLETE", "REVIEW_IN_PROGRESS"] {
         stops(&with_stack(Ok(status)));
     }
+}
+
+/// ASG-14: AWS refuses to roll back what `CloudFormation` started, and `CloudFormation` rolls its stack
+/// back itself.
+#[test]
+fn while_a_stack_is_updated_its_refresh_is_cancelled() {
+    let (stop, reason) = stops(&with_stack(Ok("UPDATE_IN_PROGRESS")));
+    assert_eq!(stop.how, How::Cancel);
+    assert!(reason.contains("CloudFormation"), "{reason}");
+}
+
+#[test]
+fn of_one_that_doesnt_begin_is_remembered_since_when() {
+    let case = fine().in_status(Status::Pending);
+    assert_eq!(decided(&case), [], "AWS says since when");
+    let case = case.change(|case| case.newest().start = None);
+    let Step::Act(Action::Remember(remember)) = only(&case).step else {
+        panic!("remembered");
+    };
+    assert_eq!(remember.what, First::Pending);
+    let known = case.remembering(|memory| memory.pending_since = Some(NOW.at()));
+    assert_eq!(decided(&known), []);
 }
 
 fn error(kind: ErrorKind) -> ApiError {
@@ -222,7 +247,8 @@ fn the_image_is_written_down_at_first_sight() {
         let Step::Act(Action::Remember(remember)) = only(&case).step else {
             panic!("remembered");
         };
-        assert_eq!(remember.digest, "b");
+        let digest = "b".to_owned();
+        assert_eq!(remember.what, First::Image { digest });
         assert_eq!(decided(&case.clone().seen_with("b", Repair::Seen)), []);
         // What was seen of an earlier refresh says nothing of this one.
         let next = case

@@ -1,8 +1,7 @@
 use super::*;
 use crate::evaluate::Evaluated;
 use crate::memory::Repair;
-use crate::tests::fixtures::{REFRESH, policy, web};
-use guardrails::tags;
+use crate::tests::fixtures::{REFRESH, policy, policy_with_image, web};
 
 /// A refresh of a group that is opted in; `seen` is what is remembered.
 fn case(current: Option<char>, stable: Option<char>, seen: Option<(char, Repair)>) -> Case {
@@ -20,7 +19,7 @@ fn case(current: Option<char>, stable: Option<char>, seen: Option<(char, Repair)
 }
 
 fn stands(case: &Case) -> Standing {
-    let evaluated = Evaluated::of(case, &policy(), case.looked);
+    let evaluated = Evaluated::of(case, &policy_with_image(), case.looked);
     evaluated.refresh.unwrap().image
 }
 
@@ -38,14 +37,23 @@ fn the_plan() -> Plan {
 #[test]
 fn the_tag_is_put_back_only_while_it_points_to_what_was_seen() {
     let seen = |letter| Some((letter, Repair::Seen));
-    for (case, expected) in [
+    for (case, expected) in vec![
         (case(Some('b'), Some('a'), seen('b')), "repair"),
         // At first sight, soon after the start.
         (case(Some('b'), Some('a'), None), "repair"),
-        (case(Some('a'), Some('a'), seen('b')), "done"),
+        (case(Some('a'), Some('a'), seen('b')), "good"),
         (
-            case(Some('b'), Some('a'), Some(('b', Repair::Restored))),
-            "done",
+            case(Some('b'), Some('a'), Some(('b', Repair::Restoring))),
+            "repair",
+        ),
+        // A run was ended after it had put the image back, or all went well.
+        (
+            case(Some('a'), Some('a'), Some(('b', Repair::Restoring))),
+            "moved",
+        ),
+        (
+            case(Some('c'), Some('a'), Some(('b', Repair::Restored))),
+            "moved",
         ),
         (case(Some('c'), Some('a'), seen('b')), "has changed since"),
         (case(None, Some('a'), seen('b')), "app:prod doesn't exist"),
@@ -65,7 +73,13 @@ fn the_tag_is_put_back_only_while_it_points_to_what_was_seen() {
         let standing = stands(&case);
         match (&standing, expected) {
             (Standing::Repair(plan), "repair") => assert_eq!(*plan, the_plan()),
-            (Standing::Done, "done") => {}
+            (Standing::Good, "good") => {}
+            (Standing::Moved(moved), "moved") => {
+                assert_eq!(
+                    (moved.name.as_str(), moved.from.as_str()),
+                    ("app:prod", "b")
+                );
+            }
             (Standing::Refused(why), text) => {
                 assert!(why.contains(text), "{why}");
                 assert!(why.contains("Nothing was overwritten"), "{why}");
@@ -92,9 +106,10 @@ fn without_opting_in_nothing_is_looked_at() {
     let mut case = case(Some('b'), Some('a'), None);
     case.image = None;
     assert_eq!(stands(&case), Standing::NotAsked);
+    // Or where the policy names none for the group.
     case.image = Some(Ok(Image::default()));
-    case.group.tags.remove(tags::STABLE_TAG);
-    assert_eq!(stands(&case), Standing::NotAsked);
+    let evaluated = Evaluated::of(&case, &policy(), case.looked);
+    assert_eq!(evaluated.refresh.unwrap().image, Standing::NotAsked);
 }
 
 #[test]

@@ -104,7 +104,8 @@ fn activities_rule(activities: Vec<asg::Activity>) -> Rule {
         .match_requests(|request| {
             let filter = &request.filters()[0];
             filter.name() == Some("StartTimeLowerBound")
-                && filter.values() == ["2026-11-21T09:00:00Z"]
+                // Some time before the start: what failed already.
+                && filter.values() == ["2026-11-21T03:00:00Z"]
                 && request.auto_scaling_group_name() == Some("web")
         })
         .then_output(move || {
@@ -123,7 +124,7 @@ async fn look(rules: &Rules<'_>, scope: Scope) -> Facts {
 async fn look_with(
     rules: &Rules<'_>,
     table: &Model,
-    request: &Request<()>,
+    request: &Request<Option<Question>>,
 ) -> Result<Facts, ApiError> {
     observe(
         &clients(rules),
@@ -303,7 +304,11 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
         case.ended["i-0a"],
         Ended {
             reason: Some("Client.UserInitiatedShutdown".to_owned()),
-            version: Some("4".to_owned()),
+            template: Some(crate::source::Template {
+                id: None,
+                name: None,
+                version: "4".to_owned(),
+            }),
         }
     );
     // Healthy only where every target group says so.
@@ -315,15 +320,14 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
 }
 
 #[tokio::test]
-async fn alarms_are_read_by_the_names_in_the_tags() {
-    let tagged = group_named("web")
-        .tags(tag(tags::ALARM, "errors"))
-        .tags(tag("ec2-guardrails:alarm-2", "all of it"));
+async fn alarms_are_read_by_the_names_in_the_policy() {
+    // A tag can't add to them.
+    let tagged = group_named("web").tags(tag(tags::ALARM, "mine"));
     let groups = groups_rule(tagged.build());
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Baking);
     let activities = activities_rule(Vec::new());
     let alarms = mock!(aws_sdk_cloudwatch::Client::describe_alarms)
-        .match_requests(|request| request.alarm_names() == ["errors", "all of it"])
+        .match_requests(|request| request.alarm_names() == ["errors"])
         .then_output(|| {
             let at = aws_sdk_cloudwatch::primitives::DateTime::from_secs(START + 60);
             DescribeAlarmsOutput::builder()
@@ -336,7 +340,7 @@ async fn alarms_are_read_by_the_names_in_the_tags() {
                 )
                 .composite_alarms(
                     CompositeAlarm::builder()
-                        .alarm_name("all of it")
+                        .alarm_name("composite")
                         .state_value(StateValue::Ok)
                         .build(),
                 )
@@ -350,21 +354,17 @@ async fn alarms_are_read_by_the_names_in_the_tags() {
     let facts = look(&rules, one()).await;
     let alarms = facts.cases["web"].alarms.as_ref().unwrap();
     assert!(alarms["errors"].alarming && alarms["errors"].since.is_some());
-    assert!(!alarms["all of it"].alarming);
+    assert!(!alarms["composite"].alarming);
 }
 
 #[tokio::test]
 async fn an_alarm_leads_to_the_groups_that_name_it() {
-    let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
-        .match_requests(|request| {
-            let filter = &request.filters()[0];
-            filter.name() == Some("tag-value") && filter.values() == ["errors"]
-        })
-        .then_output(|| {
+    let groups =
+        mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(|| {
             DescribeAutoScalingGroupsOutput::builder()
-                .auto_scaling_groups(group_named("web").tags(tag(tags::ALARM, "errors")).build())
-                // Another tag of that value.
-                .auto_scaling_groups(group_named("db").tags(tag("what", "errors")).build())
+                .auto_scaling_groups(group_named("web").build())
+                // One that the policy doesn't name; its tag can't.
+                .auto_scaling_groups(group_named("db").tags(tag(tags::ALARM, "errors")).build())
                 .build()
         });
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
@@ -375,6 +375,14 @@ async fn an_alarm_leads_to_the_groups_that_name_it() {
     let facts = look(&rules, Scope::one(Resource::Alarm("errors".to_owned()))).await;
     assert_eq!(facts.cases.keys().collect::<Vec<_>>(), ["web"]);
     assert!(!facts.complete);
+}
+
+/// Every alarm of the account comes here.
+#[tokio::test]
+async fn of_an_alarm_that_the_policy_doesnt_name_nothing_is_read() {
+    let alarm = Scope::one(Resource::Alarm("another".to_owned()));
+    let facts = look(&Rules::default(), alarm).await;
+    assert!(facts.cases.is_empty() && !facts.complete);
 }
 
 #[tokio::test]

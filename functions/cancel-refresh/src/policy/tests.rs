@@ -1,14 +1,15 @@
 use super::*;
 use guardrails::policy;
-use proptest::prelude::*;
+
+const GROUPS: &str = "{groups: [{name: 'web*', alarms: [errors, slow], image: {repository: team/app, tag: prod, stable-tag: prod-stable}}, {name: web-eu, alarms: [errors], image: {repository: team/eu, tag: prod, stable-tag: good}}]}";
 
 fn parse(section: &str) -> Result<Policy, policy::Mistakes> {
     policy::parse(&format!("cancel-refresh: {section}"), crate::NAME)
 }
 
-fn group(tags: &[(&str, &str)]) -> Group {
+fn group(name: &str, tags: &[(&str, &str)]) -> Group {
     Group {
-        name: "web".to_owned(),
+        name: name.to_owned(),
         desired: 4,
         tags: tags
             .iter()
@@ -18,8 +19,12 @@ fn group(tags: &[(&str, &str)]) -> Group {
     }
 }
 
+fn settings_of(section: &str, name: &str, tags: &[(&str, &str)]) -> Settings {
+    Settings::of(&parse(section).unwrap(), &group(name, tags))
+}
+
 fn settings(tags: &[(&str, &str)]) -> Settings {
-    Settings::of(&parse("{}").unwrap(), &group(tags))
+    settings_of("{}", "web", tags)
 }
 
 #[test]
@@ -39,22 +44,14 @@ fn each_mistake_is_named() {
             "cancel-refresh.on-failure (line 1): `stop` isn't known here; expected one of `notify`, `cancel`, `rollback`",
         ),
         (
-            "{launch-failures: {percent: 0}}",
-            "`percent` must be from 1 to 100",
+            "{failing-share: 10}",
+            "cancel-refresh.failing-share (line 1): `failing-share` must be from 20 to 100",
         ),
+        ("{failing-share: 101}", "must be from 20 to 100"),
         (
-            "{launch-failures: {percent: 101}}",
-            "`percent` must be from 1 to 100",
+            "{launch-failures: 0}",
+            "launch-failures (line 1): expected a whole number, 1 or more",
         ),
-        (
-            "{launch-failures: {min: 0}}",
-            "launch-failures.min (line 1): `min` must be at least 1",
-        ),
-        (
-            "{launch-failures: {min: 5, max: 4}}",
-            "`max` (4) is below `min` (5)",
-        ),
-        ("{launch-failures: {most: 4}}", "unknown key `most`"),
         (
             "{permanent-launch-failures: 0}",
             "permanent-launch-failures (line 1): expected a whole number, 1 or more",
@@ -68,8 +65,31 @@ fn each_mistake_is_named() {
             "unhealthy-terminations (line 1): 4294967296 is too large a number here",
         ),
         ("{stalled-for: soon}", "is no length of time"),
+        (
+            "{when-started-again: never}",
+            "expected one of `judge`, `stop`",
+        ),
         ("{exclude: {values: [a]}}", "`values` without `tag`"),
         ("{rollback: true}", "unknown key `rollback`"),
+        ("{groups: [{alarms: [errors]}]}", "name"),
+        ("{groups: [{name: ''}]}", "an empty `name` matches nothing"),
+        ("{groups: [{name: web, tags: [a]}]}", "unknown key `tags`"),
+        (
+            "{groups: [{name: web, image: {repository: app, tag: prod}}]}",
+            "stable-tag",
+        ),
+        (
+            "{groups: [{name: web, image: {repository: 1.dkr.ecr.eu-central-1.amazonaws.com/app, tag: prod, stable-tag: good}}]}",
+            "is no name of a repository of this account and Region",
+        ),
+        (
+            "{groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod}}]}",
+            "nothing to go back to",
+        ),
+        (
+            "{groups: [{name: web, image: {repository: app, tag: -prod, stable-tag: good}}]}",
+            "`tag`: \"-prod\" is no image tag",
+        ),
     ] {
         let mistake = parse(section).expect_err(section).to_string();
         assert!(mistake.contains(expected), "{section}: {mistake}");
@@ -79,60 +99,25 @@ fn each_mistake_is_named() {
 #[test]
 fn a_limit_that_another_always_comes_before_is_told() {
     let told = |section: &str| parse(section).unwrap().warnings();
-    let remarks = told("{permanent-launch-failures: 6, launch-failures: {max: 5}}");
+    let remarks = told("{permanent-launch-failures: 6, launch-failures: 5}");
     assert_eq!(remarks[0].path, "permanent-launch-failures");
-    assert!(remarks[0].text.contains("5 at most"), "{remarks:?}");
+    assert!(remarks[0].text.contains("which is 5"), "{remarks:?}");
     assert_eq!(
-        told("{permanent-launch-failures: 5, launch-failures: {max: 5}}"),
+        told("{permanent-launch-failures: 5, launch-failures: 5}"),
         []
     );
     assert_eq!(told("{}"), []);
 }
 
-/// The numbers of the deployment circuit breaker of Amazon ECS (ASG-7).
 #[test]
-fn the_threshold_is_that_of_the_circuit_breaker() {
-    let default = LaunchFailures::default();
-    for (desired, expected) in [
-        (0, 3),
-        (1, 3),
-        (6, 3),
-        (7, 4),
-        (25, 13),
-        (399, 200),
-        (400, 200),
-        (u32::MAX, 200),
-    ] {
-        assert_eq!(default.threshold(desired), expected, "{desired}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn a_threshold_stays_within_its_bounds(
-        desired: u32, percent in 1..=100_u32, min in 1..500_u32, more in 0..500_u32,
-    ) {
-        let limits = LaunchFailures { percent, min, max: min + more };
-        let threshold = limits.threshold(desired);
-        prop_assert!((min..=min + more).contains(&threshold));
-        prop_assert!(limits.threshold(desired.saturating_add(1)) >= threshold);
-    }
-}
-
-#[test]
-fn a_groups_tags_override_the_policy() {
+fn tags_can_ask_for_less() {
     let read = settings(&[
         (tags::ON_FAILURE, "cancel"),
         (tags::LAUNCH_FAILURES, "9"),
-        (tags::PERMANENT_LAUNCH_FAILURES, "1"),
+        (tags::PERMANENT_LAUNCH_FAILURES, "2"),
         (tags::UNHEALTHY_TERMINATIONS, "4"),
         (tags::STALLED_FOR, "1h"),
-        (tags::ALARM, "too many errors"),
-        ("ec2-guardrails:alarm-2", "slow"),
         ("ec2-guardrails:alarms", "not one of ours"),
-        (tags::IMAGE_REPOSITORY, "team/app"),
-        (tags::IMAGE_TAG, "prod"),
-        (tags::STABLE_TAG, "prod-stable"),
     ]);
     assert_eq!(read.problems, []);
     assert_eq!(read.on_failure, OnFailure::Cancel);
@@ -142,11 +127,34 @@ fn a_groups_tags_override_the_policy() {
             read.permanent_launch_failures,
             read.unhealthy_terminations
         ),
-        (9, 1, 4)
+        (9, 2, 4)
     );
     assert_eq!(read.stalled_for, Age::from_hours(1));
-    assert_eq!(read.alarms, ["too many errors", "slow"]);
-    assert_eq!(read.image.unwrap().repository, "team/app");
+}
+
+/// Whoever may tag a group could otherwise have good releases stopped.
+#[test]
+fn tags_can_ask_for_no_more_than_the_policy() {
+    let policy = "{on-failure: notify, launch-failures: 5}";
+    let plain = settings_of(policy, "web", &[]);
+    for (key, value) in [
+        (tags::ON_FAILURE, "rollback"),
+        (tags::ON_FAILURE, "cancel"),
+        (tags::LAUNCH_FAILURES, "4"),
+        (tags::PERMANENT_LAUNCH_FAILURES, "1"),
+        (tags::UNHEALTHY_TERMINATIONS, "1"),
+        (tags::STALLED_FOR, "1m"),
+        (tags::ALARM, "always"),
+        ("ec2-guardrails:alarm-2", "always"),
+        (tags::IMAGE_REPOSITORY, "team/app"),
+        (tags::IMAGE_TAG, "prod"),
+    ] {
+        let read = settings_of(policy, "web", &[(key, value)]);
+        assert_eq!(read.problems.len(), 1, "{key}={value}: {read:?}");
+        assert_eq!(read.problems[0].tag, key);
+        let problems = Vec::new();
+        assert_eq!(Settings { problems, ..read }, plain, "{key}={value}");
+    }
 }
 
 #[test]
@@ -176,31 +184,39 @@ fn a_misspelt_action_only_tells() {
     assert_eq!(read.problems[0].tag, tags::ON_FAILURE);
 }
 
+/// Whoever may tag any group could otherwise have any image moved.
 #[test]
-fn image_tags_are_watched_only_when_all_make_sense() {
-    let all = |repository, tag, stable| {
-        settings(&[
-            (tags::IMAGE_REPOSITORY, repository),
-            (tags::IMAGE_TAG, tag),
-            (tags::STABLE_TAG, stable),
-        ])
-    };
-    assert!(all("app", "prod", "stable").image.is_some());
-    for (read, named) in [
-        (all("app", "prod", ""), tags::STABLE_TAG),
-        (
-            settings(&[(tags::IMAGE_TAG, "prod")]),
-            tags::IMAGE_REPOSITORY,
-        ),
-        (
-            all("1.dkr.ecr.eu-central-1.amazonaws.com/app", "prod", "stable"),
-            tags::IMAGE_REPOSITORY,
-        ),
-        (all("app", "prod", "prod"), tags::STABLE_TAG),
-        (all("app", "-prod", "stable"), tags::IMAGE_TAG),
-        (all("app", "prod", "a b"), tags::STABLE_TAG),
+fn which_image_is_put_back_is_the_policys_to_say() {
+    let of = |name: &str, tags: &[(&str, &str)]| settings_of(GROUPS, name, tags);
+    let repository = |settings: &Settings| settings.image.as_ref().map(|i| i.repository.clone());
+    assert_eq!(repository(&of("web-1", &[])).as_deref(), Some("team/app"));
+    assert_eq!(repository(&of("db", &[])), None);
+    // Tags choose among those that the policy allows.
+    let eu = [
+        (tags::IMAGE_REPOSITORY, "team/eu"),
+        (tags::STABLE_TAG, "good"),
+    ];
+    assert_eq!(repository(&of("web-eu", &[])).as_deref(), Some("team/app"));
+    assert_eq!(repository(&of("web-eu", &eu)).as_deref(), Some("team/eu"));
+    for (name, tags) in [
+        ("web-1", eu.as_slice()),
+        ("db", &[(tags::IMAGE_REPOSITORY, "team/app")]),
+        ("web-1", &[(tags::IMAGE_TAG, "other")]),
+        ("web-1", &[(tags::STABLE_TAG, "old")]),
     ] {
-        assert_eq!(read.image, None);
-        assert_eq!(read.problems[0].tag, named, "{:?}", read.problems);
+        let read = of(name, tags);
+        assert_eq!(read.image, None, "{name}");
+        assert_eq!(read.problems[0].tag, tags[0].0);
     }
+}
+
+#[test]
+fn which_alarms_count_is_the_policys_to_say() {
+    assert_eq!(
+        settings_of(GROUPS, "web-eu", &[]).alarms,
+        ["errors", "slow"]
+    );
+    assert!(settings_of(GROUPS, "db", &[]).alarms.is_empty());
+    let policy = parse(GROUPS).unwrap();
+    assert!(names_alarm(&policy, "slow") && !names_alarm(&policy, "fast"));
 }

@@ -65,12 +65,41 @@ fn a_refresh_as_aws_describes_it() {
     assert_eq!(read.start.unwrap().as_second(), START);
     let wanted = read.wanted.unwrap();
     assert_eq!(
-        (wanted.number(), wanted.overrides),
-        (Some(4), vec!["m5.large 1".to_owned()])
+        (wanted.template.number(), wanted.overrides[0].what.as_str()),
+        (Some(4), "m5.large x1")
     );
     let preferences = read.preferences;
     assert_eq!(preferences.warmup, Some(SignedDuration::ZERO));
     // What AWS does where the refresh says nothing.
     assert_eq!(preferences.checkpoint_delay, SignedDuration::from_hours(1));
     assert!(preferences.waits_for_protected && !preferences.waits_for_standby);
+}
+
+/// Requirements in the place of a type are part of what a configuration is.
+#[test]
+fn a_configuration_is_told_from_another_by_its_requirements_too() {
+    let policy = |cpus: i32| {
+        let count = asg::VCpuCountRequest::builder().min(cpus).build();
+        let requirements = asg::InstanceRequirements::builder().v_cpu_count(count);
+        let specification = asg::LaunchTemplateSpecification::builder().launch_template_id("lt-1");
+        let overrides = asg::LaunchTemplateOverrides::builder()
+            .instance_requirements(requirements.build())
+            .weighted_capacity("4");
+        let template = asg::LaunchTemplate::builder()
+            .launch_template_specification(specification.version("4").build())
+            .overrides(overrides.build());
+        let policy = asg::MixedInstancesPolicy::builder().launch_template(template.build());
+        mixed(&policy.build()).unwrap()
+    };
+    assert!(policy(2).same(&policy(2)));
+    assert!(!policy(2).same(&policy(4)));
+}
+
+#[test]
+fn an_activity_names_its_zone_in_its_details() {
+    let details = r#"{"Subnet ID":"subnet-1","Availability Zone":"us-east-1a"}"#;
+    assert_eq!(zone(details).as_deref(), Some("us-east-1a"));
+    for none in ["{}", "", r#"{"Availability Zone":""}"#, "[1]"] {
+        assert_eq!(zone(none), None, "{none}");
+    }
 }

@@ -2,10 +2,10 @@ use super::*;
 use crate::conditions::KINDS;
 use crate::decide::{Restore, Stop, Target};
 use crate::evaluate::evaluate;
-use crate::facts::{Case, Facts};
+use crate::facts::{Case, Facts, Question};
 use crate::memory::{Mismatch, Remembered, Repair, Step};
 use crate::tests::fixtures::{
-    NO_CAPACITY, NOW, REFRESH, When, bad, fine, launch_fails, policy, web,
+    NO_CAPACITY, NOW, REFRESH, When, bad, fine, launch_fails, policy_with_image, web,
 };
 use guardrails::aws::{ApiError, ErrorKind};
 use jiff::SignedDuration;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 type Outcomes<'a> = &'a [Settled<'a, Action, Effect>];
 
 fn summed(facts: &Facts, settled: Outcomes<'_>) -> Assessment {
-    report(&evaluate(facts, &policy(), NOW.at()), settled)
+    report(&evaluate(facts, &policy_with_image(), NOW.at()), settled)
 }
 
 /// The conditions that a sweep reports.
@@ -58,6 +58,7 @@ fn stop() -> Action {
         target: target(),
         how: How::Rollback,
         because: String::new(),
+        source: None,
         image: None,
     }))
 }
@@ -160,10 +161,11 @@ fn what_was_stopped_is_told_with_its_evidence() {
     for part in [
         REFRESH,
         "to web version 4",
-        "2 launches in a row failed",
+        "2 of 2 launches since the start have failed",
         "does not exist",
         "It is being rolled back",
-        "0 new, 2 old (2 on version 3)",
+        "0 new, 2 old (2 on web version 3)",
+        "0 stand, 0 are under way, 2 failed, 0 died",
     ] {
         assert!(condition.why.contains(part), "{part}: {}", condition.why);
     }
@@ -296,6 +298,7 @@ fn what_would_be_done_is_told() {
         how: How::Cancel,
         because: String::new(),
         image: Some(plan.clone()),
+        source: None,
     }));
     let told = only(&case, &settled(&action, Outcome::WouldDo, None));
     let expected = "it would be cancelled, after app:prod was put back to a and not rolled back: it has no desired configuration";
@@ -315,7 +318,7 @@ fn what_would_be_done_is_told() {
 }
 
 fn standing(case: &Case) -> image::Standing {
-    Evaluated::of(case, &policy(), NOW.at())
+    Evaluated::of(case, &policy_with_image(), NOW.at())
         .refresh
         .unwrap()
         .image
@@ -446,12 +449,12 @@ fn unusable_tags_are_told_until_they_are_corrected() {
 fn explain_shows_evidence_and_decision() {
     let facts = |case: Case| Facts {
         complete: false,
-        asked: true,
+        asked: Some(Question::Explain),
         ..case.facts()
     };
     let detail = summed(&facts(bad()), &[]).detail;
     assert_eq!(detail["verdict"]["is"], "failing");
-    assert_eq!(detail["evidence"]["launches"]["permanent-in-a-row"], 2);
+    assert_eq!(detail["evidence"]["launches"]["permanent-rounds"], 2);
     assert_eq!(detail["decision"]["if-failing"], "rollback");
     assert_eq!(detail["settings"]["launch-failures"], 3);
     assert_eq!(detail["refresh"]["status"], "InProgress");
@@ -479,7 +482,7 @@ fn of_a_group_that_couldnt_be_read_nothing_is_known() {
         .change(|case| case.unread.push(throttled()));
     let without = case.clone().change(|case| case.refresh = None);
     for case in [case, without] {
-        for kind in [&FAILING, &TROUBLED, &IMAGE, &MISMATCH] {
+        for kind in [&FAILING, &TROUBLED, &WAITING, &IMAGE, &MISMATCH] {
             assert_eq!(status(&case, &[], kind), Standing::Unknown);
         }
         let said = format!("{:?}", conditions(&case, &[]));
@@ -490,11 +493,116 @@ fn of_a_group_that_couldnt_be_read_nothing_is_known() {
     }
 }
 
+fn in_stack(status: &str) -> Case {
+    bad().change(|case| case.stack = Some(Ok(status.to_owned())))
+}
+
+/// No command is offered that can't work.
+#[test]
+fn a_failing_one_comes_with_the_commands_that_can_work() {
+    let both = notify(bad());
+    let forward = both.clone().change(|case| case.newest().wanted = None);
+    let updating = notify(in_stack("UPDATE_IN_PROGRESS"));
+    let rolling_back = in_stack("UPDATE_ROLLBACK_IN_PROGRESS");
+    let operated = bad().change(|case| case.group.operator = Some("eks.amazonaws.com".to_owned()));
+    for (case, kind) in [
+        (both, &FAILING),
+        (forward, &FAILING_FORWARD),
+        (updating, &FAILING_FORWARD),
+        (rolling_back, &FAILING_ELSEWHERE),
+        (operated, &FAILING_ELSEWHERE),
+    ] {
+        assert_eq!(only(&case, &[]).kind, kind);
+    }
+}
+
+/// A hook that holds an instance for two days.
+fn held_up() -> Case {
+    web(2).change(|case| {
+        case.group.members[0].lifecycle = "Terminating:Wait".to_owned();
+        case.newest().start = Some("08:00".at());
+    })
+}
+
+#[test]
+fn what_waits_for_somebody_is_told_once() {
+    let told = only(&held_up(), &[]);
+    assert_eq!((told.kind, &*told.fingerprint), (&WAITING, REFRESH));
+    assert!(told.why.contains("lifecycle hooks"), "{}", told.why);
+    // It may go on, and wait again: that is no news.
+    let on = held_up().change(|case| case.newest().start = Some(NOW.at()));
+    assert_eq!(status(&on, &[], &WAITING), Standing::Unknown);
+    let pending = fine().in_status(Status::Pending);
+    let pending = pending.change(|case| case.newest().start = Some("08:00".at()));
+    assert!(only(&pending, &[]).why.contains("Pending"));
+}
+
+/// A refresh during which the image tag was moved back.
+fn moved(repair: Repair) -> Case {
+    fine()
+        .pulling('a')
+        .seen_with("b", repair)
+        .ended(Status::Successful, "09:04")
+}
+
+/// Even where the refresh came through: a run may have been ended after it had moved the tag.
+#[test]
+fn a_moved_image_tag_is_told_whatever_becomes_of_the_refresh() {
+    for repair in [Repair::Restored, Repair::Restoring] {
+        let told = only(&moved(repair), &[]);
+        assert_eq!(told.kind, &MOVED, "{repair:?}");
+        assert!(
+            told.why.contains("app:prod") && told.why.contains("Successful"),
+            "{}",
+            told.why
+        );
+    }
+    // Nobody began to move it: the pipeline did.
+    assert_eq!(firing(&moved(Repair::Seen), &[]), []);
+    // It stands until another refresh begins.
+    let next = moved(Repair::Restored).change(|case| case.newest().id = "another".to_owned());
+    assert_eq!(status(&next, &[], &MOVED), Standing::Resolved);
+    let unread = moved(Repair::Restoring).change(|case| case.image = Some(Err(throttled())));
+    assert_eq!(status(&unread, &[], &MOVED), Standing::Unknown);
+    // The stop itself was refused: the tag is moved all the same.
+    let action = stop();
+    let effect = Effect::Stopped(Stopped {
+        image: Some(image::Outcome::Restored {
+            digest: "a".to_owned(),
+            kept_as: "prod-failed".to_owned(),
+        }),
+        ..Stopped::default()
+    });
+    let refused = settled(&action, Outcome::Failed, Some(&effect));
+    let told = firing(&bad().pulling('b'), &refused);
+    assert!(told.iter().any(|one| one.kind == &MOVED), "{told:?}");
+    assert!(told.iter().any(|one| one.kind == &FAILING), "{told:?}");
+}
+
+/// Cancelled, in a group whose own template is the bad one.
+fn cancelled_and_still_launching() -> Case {
+    bad()
+        .change(|case| case.group.source = Some(crate::tests::fixtures::source("4")))
+        .ended(Status::Cancelled, "09:04")
+        .claimed(Step::Cancelled, "09:00")
+}
+
+#[test]
+fn after_a_cancel_it_is_said_what_the_group_still_launches() {
+    let why = only(&cancelled_and_still_launching(), &[]).why;
+    let command = "aws autoscaling update-auto-scaling-group --auto-scaling-group-name web --launch-template LaunchTemplateId=lt-1,Version=3";
+    assert!(why.contains(command), "{why}");
+    let other = bad()
+        .ended(Status::Cancelled, "09:04")
+        .claimed(Step::Cancelled, "09:00");
+    assert!(!only(&other, &[]).why.contains("still launches"));
+}
+
 /// All that this guardrail tells, for whoever reviews the texts.
 #[test]
 fn the_notices_as_people_get_them() {
     let troubled = fine()
-        .with(launch_fails(NOW, NO_CAPACITY))
+        .with(launch_fails("09:04", NO_CAPACITY))
         .with(launch_fails(NOW, NO_CAPACITY));
     let result = Stopped {
         image: Some(image::Outcome::Refused(
@@ -515,13 +623,74 @@ fn the_notices_as_people_get_them() {
         firing(&over, &[]),
         firing(&bad().ended(Status::Failed, "09:04"), &[]),
         firing(&web(2).tagged(&[(tags::LAUNCH_FAILURES, "many")]), &[]),
+        firing(
+            &notify(bad()).change(|case| case.newest().wanted = None),
+            &[],
+        ),
+        firing(&in_stack("UPDATE_ROLLBACK_IN_PROGRESS"), &[]),
+        firing(&held_up(), &[]),
+        firing(&moved(Repair::Restored), &[]),
+        firing(&cancelled_and_still_launching(), &[]),
     ];
     let kinds: BTreeSet<_> = each.iter().flatten().map(|one| one.kind.one).collect();
     for kind in KINDS {
         assert!(kinds.contains(kind.one), "{} is missing", kind.one);
     }
-    let resolved = [&FAILING, &TROUBLED, &IMAGE, &MISMATCH, &SETTINGS];
+    let resolved = JUDGED;
     let resolved = resolved.map(|kind| Condition::resolved(Resource::group("web"), kind));
     each.push(resolved.to_vec());
     insta::assert_snapshot!(guardrails::notify::examples(crate::NAME, NOW.at(), &each));
+}
+
+/// One word for scripts.
+#[test]
+fn a_verdict_is_one_word_with_its_reasons() {
+    let asked = |case: Case, refresh: Option<&str>| {
+        let facts = Facts {
+            complete: false,
+            asked: Some(Question::Verdict {
+                refresh: refresh.map(str::to_owned),
+            }),
+            ..case.facts()
+        };
+        summed(&facts, &[]).detail
+    };
+    let stopped = |case: Case| case.claimed(Step::Cancelled, "09:00");
+    for (case, expected) in vec![
+        (fine(), "running"),
+        (fine().in_status(Status::Pending), "running"),
+        (fine().in_status(Status::Baking), "running"),
+        (bad(), "failing"),
+        (notify(bad()), "failing"),
+        (stopped(bad()), "stopped"),
+        (stopped(bad().in_status(Status::Cancelling)), "stopped"),
+        (bad().ended(Status::Cancelled, "09:04"), "stopped"),
+        (bad().in_status(Status::RollbackInProgress), "stopped"),
+        (bad().ended(Status::RollbackSuccessful, "09:04"), "stopped"),
+        (bad().ended(Status::Failed, "09:04"), "ended-badly"),
+        (bad().ended(Status::RollbackFailed, "09:04"), "ended-badly"),
+        (fine().ended(Status::Successful, "09:04"), "good"),
+        // What came through isn't what runs.
+        (moved(Repair::Restored), "ended-badly"),
+    ] {
+        let detail = asked(case, None);
+        assert_eq!(detail["verdict"], expected, "{detail}");
+        assert_eq!(detail["refresh"], REFRESH);
+    }
+    let because = asked(bad(), Some(REFRESH))["because"].to_string();
+    assert!(because.contains("does not exist"), "{because}");
+    // Another than the newest.
+    let earlier = || {
+        fine().change(|case| {
+            let mut earlier = case.newest().clone();
+            earlier.id = "earlier".to_owned();
+            earlier.status = Status::Failed;
+            case.earlier = vec![earlier];
+        })
+    };
+    assert_eq!(asked(earlier(), Some("earlier"))["verdict"], "ended-badly");
+    assert_eq!(asked(earlier(), Some("none"))["verdict"], "unknown");
+    // What couldn't be read is no verdict.
+    let unread = fine().change(|case| case.unread.push(throttled()));
+    assert_eq!(asked(unread, None)["verdict"], "unknown");
 }

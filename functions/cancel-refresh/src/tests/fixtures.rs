@@ -5,10 +5,11 @@ use guardrails::state::Expect;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::facts::{
-    Activity, Case, Ended, Facts, Group, Image, Member, Preferences, Refresh, Source, Status,
+    Activity, Case, Ended, Facts, Group, Image, Member, Preferences, Refresh, Status,
 };
 use crate::memory::{Claim, Memory, Repair, Seen, Step};
 use crate::policy::Policy;
+use crate::source::{Source, Template};
 
 pub(crate) const REFRESH: &str = "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b";
 /// When tests look at it.
@@ -45,15 +46,31 @@ impl When for Timestamp {
 }
 
 pub(crate) fn policy() -> Policy {
-    guardrails::policy::parse("cancel-refresh: {exclude: {tag: Hands}}", crate::NAME).unwrap()
+    let text = "cancel-refresh: {exclude: {tag: Hands}, groups: [{name: 'w*', alarms: [errors]}]}";
+    guardrails::policy::parse(text, crate::NAME).unwrap()
+}
+
+/// The same, with an image tag that may be put back.
+pub(crate) fn policy_with_image() -> Policy {
+    let text = "cancel-refresh: {exclude: {tag: Hands}, groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod-stable}}]}";
+    guardrails::policy::parse(text, crate::NAME).unwrap()
 }
 
 pub(crate) fn source(version: &str) -> Source {
     Source {
-        id: Some("lt-1".to_owned()),
-        name: Some("web".to_owned()),
-        version: version.to_owned(),
+        template: template(version),
         overrides: Vec::new(),
+    }
+}
+
+/// A version of the template `web`, or `template:version` of another.
+pub(crate) fn template(version: &str) -> Template {
+    let (name, version) = version.split_once(':').unwrap_or(("web", version));
+    let id = if name == "web" { "lt-1" } else { name };
+    Template {
+        id: Some(id.to_owned()),
+        name: Some(name.to_owned()),
+        version: version.to_owned(),
     }
 }
 
@@ -88,6 +105,7 @@ pub(crate) fn web(desired: u32) -> Case {
         percentage: 0,
         remaining: Some(desired),
         wanted: Some(source("4")),
+        in_place: false,
         preferences: Preferences {
             warmup: Some(SignedDuration::from_mins(1)),
             waits_for_protected: true,
@@ -108,7 +126,7 @@ pub(crate) fn fine() -> Case {
 pub(crate) fn bad() -> Case {
     let message = "The image id '[ami-1]' does not exist. Launching EC2 instance failed.";
     fine()
-        .with(launch_fails(NOW, message))
+        .with(launch_fails("09:04:20", message))
         .with(launch_fails(NOW, message))
 }
 
@@ -151,15 +169,9 @@ impl Case {
         self.change(|case| case.group.tags.extend(pairs))
     }
 
-    /// Opted in, with the image tag pointing to `current`, and the good image being `a`.
+    /// With the image tag pointing to `current`, and the good image being `a`.
     pub(crate) fn pulling(self, current: char) -> Self {
-        use guardrails::tags::{IMAGE_REPOSITORY, IMAGE_TAG, STABLE_TAG};
-        let opted_in = [
-            (IMAGE_REPOSITORY, "app"),
-            (IMAGE_TAG, "prod"),
-            (STABLE_TAG, "prod-stable"),
-        ];
-        self.tagged(&opted_in).change(|case| {
+        self.change(|case| {
             case.image = Some(Ok(Image {
                 current: Some(current.to_string()),
                 stable: Some("a".to_owned()),
@@ -202,24 +214,33 @@ impl Case {
     pub(crate) fn facts(self) -> Facts {
         Facts {
             complete: true,
-            asked: false,
+            asked: None,
             cases: [(self.group.name.clone(), self)].into(),
         }
     }
 }
 
 /// A launch that fails.
-pub(crate) struct FailedLaunch(Timestamp, String);
+pub(crate) struct FailedLaunch(Timestamp, String, Option<String>);
 
 pub(crate) fn launch_fails(when: impl When, message: &str) -> FailedLaunch {
-    FailedLaunch(when.at(), message.to_owned())
+    FailedLaunch(when.at(), message.to_owned(), None)
+}
+
+impl FailedLaunch {
+    pub(crate) fn in_zone(mut self, zone: &str) -> Self {
+        self.2 = Some(zone.to_owned());
+        self
+    }
 }
 
 impl Happens for FailedLaunch {
     fn to(self, case: &mut Case) {
         let description = format!("Launching a new EC2 instance.  Status Reason: {}", self.1);
-        case.activities
-            .push(activity(self.0, description, "Failed", ""));
+        case.activities.push(Activity {
+            zone: self.2,
+            ..activity(self.0, description, "Failed", "")
+        });
     }
 }
 
@@ -230,6 +251,7 @@ fn activity(at: Timestamp, description: String, status: &str, cause: &str) -> Ac
         cause: cause.to_owned(),
         status: status.to_owned(),
         message: None,
+        zone: None,
         start: at,
         end: Some(at),
     }
@@ -239,7 +261,8 @@ fn activity(at: Timestamp, description: String, status: &str, cause: &str) -> Ac
 pub(crate) struct Instance {
     id: String,
     version: String,
-    stands: bool,
+    lifecycle: Option<&'static str>,
+    zone: Option<String>,
     activities: Vec<Activity>,
     ended: Option<Ended>,
 }
@@ -249,7 +272,8 @@ pub(crate) fn instance(id: &str) -> Instance {
     Instance {
         id: id.to_owned(),
         version: "4".to_owned(),
-        stands: false,
+        lifecycle: None,
+        zone: None,
         activities: Vec::new(),
         ended: None,
     }
@@ -261,12 +285,68 @@ impl Instance {
         self
     }
 
+    pub(crate) fn in_zone(mut self, zone: &str) -> Self {
+        self.zone = Some(zone.to_owned());
+        self
+    }
+
     /// It comes up and stands.
-    pub(crate) fn launched(mut self, when: impl When) -> Self {
+    pub(crate) fn launched(self, when: impl When) -> Self {
+        self.launch(
+            "Launching a new EC2 instance",
+            when,
+            "Successful",
+            Some("InService"),
+        )
+    }
+
+    /// Its launch has begun.
+    pub(crate) fn launching(self, when: impl When) -> Self {
+        self.launch(
+            "Launching a new EC2 instance",
+            when,
+            "PreInService",
+            Some("Pending"),
+        )
+    }
+
+    /// It is made for the warm pool.
+    pub(crate) fn pooled(self, when: impl When) -> Self {
+        let into = "Launching a new EC2 instance into warm pool";
+        self.launch(into, when, "Successful", Some("Warmed:Stopped"))
+    }
+
+    /// It comes out of the warm pool and stands.
+    pub(crate) fn out_of_the_pool(self, when: impl When) -> Self {
+        let from = "Launching a new EC2 instance from warm pool";
+        self.launch(from, when, "Successful", Some("InService"))
+    }
+
+    /// Its lifecycle hook is abandoned.
+    pub(crate) fn abandoned(mut self, when: impl When) -> Self {
         let description = format!("Launching a new EC2 instance: {}", self.id);
-        self.activities
-            .push(activity(when.at(), description, "Successful", ""));
-        self.stands = true;
+        let abandoned = "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token b1ed9e5f-0000-4c4f-9a77-0123456789ab was abandoned: Heartbeat Timeout";
+        self.activities.push(Activity {
+            message: Some(abandoned.to_owned()),
+            ..activity(when.at(), description, "Cancelled", "")
+        });
+        self.lifecycle = None;
+        self
+    }
+
+    fn launch(
+        mut self,
+        what: &str,
+        when: impl When,
+        status: &str,
+        lifecycle: Option<&'static str>,
+    ) -> Self {
+        let description = format!("{what}: {}", self.id);
+        self.activities.push(Activity {
+            zone: self.zone.clone(),
+            ..activity(when.at(), description, status, "")
+        });
+        self.lifecycle = lifecycle;
         self
     }
 
@@ -297,7 +377,7 @@ impl Instance {
         let description = format!("Terminating EC2 instance: {}", self.id);
         self.activities
             .push(activity(when.at(), description, "Successful", cause));
-        self.stands = false;
+        self.lifecycle = None;
         self
     }
 
@@ -305,7 +385,7 @@ impl Instance {
     pub(crate) fn which_ec2_says(mut self, reason: Option<&str>) -> Self {
         self.ended = Some(Ended {
             reason: reason.map(str::to_owned),
-            version: Some(self.version.clone()),
+            template: Some(template(&self.version)),
         });
         self
     }
@@ -313,8 +393,8 @@ impl Instance {
     fn member(&self) -> Member {
         Member {
             id: self.id.clone(),
-            version: Some(self.version.clone()),
-            lifecycle: "InService".to_owned(),
+            template: Some(template(&self.version)),
+            lifecycle: self.lifecycle.unwrap_or("InService").to_owned(),
             healthy: true,
             protected: false,
         }
@@ -324,7 +404,7 @@ impl Instance {
 impl Happens for Instance {
     fn to(self, case: &mut Case) {
         case.group.members.retain(|member| member.id != self.id);
-        if self.stands {
+        if self.lifecycle.is_some() {
             case.group.members.push(self.member());
         }
         case.activities.extend(self.activities);

@@ -7,18 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
+use guardrails::policy::Age;
 use guardrails::state::{Expect, State, Stored, Version, Written};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::decide::{Occasion, Quarantine};
-use crate::evaluate::RELEASE_TAKES;
 use crate::facts::{Instance, Interface, Isolation};
 use crate::launcher::Launcher;
 use crate::record::{QUARANTINE, Record, Stage};
 
 /// Longest that a function runs: no run that took an instance up before this is at work still.
-const RUN_MAX: SignedDuration = SignedDuration::from_mins(15);
+const RUN_MAX: Age = Age::from_mins(15);
 /// How often a release takes the record anew that others write meanwhile.
 const TRIES: usize = 5;
 
@@ -97,14 +97,14 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// Takes an instance up for its release, which wins over every run begun before it. None where
-    /// nothing is recorded (any more).
+    /// Takes an instance up for its release, which wins over every run begun before it, and tells
+    /// whether a release was begun already. None where nothing is recorded (any more).
     pub(super) async fn release(
         state: &'a State,
         instance: &'a str,
         now: Timestamp,
         run: &str,
-    ) -> Result<Option<Self>, Stop> {
+    ) -> Result<Option<(Self, bool)>, Stop> {
         for _ in 0..TRIES {
             let Some(stored) = state.get(&QUARANTINE, instance, now).await? else {
                 return Ok(None);
@@ -115,21 +115,24 @@ impl<'a> Claim<'a> {
                 ..
             } = stored;
             // A call that a run sent before may still be on its way.
-            if record.stage == Stage::Started && now.duration_since(record.at) < RUN_MAX {
-                record.settles = Some(RELEASE_TAKES.after(now));
+            if record.stage == Stage::Started {
+                let ends = RUN_MAX.after(record.at);
+                record.settles = Some(ends).filter(|ends| *ends > now).or(record.settles);
             }
+            let begun_before = record.stage == Stage::Releasing;
             record.stage = Stage::Releasing;
             run.clone_into(&mut record.run);
             record.at = now;
             let expect = Expect::Version(version);
             let written = state.put(&QUARANTINE, instance, &record, None, &expect, now);
             if let Written::Done(version) = written.await? {
-                return Ok(Some(Self {
+                let claim = Self {
                     state,
                     instance,
                     now,
                     held: Mutex::new((record, version)),
-                }));
+                };
+                return Ok(Some((claim, begun_before)));
             }
         }
         Err(Stop::Overtaken)
@@ -157,6 +160,16 @@ impl<'a> Claim<'a> {
             }
             Written::Conflict => Err(self.overtaken().await),
         }
+    }
+
+    /// Writes down what of `now` isn't yet, such as an interface that was attached meanwhile.
+    pub(super) async fn write_down(
+        &self,
+        now: &Instance,
+        isolation: &BTreeMap<String, Isolation>,
+    ) -> Result<(), Stop> {
+        self.write(|record| write_down(record, now, isolation))
+            .await
     }
 
     /// Makes sure that this run holds the record still, before it changes anything.
@@ -219,6 +232,7 @@ fn begun(order: &Quarantine, run: &str) -> Record {
         interfaces: BTreeMap::new(),
         disks: BTreeMap::new(),
         protected: None,
+        shutdown_terminates: None,
         profile: None,
         service: None,
         stopped: None,

@@ -9,6 +9,7 @@ use guardrails::tags;
 use jiff::Timestamp;
 
 use crate::facts::{Instance, NAME};
+use crate::record::evidence_of;
 
 /// The snapshots of the quarantine that began at `since`: those there are, or a new set. The
 /// creation takes no client token (EBS-1), so it looks first and sends once. Of two runs at the same
@@ -69,11 +70,7 @@ async fn create(
 
 /// What nobody can change once the snapshot is there, unlike its tags.
 fn description(instance: &str, since: Timestamp) -> String {
-    format!("{}{since:.0}", begin(instance))
-}
-
-fn begin(instance: &str) -> String {
-    format!("Evidence: {instance} in quarantine since ")
+    format!("{}{since:.0}", evidence_of(instance))
 }
 
 /// The snapshots taken of `instance` at the quarantine that began at `since`.
@@ -100,7 +97,7 @@ async fn find(ec2: &Client, instance: &str, since: Timestamp) -> Result<Vec<Stri
         let failed = snapshot.state() == Some(&SnapshotState::Error);
         let ours = snapshot
             .description()
-            .is_some_and(|text| text.starts_with(&begin(instance)));
+            .is_some_and(|text| text.starts_with(&evidence_of(instance)));
         // An earlier quarantine of the instance has its own. AWS gives the start to the second.
         let of_this = timestamp(snapshot.start_time())
             .is_some_and(|started| started.as_second() >= since.as_second());

@@ -9,9 +9,9 @@ use tokio::time::sleep;
 use super::claim::{Claim, Stop};
 use crate::clients::Clients;
 use crate::decide::Quarantine;
-use crate::facts::Group;
+use crate::facts::{Group, Instance};
 use crate::policy::FromGroup;
-use crate::read::group_now;
+use crate::read::{group_now, instance_now};
 use crate::record::Service;
 
 /// How often, and how far apart, a member is looked at that isn't in service yet: only then it can
@@ -50,7 +50,14 @@ pub(super) async fn leave(
             return Ok(Left::NoMember);
         };
         let Some(state) = group.members.get(&instance.id) else {
-            return Ok(Left::NoMember);
+            // Its tag names the group until it is detached.
+            let detached = matches!(claim.record().await.service, Some(Service::Detached(_)));
+            if detached || now(&clients.ec2, instance).await?.is_none() {
+                return Ok(Left::NoMember);
+            }
+            return Ok(Left::Stays(format!(
+                "it is no member of {name}, though its tag names it, as in a warm pool; the group may replace it"
+            )));
         };
         looks -= 1;
         match state.as_str() {
@@ -72,6 +79,12 @@ pub(super) async fn leave(
             }
         }
     }
+}
+
+/// The group that the instance's tag names now.
+async fn now(ec2: &aws_sdk_ec2::Client, instance: &Instance) -> Result<Option<String>, Stop> {
+    let now = instance_now(ec2, &instance.id).await?;
+    Ok(now.and_then(|now| now.group().map(str::to_owned)))
 }
 
 async fn go(

@@ -2,25 +2,29 @@
 //! take evidence, take it out of service, take its role, stop it; and say who launched it.
 //!
 //! From the event to the last interface isolated, what follows one another is: reading the policy
-//! (once a minute at most), the instance, everything that its verdict needs, writing down, isolating.
-//! Five rounds, four with the policy at hand; a new process first remembers that there is a policy.
+//! (once a minute at most), the instance, everything that its verdict needs, a place under the
+//! brake, writing down, isolating.
+//! Six rounds, five with the policy at hand; a new process first remembers that there is a policy.
 //! What a new VPC's first quarantine adds is creating
 //! the isolation group, and three rounds to make sure that it is bare.
 //!
 //! Each step may be repeated: it looks at what there is, or sets what may be set twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::{join, try_join};
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::{self, State};
 use guardrails::guardrail::Acted;
+use guardrails::policy::Age;
 use lambda_runtime::tracing;
+use tokio::time::sleep;
 
 use super::claim::{Claim, Stop};
 use super::groups::Left;
-use super::refusals::{is_denied, is_refused, is_wrong_state};
-use super::{evidence, groups, isolate, launcher, loops, protect};
+use super::refusals::{is_denied, is_protected_from_stopping, is_refused, is_wrong_state};
+use super::{brake, evidence, groups, isolate, launcher, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Occasion, Quarantine, Quarantined};
 use crate::facts::{Instance, Isolation};
@@ -28,6 +32,16 @@ use crate::labels;
 use crate::launcher::Who;
 use crate::read;
 use crate::record::{RELEASED, Record, Stage};
+
+/// How often, and how far apart, it is looked whether every interface is isolated.
+const LOOKS: usize = 3;
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long after the beginning IAM may not see the label yet (AMI-12). What it refuses until then
+/// comes with a later sweep; what it refuses after that isn't allowed.
+const LABEL_SEEN_AFTER: Age = Age::from_mins(10);
+
+/// Why nothing is kept of a launch.
+const PILES_UP: &str = "it isn't kept as evidence, because its source goes on launching and each further one would be kept for ever; the first ones are kept";
 
 /// How a step went.
 enum Step {
@@ -60,6 +74,11 @@ async fn carry_out(
     run: &str,
 ) -> Result<Acted<Effect>, Stop> {
     let ec2 = &clients.ec2;
+    let place = order.place.as_ref();
+    if !brake::take(&clients.state, place, &order.instance.id, order.at).await? {
+        let why = "the brake holds: too many were isolated of late";
+        return Ok(Acted::skipped(why).with(Effect::Braked));
+    }
     let (isolation, mut errors) = isolate::groups(ec2, &order.instance, &order.isolation).await;
     let claim = take(clients, order, &isolation, run).await?;
     let record = claim.record().await;
@@ -89,11 +108,7 @@ async fn carry_out(
         let what = format!("isolated {}", isolated.done.join(", "));
         held.effect.done.push(what);
     }
-    for (interface, why) in isolated.refused {
-        let what = format!("{interface} is not isolated: {why}");
-        held.effect.not_done.push(what);
-        held.effect.refused.push(interface);
-    }
+    held.refused(isolated.refused);
     if let Err(error) = &labelled {
         held.effect.not_done.push(format!("its labels: {error}"));
     }
@@ -104,13 +119,68 @@ async fn carry_out(
         now: &now,
         label: match labelled {
             Err(_) => Label::Refused,
-            Ok(()) if order.record.is_some() => Label::Seen,
+            Ok(()) if LABEL_SEEN_AFTER.after(record.since) <= order.at => Label::Seen,
             Ok(()) => Label::Fresh,
         },
     };
     // Boxed: its many steps would make every run's future large.
     Box::pin(steps.all(&mut held)).await?;
+    if held.errors.is_empty() {
+        Box::pin(last_look(clients, &claim, order, &isolation, &mut held)).await?;
+    }
     finish(clients, order, &claim, held).await
+}
+
+/// Nothing is complete before a look shows every interface isolated. One that was attached meanwhile
+/// is isolated too.
+async fn last_look(
+    clients: &Clients,
+    claim: &Claim<'_>,
+    order: &Quarantine,
+    isolation: &BTreeMap<String, Isolation>,
+    held: &mut Held,
+) -> Result<(), Stop> {
+    let ec2 = &clients.ec2;
+    let mut open = String::new();
+    for look in 0..LOOKS {
+        if look > 0 {
+            sleep(PAUSE).await;
+        }
+        let now = match read::instance_now(ec2, &order.instance.id).await? {
+            Some(now) if now.state != State::Terminal => now,
+            _ => return Err(Stop::Gone("gone meanwhile")),
+        };
+        match open_interfaces(&now, isolation, &held.effect.refused) {
+            None => return Ok(()),
+            Some(what) => open = what,
+        }
+        claim.write_down(&now, isolation).await?;
+        let isolated = isolate::interfaces(ec2, &now, isolation).await;
+        held.refused(isolated.refused);
+        held.errors.extend(isolated.errors);
+        if !held.errors.is_empty() {
+            return Ok(());
+        }
+    }
+    held.add(Step::Later(open));
+    Ok(())
+}
+
+/// What isn't shown as isolated, for people; none where all is.
+fn open_interfaces(
+    now: &Instance,
+    isolation: &BTreeMap<String, Isolation>,
+    refused: &[String],
+) -> Option<String> {
+    if now.interfaces.is_empty() {
+        return Some("it shows no network interface yet".to_owned());
+    }
+    let open = now
+        .interfaces
+        .iter()
+        .filter(|interface| !refused.contains(&interface.id) && !interface.is_isolated(isolation));
+    let open: Vec<&str> = open.map(|interface| interface.id.as_str()).collect();
+    (!open.is_empty()).then(|| format!("not shown as isolated yet: {}", open.join(", ")))
 }
 
 /// Takes the instance up, unless a person has released it since it was looked at.
@@ -237,11 +307,18 @@ impl Steps<'_> {
         if !self.order.steps.protect {
             return Ok(Step::Nothing);
         }
+        if self.order.piles_up {
+            return Ok(Step::Not(PILES_UP.to_owned()));
+        }
         if self.now.spot {
             let why = "a Spot instance can't be protected from termination";
             return Ok(Step::Not(why.to_owned()));
         }
-        match protect::protect(&self.clients.ec2, self.now, self.claim).await {
+        let protected = async {
+            protect::protect(&self.clients.ec2, self.now, self.claim).await?;
+            protect::stop_on_shutdown(&self.clients.ec2, self.now, self.claim).await
+        };
+        match protected.await {
             Ok(()) => Ok(Step::Done("termination protection on".to_owned())),
             Err(stop) => self.wrong(stop),
         }
@@ -255,7 +332,7 @@ impl Steps<'_> {
             .filter(|disk| disk.delete_on_termination && recorded.contains_key(&disk.device))
             .map(|disk| disk.device.as_str())
             .collect();
-        if !self.order.steps.protect || going.is_empty() {
+        if !self.order.steps.protect || self.order.piles_up || going.is_empty() {
             return Ok(Step::Nothing);
         }
         let what = format!("{} outlive it", going.join(", "));
@@ -266,7 +343,7 @@ impl Steps<'_> {
     }
 
     async fn snapshots(&self) -> Result<Step, Stop> {
-        if !self.order.steps.snapshot || self.is_repeated() {
+        if !self.order.steps.snapshot || self.order.piles_up || self.is_repeated() {
             return Ok(Step::Nothing);
         }
         if self.now.disks.is_empty() {
@@ -359,6 +436,9 @@ impl Steps<'_> {
                     let why = format!("it can't be stopped: {}", error.message);
                     return Ok(Step::Not(why));
                 }
+                if is_protected_from_stopping(&error) {
+                    return not("its stop protection is on; turn it off, if it is to be stopped");
+                }
                 self.wrong(error.into())
             }
         }
@@ -366,6 +446,16 @@ impl Steps<'_> {
 }
 
 impl Held {
+    fn refused(&mut self, refused: Vec<(String, String)>) {
+        for (interface, why) in refused {
+            if !self.effect.refused.contains(&interface) {
+                let what = format!("{interface} is not isolated: {why}");
+                self.effect.not_done.push(what);
+                self.effect.refused.push(interface);
+            }
+        }
+    }
+
     fn add(&mut self, step: Step) {
         match step {
             Step::Nothing => {}

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use guardrails::aws::{ApiError, ErrorKind, filter};
 use guardrails::tags;
 
-use super::refusals::is_managed_by_others;
+use super::refusals::{is_interface_unknown, is_managed_by_others};
 use crate::facts::{ISOLATION_GROUP, Instance, Isolation, NAME};
 use crate::read::is_bare;
 
@@ -93,7 +93,7 @@ async fn make(ec2: &Client, vpc: &str) -> Result<Isolation, ApiError> {
 
 /// Takes every rule away and makes sure that none is left: a new group lets everything out, and
 /// someone may have added a rule to an old one (AMI-5).
-async fn mend(ec2: &Client, id: &str, vpc: &str) -> Result<Isolation, ApiError> {
+pub(super) async fn mend(ec2: &Client, id: &str, vpc: &str) -> Result<Isolation, ApiError> {
     let which = || vec![filter("group-id", vec![id.to_owned()])];
     // A group that was just created may take a moment to be seen.
     let mut found = describe(ec2, which()).await?;
@@ -219,6 +219,11 @@ pub(super) async fn interfaces(
 ) -> Isolated {
     let mut isolated = Isolated::default();
     for interface in &instance.interfaces {
+        if interface.is_trunk {
+            let what = format!("what hangs on the trunk {}", interface.id);
+            let why = "tasks or pods have interfaces of their own there, with security groups of their own; drain the node, or close those groups";
+            isolated.refused.push((what, why.to_owned()));
+        }
         if let Some(operator) = &interface.operator {
             let why = format!("{operator} manages it");
             isolated.refused.push((interface.id.clone(), why));
@@ -238,8 +243,8 @@ pub(super) async fn interfaces(
     for (id, answer) in join_all(changes).await {
         match answer {
             Ok(()) => isolated.done.push(id.clone()),
-            // Detached and deleted meanwhile.
-            Err(error) if error.code.starts_with("InvalidNetworkInterfaceID") => {}
+            // Detached meanwhile, or so new that EC2 doesn't find it everywhere: the last look tells.
+            Err(error) if is_interface_unknown(&error) => {}
             Err(error) if is_managed_by_others(&error) => {
                 isolated.refused.push((id.clone(), error.message));
             }

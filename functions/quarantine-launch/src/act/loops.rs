@@ -7,11 +7,13 @@ use aws_sdk_autoscaling::Client;
 use guardrails::autoscaling;
 use guardrails::aws::ApiError;
 use guardrails::guardrail::Acted;
+use guardrails::resource::Resource;
 use guardrails::state::{Expect, State};
 use guardrails::tags::label;
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::tracing;
 
+use super::brake;
 use crate::clients::Clients;
 use crate::decide::{BreakLoop, Effect, Quarantine};
 use crate::facts::Group;
@@ -54,6 +56,16 @@ async fn update(
 pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) -> Acted<Effect> {
     let group = &order.group;
     let name = &group.name;
+    let what = Resource::group(name).to_string();
+    let place = brake::take(&clients.state, order.place.as_ref(), &what, order.at);
+    match place.await {
+        Ok(true) => {}
+        Ok(false) => {
+            let why = "the brake holds: too many were isolated of late";
+            return Acted::skipped(why).with(Effect::Braked);
+        }
+        Err(error) => return Acted::failed(error),
+    }
     let begun = update(&clients.state, name, order.at, |known| {
         // Of two runs that see the same loop one breaks it, and tells of it.
         let other = known

@@ -2,8 +2,9 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, EbsInstanceBlockDeviceSpecification, IamInstanceProfileSpecification,
-    InstanceAttributeName, InstanceBlockDeviceMappingSpecification,
+    AttributeBooleanValue, AttributeValue, EbsInstanceBlockDeviceSpecification,
+    IamInstanceProfileSpecification, InstanceAttributeName,
+    InstanceBlockDeviceMappingSpecification,
 };
 use guardrails::aws::ApiError;
 use guardrails::ec2::profile_association;
@@ -42,8 +43,59 @@ pub(super) async fn protect(
     }
 }
 
+/// What shuts itself down is stopped and not terminated, which termination protection doesn't keep
+/// (AMI-13); written down first as it was.
+pub(super) async fn stop_on_shutdown(
+    ec2: &Client,
+    instance: &Instance,
+    claim: &Claim<'_>,
+) -> Result<(), Stop> {
+    let recorded = claim.record().await.shutdown_terminates;
+    let before = if let Some(before) = recorded {
+        before
+    } else {
+        let before = terminates_on_shutdown(ec2, &instance.id).await?;
+        claim
+            .write(|record| record.shutdown_terminates = Some(before))
+            .await?;
+        before
+    };
+    if before {
+        set_shutdown(ec2, &instance.id, false).await?;
+    }
+    Ok(())
+}
+
+async fn terminates_on_shutdown(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
+    let answer = ec2
+        .describe_instance_attribute()
+        .instance_id(instance)
+        .attribute(InstanceAttributeName::InstanceInitiatedShutdownBehavior)
+        .send()
+        .await
+        .map_err(|error| ApiError::of("ec2:DescribeInstanceAttribute", &error))?;
+    let behaviour = answer.instance_initiated_shutdown_behavior();
+    Ok(behaviour.and_then(AttributeValue::value) == Some("terminate"))
+}
+
+/// Sets whether it is terminated, or else stopped, when it shuts itself down.
+pub(super) async fn set_shutdown(
+    ec2: &Client,
+    instance: &str,
+    terminate: bool,
+) -> Result<(), ApiError> {
+    let behaviour = if terminate { "terminate" } else { "stop" };
+    ec2.modify_instance_attribute()
+        .instance_id(instance)
+        .instance_initiated_shutdown_behavior(AttributeValue::builder().value(behaviour).build())
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| ApiError::of("ec2:ModifyInstanceAttribute", &error))
+}
+
 /// Whether termination protection is on.
-async fn protection(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
+pub(super) async fn protection(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
     let answer = ec2
         .describe_instance_attribute()
         .instance_id(instance)

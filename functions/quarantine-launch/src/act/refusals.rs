@@ -10,6 +10,16 @@ pub(super) fn is_managed_by_others(error: &ApiError) -> bool {
     )
 }
 
+/// EC2 doesn't find the interface: it is gone, or seconds old (AMI-11).
+pub(super) fn is_interface_unknown(error: &ApiError) -> bool {
+    error.code.starts_with("InvalidNetworkInterfaceID")
+}
+
+/// Stop protection: AWS lets nobody stop the instance until it is turned off.
+pub(super) fn is_protected_from_stopping(error: &ApiError) -> bool {
+    error.code == "OperationNotPermitted"
+}
+
 /// Codes that say that the instance can't take this in the state that it is in now.
 pub(super) fn is_wrong_state(error: &ApiError) -> bool {
     matches!(

@@ -18,18 +18,22 @@ use tokio::time::sleep;
 
 use super::claim::{Claim, Stop};
 use super::isolate::set_groups;
-use super::refusals::{is_denied, is_managed_by_others};
+use super::refusals::{is_denied, is_interface_unknown, is_managed_by_others};
 use super::{groups, hold, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Release, ReleaseByLabels};
 use crate::facts::{Instance, Interface};
 use crate::labels;
-use crate::read::instance_now;
-use crate::record::{KEPT, RELEASED, Record, Released};
+use crate::read::{self, instance_now};
+use crate::record::{KEPT, QUARANTINE, RELEASED, Record, Released};
 
 /// How often, and how far apart, it is looked whether the interfaces are as they were.
 const LOOKS: usize = 4;
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How often, and how far apart, it is looked whether it runs again.
+const STARTS: usize = 12;
+const START_PAUSE: Duration = Duration::from_secs(5);
 
 /// What came of the steps.
 #[derive(Default)]
@@ -41,6 +45,8 @@ struct Undone {
     open: Vec<String>,
     /// Interfaces whose loss was named.
     given_up: BTreeSet<String>,
+    /// Interfaces that EC2 didn't find, and what they had.
+    not_found: Vec<(String, String)>,
 }
 
 impl Undone {
@@ -93,7 +99,7 @@ async fn steps(
     let (ec2, instance) = (&clients.ec2, &order.instance);
     // First, so that every other run stops.
     let claim = Claim::release(&clients.state, &instance.id, order.at, run).await?;
-    let Some(claim) = claim else {
+    let Some((claim, begun_before)) = claim else {
         return Ok(false);
     };
     remember(clients, instance, order.at).await?;
@@ -102,18 +108,23 @@ async fn steps(
     if let Err(error) = hold::label(ec2, &instance.id, &record).await {
         tracing::warn!(instance = instance.id, "its labels: {error}");
     }
-    let put_back = put_back(clients, order, &claim, &record, undone).await;
-    if let Err(stop) = put_back {
-        return match stop {
+    let done = async {
+        put_back(clients, order, &claim, &record, undone).await?;
+        last_look(clients, order, &record, undone).await
+    };
+    match done.await {
+        Ok(()) => {}
+        Err(Stop::Failed(error)) if is_denied(&error) => {
             // Of two releases the slower may find the labels gone already.
-            Stop::Failed(error) if is_denied(&error) => {
-                claim.check().await?;
-                Err(Stop::Failed(error))
+            claim.check().await?;
+            if begun_before {
+                return Err(Stop::Failed(error));
             }
-            other => Err(other),
-        };
+            // IAM may not see the label yet that was just written (AMI-12).
+            undone.open.push(error.to_string());
+        }
+        Err(other) => return Err(other),
     }
-    last_look(clients, order, &record, undone).await?;
     if let Some(until) = record.settles.filter(|until| *until > order.at) {
         undone.open.push(format!(
             "a run was quarantining it when the release began, and what it had sent may arrive until {until:.0}"
@@ -156,22 +167,59 @@ async fn put_back(
         protect::set_protection(ec2, id, false).await?;
         undone.done.push("termination protection off".to_owned());
     }
+    if record.shutdown_terminates == Some(true) {
+        protect::set_shutdown(ec2, id, true).await?;
+        undone
+            .done
+            .push("its own shutdown terminates it again".to_owned());
+    }
     if let Some(arn) = &record.profile {
         claim.check().await?;
         undone.add(protect::associate(ec2, id, arn, clients.restores_profiles).await?);
     }
     claim.check().await?;
+    let mut runs = matches!(instance.state, State::Running | State::Pending);
     if record.stopped.is_some() && matches!(instance.state, State::Stopped | State::Stopping) {
         protect::start(ec2, id).await?;
         undone.done.push("started it".to_owned());
+        runs = has_started(ec2, id).await?;
     }
-    if let Some(service) = &record.service {
-        undone.add(groups::come_back(&clients.autoscaling, id, service).await?);
+    match &record.service {
+        None => {}
+        Some(service) if runs => {
+            undone.add(groups::come_back(&clients.autoscaling, id, service).await?);
+        }
+        // A group takes no member that doesn't run, and replaces it.
+        Some(service) if record.stopped.is_some() => {
+            let group = service.group();
+            let what = format!("it doesn't run yet, and takes its place in {group} when it does");
+            undone.open.push(what);
+        }
+        Some(service) => {
+            let what = format!(
+                "its place in {}, because somebody stopped it",
+                service.group()
+            );
+            undone.lost.push(what);
+        }
     }
     if let Some(group) = record.group() {
         resume(clients, order, group, undone).await?;
     }
     Ok(())
+}
+
+/// Whether it has come to run, within the time that an instance takes for that.
+async fn has_started(ec2: &Client, id: &str) -> Result<bool, Stop> {
+    for _ in 0..STARTS {
+        let now = instance_now(ec2, id).await?;
+        match now.ok_or(Stop::Gone("gone meanwhile"))?.state {
+            State::Running => return Ok(true),
+            State::Terminal => return Err(Stop::Gone("it is being terminated")),
+            _ => sleep(START_PAUSE).await,
+        }
+    }
+    Ok(false)
 }
 
 /// The group launches again once none of its instances is in quarantine any more.
@@ -220,7 +268,15 @@ async fn restore_groups(
         }
     }
     for (interface, answer) in join_all(changes).await {
-        let answer = answer?;
+        let answer = match answer {
+            // The last look tells whether it is gone.
+            Err(error) if is_interface_unknown(&error) => {
+                let had = record.interfaces[interface].join(", ");
+                undone.not_found.push((interface.to_owned(), had));
+                continue;
+            }
+            other => other?,
+        };
         if answer.is_err() {
             undone.given_up.insert(interface.to_owned());
         }
@@ -237,9 +293,6 @@ async fn restore_one<'a>(
     let had = groups.join(", ");
     let answer = match set_groups(ec2, interface, groups.to_vec()).await {
         Ok(()) => Ok(Ok(format!("{interface} has {had} again"))),
-        Err(error) if error.code.starts_with("InvalidNetworkInterfaceID") => {
-            Ok(Err(format!("{interface}, which is gone (it had {had})")))
-        }
         Err(error) if is_managed_by_others(&error) => {
             Ok(Err(format!("{interface}: {}", error.message)))
         }
@@ -327,14 +380,15 @@ async fn restore_deletion(
     Ok(())
 }
 
-/// Whether every interface is as it was, or was named as lost.
+/// Whether everything that a run in flight may have changed is as it was, or was named as lost:
+/// interfaces, delete-on-termination and termination protection.
 async fn last_look(
     clients: &Clients,
     order: &Release,
     record: &Record,
     undone: &mut Undone,
 ) -> Result<(), Stop> {
-    let mut open = Vec::new();
+    let (mut open, mut missing) = (Vec::new(), Vec::new());
     for look in 0..LOOKS {
         if look > 0 {
             sleep(PAUSE).await;
@@ -353,10 +407,23 @@ async fn last_look(
         open = differs
             .map(|(interface, _)| format!("{interface} isn't shown with its groups yet"))
             .collect();
+        let kept = now.disks.iter().filter(|disk| {
+            record.disks.get(&disk.device) == Some(&true) && !disk.delete_on_termination
+        });
+        open.extend(kept.map(|disk| format!("{} isn't shown to go with it yet", disk.device)));
+        if record.protected == Some(false) && protect::protection(&clients.ec2, &now.id).await? {
+            open.push("termination protection is shown on still".to_owned());
+        }
+        let gone = undone.not_found.iter();
+        missing = gone
+            .filter(|(id, _)| attached(&now, id).is_none())
+            .map(|(id, had)| format!("{id}, which is gone (it had {had})"))
+            .collect();
         if open.is_empty() {
             break;
         }
     }
+    undone.lost.extend(missing);
     undone.open.extend(open);
     Ok(())
 }
@@ -371,6 +438,35 @@ async fn remove_labels(ec2: &Client, instance: &Instance, record: &Record, undon
     if let Err(error) = ec2::remove_tags(ec2, &[&instance.id], keys).await {
         undone.lost.push(format!("its labels are left: {error}"));
     }
+}
+
+/// Interfaces that outlive their instance would cut off the next one that takes them: they get their
+/// groups back. What of them is in quarantine with another instance, or isn't isolated, stays.
+pub(super) async fn left_behind(
+    clients: &Clients,
+    record: &Record,
+    at: Timestamp,
+) -> Result<Option<String>, ApiError> {
+    let ids: Vec<String> = record.interfaces.keys().cloned().collect();
+    let mut done = Vec::new();
+    for left in read::left_behind(&clients.ec2, ids).await? {
+        let holder = match &left.instance {
+            Some(id) => clients.state.get(&QUARANTINE, id, at).await?,
+            None => None,
+        };
+        if !left.is_isolated || holder.is_some() {
+            continue;
+        }
+        match restore_one(&clients.ec2, &left.id, &record.interfaces[&left.id])
+            .await
+            .1
+        {
+            Ok(Ok(what) | Err(what)) => done.push(what),
+            Err(error) if is_interface_unknown(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((!done.is_empty()).then(|| done.join("; ")))
 }
 
 /// Releases an instance of which nothing was recorded, by what its labels say: security groups of
@@ -408,8 +504,13 @@ async fn put_back_by_labels(
                 .push(format!("{interface}, which isn't attached")),
         }
     }
-    for (_, answer) in join_all(changes).await {
-        undone.add(answer?);
+    for (interface, answer) in join_all(changes).await {
+        undone.add(match answer {
+            Err(error) if is_interface_unknown(&error) => {
+                Err(format!("{interface}, which EC2 doesn't find; try again"))
+            }
+            other => other?,
+        });
     }
     let going: Vec<&str> = said.going.iter().map(String::as_str).collect();
     restore_deletion(ec2, instance, &going, undone).await?;

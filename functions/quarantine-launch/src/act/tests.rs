@@ -403,14 +403,14 @@ async fn a_run_that_is_overtaken_anywhere_spoils_nothing() {
             world.interrupt(at, &policy, other, 30);
             world.run(&policy, &event(), 0).await;
             // What is open the next sweep finishes.
-            world.run(&policy, &event(), 700).await;
-            world.run(&policy, &event(), 800).await;
+            world.run(&policy, &event(), 1_000).await;
+            world.run(&policy, &event(), 1_100).await;
             if let Some(stage) = stage(&world) {
                 assert_eq!(stage, "complete", "{name} before change {at}");
                 let aws = now_of(&world);
                 let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
                 assert!(aws.groups.values().all(isolated), "{name} at {at}");
-                world.run(&policy, &release(), 900).await;
+                world.run(&policy, &release(), 1_200).await;
             }
             assert_eq!(record(&world), None, "{name} before change {at}");
             assert_eq!(
@@ -448,20 +448,20 @@ async fn a_run_stops_once_a_person_has_released() {
 async fn what_was_begun_is_taken_up_by_one() {
     let policy = policy("", 9);
     let world = World::new(Aws::new());
-    world.kill(Kill::After(3));
+    world.kill(Kill::After(4));
     world.run(&policy, &event(), 0).await;
     world.kill(Kill::Never);
     let seen = world.look(&policy, &event(), 60).await;
     let also_seen = world.look(&policy, &event(), 61).await;
     world.act(&seen, &policy, 60).await;
-    let (end, changes) = (record(&world), world.get().changes);
+    let (end, estate) = (record(&world), now_of(&world));
     let second = world.act(&also_seen, &policy, 61).await;
     assert!(
         matches!(second[0].1.result, ActResult::Skipped(_)),
         "{}",
         notes(&second)
     );
-    assert_eq!((record(&world), world.get().changes), (end, changes));
+    assert_eq!((record(&world), now_of(&world)), (end, estate));
 }
 
 /// Of two releases at once, each of whose changes may arrive late.
@@ -606,16 +606,30 @@ async fn what_iam_refuses_for_a_fresh_label_comes_later() {
         notes(&acted)
     );
     assert_eq!(stage(&world).as_deref(), Some("started"));
-    // Seen long since, and refused all the same.
+    // Not seen yet, and that is nobody's fault.
     let acted = world.run(&policy, &event(), 60).await;
+    assert!(
+        matches!(acted[0].1.result, ActResult::Done(_)),
+        "{}",
+        notes(&acted)
+    );
+    // Seen long since, and refused all the same.
+    let acted = world.run(&policy, &event(), 700).await;
     assert!(
         matches!(acted[0].1.result, ActResult::Failed(_)),
         "{}",
         notes(&acted)
     );
     world.get().labels_lag = false;
-    world.run(&policy, &event(), 120).await;
+    world.run(&policy, &event(), 800).await;
     assert_eq!(stage(&world).as_deref(), Some("complete"));
+    // Nor does a release blame the role, whose label somebody had taken away.
+    world.get().labels_lag = true;
+    let acted = world.run(&policy, &release(), 900).await;
+    assert!(notes(&acted).contains("NOT FINISHED"), "{}", notes(&acted));
+    world.get().labels_lag = false;
+    world.run(&policy, &event(), 1_300).await;
+    assert_eq!(estate_of(now_of(&world)), Aws::new());
 }
 
 /// Whoever may tag, and nothing else, gets nothing done by it: not by an event, a sweep or a release.
@@ -773,6 +787,237 @@ async fn what_was_approved_stays_approved() {
     assert_eq!(now_of(&world), aws);
 }
 
+// --- nothing is done before it is seen ----------------------------------------------------------
+
+/// EC2 doesn't find interfaces everywhere that are seconds old.
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_isnt_found_and_is_attached_is_not_done() {
+    let policy = policy("", 9);
+    let world = World::new(Aws::new());
+    let unknown = (
+        "ModifyNetworkInterfaceAttribute",
+        "InvalidNetworkInterfaceID.NotFound",
+    );
+    world.get().refuse.extend([unknown]);
+    let acted = world.run(&policy, &event(), 0).await;
+    let told = notes(&acted);
+    assert!(
+        told.contains("not shown as isolated yet: eni-1, eni-2"),
+        "{told}"
+    );
+    assert_eq!(stage(&world).as_deref(), Some("started"));
+    world.get().refuse.clear();
+    world.run(&policy, &event(), 60).await;
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    // The same of a release.
+    world.get().refuse.extend([unknown]);
+    let acted = world.run(&policy, &release(), 120).await;
+    assert!(notes(&acted).contains("NOT FINISHED"), "{}", notes(&acted));
+    assert_eq!(stage(&world).as_deref(), Some("releasing"));
+    world.get().refuse.clear();
+    world.run(&policy, &event(), 600).await;
+    assert_eq!(record(&world), None);
+    assert_eq!(estate_of(now_of(&world)), Aws::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_is_gone_is_no_hindrance_and_is_named() {
+    let policy = policy("", 9);
+    let world = World::new(Aws::new());
+    world.get().vanishing.insert("eni-2".to_owned());
+    world.run(&policy, &event(), 0).await;
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    world.get().vanishing.insert("eni-1".to_owned());
+    let acted = world.run(&policy, &release(), 60).await;
+    let told = notes(&acted);
+    assert!(
+        told.contains("eni-1, which is gone (it had sg-web, sg-ssh)"),
+        "{told}"
+    );
+    assert_eq!(record(&world), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_is_attached_meanwhile_is_isolated_and_put_back() {
+    let policy = policy("", 9);
+    let straight = World::new(Aws::new());
+    straight.run(&policy, &event(), 0).await;
+    let changes = straight.get().changes;
+    for at in 0..changes - 3 {
+        let world = World::new(Aws::new());
+        world.meanwhile(at, |aws| {
+            aws.groups
+                .insert("eni-3".to_owned(), vec!["sg-db".to_owned()]);
+        });
+        world.run(&policy, &event(), 0).await;
+        assert_eq!(now_of(&world).groups["eni-3"], ["sg-isolation"], "{at}");
+        assert_eq!(stage(&world).as_deref(), Some("complete"), "{at}");
+        world.run(&policy, &release(), 60).await;
+        assert_eq!(now_of(&world).groups["eni-3"], ["sg-db"], "{at}");
+        assert_eq!(record(&world), None, "{at}");
+    }
+}
+
+/// Tasks of ECS and pods have interfaces that EC2 doesn't list with the instance.
+#[tokio::test(start_paused = true)]
+async fn what_hangs_on_a_trunk_is_named_as_open() {
+    let policy = policy("", 9);
+    let mut aws = Aws::new();
+    aws.trunk = Some("eni-2");
+    let world = World::new(aws.clone());
+    let acted = world.run(&policy, &event(), 0).await;
+    let told = notes(&acted);
+    assert!(
+        told.contains("what hangs on the trunk eni-2 is not isolated"),
+        "{told}"
+    );
+    assert_eq!(stage(&world).as_deref(), Some("partial"));
+    let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
+    assert!(now_of(&world).groups.values().all(isolated), "itself is");
+    world.run(&policy, &release(), 60).await;
+    assert_eq!(estate_of(now_of(&world)), aws);
+}
+
+/// An instance that has just come into being may show none yet.
+#[tokio::test(start_paused = true)]
+async fn without_an_interface_nothing_is_isolated_yet() {
+    let policy = policy("", 9);
+    let mut aws = Aws::new();
+    let interfaces = std::mem::take(&mut aws.groups);
+    let world = World::new(aws);
+    world.run(&policy, &event(), 0).await;
+    assert_eq!(stage(&world).as_deref(), Some("started"));
+    world.get().aws.groups = interfaces;
+    world.run(&policy, &event(), 60).await;
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
+    assert!(now_of(&world).groups.values().all(isolated));
+}
+
+/// Stop protection is no failure that repeats for ever, and leaves no mark by which a release would
+/// start what a person has stopped.
+#[tokio::test(start_paused = true)]
+async fn what_is_protected_from_stopping_is_named_and_not_started_later() {
+    let policy = policy("stop: true", 9);
+    let world = World::new(Aws::new());
+    world
+        .get()
+        .refuse
+        .insert("StopInstances", "OperationNotPermitted");
+    let acted = world.run(&policy, &event(), 0).await;
+    assert!(
+        notes(&acted).contains("its stop protection is on"),
+        "{}",
+        notes(&acted)
+    );
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    world.get().aws.running = false;
+    world.run(&policy, &release(), 60).await;
+    assert!(!now_of(&world).running);
+    assert_eq!(record(&world), None);
+}
+
+/// What shuts itself down would be terminated in spite of its protection.
+#[tokio::test(start_paused = true)]
+async fn its_own_shutdown_stops_it_while_it_is_in_quarantine() {
+    for (terminates, expected) in [(true, true), (false, false)] {
+        let mut aws = Aws::new();
+        aws.terminates = terminates;
+        let world = World::new(aws);
+        world.run(&policy("", 9), &event(), 0).await;
+        assert!(!now_of(&world).terminates);
+        assert_eq!(record(&world).unwrap()["shutdown-terminates"], terminates);
+        world.run(&policy("", 9), &release(), 60).await;
+        assert_eq!(now_of(&world).terminates, expected);
+    }
+    let world = World::new(Aws::new());
+    world.run(&policy("protect: false", 9), &event(), 0).await;
+    assert!(now_of(&world).terminates);
+}
+
+/// A group takes no member that doesn't run.
+#[tokio::test(start_paused = true)]
+async fn what_was_stopped_takes_its_place_once_it_runs() {
+    for out in ["standby", "detach"] {
+        let policy = policy(&format!("stop: true, group: {out}"), 9);
+        let world = World::new(Aws::new().in_group(2));
+        world.run(&policy, &event(), 0).await;
+        assert!(!now_of(&world).running);
+        world.get().slow_start = true;
+        let acted = world.run(&policy, &release(), 60).await;
+        let told = notes(&acted);
+        assert!(
+            told.contains("NOT FINISHED") && told.contains("doesn't run yet"),
+            "{told}"
+        );
+        assert_eq!(stage(&world).as_deref(), Some("releasing"));
+        assert_eq!(now_of(&world).group.unwrap().desired, 1);
+        world.get().slow_start = false;
+        world.run(&policy, &event(), 600).await;
+        assert_eq!(estate_of(now_of(&world)), Aws::new().in_group(2), "{out}");
+        assert_eq!(record(&world), None);
+    }
+}
+
+/// Interfaces that outlive their instance would cut off the next one that takes them.
+#[tokio::test(start_paused = true)]
+async fn what_an_instance_leaves_behind_is_given_back() {
+    let policy = policy("", 9);
+    let held = || async {
+        let world = World::new(Aws::new());
+        world.run(&policy, &event(), 0).await;
+        world
+    };
+    let world = held().await;
+    world.get().gone = Some("i-2");
+    let own = vec!["sg-ssh".to_owned()];
+    world
+        .get()
+        .aws
+        .groups
+        .insert("eni-2".to_owned(), own.clone());
+    let acted = world.run(&policy, &release(), 60).await;
+    assert!(
+        notes(&acted).contains("eni-1 has sg-web, sg-ssh again"),
+        "{}",
+        notes(&acted)
+    );
+    let groups = now_of(&world).groups;
+    assert_eq!(groups["eni-1"], Aws::new().groups["eni-1"]);
+    assert_eq!(groups["eni-2"], own, "which somebody gave it");
+    assert_eq!(record(&world), None);
+    // What is in quarantine with the next instance stays.
+    let world = held().await;
+    world.get().gone = Some("i-2");
+    world.record_of("i-2").await;
+    world.run(&policy, &release(), 60).await;
+    assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
+}
+
+/// A place that another run took meanwhile.
+#[tokio::test(start_paused = true)]
+async fn without_a_place_under_the_brake_nothing_is_changed() {
+    for (brake, isolated) in [
+        ("count: 1, within: 1h", false),
+        ("count: 2, within: 1h", true),
+    ] {
+        let policy = parse(&format!(
+            "{{mode: enforce, approve: [{{owner: amazon, name: 'al2023-ami-2023.*'}}], brake: {{{brake}}}, loop: {{launches: 1}}}}"
+        ))
+        .unwrap();
+        let world = World::new(Aws::new());
+        let facts = world.look(&policy, &event(), 0).await;
+        world.take_a_place().await;
+        let acted = world.act(&facts, &policy, 0).await;
+        assert_eq!(now_of(&world).groups["eni-1"] == ["sg-isolation"], isolated);
+        assert_eq!(record(&world).is_some(), isolated);
+        let braked = acted
+            .iter()
+            .any(|(_, acted)| acted.effect == Some(Effect::Braked));
+        assert_eq!(braked, !isolated, "{}", notes(&acted));
+    }
+}
+
 fn estate() -> impl Strategy<Value = (Aws, String)> {
     let groups = proptest::collection::vec(
         proptest::sample::select(vec!["sg-web", "sg-ssh", "sg-db"]),
@@ -784,13 +1029,13 @@ fn estate() -> impl Strategy<Value = (Aws, String)> {
     (
         proptest::collection::vec(groups, 1..4),
         disks,
-        any::<(bool, bool, bool)>(),
+        any::<(bool, bool, bool, bool)>(),
         group,
         steps,
         proptest::sample::select(vec!["standby", "detach", "keep"]),
     )
         .prop_map(
-            |(interfaces, disks, (protected, profile, spot), group, steps, out)| {
+            |(interfaces, disks, (protected, profile, spot, terminates), group, steps, out)| {
                 let mut aws = Aws::new();
                 aws.groups = interfaces
                     .into_iter()
@@ -804,6 +1049,7 @@ fn estate() -> impl Strategy<Value = (Aws, String)> {
                 aws.deletion = disks;
                 aws.protected = protected && !spot;
                 aws.spot = spot;
+                aws.terminates = terminates;
                 if !profile {
                     aws.profile = None;
                 }
@@ -853,9 +1099,87 @@ proptest! {
             assert!(held.groups.values().all(|groups| *groups == ["sg-isolation"]));
             world.run(&policy, &release(), 120).await;
             // What a run that was killed had sent may arrive: the next sweep looks again.
-            world.run(&policy, &event(), 600).await;
+            world.run(&policy, &event(), 1_000).await;
             assert_eq!(estate_of(now_of(&world)), estate_of(aws));
             assert_eq!(record(&world), None);
+        });
+    }
+}
+
+/// A run of chaos: what is asked, when it is killed, and what comes in between.
+#[derive(Debug, Clone)]
+struct Run {
+    asks: u8,
+    kill: Option<(bool, usize)>,
+    meanwhile: Vec<(usize, u8)>,
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let asks = || 0..4u8;
+    (
+        asks(),
+        proptest::option::weighted(0.4, (any::<bool>(), 0..30usize)),
+        proptest::collection::vec((0..30usize, asks()), 0..2),
+    )
+        .prop_map(|(asks, kill, meanwhile)| Run {
+            asks,
+            kill,
+            meanwhile,
+        })
+}
+
+fn asked(ask: u8) -> guardrails::trigger::Request<crate::ask::Ask> {
+    match ask {
+        0 => release(),
+        1 => by_hand(),
+        _ => event(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Runs that overlap, are killed, and whose changes arrive late: once a person's release has come
+    /// to its end the estate is what it was, to the letter.
+    #[test]
+    fn whatever_overlaps_a_release_gives_the_same_estate_back(
+        (aws, steps) in estate(),
+        runs in proptest::collection::vec(run(), 1..5),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let policy = policy(&steps, 1);
+            let world = World::new(aws.clone());
+            let mut time = 0;
+            for run in runs {
+                time += 40;
+                let kill = match run.kill {
+                    None => Kill::Never,
+                    Some((true, at)) => Kill::Before(at),
+                    Some((false, at)) => Kill::After(at),
+                };
+                world.kill(kill);
+                // Of those in between none is killed: they are other functions.
+                if kill == Kill::Never {
+                    for (number, (at, ask)) in run.meanwhile.iter().enumerate() {
+                        let after = time + 21 + 7 * i64::try_from(number).unwrap();
+                        world.interrupt(*at, &policy, asked(*ask), after);
+                    }
+                }
+                world.run(&policy, &asked(run.asks), time).await;
+                world.kill(Kill::Never);
+            }
+            // Whatever was in flight has arrived.
+            for _ in 0..4 {
+                time += 1_000;
+                world.run(&policy, &release(), time).await;
+            }
+            assert_eq!(record(&world), None);
+            assert_eq!(without_labels(estate_of(now_of(&world))), without_labels(estate_of(aws)));
         });
     }
 }

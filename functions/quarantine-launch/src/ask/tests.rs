@@ -63,6 +63,53 @@ fn a_failed_call_launched_nothing() {
     assert_ne!(request.scope, Scope::All);
 }
 
+/// CloudTrail leaves out an answer of more than 100 KB: a launch of some hundred instances.
+#[test]
+fn a_launch_too_large_for_its_record_points_at_all() {
+    let mut large = run_instances();
+    large["responseElements"] = json!({
+        "omitted": true, "originalSize": 107_512,
+        "reason": "responseElements too large"
+    });
+    let request = request(event(CALL, &large)).unwrap();
+    assert_eq!((request.scope, request.order), (Scope::All, Order::Own));
+    assert!(request.ask.is_reconcile());
+    // An answer that names no instance is a mistake still.
+    let mut none = run_instances();
+    none["responseElements"] = json!({"omitted": false});
+    assert!(super::request(&guardrails::trigger::parse(event(CALL, &none)).unwrap()).is_err());
+}
+
+#[test]
+fn the_views_are_questions_that_look_at_no_instance_of_their_own() {
+    for (name, ask) in [("list", Ask::List), ("launches", Ask::Launches)] {
+        let asked = request(command(&json!({"command": name}))).unwrap();
+        assert_eq!((asked.ask, asked.order), (ask, Order::Question));
+        assert_ne!(asked.scope, Scope::All, "it would write metrics");
+        let more = command(&json!({"command": name, "instance-id": INSTANCE}));
+        assert!(request(more).is_err());
+    }
+}
+
+#[test]
+fn what_the_brake_holds_is_confirmed_by_number() {
+    let confirm = |instances: Value| {
+        request(command(
+            &json!({"command": "confirm", "instances": instances}),
+        ))
+    };
+    assert_eq!(confirm(json!("37")).unwrap().ask, Ask::Confirm(37));
+    let confirmed = confirm(json!(37)).unwrap();
+    assert_eq!(confirmed.ask, Ask::Confirm(37));
+    assert_eq!(
+        (confirmed.scope, confirmed.order),
+        (Scope::All, Order::Person)
+    );
+    for wrong in [json!("all"), json!(-1), json!(3.5), json!(""), Value::Null] {
+        assert!(confirm(wrong.clone()).is_err(), "{wrong}");
+    }
+}
+
 #[test]
 fn a_state_change_points_at_its_instance() {
     for state in ["pending", "running"] {

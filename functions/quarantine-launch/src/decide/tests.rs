@@ -3,6 +3,7 @@ use crate::facts::Facts;
 use crate::fixtures::{
     ADMIN, BAD, at, broken, decided, facts, group, instance, member, policy, record, refused,
 };
+use crate::policy::Policy;
 use crate::policy::tests::parse;
 use guardrails::guardrail::Step;
 use guardrails::tags::label;
@@ -62,27 +63,6 @@ fn an_unapproved_launch_is_quarantined_and_an_approved_one_left_alone() {
     for expected in [BAD, "nearest is the rule \"owner amazon"] {
         assert!(reason.contains(expected), "{reason}");
     }
-}
-
-#[test]
-fn the_approval_of_a_young_launch_is_remembered_once_and_only_where_it_acts() {
-    let young = || facts([instance("i-1").from("ami-good")]);
-    let decision = one(&young());
-    let Action::RememberApproval { approval, .. } = action(&decision) else {
-        panic!("{decision:?}");
-    };
-    assert_eq!(approval.image, "ami-good");
-    let mut remembered = young();
-    remembered
-        .approvals
-        .insert("i-1".to_owned(), approval.clone());
-    let check = young().asked(Ask::CheckInstance("i-1".to_owned()));
-    for facts in [remembered, check] {
-        assert_eq!(one(&facts).action, "leave-alone");
-    }
-    let mut observing = policy();
-    observing.mode = Mode::Notify;
-    assert_eq!(decided(&young(), &observing)[0].action, "leave-alone");
 }
 
 #[test]
@@ -480,4 +460,195 @@ fn a_release_knows_who_of_its_group_is_in_quarantine_still() {
         panic!("{decision:?}");
     };
     assert_eq!(order.others, ["i-2"]);
+}
+
+// --- the brake ----------------------------------------------------------------------------------
+
+/// So many launches of `ami-bad`, and of `ami-good`, an hour ago.
+fn launches(bad: usize, good: usize) -> Facts {
+    let bad = (0..bad).map(|n| instance(&format!("i-bad-{n}")));
+    let good = (0..good).map(|n| instance(&format!("i-good-{n}")).from("ami-good"));
+    facts(bad.chain(good).map(|one| one.launched("11:00")))
+}
+
+fn quarantines(facts: &Facts, policy: &Policy) -> usize {
+    let decisions = decided(facts, policy);
+    decisions
+        .iter()
+        .filter(|one| one.action == "quarantine")
+        .count()
+}
+
+#[test]
+fn one_wrong_rule_does_not_isolate_a_fleet() {
+    // (unapproved, approved, isolated a moment ago, whether all were looked at) → isolated.
+    for (bad, good, lately, all, isolated) in [
+        (10, 0, 0, true, 10),
+        (11, 0, 0, true, 0),
+        (200, 100, 0, true, 0),
+        // A quarter of all launches may be.
+        (50, 150, 0, true, 50),
+        (51, 150, 0, true, 0),
+        (45, 155, 5, true, 45),
+        (46, 154, 5, true, 0),
+        // Who looks at few doesn't know the share.
+        (1, 0, 9, false, 1),
+        (1, 0, 10, false, 0),
+        (1, 300, 10, true, 1),
+        (3, 0, 8, false, 0),
+    ] {
+        let mut facts = launches(bad, good).braked(lately);
+        facts.complete = all;
+        let case = format!("{bad} of {}, {lately} lately, {all}", bad + good);
+        assert_eq!(quarantines(&facts, &policy()), isolated, "{case}");
+        // What is held back is told, each.
+        let held = decided(&facts, &policy());
+        let held = held
+            .iter()
+            .filter(|one| one.reason.contains("the brake holds"));
+        assert_eq!(held.count(), bad - isolated, "{case}");
+    }
+}
+
+#[test]
+fn the_brake_takes_its_numbers_from_the_policy_and_holds_only_where_something_is_done() {
+    let of = |rest: &str| {
+        let rules = "approve: [{owner: amazon, name: 'al2023-ami-2023.*-x86_64'}]";
+        parse(&format!("{{{rest}, {rules}}}")).unwrap()
+    };
+    let facts = launches(11, 0).all();
+    for (rest, isolated) in [
+        ("mode: enforce, brake: {count: 11}", 11),
+        ("mode: enforce, brake: {percent: 100}", 11),
+        ("mode: enforce, brake: {count: 2}", 0),
+        ("mode: notify", 11),
+    ] {
+        assert_eq!(quarantines(&facts, &of(rest)), isolated, "{rest}");
+    }
+    // What was isolated longer ago than `within` counts no more.
+    let facts = launches(3, 0).braked(10).all();
+    let short = of("mode: enforce, brake: {within: 5m}");
+    assert_eq!(quarantines(&facts, &short), 3);
+    assert_eq!(quarantines(&facts, &policy()), 0);
+}
+
+#[test]
+fn no_group_is_suspended_while_the_brake_holds() {
+    let members = (0..11).map(|n| member(&format!("i-{n:02}"), "web"));
+    let looping = facts(members).group(group("web")).all();
+    let decisions = decided(&looping, &policy());
+    assert!(
+        decisions.iter().all(|one| one.step == Step::Leave),
+        "{decisions:?}"
+    );
+    assert!(
+        decisions[0].reason.contains("the brake holds"),
+        "{:?}",
+        decisions[0]
+    );
+    let fewer = (0..10).map(|n| member(&format!("i-{n:02}"), "web"));
+    let looping = facts(fewer).group(group("web")).all();
+    assert_eq!(decided(&looping, &policy())[0].action, "break-loop");
+}
+
+#[test]
+fn a_person_confirms_as_many_as_were_told() {
+    let confirm = |count: usize| launches(12, 3).braked(10).all().asked(Ask::Confirm(count));
+    let refused = decided(&confirm(11), &policy());
+    assert_eq!(
+        words(&refused),
+        [("parameter//p".to_owned(), "report", false)]
+    );
+    assert!(
+        refused[0].reason.contains("12 launches would be isolated"),
+        "{refused:?}"
+    );
+    let confirmed = decided(&confirm(12), &policy());
+    assert_eq!(confirmed[0].action, "release-brake");
+    let quarantined = confirmed.iter().filter(|one| one.action == "quarantine");
+    let places = quarantined.map(|one| match action(one) {
+        Action::Quarantine(order) => order.place.is_some(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(places.collect::<Vec<_>>(), [false; 12]);
+}
+
+/// A place is taken for a launch; what was begun, or a person orders, needs none.
+#[test]
+fn only_launches_take_a_place_under_the_brake() {
+    let place = |facts: &Facts| match action(&one(facts)) {
+        Action::Quarantine(order) => order.place.clone(),
+        other => panic!("{other:?}"),
+    };
+    let launch = place(&facts([instance("i-1")]).braked(3)).unwrap();
+    assert_eq!((launch.limit, launch.from), (10, at("11:00")));
+    assert_eq!(place(&held(known().only(Stage::Started)).braked(99)), None);
+    let by_hand = Ask::Quarantine {
+        instance: "i-1".to_owned(),
+        reason: "odd".to_owned(),
+    };
+    assert_eq!(
+        place(&facts([instance("i-1")]).braked(99).asked(by_hand)),
+        None
+    );
+}
+
+/// A controller replaces each node that is isolated: what is kept of each would pile up for ever.
+#[test]
+fn of_a_loop_that_goes_on_the_first_launches_are_kept_as_evidence() {
+    let kept = |of: &dyn Fn(&str) -> Instance| {
+        let nodes = ["11:50", "11:51", "11:52", "11:53"].iter().enumerate();
+        let nodes = nodes.map(|(n, time)| of(&format!("i-{n}")).launched(time));
+        let mut found = facts(nodes).group(group("web"));
+        let managed = Group {
+            operator: Some("eks.amazonaws.com".to_owned()),
+            ..group("nodes")
+        };
+        found = found.group(managed);
+        let decisions = decided(&found, &policy());
+        let orders = decisions.iter().filter(|one| one.action == "quarantine");
+        let kept = orders.filter(|one| match action(one) {
+            Action::Quarantine(order) => !order.piles_up,
+            other => panic!("{other:?}"),
+        });
+        kept.map(|one| one.resource.to_string()).collect::<Vec<_>>()
+    };
+    let node = |id: &str| instance(id).tagged("karpenter.sh/nodepool", "default");
+    assert_eq!(kept(&node), ["i-0", "i-1"]);
+    assert_eq!(kept(&|id| member(id, "nodes")), ["i-0", "i-1"]);
+    // This one is stopped here, and these are no loop.
+    assert_eq!(kept(&|id| member(id, "web")).len(), 4);
+    assert_eq!(kept(&instance).len(), 4);
+}
+
+// --- the isolation group ------------------------------------------------------------------------
+
+#[test]
+fn rules_that_were_added_to_an_isolation_group_in_use_are_taken_away() {
+    let opened = |mut facts: Facts| {
+        let groups = facts.isolation.as_mut().unwrap();
+        groups.get_mut("vpc-1").unwrap().bare = false;
+        words(&decided(&facts.all(), &policy()))
+    };
+    let mended = ("account".to_owned(), "mend-isolation", true);
+    assert!(opened(held(known())).contains(&mended));
+    // Nobody is behind it.
+    assert_eq!(opened(facts([])), []);
+    let elsewhere = facts([instance("i-1")]).recorded("i-1", known().drifted("11:30"));
+    assert!(!opened(elsewhere).contains(&mended));
+}
+
+// --- what is gone -------------------------------------------------------------------------------
+
+#[test]
+fn the_release_of_what_is_gone_gives_back_what_it_left_behind() {
+    let gone = facts([]).recorded("i-1", known());
+    let going = facts([instance("i-1").terminated()]).recorded("i-1", known());
+    for facts in [gone, going] {
+        let decision = one(&facts.asked(release()));
+        assert!(
+            matches!(action(&decision), Action::Forget { .. }),
+            "{decision:?}"
+        );
+    }
 }

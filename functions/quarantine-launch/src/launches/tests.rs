@@ -39,6 +39,23 @@ fn launches_are_counted_by_their_source() {
         ),
         (vec![fleet("i-1"), fleet("i-2")], "Fleet fleet-1"),
         (vec![spot("i-1"), spot("i-2")], "Spot request sir-1"),
+        // Karpenter makes a Fleet for each node.
+        (
+            [("i-1", "fleet-1"), ("i-2", "fleet-2")]
+                .map(|(id, fleet)| {
+                    instance(id)
+                        .tagged("aws:ec2:fleet-id", fleet)
+                        .tagged("karpenter.sh/nodepool", "default")
+                })
+                .into(),
+            "Karpenter node pool default",
+        ),
+        (
+            ["i-1", "i-2"]
+                .map(|id| instance(id).tagged("aws:cloudformation:stack-name", "shop"))
+                .into(),
+            "CloudFormation stack shop",
+        ),
     ] {
         assert_eq!(found(&facts(instances)), [(expected.to_owned(), 2)]);
     }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::ImageMetadata;
+use aws_sdk_ec2::types::{ImageAncestryEntry, ImageMetadata};
 use futures::future::join_all;
-use guardrails::aws::{ApiError, filter};
+use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES, State};
 use jiff::Timestamp;
 
-use crate::facts::{Facts, Image, Instance, Known, Read};
+use crate::facts::{Ancestor, Facts, Image, Instance, Known, Read};
 use crate::policy::{Policy, Which};
 
 /// Most instances per call of `DescribeInstanceImageMetadata`.
@@ -92,6 +92,11 @@ fn image(found: &aws_sdk_ec2::types::Image) -> Option<Image> {
             .architecture()
             .map(|architecture| architecture.as_str().to_owned()),
         tags: ec2::tags(found.tags()),
+        product_codes: found
+            .product_codes()
+            .iter()
+            .filter_map(|code| code.product_code_id().map(str::to_owned))
+            .collect(),
         source: found.source_image_id().map(str::to_owned),
     })
 }
@@ -108,8 +113,11 @@ pub(super) async fn further(ec2: &Client, facts: &mut Facts) {
         .parameters
         .values()
         .flatten()
-        .map(|parameter| parameter.image.clone());
-    let ancestors = facts.ancestry.values().flatten().flatten().cloned();
+        .flat_map(|parameter| parameter.images.iter().cloned());
+    // An id of another Region is none here.
+    let ancestors = facts.ancestry.values().flatten().flatten();
+    let ancestors = ancestors.filter(|ancestor| ancestor.is_here);
+    let ancestors = ancestors.map(|ancestor| ancestor.id.clone());
     let more: BTreeSet<String> = named
         .chain(ancestors)
         .filter(|id| !facts.images.contains_key(id) && id.starts_with("ami-"))
@@ -123,7 +131,7 @@ pub(super) async fn further(ec2: &Client, facts: &mut Facts) {
             for parameter in facts.parameters.values_mut() {
                 if parameter
                     .as_ref()
-                    .is_ok_and(|one| more.contains(&one.image))
+                    .is_ok_and(|one| one.images.iter().any(|image| more.contains(image)))
                 {
                     *parameter = Err(error.clone());
                 }
@@ -207,7 +215,7 @@ fn from_metadata(found: &ImageMetadata) -> Option<Image> {
 /// What the account's own AMIs among `wanted` descend from, with a rule that asks for it.
 pub(super) async fn ancestry(
     ec2: &Client,
-    ancestry: &mut BTreeMap<String, Read<Vec<String>>>,
+    ancestry: &mut BTreeMap<String, Read<Vec<Ancestor>>>,
     images: &BTreeMap<String, Image>,
     account: Option<&str>,
     policy: &Policy,
@@ -223,7 +231,7 @@ pub(super) async fn ancestry(
     let own = wanted.iter().filter(|id| {
         images
             .get(*id)
-            .is_some_and(|image| image.is_owned_by("self", account))
+            .is_some_and(|image| image.is_owned_by("self", account) == Some(true))
     });
     let reads = own.map(|id| async move {
         let chain = ec2
@@ -232,17 +240,35 @@ pub(super) async fn ancestry(
             .send()
             .await
             .map_err(|error| ApiError::of("ec2:GetImageAncestry", &error))
-            .map(|answer| {
-                answer
-                    .image_ancestry_entries()
-                    .iter()
-                    .flat_map(|entry| [entry.image_id(), entry.source_image_id()])
-                    .flatten()
-                    .filter(|ancestor| *ancestor != id.as_str())
-                    .map(str::to_owned)
-                    .collect()
-            });
+            .map(|answer| chain(ec2, answer.image_ancestry_entries()));
         (id.clone(), chain)
     });
     ancestry.extend(join_all(reads).await);
+}
+
+/// The ancestors that the entries tell of, nearest first: of each its own entry where there is one,
+/// and what the entry of the AMI made from it says.
+pub(super) fn chain(ec2: &Client, entries: &[ImageAncestryEntry]) -> Vec<Ancestor> {
+    let here = ec2.config().region().map(AsRef::as_ref);
+    let mut chain: Vec<Ancestor> = Vec::new();
+    for child in entries {
+        let Some(id) = child.source_image_id() else {
+            continue;
+        };
+        let region = child.source_image_region();
+        let is_here = match region {
+            Some(region) => Some(region) == here,
+            None => chain.last().is_none_or(|child| child.is_here),
+        };
+        let own = entries.iter().find(|entry| entry.image_id() == Some(id));
+        chain.push(Ancestor {
+            id: id.to_owned(),
+            is_here,
+            is_told: own.is_some(),
+            owner_alias: own.and_then(|own| own.image_owner_alias().map(str::to_owned)),
+            created: own.and_then(|own| timestamp(own.creation_date())),
+            built_upon: timestamp(child.creation_date()),
+        });
+    }
+    chain
 }

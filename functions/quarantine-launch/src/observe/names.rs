@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_ssm::types::ParameterType;
 use futures::future::join_all;
 use guardrails::aws::{ApiError, ErrorKind, timestamp};
 use guardrails::resource::name_of;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::Value as Json;
 
-use crate::approval::PARAMETER_NOT_FOUND;
-use crate::facts::{Instance, Parameter, Read};
+use crate::approval::{NO_IMAGE, PARAMETER_NOT_FOUND};
+use crate::facts::{Parameter, Read};
+use crate::policy::parameter::{has_history, has_label, is_watched};
 use crate::policy::{Approve, Policy, Which};
+use crate::record::{Value, Watched};
 
 /// Most names in one `GetParameters`.
 const NAMES: usize = 10;
@@ -18,9 +21,14 @@ const NAMES: usize = 10;
 const HISTORY_PAGE: i32 = 50;
 
 /// What the parameters name that rules ask for.
+///
+/// AWS answers with the name and, beside it, the version or label that was asked for, also where the
+/// ARN was: what belongs to which question is told by all three.
 pub(super) async fn parameters(
     ssm: &aws_sdk_ssm::Client,
     policy: &Policy,
+    watched: &BTreeMap<String, Watched>,
+    now: Timestamp,
 ) -> BTreeMap<String, Read<Parameter>> {
     let names: BTreeSet<&str> = policy.approve.iter().filter_map(parameter_of).collect();
     let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
@@ -43,30 +51,87 @@ pub(super) async fn parameters(
             }
         };
         for name in some {
-            // A parameter that isn't there is a mistake, not a "no": nothing is isolated for it.
-            let missing = ApiError {
-                operation: "ssm:GetParameters",
-                code: PARAMETER_NOT_FOUND.to_owned(),
-                message: format!("there is no parameter {name}; correct the policy or create it"),
-                kind: ErrorKind::Refused,
+            let mut answers = answer.parameters().iter();
+            let parameter = match answers.find(|parameter| answers_to(parameter, name)) {
+                Some(parameter) => read(name, parameter, watched.get(name), now),
+                // A mistake, not a "no": nothing is isolated for it.
+                None => Err(mistake(
+                    PARAMETER_NOT_FOUND,
+                    format!("there is no parameter {name}; correct the policy or create it"),
+                )),
             };
-            found.insert(name.clone(), Err(missing));
-        }
-        for parameter in answer.parameters() {
-            let (Some(name), Some(value)) = (parameter.name(), parameter.value()) else {
-                continue;
-            };
-            found.insert(
-                name.to_owned(),
-                Ok(Parameter {
-                    image: image_in(value),
-                    since: timestamp(parameter.last_modified_date()),
-                    before: Vec::new(),
-                }),
-            );
+            found.insert(name.clone(), parameter);
         }
     }
     found
+}
+
+fn mistake(code: &str, message: String) -> ApiError {
+    ApiError {
+        operation: "ssm:GetParameters",
+        code: code.to_owned(),
+        message,
+        kind: ErrorKind::Refused,
+    }
+}
+
+/// Whether it is the answer to `asked`: a name or an ARN, perhaps with a version or label.
+fn answers_to(parameter: &aws_sdk_ssm::types::Parameter, asked: &str) -> bool {
+    let selector = parameter.selector().unwrap_or_default();
+    let selector = selector.strip_prefix(':').unwrap_or(selector);
+    [parameter.name(), parameter.arn()]
+        .into_iter()
+        .flatten()
+        .any(|name| {
+            let rest = asked.strip_prefix(name);
+            rest.is_some_and(|rest| rest.strip_prefix(':').unwrap_or(rest) == selector)
+        })
+}
+
+fn read(
+    name: &str,
+    parameter: &aws_sdk_ssm::types::Parameter,
+    watched: Option<&Watched>,
+    now: Timestamp,
+) -> Read<Parameter> {
+    let holds_none = |what: &str| {
+        let message = format!(
+            "parameter {name} {what}, so it names no AMI; put an AMI's id there, a list of them, or a JSON document with image_id"
+        );
+        Err(mistake(NO_IMAGE, message))
+    };
+    if parameter.r#type() == Some(&ParameterType::SecureString) {
+        return holds_none("is a SecureString, which isn't decrypted here");
+    }
+    let Some(images) = images_in(parameter.value().unwrap_or_default()) else {
+        return holds_none("holds no AMI's id");
+    };
+    let version = parameter.version();
+    let mut since = timestamp(parameter.last_modified_date());
+    let mut before = Vec::new();
+    let mut known_from = None;
+    if is_watched(name) {
+        let mut watched = watched.cloned().unwrap_or_default();
+        let last = watched.0.last();
+        // A version is older than the moment at which a label came to it.
+        if has_label(name) {
+            let same = last.filter(|last| last.version == version && last.images == images);
+            since = Some(same.map_or(now, |same| same.since));
+        }
+        watched.add(Value {
+            images: images.clone(),
+            version,
+            since: since.unwrap_or(now),
+        });
+        (before, known_from) = watched.before();
+    }
+    Ok(Parameter {
+        images,
+        version,
+        since,
+        before,
+        known_from,
+    })
 }
 
 fn parameter_of(rule: &Approve) -> Option<&str> {
@@ -76,18 +141,27 @@ fn parameter_of(rule: &Approve) -> Option<&str> {
     }
 }
 
-/// The AMI in a parameter's value: some of AWS's public parameters hold a JSON document.
-fn image_in(value: &str) -> String {
-    let document = serde_json::from_str::<Value>(value).ok();
-    document
-        .as_ref()
-        .and_then(|document| document.get("image_id"))
-        .and_then(Value::as_str)
-        .unwrap_or_else(|| value.trim())
-        .to_owned()
+/// Whether a rule names a parameter whose history can't be read.
+pub(super) fn are_watched(policy: &Policy) -> bool {
+    let mut names = policy.approve.iter().filter_map(parameter_of);
+    names.any(is_watched)
 }
 
-/// What the account's own parameters named before. The history of AWS's public ones can't be read.
+/// The AMIs in a parameter's value: one, a list of them, or as some of AWS's public parameters have
+/// it a JSON document. None where there is anything else.
+fn images_in(value: &str) -> Option<Vec<String>> {
+    let document = serde_json::from_str::<Json>(value).ok();
+    let texts: Vec<&str> = match &document {
+        Some(Json::Object(document)) => vec![document.get("image_id")?.as_str()?],
+        Some(Json::Array(list)) => list.iter().map(Json::as_str).collect::<Option<_>>()?,
+        _ => value.split(',').collect(),
+    };
+    let images: Vec<String> = texts.into_iter().map(|id| id.trim().to_owned()).collect();
+    let is_id = |id: &String| id.strip_prefix("ami-").is_some_and(|rest| !rest.is_empty());
+    (!images.is_empty() && images.iter().all(is_id)).then_some(images)
+}
+
+/// What the account's own parameters named before.
 pub(super) async fn history(
     ssm: &aws_sdk_ssm::Client,
     parameters: &mut BTreeMap<String, Read<Parameter>>,
@@ -97,9 +171,7 @@ pub(super) async fn history(
         .approve
         .iter()
         .filter_map(parameter_of)
-        .filter(|name| {
-            !name.starts_with("/aws/") && parameters.get(*name).is_some_and(Result::is_ok)
-        })
+        .filter(|name| has_history(name) && parameters.get(*name).is_some_and(Result::is_ok))
         .collect();
     let reads = own
         .into_iter()
@@ -112,16 +184,24 @@ pub(super) async fn history(
             Ok(versions) => {
                 if let Some(Ok(parameter)) = parameters.get_mut(name) {
                     parameter.before = before(&versions);
+                    // AWS keeps the last hundred versions.
+                    let first = versions.first();
+                    let lost = first.filter(|first| first.number > 1);
+                    parameter.known_from = lost.map(|first| first.at);
                 }
             }
         }
     }
 }
 
-async fn versions(
-    ssm: &aws_sdk_ssm::Client,
-    name: &str,
-) -> Result<Vec<(Timestamp, String)>, ApiError> {
+/// A version of a parameter.
+struct Version {
+    number: i64,
+    at: Timestamp,
+    images: Vec<String>,
+}
+
+async fn versions(ssm: &aws_sdk_ssm::Client, name: &str) -> Result<Vec<Version>, ApiError> {
     let mut pages = ssm
         .get_parameter_history()
         .name(name)
@@ -138,24 +218,29 @@ async fn versions(
             if let (Some(at), Some(value)) =
                 (timestamp(version.last_modified_date()), version.value())
             {
-                found.push((version.version(), at, image_in(value)));
+                found.push(Version {
+                    number: version.version(),
+                    at,
+                    // A placeholder approved nothing.
+                    images: images_in(value).unwrap_or_default(),
+                });
             }
         }
     }
-    found.sort();
-    Ok(found
-        .into_iter()
-        .map(|(_, at, image)| (at, image))
-        .collect())
+    found.sort_by_key(|version| version.number);
+    Ok(found)
 }
 
 /// Each value with the time at which another took its place.
-fn before(versions: &[(Timestamp, String)]) -> Vec<(String, Timestamp)> {
+fn before(versions: &[Version]) -> Vec<(String, Timestamp)> {
     versions
         .windows(2)
-        .filter_map(|pair| match pair {
-            [(_, image), (until, next)] if image != next => Some((image.clone(), *until)),
-            _ => None,
+        .flat_map(|pair| match pair {
+            [earlier, later] => {
+                let images = earlier.images.iter();
+                images.map(|image| (image.clone(), later.at)).collect()
+            }
+            _ => Vec::new(),
         })
         .collect()
 }
@@ -164,17 +249,13 @@ fn before(versions: &[(Timestamp, String)]) -> Vec<(String, Timestamp)> {
 pub(super) async fn roles(
     iam: &aws_sdk_iam::Client,
     policy: &Policy,
-    instances: &[&Instance],
+    profiles: BTreeSet<&str>,
 ) -> BTreeMap<String, Read<Vec<String>>> {
     let approve = policy.approve.iter().map(|rule| &rule.scope);
     let deny = policy.deny.iter().map(|rule| &rule.scope);
     if approve.chain(deny).all(|scope| scope.role.all().is_empty()) {
         return BTreeMap::new();
     }
-    let profiles: BTreeSet<&str> = instances
-        .iter()
-        .filter_map(|instance| instance.profile.as_deref())
-        .collect();
     let reads = profiles.into_iter().map(|arn| async move {
         let roles = iam
             .get_instance_profile()

@@ -141,7 +141,7 @@ async fn observed(
 
 fn verdict_of(facts: &Facts, section: &str) -> String {
     let policy = parse(section).unwrap();
-    verdict(&facts.instances["i-1"], facts, &policy).reason()
+    verdict(&facts.instances["i-1"], facts, &policy, now()).reason()
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +193,7 @@ async fn an_ami_that_is_gone_is_looked_up_through_the_instance() {
     for (name, known, expected) in [
         (Some(GOOD), Known::Metadata, "approved"),
         (Some(BAD), Known::Metadata, "no rule approves"),
-        (None, Known::Unknown, "nothing can be found out"),
+        (None, Known::Unknown, "it can't be told"),
     ] {
         let (describe, image, groups, metadata) = (
             describes(vec![found("i-1", "ami-good")]),
@@ -279,6 +279,195 @@ async fn the_history_of_a_parameter_is_read_only_when_its_value_doesnt_approve()
     }
 }
 
+/// What AWS answers to a question by name, ARN, version or label, and what its value comes to.
+#[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+async fn what_a_parameter_holds_is_known_however_it_is_named() {
+    const SHARED: &str = "arn:aws:ssm:eu-central-1:210987654321:parameter/golden";
+    for (asked, name, arn, selector, value, expected) in [
+        ("/golden", "/golden", "arn:1", "", "ami-1", "approved"),
+        (
+            "/golden:prod",
+            "/golden",
+            "arn:1",
+            ":prod",
+            "ami-1",
+            "approved",
+        ),
+        (
+            "/golden:7",
+            "/golden",
+            "arn:1",
+            ":7",
+            " ami-1\n",
+            "approved",
+        ),
+        (SHARED, "/golden", SHARED, "", "ami-1", "approved"),
+        (SHARED, SHARED, SHARED, "", "ami-1", "approved"),
+        (
+            &format!("{SHARED}:prod"),
+            "/golden",
+            SHARED,
+            ":prod",
+            "ami-1",
+            "approved",
+        ),
+        ("/golden", "/golden", "arn:1", "", "ami-0,ami-1", "approved"),
+        (
+            "/golden",
+            "/golden",
+            "arn:1",
+            "",
+            "[\"ami-0\", \"ami-1\"]",
+            "approved",
+        ),
+        (
+            "/golden:7",
+            "/golden",
+            "arn:1",
+            ":7",
+            "ami-0,ami-2",
+            "no rule approves",
+        ),
+        (
+            "/golden",
+            "/golden",
+            "arn:1",
+            "",
+            "none yet",
+            "holds no AMI",
+        ),
+        ("/golden", "/golden", "arn:1", "", "", "holds no AMI"),
+        (
+            "/golden",
+            "/golden",
+            "arn:1",
+            "",
+            "ami-0,TODO",
+            "holds no AMI",
+        ),
+        (
+            "/golden",
+            "/golden",
+            "arn:1",
+            "",
+            "{\"ami\": \"ami-1\"}",
+            "holds no AMI",
+        ),
+        ("/golden", "/golden", "arn:1", "", "[1]", "holds no AMI"),
+        (
+            "/golden",
+            "/golden",
+            "arn:1",
+            "",
+            "SECRET",
+            "is a SecureString",
+        ),
+        // The answer to another question.
+        (
+            "/golden:prod",
+            "/golden",
+            "arn:1",
+            ":dev",
+            "ami-1",
+            "there is no parameter",
+        ),
+        (
+            "/golden",
+            "/golden/al2023",
+            "arn:1",
+            "",
+            "ami-1",
+            "there is no parameter",
+        ),
+    ] {
+        let rules = format!("{{approve: [{{ssm-parameter: '{asked}'}}]}}");
+        let (describe, image, groups) = (
+            describes(vec![found("i-1", "ami-1")]),
+            images(&[("ami-1", "web-1", "111122223333")]),
+            no_groups(),
+        );
+        let kind = match value {
+            "SECRET" => aws_sdk_ssm::types::ParameterType::SecureString,
+            _ => aws_sdk_ssm::types::ParameterType::String,
+        };
+        let parameter = aws_sdk_ssm::types::Parameter::builder()
+            .name(name)
+            .arn(arn)
+            .set_selector((!selector.is_empty()).then(|| selector.to_owned()))
+            .r#type(kind)
+            .value(value)
+            .last_modified_date(DateTime::from_secs(now().as_second() - 9_999_999))
+            .build();
+        let get = mock!(aws_sdk_ssm::Client::get_parameters).then_output(move || {
+            let parameter = parameter.clone();
+            GetParametersOutput::builder().parameters(parameter).build()
+        });
+        let clients = clients(&[&describe, &image, &groups], &[&get]);
+        let facts = observed(&clients, &rules, &one()).await.unwrap();
+        let reason = verdict_of(&facts, &rules);
+        assert!(reason.contains(expected), "{asked} {value}: {reason}");
+    }
+}
+
+/// AWS keeps the history of its public parameters to itself; what they name is written down.
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_of_a_public_parameter_has_its_grace() {
+    const NAME: &str = "/aws/service/bottlerocket/aws-k8s-1.33/x86_64/latest/image_id";
+    let rules = format!("{{approve: [{{ssm-parameter: {NAME}, grace: 2d}}]}}");
+    let table = Model::default();
+    let long_ago = now().as_second() - 90_000;
+    for (image_id, version, changed, expected) in [
+        ("ami-1", 4, long_ago, "approved"),
+        // It moves on, and what was seen stays approved for two days.
+        ("ami-2", 5, now().as_second() - 60, "approved"),
+        ("ami-3", 6, now().as_second() - 30, "approved"),
+    ] {
+        let (describe, image, groups) = (
+            describes(vec![found("i-1", "ami-1")]),
+            images(&[
+                (
+                    "ami-1",
+                    "bottlerocket-aws-k8s-1.33-x86_64-v1.46.0-8bb40bb8",
+                    "092701018921",
+                ),
+                (
+                    "ami-2",
+                    "bottlerocket-aws-k8s-1.33-x86_64-v1.47.0-7ba2a3b9",
+                    "092701018921",
+                ),
+            ]),
+            no_groups(),
+        );
+        let parameter = aws_sdk_ssm::types::Parameter::builder()
+            .name(NAME)
+            .value(image_id)
+            .version(version)
+            .last_modified_date(DateTime::from_secs(changed))
+            .build();
+        let get = mock!(aws_sdk_ssm::Client::get_parameters).then_output(move || {
+            let parameter = parameter.clone();
+            GetParametersOutput::builder().parameters(parameter).build()
+        });
+        let clients = clients_with(&table, &[&describe, &image, &groups], &[&get]);
+        let facts = observed(&clients, &rules, &one()).await.unwrap();
+        let reason = verdict_of(&facts, &rules);
+        assert!(reason.starts_with(expected), "{image_id}: {reason}");
+        let policy = parse(&rules).unwrap();
+        let evaluation = crate::evaluate::evaluate(&facts, &policy, now());
+        crate::act::remember(&clients, &evaluation).await.unwrap();
+        // Written down once.
+        let facts = observed(&clients, &rules, &one()).await.unwrap();
+        assert_eq!(
+            crate::evaluate::evaluate(&facts, &policy, now()).moved(),
+            []
+        );
+        // The next launch is another's.
+        let forgotten = clients.state.delete(&LAUNCH, "i-1", &Expect::Any).await;
+        assert!(forgotten.unwrap().is_done());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_ancestry_of_own_amis_is_read_where_a_rule_asks_for_it() {
     let rules = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}, {derived: true}]}";
@@ -308,6 +497,50 @@ async fn the_ancestry_of_own_amis_is_read_where_a_rule_asks_for_it() {
     let facts = observed(&clients, rules, &one()).await.unwrap();
     assert!(verdict_of(&facts, rules).starts_with("approved"));
     assert_eq!(ancestry.num_calls(), 1);
+}
+
+#[test]
+fn an_ancestry_tells_where_each_is_from_and_until_when_it_counts() {
+    let entry = |id: &str, source: Option<(&str, Option<&str>)>, days: i64| {
+        ec2::ImageAncestryEntry::builder()
+            .image_id(id)
+            .image_owner_alias("amazon")
+            .creation_date(DateTime::from_secs(now().as_second() - days * 86_400))
+            .set_source_image_id(source.map(|(id, _)| id.to_owned()))
+            .set_source_image_region(source.and_then(|(_, region)| region.map(str::to_owned)))
+            .build()
+    };
+    let days = |days: i64| Some(now() - jiff::SignedDuration::from_hours(24 * days));
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &[]);
+    let here = ec2.config().region().unwrap().as_ref().to_owned();
+    let chain = images::chain(
+        &ec2,
+        &[
+            entry("ami-1", Some(("ami-2", Some(&here))), 1),
+            entry("ami-2", Some(("ami-3", Some("ap-northeast-2"))), 5),
+            entry("ami-3", Some(("ami-4", None)), 9),
+        ],
+    );
+    let words: Vec<_> = chain
+        .iter()
+        .map(|one| {
+            (
+                one.id.as_str(),
+                one.is_here,
+                one.is_told,
+                one.created,
+                one.built_upon,
+            )
+        })
+        .collect();
+    assert_eq!(
+        words,
+        [
+            ("ami-2", true, true, days(5), days(1)),
+            ("ami-3", false, true, days(9), days(5)),
+            ("ami-4", false, false, None, days(9)),
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,7 +581,7 @@ async fn a_sweep_makes_no_call_per_instance() {
     assert!(facts.complete);
     let calls = [&describe, &image, &groups].map(Rule::num_calls);
     assert_eq!(calls, [2, 2, 1]);
-    assert_eq!(table.calls().len(), 3, "{:?}", table.calls());
+    assert_eq!(table.calls().len(), 4, "{:?}", table.calls());
 }
 
 #[tokio::test(start_paused = true)]

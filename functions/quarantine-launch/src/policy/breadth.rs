@@ -106,8 +106,8 @@ fn of_rule(rule: &Approve) -> Vec<String> {
     let Which::Image(selector) = &rule.which else {
         return Vec::new();
     };
-    // Ids leave nothing open.
-    if selector.ids.is_some() {
+    // Ids leave nothing open, nor do product codes, which AWS gives.
+    if selector.ids.is_some() || selector.product_code.is_some() {
         return Vec::new();
     }
     let mut warnings = Vec::new();

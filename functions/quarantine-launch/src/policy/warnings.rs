@@ -54,6 +54,12 @@ fn warnings(policy: &Policy) -> Vec<Remark> {
             }
         }
     }
+    if policy.brake.percent == 100 {
+        remarks.push(Remark::new(
+            "brake.percent",
+            "100 takes the brake off: nothing stops a wrong rule from isolating every launch of the last day; the default is 25",
+        ));
+    }
     for (index, rule) in policy.deny.iter().enumerate() {
         let everything = Selector {
             name: rule.which.name.clone(),
@@ -159,6 +165,10 @@ mod tests {
             (
                 "{approve: [{owner: self}], deny: [{name: [web, 'a|b']}]}",
                 "deny[0].name: \"a|b\" matches no AMI",
+            ),
+            (
+                "{approve: [{owner: self}], brake: {percent: 100}}",
+                "brake.percent: 100 takes the brake off",
             ),
             (
                 "{approve: [{owner: self}], deny: [{name: '*'}]}",

@@ -402,6 +402,151 @@ fn a_quarantine_by_hand_says_so() {
     assert_eq!(firing(&assessment), ["quarantined"]);
 }
 
+#[test]
+fn what_the_brake_holds_back_is_told_at_once_and_again_when_it_has_doubled() {
+    let held = |count: usize| {
+        let braked = (0..count).map(|n| instance(&format!("i-{n:03}")));
+        quiet(&facts(braked).all())
+    };
+    let brake = |assessment: &Assessment| {
+        let mut conditions = assessment.conditions.iter();
+        let brake = conditions.find(|one| one.kind == &BRAKE).cloned();
+        brake.map(|one| (one.fingerprint, one.why))
+    };
+    assert_eq!(brake(&held(10)), None);
+    let (fingerprint, why) = brake(&held(11)).unwrap();
+    for expected in [
+        "11 unapproved launches are held back",
+        "more than 10",
+        "more than 25%",
+    ] {
+        assert!(why.contains(expected), "{why}");
+    }
+    assert_eq!(brake(&held(15)).unwrap().0, fingerprint);
+    assert_ne!(brake(&held(16)).unwrap().0, fingerprint);
+    // Each of them stands as what it is.
+    let unapproved = held(11)
+        .conditions
+        .iter()
+        .filter(|one| one.kind == &UNAPPROVED)
+        .count();
+    assert_eq!(unapproved, 11);
+    assert_eq!(metric(&held(11), "LaunchesUnapproved"), 11);
+}
+
+/// Another run took the last place between this one's look and its act.
+#[test]
+fn what_finds_no_place_is_told_as_held_back() {
+    let facts = facts([instance("i-1")]);
+    let assessment = with(&facts, Outcome::Skipped, Some(&Effect::Braked));
+    assert_eq!(firing(&assessment), ["unapproved", "brake"]);
+}
+
+/// Nobody looks for whoever launched what a person put into quarantine.
+#[test]
+fn a_launcher_is_promised_only_where_it_is_looked_for() {
+    let by_hand = Record {
+        by_hand: true,
+        ..record("11:00")
+    };
+    for (record, promised) in [
+        (by_hand, false),
+        (record("11:00"), true),
+        (record("09:00"), false),
+    ] {
+        let assessment = quiet(&held(record).all());
+        let why = &only(&assessment).why;
+        assert_eq!(why.contains("you are told when it does"), promised, "{why}");
+    }
+}
+
+#[test]
+fn evidence_that_failed_is_told_and_evidence_that_wasnt_looked_at_is_unknown() {
+    let mut one = held(record("11:00").launched_by(ADMIN)).all();
+    assert_eq!(firing(&quiet(&one)), ["quarantined"]);
+    one.failed_evidence = None;
+    let unread = told(&quiet(&one));
+    let unknown = ("evidence-failed", "i-1".to_owned(), Status::Unknown);
+    assert!(unread.contains(&unknown), "{unread:?}");
+    one.failed_evidence = Some([("i-1".to_owned(), vec!["snap-1".to_owned()])].into());
+    assert_eq!(firing(&quiet(&one)), ["quarantined", "evidence-failed"]);
+}
+
+#[test]
+fn the_list_says_what_is_in_quarantine_and_since_when() {
+    let isolated = instance("i-1").isolated().tagged("Name", "web");
+    let mut facts = facts([isolated, instance("i-2")])
+        .recorded("i-1", record("11:00").launched_by(ADMIN))
+        .recorded("i-2", record("11:30").detached_from("api"))
+        .recorded("i-3", record("10:00"))
+        .looped("api", broken("11:30"))
+        .asked(Ask::List);
+    let list = quiet(&facts).detail;
+    let of = |id: usize, key: &str| list["quarantine"][id][key].clone();
+    assert_eq!(
+        (of(0, "name"), of(0, "isolated")),
+        (json!("web"), json!(true))
+    );
+    assert_eq!(of(0, "since"), json!("2026-11-21T11:00:00Z"));
+    assert_eq!(
+        (of(1, "group"), of(1, "isolated")),
+        (json!("api"), json!(false))
+    );
+    assert_eq!(
+        (of(2, "state"), of(2, "isolated")),
+        (json!("gone"), Value::Null)
+    );
+    assert_eq!(list["groups"][0]["group"], "api");
+    facts.isolation = None;
+    let list = quiet(&facts).detail;
+    assert_eq!(
+        list["quarantine"][0]["isolated"],
+        Value::Null,
+        "couldn't be read"
+    );
+}
+
+#[test]
+fn the_launches_of_a_week_are_counted_by_what_was_said_of_them() {
+    let mut facts = facts([]).asked(Ask::Launches);
+    let mut seen = |id: &str, rule: Option<&str>, refused: Option<&str>, days: i64| {
+        let seen = crate::record::Seen {
+            rule: rule.map(str::to_owned),
+            refused: refused.map(str::to_owned),
+            image: "ami-1".to_owned(),
+            launched: now() - jiff::SignedDuration::from_hours(24 * days),
+            was: None,
+            tags: Vec::new(),
+            profile: None,
+        };
+        facts.seen.insert(id.to_owned(), seen);
+    };
+    seen("i-1", Some("owner self"), None, 1);
+    seen("i-2", Some("owner self"), None, 6);
+    seen("i-3", None, Some("no rule approves its AMI"), 2);
+    seen("i-4", None, Some("no rule approves its AMI"), 2);
+    seen("i-5", None, Some("no rule approves its AMI"), 8);
+    let week = quiet(&facts).detail;
+    assert_eq!(week["approved"], json!({"owner self": 2}));
+    assert_eq!(week["not-approved"][0]["launches"], 2);
+    assert_eq!(week["not-approved"][0]["instances"], json!(["i-3", "i-4"]));
+}
+
+#[test]
+fn the_check_of_an_ami_names_who_runs_it() {
+    let facts = facts([instance("i-1").isolated(), instance("i-2")])
+        .recorded("i-1", record("11:00"))
+        .asked(Ask::CheckImage("ami-bad".to_owned()));
+    let assessment = quiet(&facts);
+    let running = &assessment.detail["instances"];
+    assert_eq!(running[0]["in-quarantine-since"], "2026-11-21T11:00:00Z");
+    assert_eq!(
+        (&running[1]["instance"], &running[1]["verdict"]),
+        (&json!("i-2"), &json!("unapproved"))
+    );
+    assert_eq!(assessment.detail["verdict"], "unapproved");
+}
+
 /// All that this guardrail tells, for whoever reviews the texts.
 #[test]
 fn the_notices_as_people_get_them() {
@@ -437,7 +582,31 @@ fn the_notices_as_people_get_them() {
     let broad = parse("{approve: [{owner: amazon, name: 'al2023-ami-*-x86_64'}]}").unwrap();
     let broad = reported(&facts([]).all(), &broad, &[]);
 
-    let sets = [partly, would, looping, drifted, undecided, planted, broad];
+    let braked = (0..25).map(|n| instance(&format!("i-0b1c2d3e4f5a697{n:02}")));
+    let braked = braked.chain([instance("i-1").from("ami-good")]);
+    let mut braked = quiet(&facts(braked).all());
+    braked.conditions.retain(|one| one.kind == &BRAKE);
+    let mut opened = held(record("11:00")).all();
+    opened
+        .isolation
+        .as_mut()
+        .unwrap()
+        .get_mut("vpc-1")
+        .unwrap()
+        .bare = false;
+    let mut opened = with(&opened, Outcome::Done, None);
+    opened
+        .conditions
+        .retain(|one| one.kind == &ISOLATION_OPENED);
+    let mut failed = held(record("11:00")).all();
+    let why = "snap-0a1b2c3d4e5f60718 of vol-0a1b2c3d4e5f60718: Given key ID is not accessible";
+    failed.failed_evidence = Some([("i-1".to_owned(), vec![why.to_owned()])].into());
+    let mut failed = quiet(&failed);
+    failed.conditions.retain(|one| one.kind == &EVIDENCE_FAILED);
+
+    let sets = [
+        partly, would, braked, looping, drifted, opened, failed, undecided, planted, broad,
+    ];
     let mut each: Vec<Vec<Condition>> = sets
         .into_iter()
         .map(|set| {
@@ -452,7 +621,7 @@ fn the_notices_as_people_get_them() {
     let resolved = KINDS.iter().map(|kind| {
         let resource = match kind.name {
             "loop" => Resource::group("web"),
-            "broad-approval" => Resource::Parameter("/p".to_owned()),
+            "broad-approval" | "brake" => Resource::Parameter("/p".to_owned()),
             _ => Resource::instance(id),
         };
         Condition::resolved(resource, kind)

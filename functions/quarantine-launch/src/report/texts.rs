@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::decide::{Quarantine, Quarantined};
+use crate::decide::{Occasion, Quarantine, Quarantined};
 use crate::evaluate::{Evaluation, Judged, Stance};
 use crate::facts::{Image, Known};
 use crate::launcher::Who;
@@ -39,11 +39,25 @@ pub(super) fn quarantined(
     evaluation: &Evaluation<'_>,
 ) -> String {
     let mut text = launched(judged, evaluation);
-    text.push_str(" by ");
-    text.push_str(launcher.map_or(
-        "somebody whom CloudTrail doesn't name yet (you are told when it does)",
-        |who| &who.text,
-    ));
+    let by_hand = match &judged.stance {
+        Stance::Held(held) => held.record.by_hand,
+        _ => now.is_some_and(|(order, _)| order.occasion == Occasion::ByHand),
+    };
+    let expected = match &judged.stance {
+        Stance::Held(held) => held.wants_launcher || now.is_some(),
+        _ => true,
+    };
+    match launcher {
+        Some(who) => {
+            text.push_str(" by ");
+            text.push_str(&who.text);
+        }
+        // Nobody looks for it then.
+        None if by_hand => {}
+        None if expected => text
+            .push_str(" by somebody whom CloudTrail doesn't name yet (you are told when it does)"),
+        None => text.push_str(" by somebody whom CloudTrail doesn't name"),
+    }
     text.push_str(". Why: ");
     let recorded = match &judged.stance {
         Stance::Held(held) => Some(held.record.reason.as_str()),

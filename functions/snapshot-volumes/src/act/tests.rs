@@ -1,13 +1,12 @@
 use super::*;
 use crate::action::Member;
 use aws_sdk_ec2::operation::create_snapshot::{CreateSnapshotError, CreateSnapshotOutput};
-use aws_sdk_ec2::operation::create_snapshots::CreateSnapshotsOutput;
+use aws_sdk_ec2::operation::create_snapshots::{CreateSnapshotsError, CreateSnapshotsOutput};
 use aws_sdk_ec2::operation::delete_snapshot::{DeleteSnapshotError, DeleteSnapshotOutput};
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
 use aws_sdk_ec2::types::{Snapshot, SnapshotInfo};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
-use guardrails::guardrail::ActResult;
-use jiff::Timestamp;
+use guardrails::state::model::Model;
 
 fn create(target: Target, volumes: &[&str]) -> Action {
     Action::Create(Create {
@@ -25,6 +24,16 @@ fn create(target: Target, volumes: &[&str]) -> Action {
         tags: vec![(tags::PLAN.to_owned(), "daily".to_owned())],
         description: "d".to_owned(),
     })
+}
+
+async fn acted(ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
+    act(
+        ec2,
+        &Model::default().state("snapshot-volumes"),
+        action,
+        run,
+    )
+    .await
 }
 
 fn error(code: &str, message: &str) -> aws_sdk_ec2::error::ErrorMetadata {
@@ -49,7 +58,7 @@ async fn tags_are_given_at_creation() {
                 .build()
         });
     let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-    let acted = act(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
+    let acted = acted(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
     assert_eq!(
         acted,
         Acted::done(Some("snap-1".to_owned())).with(Effect::Started(vec!["vol-1".to_owned()]))
@@ -91,8 +100,9 @@ async fn a_set_leaves_out_what_is_not_meant_and_deletes_what_came_in_between() {
         instance: "i-1".to_owned(),
         exclude_boot: true,
         exclude: vec!["vol-9".to_owned()],
+        singly: Vec::new(),
     };
-    let acted = act(&ec2, &create(target, &["vol-1"]), "4f5e-77").await;
+    let acted = acted(&ec2, &create(target, &["vol-1"]), "4f5e-77").await;
     assert_eq!(
         acted,
         Acted::done(Some(
@@ -108,6 +118,7 @@ async fn each_refusal_of_a_creation_is_told_apart() {
     for (code, skipped) in [
         ("SnapshotCreationPerVolumeRateExceeded", true),
         ("ConcurrentSnapshotLimitExceeded", true),
+        ("PendingSnapshotLimitExceeded", true),
         ("InvalidVolume.NotFound", true),
         ("InvalidInstanceID.NotFound", true),
         ("IncorrectState", true),
@@ -119,7 +130,7 @@ async fn each_refusal_of_a_creation_is_told_apart() {
         let rule = mock!(Client::create_snapshot)
             .then_error(move || CreateSnapshotError::generic(error(code, "says AWS")));
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        let acted = act(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
+        let acted = acted(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
         assert_eq!(acted.effect, None, "{code}");
         match acted.result {
             ActResult::Skipped(why) => assert!(skipped && why.contains(code), "{code}: {why}"),
@@ -135,6 +146,7 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
     let delete = Action::Delete(Delete {
         snapshot: "snap-1".to_owned(),
         keeper: None,
+        known_refused: false,
     });
     for (code, message, expected) in [
         (
@@ -155,7 +167,7 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
         let rule = mock!(Client::delete_snapshot)
             .then_error(move || DeleteSnapshotError::generic(error(code, message)));
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        let acted = act(&ec2, &delete, "run").await;
+        let acted = acted(&ec2, &delete, "run").await;
         let gone = acted.effect == Some(Effect::Deleted);
         let outcome = match acted.result {
             ActResult::Done(_) => "done".to_owned(),
@@ -174,6 +186,7 @@ async fn a_snapshot_that_is_gone_is_no_missing_permission() {
     let delete = Action::Delete(Delete {
         snapshot: "snap-1".to_owned(),
         keeper: None,
+        known_refused: false,
     });
     for (left, gone) in [(0, true), (1, false)] {
         // The mock's status is 400, so it is known by its code.
@@ -189,7 +202,270 @@ async fn a_snapshot_that_is_gone_is_no_missing_permission() {
                     .build()
             });
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &found]);
-        let acted = act(&ec2, &delete, "run").await;
+        let acted = acted(&ec2, &delete, "run").await;
         assert_eq!(acted.effect == Some(Effect::Deleted), gone, "{acted:?}");
     }
+}
+
+// ---- answers that don't say what was made ----------------------------------------------------------
+
+fn unknown(acted: &Acted<Effect>) -> bool {
+    matches!(&acted.result, ActResult::Failed(error) if error.kind == ErrorKind::Unknown)
+}
+
+/// HTTP 200, and no id: it may have been made, so nobody sends it again without looking.
+#[tokio::test]
+async fn an_answer_without_a_snapshots_id_is_unknown() {
+    let rule =
+        mock!(Client::create_snapshot).then_output(|| CreateSnapshotOutput::builder().build());
+    let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
+    let one = acted(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
+    assert!(unknown(&one) && one.effect.is_none(), "{one:?}");
+    assert_eq!(rule.num_calls(), 1);
+    let ActResult::Failed(error) = &one.result else {
+        panic!("it failed");
+    };
+    assert!(
+        error.to_string().contains("may have been carried out"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_sets_answer_without_ids_is_unknown_but_for_what_it_names() {
+    let named = SnapshotInfo::builder()
+        .snapshot_id("snap-1")
+        .volume_id("vol-1")
+        .build();
+    let no_id = SnapshotInfo::builder().volume_id("vol-2").build();
+    let no_volume = SnapshotInfo::builder().snapshot_id("snap-2").build();
+    for (answer, started) in [
+        (vec![], &[] as &[&str]),
+        (vec![named.clone(), no_id], &["vol-1"]),
+        (vec![named, no_volume], &["vol-1"]),
+    ] {
+        let rule = mock!(Client::create_snapshots).then_output(move || {
+            CreateSnapshotsOutput::builder()
+                .set_snapshots(Some(answer.clone()))
+                .build()
+        });
+        // Neither is anything made one by one, nor deleted that might be one of ours.
+        let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
+        let set = acted(
+            &ec2,
+            &create(set(&["vol-1", "vol-2"]), &["vol-1", "vol-2"]),
+            "run",
+        )
+        .await;
+        assert!(unknown(&set), "{set:?}");
+        let started = started.iter().map(|v| (*v).to_owned()).collect();
+        assert_eq!(set.effect, Some(Effect::Started(started)));
+    }
+}
+
+// ---- sets that AWS refuses -------------------------------------------------------------------------
+
+/// A set whose members can be made one by one too.
+fn set(volumes: &[&str]) -> Target {
+    let singly = volumes.iter().map(|volume| {
+        let Action::Create(create) = create(Target::Volume, &[volume]) else {
+            unreachable!("it is one");
+        };
+        create
+    });
+    Target::Set {
+        instance: "i-1".to_owned(),
+        exclude_boot: false,
+        exclude: Vec::new(),
+        singly: singly.collect(),
+    }
+}
+
+fn refused_set(code: &'static str, message: &'static str) -> aws_smithy_mocks::Rule {
+    mock!(Client::create_snapshots)
+        .then_error(move || CreateSnapshotsError::generic(error(code, message)))
+}
+
+#[tokio::test]
+async fn a_set_that_is_refused_outright_is_made_one_by_one_after_another_look() {
+    let refused = refused_set("UnauthorizedOperation", "an explicit deny");
+    let look = mock!(Client::describe_snapshots)
+        .then_output(|| DescribeSnapshotsOutput::builder().build());
+    let made = mock!(Client::create_snapshot)
+        .match_requests(|request| request.volume_id() != Some("vol-bad"))
+        .then_output(|| {
+            CreateSnapshotOutput::builder()
+                .snapshot_id("snap-1")
+                .build()
+        });
+    let bad = mock!(Client::create_snapshot)
+        .match_requests(|request| request.volume_id() == Some("vol-bad"))
+        .then_error(|| CreateSnapshotError::generic(error("UnauthorizedOperation", "not this")));
+    let ec2 = mock_client!(
+        aws_sdk_ec2,
+        RuleMode::MatchAny,
+        [&refused, &look, &made, &bad]
+    );
+    let volumes = ["vol-1", "vol-2"];
+    let whole = acted(&ec2, &create(set(&volumes), &volumes), "run").await;
+    let started = volumes.map(str::to_owned).to_vec();
+    assert_eq!(whole.effect, Some(Effect::Started(started.clone())));
+    let ActResult::Done(Some(note)) = &whole.result else {
+        panic!("{whole:?}");
+    };
+    assert!(
+        note.contains("AWS refused the set") && note.contains("snap-1 of vol-2"),
+        "{note}"
+    );
+    assert_eq!((look.num_calls(), made.num_calls()), (1, 2));
+
+    // One of the members isn't allowed: the others are there, and it is told.
+    let volumes = ["vol-1", "vol-bad", "vol-2"];
+    let but_one = acted(&ec2, &create(set(&volumes), &volumes), "run").await;
+    assert_eq!(but_one.effect, Some(Effect::Started(started)));
+    let ActResult::Failed(error) = &but_one.result else {
+        panic!("{but_one:?}");
+    };
+    assert!(
+        error.to_string().contains("not this") && error.message.contains("vol-bad failed"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_set_is_not_made_one_by_one_where_that_would_be_no_better() {
+    for (code, message, skipped) in [
+        ("RequestLimitExceeded", "", false),
+        ("InternalError", "", false),
+        ("SnapshotLimitExceeded", "", false),
+        ("PendingSnapshotLimitExceeded", "", true),
+        ("SnapshotCreationPerVolumeRateExceeded", "", true),
+        ("IncorrectState", "", true),
+        ("InvalidInstanceID.NotFound", "", true),
+        (
+            "InvalidParameterValue",
+            "There are no attached EBS-backed volumes for instance i-1",
+            true,
+        ),
+    ] {
+        let rule = refused_set(code, message);
+        let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
+        let acted = acted(
+            &ec2,
+            &create(set(&["vol-1", "vol-2"]), &["vol-1", "vol-2"]),
+            "r",
+        )
+        .await;
+        match acted.result {
+            ActResult::Skipped(why) => assert!(skipped && why.contains(code), "{code}: {why}"),
+            ActResult::Failed(error) => assert!(!skipped && error.code == code, "{code}: {error}"),
+            ActResult::Done(_) => panic!("{code}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_has_made_meanwhile_is_not_made_again_one_by_one() {
+    let refused = refused_set("InvalidParameterCombination", "one of them");
+    let look = mock!(Client::describe_snapshots).then_output(|| {
+        let slot = "1970-01-01T00:00:00+00:00";
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let made = Snapshot::builder()
+            .snapshot_id("snap-theirs")
+            .volume_id("vol-1")
+            .state(aws_sdk_ec2::types::SnapshotState::Pending)
+            .start_time(aws_sdk_ec2::primitives::DateTime::from_secs(60))
+            .description(format!(
+                "ec2-guardrails snapshot-volumes: plan daily, slot {slot}, attempt 1: x"
+            ))
+            .tags(tag(tags::GUARDRAIL, "snapshot-volumes"))
+            .tags(tag(tags::PLAN, "daily"))
+            .tags(tag(tags::SLOT, slot))
+            .tags(tag(tags::VOLUMES, "vol-1"))
+            .build();
+        DescribeSnapshotsOutput::builder().snapshots(made).build()
+    });
+    let made = mock!(Client::create_snapshot)
+        .match_requests(|request| request.volume_id() == Some("vol-2"))
+        .then_output(|| {
+            CreateSnapshotOutput::builder()
+                .snapshot_id("snap-2")
+                .build()
+        });
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&refused, &look, &made]);
+    let acted = acted(
+        &ec2,
+        &create(set(&["vol-1", "vol-2"]), &["vol-1", "vol-2"]),
+        "r",
+    )
+    .await;
+    assert_eq!(
+        acted.effect,
+        Some(Effect::Started(vec!["vol-2".to_owned()]))
+    );
+}
+
+// ---- what is remembered of refused deletions -------------------------------------------------------
+
+#[tokio::test]
+async fn a_refused_deletion_is_remembered_and_told_once() {
+    for (code, message, unmeant) in [
+        ("InvalidSnapshot.InUse", "by ami-1", false),
+        ("SnapshotLocked", "it is locked", false),
+        ("UnauthorizedOperation", "with an explicit deny", true),
+        // Whatever words AWS has for it.
+        ("OperationNotPermitted", "you can't", true),
+    ] {
+        for known_refused in [false, true] {
+            let delete = Action::Delete(Delete {
+                snapshot: "snap-1".to_owned(),
+                keeper: None,
+                known_refused,
+            });
+            let rule = mock!(Client::delete_snapshot)
+                .then_error(move || DeleteSnapshotError::generic(error(code, message)));
+            let there = mock!(Client::describe_snapshots).then_output(|| {
+                DescribeSnapshotsOutput::builder()
+                    .snapshots(Snapshot::builder().snapshot_id("snap-1").build())
+                    .build()
+            });
+            let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&rule, &there]);
+            let state = Model::default().state("snapshot-volumes");
+            let acted = act(&ec2, &state, &delete, "run").await;
+            let fails = matches!(acted.result, ActResult::Failed(_));
+            assert_eq!(fails, unmeant && !known_refused, "{code}: {acted:?}");
+            assert_eq!(
+                matches!(acted.effect, Some(Effect::Refused(_))),
+                unmeant,
+                "{code}"
+            );
+            let now = Timestamp::now();
+            let remembered = state.get(&REFUSED, "snap-1", now).await.unwrap().unwrap();
+            assert_eq!(remembered.value.unmeant, unmeant);
+            assert!(
+                remembered.value.again > now + AGAIN_AFTER / 2,
+                "{remembered:?}"
+            );
+        }
+    }
+}
+
+/// Otherwise it would be tried again at each sweep, and nobody would know why.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_remembered_fails() {
+    let delete = Action::Delete(Delete {
+        snapshot: "snap-1".to_owned(),
+        keeper: None,
+        known_refused: false,
+    });
+    let rule = mock!(Client::delete_snapshot)
+        .then_error(|| DeleteSnapshotError::generic(error("SnapshotLocked", "locked")));
+    let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
+    let table = Model::default();
+    table.deny(Some("PutItem"));
+    let acted = act(&ec2, &table.state("snapshot-volumes"), &delete, "run").await;
+    assert!(
+        matches!(&acted.result, ActResult::Failed(error) if error.operation == "dynamodb:PutItem"),
+        "{acted:?}"
+    );
 }

@@ -18,10 +18,14 @@ const EXCLUDED_MAX: usize = 40;
 const SET_ATTEMPTS: u32 = 2;
 
 /// A volume whose try is due.
+#[derive(Clone, Copy)]
 pub(super) struct Due<'a> {
     pub(super) volume: &'a Volume,
     pub(super) attempt: u32,
     pub(super) why: &'static str,
+    /// Its last try at an earlier slot failed: it may fail a whole set again (EBS-2), so it goes
+    /// alone until it has completed once.
+    pub(super) suspect: bool,
 }
 
 /// Volumes that get a plan's slot together.
@@ -53,7 +57,7 @@ impl<'a> Attached<'a> {
 
 /// Those of one instance whose tags fit a set are together. All others are alone: unattached ones,
 /// those on their way in or out, Multi-Attach ones (once, not once per instance: EBS-3), those with
-/// too many tags, and those whose set has failed before.
+/// too many tags, and those that failed before, alone or with their set.
 pub(super) fn grouped<'g, 'a>(
     plan: &'g Plan,
     slot: &'g Zoned,
@@ -66,6 +70,7 @@ pub(super) fn grouped<'g, 'a>(
         match one.volume.attachments.as_slice() {
             [only]
                 if only.settled
+                    && !one.suspect
                     && one.attempt <= SET_ATTEMPTS
                     && facts
                         .instances
@@ -138,18 +143,34 @@ impl Group<'_, '_> {
 
     /// One set, or one by one where `CreateSnapshots` can't leave out what isn't meant.
     pub(super) fn creations(&self, facts: &Facts, attached: &Attached<'_>) -> Vec<Create> {
-        let set = |instance| self.set(instance, facts, attached);
-        match self.instance.and_then(set) {
-            Some(target) => vec![self.create(target, &self.due, facts)],
-            None => self
-                .due
-                .iter()
-                .map(|one| self.create(Target::Volume, std::slice::from_ref(one), facts))
-                .collect(),
-        }
+        let singly = self
+            .due
+            .iter()
+            .map(|one| self.create(Target::Volume, std::slice::from_ref(one), facts))
+            .collect();
+        let set = |instance| self.left_out(instance, facts, attached);
+        let (Some(instance), Some((exclude_boot, exclude))) =
+            (self.instance, self.instance.and_then(set))
+        else {
+            return singly;
+        };
+        let target = Target::Set {
+            instance: instance.to_owned(),
+            exclude_boot,
+            exclude,
+            singly,
+        };
+        vec![self.create(target, &self.due, facts)]
     }
 
-    fn set(&self, instance: &str, facts: &Facts, attached: &Attached<'_>) -> Option<Target> {
+    /// What a set has to leave out: whether the root volume, and which data volumes. None where
+    /// that can't be told, or is more than AWS takes.
+    fn left_out(
+        &self,
+        instance: &str,
+        facts: &Facts,
+        attached: &Attached<'_>,
+    ) -> Option<(bool, Vec<String>)> {
         let root = facts.instances.get(instance)?.root_device.as_deref()?;
         let mut exclude = Vec::new();
         let mut exclude_boot = false;
@@ -164,11 +185,7 @@ impl Group<'_, '_> {
                 exclude.push(volume.id.clone());
             }
         }
-        (exclude.len() <= EXCLUDED_MAX).then(|| Target::Set {
-            instance: instance.to_owned(),
-            exclude_boot,
-            exclude,
-        })
+        (exclude.len() <= EXCLUDED_MAX).then_some((exclude_boot, exclude))
     }
 
     fn create(&self, target: Target, due: &[Due<'_>], facts: &Facts) -> Create {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::action::Create;
 use crate::evaluate::{evaluate, maybe_gone};
-use crate::facts::{Attachment, Facts, Instance, Snapshot, State, Volume};
+use crate::facts::{Attachment, Facts, Instance, Refusal, Snapshot, State, Volume};
 use crate::ownership::{self, Described, Owned};
 use crate::policy::Policy;
 use crate::policy::tests::parse;
@@ -21,7 +21,8 @@ pub(crate) fn volume(id: &str) -> Volume {
     Volume {
         id: id.to_owned(),
         created: at("2026-01-01T00:00:00Z"),
-        usable: true,
+        state: "available".to_owned(),
+        outside: None,
         tags: vec![("Backup".to_owned(), "true".to_owned())],
         attachments: Vec::new(),
     }
@@ -47,6 +48,8 @@ pub(crate) fn snapshot(id: &str, volume: &str, slot: &str, state: State) -> Snap
         attempt: 1,
         state,
         started: at(slot) + SignedDuration::from_mins(5),
+        archived: false,
+        held: false,
     }
 }
 
@@ -59,6 +62,7 @@ pub(crate) fn facts(volumes: Vec<Volume>, snapshots: Vec<Snapshot>) -> Facts {
             Instance {
                 id,
                 name: Some("web-1".to_owned()),
+                tags: Vec::new(),
                 root_device: Some("/dev/xvda".to_owned()),
                 image: Some("ami-1".to_owned()),
                 image_name: Some("al2023-ami-2023.9.20251110.1-kernel-6.1-x86_64".to_owned()),
@@ -170,7 +174,7 @@ fn only_selected_and_usable_volumes_are_snapshotted() {
     let mut excluded = volume("vol-excluded");
     excluded.tags.push(("NoBackup".to_owned(), String::new()));
     let mut creating = volume("vol-creating");
-    creating.usable = false;
+    creating.state = "creating".to_owned();
     let decisions = decided(vec![untagged, excluded, creating, volume("vol-1")], vec![]);
     assert_eq!(created_volumes(&decisions), ["vol-1"]);
 }
@@ -290,14 +294,15 @@ fn a_root_volume_that_is_not_meant_is_left_out_by_the_flag() {
         vec![],
     );
     let creates = created(&decisions);
-    assert_eq!(
-        creates[0].target,
-        Target::Set {
-            instance: "i-1".to_owned(),
-            exclude_boot: true,
-            exclude: vec![],
-        }
-    );
+    let Target::Set {
+        exclude_boot,
+        exclude,
+        ..
+    } = &creates[0].target
+    else {
+        panic!("a set");
+    };
+    assert!(*exclude_boot && exclude.is_empty());
 }
 
 #[test]
@@ -543,6 +548,129 @@ fn a_plan_that_selects_nothing_says_so() {
     );
 }
 
+/// One bad volume fails all of a set (EBS-2), at each slot anew as long as it is in there.
+#[test]
+fn a_volume_that_failed_at_an_earlier_slot_goes_alone_until_it_has_completed() {
+    let instance = || {
+        vec![
+            attached("vol-bad", "i-1", "/dev/xvda"),
+            attached("vol-a", "i-1", "/dev/sdf"),
+            attached("vol-b", "i-1", "/dev/sdg"),
+        ]
+    };
+    let yesterdays = |id: &str, volume: &str, state| snapshot(id, volume, YESTERDAY, state);
+    let mut snapshots = vec![
+        yesterdays("snap-a", "vol-a", State::Completed),
+        yesterdays("snap-b", "vol-b", State::Completed),
+        yesterdays("snap-bad", "vol-bad", error()),
+    ];
+    snapshots[2].attempt = 3;
+    let decisions = decided(instance(), snapshots.clone());
+    let made: Vec<_> = created(&decisions)
+        .into_iter()
+        .map(|create| {
+            let volumes: Vec<_> = create.members.iter().map(|m| m.volume.as_str()).collect();
+            (volumes, &create.target)
+        })
+        .collect();
+    let [
+        (
+            set,
+            Target::Set {
+                exclude_boot,
+                exclude,
+                ..
+            },
+        ),
+        (alone, Target::Volume),
+    ] = made.as_slice()
+    else {
+        panic!("{made:?}");
+    };
+    assert_eq!(
+        (set.as_slice(), alone.as_slice()),
+        (&["vol-a", "vol-b"][..], &["vol-bad"][..])
+    );
+    assert!(*exclude_boot && exclude.is_empty());
+
+    snapshots[2].state = State::Completed;
+    let decisions = decided(instance(), snapshots);
+    assert_eq!(created(&decisions).len(), 1);
+    assert_eq!(created_volumes(&decisions).len(), 3);
+}
+
+#[test]
+fn what_lies_outside_the_region_or_is_in_ruins_gets_no_snapshot_and_is_named() {
+    for (state, outside, told) in [
+        ("error", None, "plan daily: the volume is in state `error`"),
+        ("deleting", None, "in state `deleting`"),
+        (
+            "in-use",
+            Some("on the Outpost arn:aws:outposts:op-1"),
+            "lies on the Outpost arn:aws:outposts:op-1, and its snapshot would leave",
+        ),
+        (
+            "available",
+            Some("in the Local Zone us-west-2-lax-1a"),
+            "us-west-2-lax-1a",
+        ),
+    ] {
+        let mut odd = volume("vol-odd");
+        odd.state = state.to_owned();
+        odd.outside = outside.map(str::to_owned);
+        let decisions = decided(vec![odd, volume("vol-1")], vec![]);
+        assert_eq!(created_volumes(&decisions), ["vol-1"]);
+        let told = decisions
+            .iter()
+            .any(|d| d.resource == Resource::volume("vol-odd") && d.reason.contains(told));
+        assert!(told, "{decisions:?}");
+    }
+}
+
+#[test]
+fn volumes_are_selected_by_their_instances_tag_also_when_attached_later() {
+    let policy = |exclude: &str| {
+        parse(&format!(
+            "{{name: daily, select: {{tag: Backup, values: [yes], of: instance}}, {exclude} schedule: \"0 3 * * *\", keep: {{last: 1}}}}"
+        ))
+        .unwrap()
+    };
+    let mut shared = attached("vol-shared", "i-1", "/dev/sdx");
+    shared
+        .attachments
+        .extend(attached("", "i-2", "/dev/sdx").attachments);
+    let mut own = volume("vol-own");
+    own.tags = vec![("Backup".to_owned(), "yes".to_owned())];
+    let mut world = facts(
+        vec![
+            attached("vol-1", "i-1", "/dev/xvda"),
+            attached("vol-2", "i-2", "/dev/xvda"),
+            attached("vol-lost", "i-lost", "/dev/xvda"),
+            shared,
+            own,
+        ],
+        vec![],
+    );
+    world.instances.remove("i-lost");
+    world.instances.get_mut("i-1").unwrap().tags = vec![("Backup".to_owned(), "yes".to_owned())];
+    let volumes = |world: &Facts, exclude: &str| {
+        let decisions = decide(world, &policy(exclude), at(NOW));
+        let mut volumes: Vec<_> = created_volumes(&decisions)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        volumes.sort_unstable();
+        volumes
+    };
+    assert_eq!(volumes(&world, ""), ["vol-1", "vol-shared"]);
+    let later = attached("vol-later", "i-1", "/dev/sdg");
+    world.volumes.insert(later.id.clone(), later);
+    assert_eq!(volumes(&world, ""), ["vol-1", "vol-later", "vol-shared"]);
+    world.instances.get_mut("i-2").unwrap().tags = vec![("NoBackup".to_owned(), String::new())];
+    let exclude = "exclude: {tag: NoBackup, of: instance},";
+    assert_eq!(volumes(&world, exclude), ["vol-1", "vol-later"]);
+}
+
 // ---- looking again ------------------------------------------------------------------------------------
 
 #[test]
@@ -675,6 +803,221 @@ fn the_last_one_of_a_volume_that_is_gone_stays_until_orphans_after() {
         "not before its time"
     );
     assert_eq!(decisions(&world, &policy, later).len(), 5);
+}
+
+/// All of a volume's snapshots, with orphans kept for 30 days.
+fn orphaned(snapshots: Vec<Snapshot>) -> Vec<String> {
+    let mut world = facts(vec![volume("vol-1")], snapshots);
+    world.gone.insert("vol-gone".to_owned());
+    let policy: Policy = policy::parse(
+        "snapshot-volumes: {orphans-after: 30d, plans: [{name: daily, select: {tag: Backup}, schedule: \"0 3 * * *\", keep: {last: 9}}, {name: weekly, select: {tag: Backup}, schedule: \"0 3 * * 0\", keep: {last: 9}}]}",
+        crate::NAME,
+    )
+    .unwrap();
+    let decisions = decide(&world, &policy, at("2026-12-31T10:00:00Z"));
+    deleted(&decisions).into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_pending_snapshot_of_a_volume_that_is_gone_counts_as_the_last() {
+    let mut snapshots = history("vol-gone", 3);
+    assert_eq!(orphaned(snapshots.clone()).len(), 3);
+    snapshots.push(snapshot(
+        "snap-last",
+        "vol-gone",
+        "2026-11-22T03:00:00Z",
+        State::Pending,
+    ));
+    assert_eq!(
+        orphaned(snapshots.clone()),
+        [""; 0],
+        "how it ends isn't known"
+    );
+    // It ends in an error, and then the others are as old as before; or well, and then it is the last.
+    snapshots[3].state = error();
+    assert_eq!(orphaned(snapshots.clone()).len(), 4);
+    snapshots[3].state = State::Completed;
+    snapshots[3].started = at("2026-12-30T03:00:00Z");
+    assert_eq!(orphaned(snapshots), [""; 0]);
+}
+
+#[test]
+fn the_last_snapshot_of_a_volume_that_is_gone_may_be_of_another_plan() {
+    let mut snapshots = history("vol-gone", 3);
+    let mut weekly = snapshot(
+        "snap-w",
+        "vol-gone",
+        "2026-12-27T03:00:00Z",
+        State::Completed,
+    );
+    weekly.plan = Arc::from("weekly");
+    snapshots.push(weekly);
+    assert_eq!(orphaned(snapshots), [""; 0]);
+}
+
+#[test]
+fn held_snapshots_stay_and_are_outside_the_limit() {
+    let mut snapshots = history("vol-1", 5);
+    snapshots[0].held = true;
+    assert_eq!(
+        deleted(&decided(vec![volume("vol-1")], snapshots)),
+        ["snap-vol-1-1"]
+    );
+
+    let mut orphans = history("vol-gone", 3);
+    orphans[1].held = true;
+    orphans.push(Snapshot {
+        held: true,
+        ..snapshot("snap-e", "vol-gone", YESTERDAY, error())
+    });
+    assert_eq!(orphaned(orphans), ["snap-vol-gone-0", "snap-vol-gone-2"]);
+
+    // 37 of 40 would be too much; that 30 of them are held, and 7 of 10 left, isn't.
+    let mut many = history("vol-1", 40);
+    for snapshot in &mut many[..30] {
+        snapshot.held = true;
+    }
+    assert_eq!(deleted(&decided(vec![volume("vol-1")], many)).len(), 7);
+}
+
+#[test]
+fn archived_snapshots_neither_protect_nor_count_where_others_are_judged() {
+    let archive = |mut snapshots: Vec<Snapshot>, which: &[usize]| {
+        for at in which {
+            snapshots[*at].archived = true;
+        }
+        snapshots
+    };
+    for (which, gone, keeper) in [
+        // `last: 3` of five: without the archived ones nothing but they would go.
+        (&[4][..], &["snap-vol-1-0"][..], "snap-vol-1-3"),
+        (&[3, 4], &[], ""),
+        (&[0], &["snap-vol-1-1", "snap-vol-1-0"], "snap-vol-1-4"),
+        (&[0, 1, 2, 3, 4], &[], ""),
+    ] {
+        let snapshots = archive(history("vol-1", 5), which);
+        let decisions = decided(vec![volume("vol-1")], snapshots);
+        assert_eq!(deleted(&decisions), gone, "{which:?}");
+        for decision in &decisions {
+            let Step::Act(Action::Delete(delete)) = &decision.step else {
+                continue;
+            };
+            assert_eq!(delete.keeper.as_deref(), Some(keeper), "{which:?}");
+            let costs = decision.reason.contains("90 days");
+            assert_eq!(
+                costs,
+                delete.snapshot == "snap-vol-1-0" && which == [0],
+                "{decision:?}"
+            );
+        }
+    }
+}
+
+/// Made while the first couldn't be seen yet.
+#[test]
+fn a_second_snapshot_of_a_slot_that_fails_goes_and_is_no_failure() {
+    let first = snapshot("snap-1", "vol-1", TODAY, State::Completed);
+    let mut second = snapshot("snap-2", "vol-1", TODAY, error());
+    second.started = first.started + SignedDuration::from_secs(60);
+    for (a, b) in [(&first, &second), (&second, &first)] {
+        let decisions = decided(vec![volume("vol-1")], vec![a.clone(), b.clone()]);
+        assert_eq!(deleted(&decisions), ["snap-2"]);
+    }
+    let pending = Snapshot {
+        state: State::Pending,
+        ..first
+    };
+    let decisions = decided(vec![volume("vol-1")], vec![pending, second]);
+    assert!(deleted(&decisions).is_empty() && created(&decisions).is_empty());
+}
+
+fn refusal(unmeant: bool, again: &str) -> Refusal {
+    Refusal {
+        why: "locked".to_owned(),
+        unmeant,
+        again: at(again),
+    }
+}
+
+/// 28 locked ones of 84 once held the limit for ever.
+#[test]
+fn what_aws_refuses_to_delete_is_left_alone_and_outside_the_limit() {
+    let mut world = facts(vec![volume("vol-1")], history("vol-1", 40));
+    let policy = daily("{last: 10}");
+    assert_eq!(
+        deleted(&decide(&world, &policy, at(NOW))),
+        [""; 0],
+        "30 of 40"
+    );
+    for day in 0..28 {
+        world.refused.insert(
+            format!("snap-vol-1-{day}"),
+            refusal(false, "2026-11-21T11:00:00Z"),
+        );
+    }
+    let decisions = decide(&world, &policy, at(NOW));
+    assert_eq!(deleted(&decisions), ["snap-vol-1-28", "snap-vol-1-29"]);
+    let left = decisions.iter().filter(|d| {
+        d.step == Step::Leave
+            && d.reason
+                .contains("AWS keeps it (locked); tried again after 2026-11-21 11:00 UTC")
+    });
+    assert_eq!(left.count(), 28);
+    // Once their time has come they are tried again, and are still no matter of the limit.
+    let later = decide(&world, &policy, at("2026-11-21T12:00:00Z"));
+    assert_eq!(deleted(&later).len(), 30);
+}
+
+#[test]
+fn a_plan_that_selects_everything_says_what_piles_up_for_ever() {
+    let told = |section: &str| {
+        let policy: Policy = policy::parse(
+            &format!("snapshot-volumes: {{plans: [{{name: daily, {section}"),
+            crate::NAME,
+        )
+        .unwrap();
+        let world = facts(
+            vec![volume("vol-1")],
+            [
+                history("vol-a", 2),
+                history("vol-b", 1),
+                history("vol-1", 1),
+            ]
+            .concat(),
+        );
+        let decisions = decide(&world, &policy, at(NOW));
+        decisions.iter().any(|d| {
+            d.reason
+                .contains("3 snapshots of 2 volumes that are gone are kept for ever")
+        })
+    };
+    let rest = "schedule: \"0 3 * * *\", keep: {last: 9}}]";
+    assert!(told(&format!("select: {{all: true}}, {rest}}}")));
+    assert!(!told(&format!(
+        "select: {{all: true}}, {rest}, orphans-after: 900d}}"
+    )));
+    assert!(!told(&format!("select: {{tag: Backup}}, {rest}}}")));
+}
+
+#[test]
+fn a_renamed_plan_adopts_its_snapshots() {
+    let policy = parse(
+        "{name: nightly, formerly: [daily], select: {tag: Backup}, schedule: \"0 3 * * *\", keep: {last: 3}}",
+    )
+    .unwrap();
+    let mut snapshots = history("vol-1", 5);
+    snapshots[4].plan = Arc::from("nightly");
+    let decisions = decide(
+        &facts(vec![volume("vol-1")], snapshots.clone()),
+        &policy,
+        at(NOW),
+    );
+    assert_eq!(deleted(&decisions), ["snap-vol-1-0", "snap-vol-1-1"]);
+    // And the slot that an adopted one fills is filled.
+    snapshots.pop();
+    snapshots.push(snapshot("snap-today", "vol-1", TODAY, State::Completed));
+    let decisions = decide(&facts(vec![volume("vol-1")], snapshots), &policy, at(NOW));
+    assert_eq!(created(&decisions), [] as [&Create; 0]);
 }
 
 #[test]
@@ -851,6 +1194,8 @@ mod properties {
                                 attempt: create.attempt,
                                 state: state.clone(),
                                 started: now,
+                                archived: false,
+                                held: false,
                             });
                         }
                         if matches!(fate, Fate::Killed) {
@@ -1158,31 +1503,49 @@ snapshot-volumes:
             prop_assert_eq!(one, two);
         }
 
-        /// Whatever history there is, no volume loses its newest completed snapshot.
+        /// Whatever history there is, no volume loses its newest completed snapshot, nor the newest
+        /// from which it can be restored now; none is deleted that is held, or under way; and of a
+        /// volume that is gone nothing while one is under way.
         #[test]
         fn the_newest_completed_one_is_never_deleted(
-            seed in prop::collection::vec((0usize..3, 0i64..40, 0u8..4, 0i64..3_000), 0..60),
-            keep in prop::sample::select(vec!["{last: 1}", "{daily: 2}", "{weekly: 1, yearly: 1}", "{within: 1d}"]),
+            seed in prop::collection::vec((0usize..4, 0i64..40, 0u8..6, 0i64..3_000, any::<bool>()), 0..60),
+            keep in prop::sample::select(vec![
+                "{last: 1}", "{daily: 2}", "{weekly: 1, yearly: 1}", "{within: 1d}", "{within-weekly: 2w}",
+            ]),
+            orphans in prop::option::of(prop::sample::select(vec!["1d", "20d"])),
         ) {
-            let snapshots: Vec<Snapshot> = seed.iter().enumerate().map(|(n, (volume, day, state, late))| {
+            let snapshots: Vec<Snapshot> = seed.iter().enumerate().map(|(n, (volume, day, state, late, held))| {
                 let slot = at(TODAY) - SignedDuration::from_hours(24 * day);
                 let state = match state { 0 => State::Pending, 1 => error(), _ => State::Completed };
                 let mut one = snapshot(&format!("snap-{n}"), &format!("vol-{volume}"), &slot.to_string(), state);
                 one.started += SignedDuration::from_secs(*late);
+                one.archived = one.is_completed() && n.is_multiple_of(5);
+                one.held = *held && n.is_multiple_of(3);
                 one
             }).collect();
-            // vol-2 is gone, but no time was set for orphans.
             let mut world = facts(vec![volume("vol-0"), volume("vol-1")], snapshots);
-            world.gone.insert("vol-2".to_owned());
+            world.gone.extend(["vol-2".to_owned(), "vol-3".to_owned()]);
             let mut policy = daily(keep);
             policy.brake.percent = 100;
+            policy.orphans_after = orphans.map(|text| guardrails::policy::Age::try_from(text.to_owned()).unwrap());
             let decisions = decide(&world, &policy, at(NOW));
             let doomed: HashSet<&str> = deleted(&decisions).into_iter().collect();
-            for volume in ["vol-0", "vol-1", "vol-2"] {
-                let completed = || world.snapshots.iter().filter(|s| s.volume == volume && s.is_completed());
-                let before = completed().map(|s| s.slot).max();
-                let after = completed().filter(|s| !doomed.contains(s.id.as_str())).map(|s| s.slot).max();
-                prop_assert_eq!(before, after);
+            for volume in ["vol-0", "vol-1", "vol-2", "vol-3"] {
+                let of_it = || world.snapshots.iter().filter(|s| s.volume == volume);
+                let goes = |s: &&Snapshot| doomed.contains(s.id.as_str());
+                prop_assert!(!of_it().filter(goes).any(|s| s.held || s.state == State::Pending));
+                let under_way = of_it().any(|s| s.state == State::Pending);
+                let is_gone = world.gone.contains(volume);
+                if is_gone && orphans.is_some() && !under_way {
+                    continue;
+                }
+                let newest = |protects: fn(&Snapshot) -> bool, all: bool| {
+                    let left = of_it().filter(|s| protects(s) && (all || !goes(s)));
+                    left.map(|s| s.slot).max()
+                };
+                prop_assert_eq!(newest(Snapshot::protects, true), newest(Snapshot::protects, false));
+                let keepers = of_it().any(Snapshot::protects);
+                prop_assert!(keepers || !of_it().filter(goes).any(Snapshot::is_completed));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::evaluate::index::Index;
-use crate::facts::{Facts, Snapshot};
+use crate::facts::{Facts, Refusal, Snapshot, State};
 use crate::policy::{Brake, Plan, Policy};
 use crate::retention;
 
@@ -16,6 +16,8 @@ pub(crate) struct Deletions<'a> {
     pub(crate) failed: Vec<Deletion<'a>>,
     /// Completed ones that no plan keeps.
     pub(crate) unkept: Vec<Deletion<'a>>,
+    /// Those of both that AWS refuses to delete, until they are tried again.
+    pub(crate) refused: Vec<Deletion<'a>>,
     /// That `unkept` is too much at once: then none of it goes.
     pub(crate) over_limit: Option<OverLimit<'a>>,
 }
@@ -26,6 +28,8 @@ pub(crate) struct Deletion<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// The completed snapshot that goes on protecting the volume.
     pub(crate) keeper: Option<&'a str>,
+    /// That AWS has refused it before.
+    pub(crate) refusal: Option<&'a Refusal>,
     pub(crate) reason: String,
 }
 
@@ -42,46 +46,76 @@ pub(crate) struct OverLimit<'a> {
 }
 
 impl<'a> Deletions<'a> {
-    pub(super) fn of(facts: &Facts, policy: &Policy, index: &Index<'a>, now: Timestamp) -> Self {
-        let unkept = no_longer_kept(facts, policy, index, now);
-        let owned = index.iter().flat_map(|(_, _, list)| list);
-        let owned = owned.filter(|s| s.is_completed()).count();
-        let oldest = unkept
-            .iter()
-            .map(|d| d.snapshot)
-            .min_by_key(|s| (s.started, &s.id));
+    pub(super) fn of(facts: &'a Facts, policy: &Policy, index: &Index<'a>, now: Timestamp) -> Self {
+        let known = |mut deletion: Deletion<'a>| {
+            deletion.refusal = facts.refused.get(&deletion.snapshot.id);
+            deletion
+        };
+        let waits = |deletion: &Deletion<'a>| deletion.refusal.is_some_and(|r| r.again > now);
+        let unkept = no_longer_kept(facts, policy, index, now).into_iter();
+        let (mut refused, unkept): (Vec<_>, Vec<_>) = unkept.map(known).partition(waits);
+        let failed = failed_ones(facts, policy, index).into_iter();
+        let (refused_too, failed): (Vec<_>, Vec<_>) = failed.map(known).partition(waits);
+        refused.extend(refused_too);
         Self {
-            failed: failed_ones(facts, policy, index),
-            over_limit: oldest
-                .filter(|_| policy.brake.holds(unkept.len(), owned))
-                .map(|oldest| OverLimit {
-                    unkept: unkept.len(),
-                    owned,
-                    oldest,
-                    limit: policy.brake,
-                }),
+            over_limit: over(facts, policy, &unkept),
+            failed,
             unkept,
+            refused,
         }
     }
+}
+
+/// What AWS has refused before, or somebody holds, isn't the limit's concern: it says nothing of
+/// what the policy would destroy.
+fn over<'a>(facts: &'a Facts, policy: &Policy, unkept: &[Deletion<'a>]) -> Option<OverLimit<'a>> {
+    let counts = |s: &&'a Snapshot| !s.held && !facts.refused.contains_key(&s.id);
+    let owned = facts.snapshots.iter().filter(counts);
+    let owned = owned.filter(|s| s.is_completed()).count();
+    let unkept: Vec<_> = unkept.iter().map(|d| d.snapshot).filter(counts).collect();
+    let oldest = unkept.iter().copied().min_by_key(|s| (s.started, &s.id))?;
+    let holds = policy.brake.holds(unkept.len(), owned);
+    holds.then_some(OverLimit {
+        unkept: unkept.len(),
+        owned,
+        oldest,
+        limit: policy.brake,
+    })
+}
+
+/// The snapshots that the deletion limit holds back, if it does.
+pub(crate) fn over_limit(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
+    let index = Index::of(&facts.snapshots, policy);
+    let deletions = Deletions::of(facts, policy, &index, now);
+    if deletions.over_limit.is_none() {
+        return Vec::new();
+    }
+    let unkept = deletions.unkept.iter();
+    unkept.map(|d| d.snapshot.id.clone()).collect()
 }
 
 /// Volumes that snapshots name and that weren't found, where that would have consequences: a
 /// second look must not find them either.
 pub(crate) fn maybe_gone(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
-    let index = Index::of(&facts.snapshots);
-    let mut ids: BTreeSet<String> = BTreeSet::new();
-    for (volume, _, snapshots) in index.iter() {
-        if !facts.volumes.contains_key(volume)
-            && (snapshots.iter().any(|s| s.is_error()) || orphaned(snapshots, policy, now))
-        {
-            ids.insert(volume.to_owned());
-        }
-    }
-    ids.into_iter().collect()
+    let index = Index::of(&facts.snapshots, policy);
+    let absent = index
+        .volumes()
+        .filter(|(volume, _)| !facts.volumes.contains_key(*volume));
+    absent
+        .filter(|(_, snapshots)| {
+            snapshots.iter().any(|s| s.is_error()) || orphaned(snapshots, policy, now)
+        })
+        .map(|(volume, _)| volume.to_owned())
+        .collect()
 }
 
-/// Whether the newest completed snapshot of a volume that is gone is older than orphans are kept.
+/// Whether the last snapshot of a volume that is gone is older than orphans are kept: `snapshots`
+/// are all of the volume's, whatever their plan. One that is under way is the last until it is known
+/// how it ends.
 fn orphaned(snapshots: &[&Snapshot], policy: &Policy, now: Timestamp) -> bool {
+    if snapshots.iter().any(|s| s.state == State::Pending) {
+        return false;
+    }
     let newest = snapshots
         .iter()
         .filter(|s| s.is_completed())
@@ -101,16 +135,18 @@ fn failed_ones<'a>(facts: &Facts, policy: &Policy, index: &Index<'a>) -> Vec<Del
     for (volume, plan, snapshots) in index.iter() {
         let gone = facts.gone.contains(volume);
         for (at, snapshot) in snapshots.iter().enumerate() {
-            if !snapshot.is_error() {
+            if !snapshot.is_error() || snapshot.held {
                 continue;
             }
-            let later = snapshots[at + 1..]
+            let later_failure = snapshots[at + 1..].iter().any(|s| s.is_error());
+            let made_up = snapshots
                 .iter()
-                .any(|s| s.is_completed() || s.is_error());
-            if later || gone || policy.plan(plan).is_none() {
+                .any(|s| s.is_completed() && s.slot >= snapshot.slot);
+            if later_failure || made_up || gone || policy.plan(plan).is_none() {
                 deletions.push(Deletion {
                     snapshot,
                     keeper: None,
+                    refusal: None,
                     reason: "it failed and is of no use".to_owned(),
                 });
             }
@@ -120,7 +156,7 @@ fn failed_ones<'a>(facts: &Facts, policy: &Policy, index: &Index<'a>) -> Vec<Del
 }
 
 /// Completed snapshots that the plans no longer keep. Snapshots of a plan that is no longer in the
-/// policy are left alone: nothing says what of them to keep.
+/// policy are left alone: nothing says what of them to keep. What is held stays.
 fn no_longer_kept<'a>(
     facts: &Facts,
     policy: &Policy,
@@ -128,54 +164,88 @@ fn no_longer_kept<'a>(
     now: Timestamp,
 ) -> Vec<Deletion<'a>> {
     let mut deletions = Vec::new();
-    for (volume, plan, snapshots) in index.iter() {
-        if facts.gone.contains(volume) && orphaned(snapshots, policy, now) {
-            let completed = snapshots.iter().filter(|s| s.is_completed());
-            deletions.extend(completed.map(|snapshot| Deletion {
-                snapshot,
-                keeper: None,
-                reason: "the volume is gone, and so is the time that orphans are kept".to_owned(),
-            }));
+    let mut orphans: BTreeSet<&str> = BTreeSet::new();
+    for (volume, snapshots) in index.volumes() {
+        if !facts.gone.contains(volume) || !orphaned(&snapshots, policy, now) {
             continue;
         }
-        let Some(plan) = policy.plan(plan) else {
-            continue;
-        };
-        deletions.extend(pruned(plan, snapshots));
+        orphans.insert(volume);
+        let completed = snapshots.into_iter().filter(|s| s.is_completed());
+        deletions.extend(completed.map(|snapshot| {
+            let reason = "the volume is gone, and so is the time that orphans are kept";
+            deletion(snapshot, None, reason)
+        }));
     }
+    for (volume, plan, snapshots) in index.iter() {
+        if !orphans.contains(volume)
+            && let Some(plan) = policy.plan(plan)
+        {
+            deletions.extend(pruned(plan, snapshots));
+        }
+    }
+    deletions.retain(|deletion| !deletion.snapshot.held);
     deletions
 }
 
+/// The deletion of a completed snapshot.
+fn deletion<'a>(snapshot: &'a Snapshot, keeper: Option<&'a str>, reason: &str) -> Deletion<'a> {
+    let costs = if snapshot.archived {
+        "; it is archived, and AWS charges for what is left of the 90 days since then all the same"
+    } else {
+        ""
+    };
+    Deletion {
+        snapshot,
+        keeper,
+        refusal: None,
+        reason: format!("{reason}{costs}"),
+    }
+}
+
 /// What one plan no longer keeps of one volume's snapshots.
+///
+/// Archived ones can't be restored for days: what can be is judged without them, and nothing goes
+/// where only they would be left.
 fn pruned<'a>(plan: &Plan, snapshots: &[&'a Snapshot]) -> Vec<Deletion<'a>> {
+    let completed = || snapshots.iter().copied().filter(|s| s.is_completed());
+    let usable = by_slot(completed().filter(|s| !s.archived));
+    let Some(newest) = usable.last_key_value().map(|(_, same)| same[0].id.as_str()) else {
+        return Vec::new();
+    };
+    let mut deletions = Vec::new();
     // One per slot: the earliest. A second one of a slot, made by a run that couldn't see the
     // first yet, goes (EBS-1).
+    for same in usable.values() {
+        let first = same[0].id.as_str();
+        let reason = format!("the slot has {first} already");
+        let others = same[1..].iter().copied();
+        deletions.extend(others.map(|snapshot| deletion(snapshot, Some(first), &reason)));
+    }
+    let mut unkept = |of: &BTreeMap<Timestamp, Vec<&'a Snapshot>>, goes: fn(&Snapshot) -> bool| {
+        let slots: Vec<_> = of.keys().copied().collect();
+        let kept = retention::kept(&slots, &plan.keep, &plan.timezone);
+        for (same, _) in of.values().zip(kept).filter(|(_, kept)| !kept) {
+            let reason = "no rule of `keep` keeps it";
+            let gone = same.iter().copied().filter(|s| goes(s));
+            deletions.extend(gone.map(|snapshot| deletion(snapshot, Some(newest), reason)));
+        }
+    };
+    let firsts = usable.iter().map(|(slot, same)| (*slot, vec![same[0]]));
+    unkept(&firsts.collect(), |_| true);
+    unkept(&by_slot(completed()), |snapshot| snapshot.archived);
+    deletions
+}
+
+/// Snapshots by slot, those of one from the earliest started on.
+fn by_slot<'a>(
+    snapshots: impl Iterator<Item = &'a Snapshot>,
+) -> BTreeMap<Timestamp, Vec<&'a Snapshot>> {
     let mut by_slot: BTreeMap<Timestamp, Vec<&'a Snapshot>> = BTreeMap::new();
-    for snapshot in snapshots.iter().filter(|s| s.is_completed()) {
+    for snapshot in snapshots {
         by_slot.entry(snapshot.slot).or_default().push(snapshot);
     }
-    let mut deletions = Vec::new();
-    let mut slots = Vec::with_capacity(by_slot.len());
-    let mut firsts = Vec::with_capacity(by_slot.len());
-    for (slot, mut same) in by_slot {
+    for same in by_slot.values_mut() {
         same.sort_by_key(|s| (s.started, &s.id));
-        let mut same = same.into_iter();
-        let Some(first) = same.next() else { continue };
-        deletions.extend(same.map(|snapshot| Deletion {
-            snapshot,
-            keeper: Some(&first.id),
-            reason: format!("the slot has {} already", first.id),
-        }));
-        slots.push(slot);
-        firsts.push(first);
     }
-    let kept = retention::kept(&slots, &plan.keep, &plan.timezone);
-    let newest = firsts.last().map(|s| s.id.as_str());
-    let unkept = firsts.iter().zip(kept).filter(|(_, kept)| !kept);
-    deletions.extend(unkept.map(|(snapshot, _)| Deletion {
-        snapshot,
-        keeper: newest,
-        reason: "no rule of `keep` keeps it".to_owned(),
-    }));
-    deletions
+    by_slot
 }

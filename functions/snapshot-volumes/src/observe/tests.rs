@@ -3,11 +3,13 @@ use crate::action::{Create, Delete, Member, Target};
 use crate::decide::tests::daily;
 use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_ec2::operation::describe_locked_snapshots::DescribeLockedSnapshotsOutput;
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
 use aws_sdk_ec2::operation::describe_volumes::{DescribeVolumesError, DescribeVolumesOutput};
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use guardrails::state::model::Model;
 use guardrails::tags;
 
 const NOW: &str = "2026-11-21T10:00:00Z";
@@ -26,7 +28,7 @@ fn aws_volume(id: &str, instance: Option<&str>) -> types::Volume {
     });
     types::Volume::builder()
         .volume_id(id)
-        .state(VolumeState::InUse)
+        .state(types::VolumeState::InUse)
         .create_time(DateTime::from_secs(1_700_000_000))
         .set_attachments(attachment.map(|a| vec![a]))
         .tags(tag("Backup", "true"))
@@ -62,7 +64,7 @@ fn paged_volumes(found: &'static [&'static str]) -> [Rule; 3] {
     [
         mock!(Client::describe_volumes)
             .match_requests(|r| {
-                r.filters().is_empty() && r.next_token().is_none() && r.max_results() == Some(500)
+                r.filters().is_empty() && r.next_token().is_none() && r.max_results() == Some(1_000)
             })
             .then_output(|| {
                 DescribeVolumesOutput::builder()
@@ -143,7 +145,8 @@ async fn observed(rules: &[&Rule], policy: &Policy, scope: Scope) -> Facts {
 
 async fn asked(rules: &[&Rule], policy: &Policy, request: Request<()>) -> Facts {
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
-    observe(&ec2, policy, &request, NOW.parse().unwrap())
+    let state = Model::default().state(crate::NAME);
+    observe(&ec2, &state, policy, &request, NOW.parse().unwrap())
         .await
         .unwrap()
 }
@@ -266,7 +269,9 @@ async fn a_read_that_fails_is_an_error_not_an_empty_account() {
     let snapshots = snapshots_rule(vec![]);
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &snapshots]);
     let policy = daily("{last: 1}");
-    let error = observe(&ec2, &policy, &Request::sweep(), NOW.parse().unwrap())
+    let state = Model::default().state(crate::NAME);
+    let now = NOW.parse().unwrap();
+    let error = observe(&ec2, &state, &policy, &Request::sweep(), now)
         .await
         .unwrap_err();
     assert_eq!(error.operation, "ec2:DescribeVolumes");
@@ -291,6 +296,7 @@ fn delete(keeper: Option<&str>) -> Action {
     Action::Delete(Delete {
         snapshot: "snap-old".to_owned(),
         keeper: keeper.map(str::to_owned),
+        known_refused: false,
     })
 }
 
@@ -389,4 +395,284 @@ async fn a_look_at_many_volumes_keeps_to_what_a_filter_takes() {
         .unwrap();
     assert!(verdicts.iter().all(Option::is_none));
     assert_eq!(found.num_calls(), 2);
+}
+
+// ---- how much is read -----------------------------------------------------------------------------
+
+/// So many volumes, each on an instance of its own, all of one AMI, and what AWS is asked of them.
+struct Fleet {
+    volumes: Rule,
+    snapshots: Rule,
+    by_ids: Rule,
+    all_instances: Rule,
+    images: Rule,
+}
+
+impl Fleet {
+    fn of(count: usize, snapshots: Vec<types::Snapshot>) -> Self {
+        let instance = |id: &str| {
+            types::Instance::builder()
+                .instance_id(id)
+                .image_id("ami-1")
+                .root_device_name("/dev/xvda")
+                .build()
+        };
+        let answer = move |ids: Vec<String>| {
+            let instances = ids.iter().map(|id| instance(id)).collect();
+            DescribeInstancesOutput::builder()
+                .reservations(
+                    types::Reservation::builder()
+                        .set_instances(Some(instances))
+                        .build(),
+                )
+                .build()
+        };
+        let all = move || (0..count).map(|n| format!("i-{n}")).collect::<Vec<_>>();
+        Self {
+            volumes: mock!(Client::describe_volumes)
+                .match_requests(|r| r.filters().is_empty() && r.max_results() == Some(1_000))
+                .then_compute_output(move |_| {
+                    let volume = |n| aws_volume(&format!("vol-{n}"), Some(&format!("i-{n}")));
+                    DescribeVolumesOutput::builder()
+                        .set_volumes(Some((0..count).map(volume).collect()))
+                        .build()
+                }),
+            snapshots: snapshots_rule(snapshots),
+            by_ids: mock!(Client::describe_instances)
+                .match_requests(|r| {
+                    let ids = filter_values(r.filters(), "instance-id").len();
+                    (1..=200).contains(&ids)
+                })
+                .then_compute_output(move |r| answer(filter_values(r.filters(), "instance-id"))),
+            all_instances: mock!(Client::describe_instances)
+                .match_requests(|r| r.filters().is_empty() && r.max_results() == Some(1_000))
+                .then_compute_output(move |_| answer(all())),
+            images: images_rule(),
+        }
+    }
+
+    /// How often each was asked for: volumes, snapshots, instances by ids, all instances, images.
+    async fn calls(&self, policy: &Policy) -> [usize; 5] {
+        let rules = [
+            &self.volumes,
+            &self.snapshots,
+            &self.by_ids,
+            &self.all_instances,
+            &self.images,
+        ];
+        observed(&rules, policy, Scope::All).await;
+        rules.map(Rule::num_calls)
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_asks_for_no_more_than_it_takes() {
+    let policy = daily("{last: 1}");
+    let healthy = |count: usize| {
+        let one = |n| {
+            aws_snapshot(
+                &format!("snap-{n}"),
+                &format!("vol-{n}"),
+                "2026-11-21T03:00:00Z",
+                SnapshotState::Completed,
+            )
+        };
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    for (what, count, snapshots, calls) in [
+        (
+            "healthy ones aren't asked about",
+            450,
+            healthy(450),
+            [1, 1, 0, 0, 0],
+        ),
+        (
+            "by 200 ids at most, one AMI once",
+            450,
+            vec![],
+            [1, 1, 3, 0, 1],
+        ),
+        (
+            "only those that lack something",
+            450,
+            healthy(449),
+            [1, 1, 1, 0, 1],
+        ),
+        ("a thousand by ids", 1_000, vec![], [1, 1, 5, 0, 1]),
+        ("from there on in pages", 1_001, vec![], [1, 1, 0, 1, 1]),
+    ] {
+        assert_eq!(
+            Fleet::of(count, snapshots).calls(&policy).await,
+            calls,
+            "{what}"
+        );
+    }
+}
+
+// ---- what a volume and a snapshot are ----------------------------------------------------------------
+
+#[test]
+fn a_volume_outside_the_region_is_known_by_its_outpost_or_zone() {
+    for (zone, outpost, expected) in [
+        ("eu-central-1a", None, None),
+        ("us-gov-west-1b", None, None),
+        ("us-isob-east-1a", None, None),
+        ("ap-southeast-3c", None, None),
+        (
+            "us-west-2-lax-1a",
+            None,
+            Some("in the Local Zone us-west-2-lax-1a"),
+        ),
+        (
+            "us-east-1-bos-1a",
+            None,
+            Some("in the Local Zone us-east-1-bos-1a"),
+        ),
+        (
+            "us-east-1-wl1-bos-wlz-1",
+            None,
+            Some("in the Local Zone us-east-1-wl1-bos-wlz-1"),
+        ),
+        (
+            "eu-central-1a",
+            Some("arn:aws:outposts:op-1"),
+            Some("on the Outpost arn:aws:outposts:op-1"),
+        ),
+    ] {
+        let volume = types::Volume::builder()
+            .availability_zone(zone)
+            .set_outpost_arn(outpost.map(str::to_owned))
+            .build();
+        assert_eq!(outside(&volume).as_deref(), expected, "{zone}");
+    }
+}
+
+#[test]
+fn archived_and_held_snapshots_are_known() {
+    let hold: Exempt = serde_json::from_str(r#"{"tag": "Hold", "values": ["yes"]}"#).unwrap();
+    let made = || {
+        aws_snapshot(
+            "snap-1",
+            "vol-1",
+            "2026-11-21T03:00:00Z",
+            SnapshotState::Completed,
+        )
+    };
+    let with = |key, value| {
+        let mut tagged = made();
+        tagged.tags.as_mut().unwrap().push(tag(key, value));
+        tagged
+    };
+    let mut archived = made();
+    archived.storage_tier = Some(StorageTier::Archive);
+    let mut restored = made();
+    restored.storage_tier = Some(StorageTier::Standard);
+    restored.restore_expiry_time = Some(DateTime::from_secs(1_795_260_000));
+    for (what, found, is) in [
+        ("as it was made", made(), (false, false)),
+        ("in the archive", archived, (true, false)),
+        ("restored for a time", restored, (true, false)),
+        ("held", with("Hold", "yes"), (false, true)),
+        ("another value", with("Hold", "no"), (false, false)),
+    ] {
+        let Some(Owned::Ours(snapshot)) = snapshot(&found, &hold) else {
+            panic!("{what}: it is ours");
+        };
+        assert_eq!((snapshot.archived, snapshot.held), is, "{what}");
+    }
+}
+
+// ---- what can't be deleted ---------------------------------------------------------------------------
+
+/// The deletion limit would hold for ever what was never tried.
+#[tokio::test]
+async fn what_the_limit_holds_back_is_looked_at_for_locks_and_images() {
+    let snapshots = || {
+        (0..40).map(|day| {
+            let slot: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
+            let slot = slot - jiff::SignedDuration::from_hours(24 * day);
+            let mut made = aws_snapshot(
+                &format!("snap-{day:02}"),
+                "vol-1",
+                &slot.to_string(),
+                SnapshotState::Completed,
+            );
+            made.start_time = Some(DateTime::from_secs(slot.as_second() + 60));
+            made
+        })
+    };
+    let lock = |id: &str, state| {
+        types::LockedSnapshotsInfo::builder()
+            .snapshot_id(id)
+            .lock_state(state)
+            .build()
+    };
+    let locks = mock!(Client::describe_locked_snapshots).then_output(move || {
+        DescribeLockedSnapshotsOutput::builder()
+            .snapshots(lock("snap-30", LockState::Governance))
+            .snapshots(lock("snap-31", LockState::Expired))
+            .snapshots(lock("snap-other", LockState::Compliance))
+            .build()
+    });
+    let images = mock!(Client::describe_images)
+        .match_requests(|r| {
+            let asked = filter_values(r.filters(), "block-device-mapping.snapshot-id");
+            r.owners() == ["self"] && r.include_disabled() == Some(true) && asked.len() == 39
+        })
+        .then_output(|| {
+            let disk = |id: &str| {
+                types::BlockDeviceMapping::builder()
+                    .ebs(types::EbsBlockDevice::builder().snapshot_id(id).build())
+                    .build()
+            };
+            let image = types::Image::builder()
+                .block_device_mappings(disk("snap-32"))
+                .block_device_mappings(disk("snap-foreign"))
+                .build();
+            DescribeImagesOutput::builder().images(image).build()
+        });
+    let volume = mock!(Client::describe_volumes).then_output(|| {
+        DescribeVolumesOutput::builder()
+            .volumes(aws_volume("vol-1", None))
+            .build()
+    });
+    let all = snapshots_rule(snapshots().collect());
+    let rules = [&volume, &all, &locks, &images];
+    let facts = observed(&rules, &daily("{last: 1}"), Scope::All).await;
+    let refused: Vec<_> = facts
+        .refused
+        .iter()
+        .map(|(id, r)| (id.as_str(), r.why.as_str()))
+        .collect();
+    assert_eq!(
+        refused,
+        [("snap-30", "locked"), ("snap-32", "in use by an AMI")]
+    );
+
+    // Within the limit nobody asks, and nobody asks for what can't be read.
+    let few = snapshots_rule(snapshots().take(5).collect());
+    let facts = observed(&[&volume, &few], &daily("{last: 1}"), Scope::All).await;
+    assert!(facts.refused.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_refused_before_is_remembered() {
+    let now: Timestamp = NOW.parse().unwrap();
+    let state = Model::default().state(crate::NAME);
+    let refusal = Refusal {
+        why: "locked".to_owned(),
+        unmeant: false,
+        again: now,
+    };
+    let put = state.put(&REFUSED, "snap-1", &refusal, None, &state::Expect::Any, now);
+    put.await.unwrap();
+    let volumes =
+        mock!(Client::describe_volumes).then_output(|| DescribeVolumesOutput::builder().build());
+    let snapshots = snapshots_rule(vec![]);
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&volumes, &snapshots]);
+    let policy = daily("{last: 1}");
+    let facts = observe(&ec2, &state, &policy, &Request::sweep(), now)
+        .await
+        .unwrap();
+    assert_eq!(facts.refused.get("snap-1"), Some(&refusal));
 }

@@ -39,6 +39,8 @@ fn ours(volume: &str) -> Owned {
         attempt: 2,
         state: State::Completed,
         started: at(STARTED),
+        archived: false,
+        held: false,
     })
 }
 

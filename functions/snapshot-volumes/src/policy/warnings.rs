@@ -2,9 +2,10 @@
 //! the section alone.
 
 use guardrails::policy::{Age, Mode, Remark, Section, TagMatch};
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 
-use super::{Keep, Plan, Policy, Select};
+use super::misread::misread;
+use super::{Count, Keep, Plan, Policy, Select, Within};
 
 /// The stack's sweep interval is this at least …
 const SHORTEST_SWEEP: Age = Age::from_mins(5);
@@ -20,7 +21,7 @@ impl Section for Policy {
     }
 
     fn warnings(&self) -> Vec<Remark> {
-        warnings(self)
+        warnings(self, Timestamp::now())
     }
 
     fn requirements(&self) -> Vec<Remark> {
@@ -28,7 +29,8 @@ impl Section for Policy {
     }
 }
 
-fn warnings(policy: &Policy) -> Vec<Remark> {
+/// `now` is only for the slots that are shown.
+fn warnings(policy: &Policy, now: Timestamp) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let plans = &policy.plans.0;
     for (index, plan) in plans.iter().enumerate() {
@@ -58,6 +60,21 @@ fn warnings(policy: &Policy) -> Vec<Remark> {
                 ".keep",
                 format!(
                     "never holds more than the newest snapshot of a volume: what was deleted or broken before plan \"{}\" ran again can't be had back; keep more, such as {{ last: 2, daily: 7 }}",
+                    plan.name
+                ),
+            );
+        }
+        for (key, text) in spans_that_reach_nothing(plan) {
+            warn(&format!(".keep.{key}"), text);
+        }
+        if let Some(text) = misread(plan, now) {
+            warn(".schedule", text);
+        }
+        if policy.orphans_after.is_none() && plan.select == Select::All {
+            warn(
+                ".select.all",
+                format!(
+                    "selects the volumes of every instance that Auto Scaling or anybody launches, and without `orphans-after` plan \"{}\" keeps the last snapshots of each for ever after it is gone: the metric SnapshotsOrphaned counts them; set `orphans-after`, such as 90d",
                     plan.name
                 ),
             );
@@ -131,34 +148,67 @@ fn selects_nothing(plan: &Plan) -> bool {
         (None, Some(_)) => false,
         (Some(of), Some(by)) => of.iter().all(|value| by.contains(value)),
     };
-    wanted.tag == unwanted.tag && all(wanted, unwanted)
+    wanted.of == unwanted.of
+        && wanted.matching.tag == unwanted.matching.tag
+        && all(&wanted.matching, &unwanted.matching)
 }
 
 /// A rule that counts to one keeps the newest, and so does each other that does.
 fn holds_newest_only(keep: &Keep) -> bool {
-    let counts = [
-        keep.last,
-        keep.hourly,
-        keep.daily,
-        keep.weekly,
-        keep.monthly,
-        keep.yearly,
-    ];
-    keep.within.is_none() && counts.iter().all(|count| *count <= 1)
+    keep.spans().iter().all(|(_, within)| within.is_none()) && !counts_further(keep)
+}
+
+/// Whether a rule that counts keeps more than the newest.
+fn counts_further(keep: &Keep) -> bool {
+    keep.counts().iter().any(|count| *count > Count::Latest(1))
+}
+
+/// Spans that don't reach from a slot back to the one before it: from none, or from some where no
+/// other rule keeps it.
+fn spans_that_reach_nothing(plan: &Plan) -> Vec<(&'static str, String)> {
+    let slots = first_slots(plan);
+    let reaches = |within: &Within, pair: &[Zoned]| within.reaches(pair[0].timestamp(), &pair[1]);
+    let spans = || plan.keep.spans().into_iter();
+    let all_reach = |pair: &[Zoned]| {
+        counts_further(&plan.keep)
+            || spans().any(|(_, within)| within.is_some_and(|within| reaches(within, pair)))
+    };
+    let pairs = || slots.windows(2);
+    let some_go = pairs().any(|pair| !all_reach(pair));
+    let told = |(key, within): (&'static str, Option<&Within>)| {
+        let within = within?;
+        let never = slots.len() > 1 && pairs().all(|pair| !reaches(within, pair));
+        let (reach, then) = match (never, some_go) {
+            (true, _) => ("never reaches", ""),
+            (false, true) => ("doesn't always reach", " then"),
+            (false, false) => return None,
+        };
+        let text = format!(
+            "{} {reach} from one slot of plan \"{}\" back to the one before, so it keeps the newest snapshot alone{then}; write more than the time between slots",
+            within.as_str(),
+            plan.name
+        );
+        Some((key, text))
+    };
+    spans().filter_map(told).collect()
 }
 
 /// The shortest and the longest time between slots, among the first [`SLOTS`] of the epoch: the
 /// answer must not change with the day on which it is asked for.
 fn gaps(plan: &Plan) -> Option<(Age, Age)> {
-    let next = |slot: &Timestamp| {
-        let slot = plan.schedule.slot_after(&plan.timezone, *slot)?;
-        Some(slot.timestamp())
-    };
-    let slots: Vec<_> = std::iter::successors(next(&Timestamp::UNIX_EPOCH), next)
-        .take(SLOTS)
-        .collect();
-    let gaps = slots.windows(2).map(|pair| Age::between(pair[0], pair[1]));
+    let slots = first_slots(plan);
+    let gaps = slots
+        .windows(2)
+        .map(|pair| Age::between(pair[0].timestamp(), pair[1].timestamp()));
     Some((gaps.clone().min()?, gaps.max()?))
+}
+
+fn first_slots(plan: &Plan) -> Vec<Zoned> {
+    let next = |slot: &Zoned| plan.schedule.slot_after(&plan.timezone, slot.timestamp());
+    let epoch = plan.timezone.at(Timestamp::UNIX_EPOCH);
+    std::iter::successors(next(&epoch), next)
+        .take(SLOTS)
+        .collect()
 }
 
 #[cfg(test)]
@@ -206,6 +256,19 @@ mod tests {
                 "plans[0].schedule: has slots 1m apart",
             ),
             ("schedule: \"0,4 3 * * *\"", "has slots 4m apart"),
+            (
+                "keep: {within: 12h}",
+                "plans[0].keep.within: 12h never reaches",
+            ),
+            ("keep: {within: 24h, last: 3}", ".keep.within: 24h never"),
+            (
+                "keep: {within-weekly: 1d}",
+                ".keep.within-weekly: 1d never reaches",
+            ),
+            (
+                "select: {all: true}",
+                "plans[0].select.all: selects the volumes of every",
+            ),
         ] {
             let remarks = of(&format!("plans: [{}]", plan(change)));
             let [remark] = remarks.as_slice() else {
@@ -219,11 +282,15 @@ mod tests {
     fn what_may_be_meant_is_not_told() {
         for change in [
             "",
-            "select: {all: true}",
+            "select: {tag: Backup, of: instance}",
+            "exclude: {tag: Backup, of: instance}",
             "exclude: {tag: NoBackup}",
             "exclude: {tag: Backup, values: [b]}",
             "exclude: {tag: Backup, values: [b], boot: true}",
             "keep: {last: 1, within: 14d}",
+            "keep: {last: unlimited}",
+            "keep: {within: 25h}",
+            "keep: {within-yearly: 3y}",
             "keep: {last: 1, daily: 2}",
             "schedule: \"*/15 * * * *\"",
             "schedule: \"0 0 29 2 *\"",
@@ -234,6 +301,103 @@ mod tests {
                 [""; 0],
                 "{change}"
             );
+        }
+    }
+
+    #[test]
+    fn a_span_that_does_not_reach_over_the_weekend_is_told_where_nothing_else_does() {
+        let schedule = "schedule: \"0 9-17 * * MON-FRI\"";
+        for (keep, told) in [
+            ("{within: 2d}", true),
+            ("{within: 2d, daily: 7}", false),
+            ("{within: 2d, within-daily: 14d}", false),
+            ("{within: 3d}", false),
+        ] {
+            let plan = plan(schedule).replace("{daily: 7}", keep);
+            let remarks = of(&format!("plans: [{plan}]"));
+            let expected = "plans[0].keep.within: 2d doesn't always reach";
+            assert_eq!(
+                remarks.iter().any(|remark| remark.starts_with(expected)),
+                told,
+                "{keep}: {remarks:?}"
+            );
+            assert_eq!(remarks.len(), usize::from(told), "{keep}: {remarks:?}");
+        }
+    }
+
+    #[test]
+    fn orphans_of_a_plan_for_all_volumes_need_an_end() {
+        let all = plan("select: {all: true}");
+        let told = of(&format!("plans: [{all}], orphans-after: 90d"));
+        assert_eq!(told, [""; 0]);
+    }
+
+    /// With the next slots, and what was probably meant.
+    #[test]
+    fn a_schedule_that_means_something_else_is_told() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let told = |schedule: &str| {
+            let plan = plan(&format!("schedule: \"{schedule}\""));
+            let remarks = warnings(&parse(&format!("plans: [{plan}]")), now);
+            let remarks: Vec<_> = remarks.iter().map(ToString::to_string).collect();
+            remarks.join("\n")
+        };
+        for (schedule, slots, meant) in [
+            (
+                "0 3 1-7 * SUN",
+                "(next: Sun 2026-11-29 03:00, Tue 2026-12-01 03:00, Wed 2026-12-02 03:00, Thu 2026-12-03 03:00, Fri 2026-12-04 03:00)",
+                "`0 3 * * SUN#1`",
+            ),
+            ("0 3 8-14 * 0", "next: Sun 2026-11-29", "`0 3 * * 0#2`"),
+            ("0 3 */2 * SUN", "next: Mon 2026-11-23", "`0 3 */2 * +SUN`"),
+            ("0 3 1-7 * MON-FRI", "next: ", "`0 3 1-7 * +MON-FRI`"),
+            (
+                "0 3 ? * 1",
+                "next: Mon 2026-11-23",
+                "`0 3 ? * MON` as it is now, or `0 3 ? * SUN`",
+            ),
+            (
+                "0 3 ? * 2-6",
+                "next: Tue 2026-11-24",
+                "`0 3 ? * TUE-SAT` as it is now, or `0 3 ? * MON-FRI`",
+            ),
+            ("0 3 ? * 1#1", "next: Mon 2026-12-07", "or `0 3 ? * SUN#1`"),
+            ("0 3 31 * *", "next: Thu 2026-12-31", "`0 3 L * *`"),
+            (
+                "*/40 * * * *",
+                "next: Sun 2026-11-22 12:40, Sun 2026-11-22 13:00",
+                "60",
+            ),
+            (
+                "0 */5 * * *",
+                "Sun 2026-11-22 20:00, Mon 2026-11-23 00:00",
+                "24",
+            ),
+        ] {
+            let told = told(schedule);
+            assert!(
+                told.starts_with("plans[0].schedule: ")
+                    && told.contains(slots)
+                    && told.contains(meant),
+                "{schedule}: {told}"
+            );
+            assert_eq!(told.lines().count(), 1, "{told}");
+        }
+        for schedule in [
+            "0 3 * * SUN#1",
+            "0 3 */2 * +SUN",
+            "0 3 ? * MON",
+            "0 3 * * 1",
+            "0 3 1 * ?",
+            "0 3 L * *",
+            "0 3 31 1 *",
+            "0 3 28 * *",
+            "*/20 * * * *",
+            "0 */6 * * *",
+            "@weekly",
+            "0 3 * * 1-5",
+        ] {
+            assert_eq!(told(schedule), "", "{schedule}");
         }
     }
 

@@ -34,7 +34,20 @@ fn volume(evaluation: &Evaluation<'_>, judged: &Judged<'_>) -> Value {
         .filter(|snapshot| snapshot.volume == judged.volume.id)
         .map(|snapshot| (snapshot.id.as_str(), snapshot.why.as_str()))
         .collect();
-    json!({ "plans": plans, "disowned": disowned })
+    let mut planless: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for snapshot in &judged.planless {
+        planless
+            .entry(&snapshot.plan)
+            .or_default()
+            .push(&snapshot.id);
+    }
+    json!({
+        "state": judged.volume.state,
+        "obstacle": judged.volume.obstacle(),
+        "plans": plans,
+        "plans-that-are-gone": planless,
+        "disowned": disowned,
+    })
 }
 
 fn plan(evaluation: &Evaluation<'_>, planned: &Planned<'_>, standing: &Standing<'_>) -> Value {
@@ -70,5 +83,7 @@ fn snapshot(planned: &Planned<'_>, snapshot: &Snapshot) -> Value {
         "slot": slots::tag(&planned.plan.timezone.at(snapshot.slot)),
         "attempt": snapshot.attempt,
         "state": state,
+        "archived": snapshot.archived,
+        "held": snapshot.held,
     })
 }

@@ -245,6 +245,164 @@ fn the_numbers_of_a_small_account() {
     }
 }
 
+// ---- what can't or may not be snapshotted, or deleted ----------------------------------------------
+
+/// Its state once made it neither stale nor fresh: an all-clear for a volume that is lost.
+#[test]
+fn a_volume_in_ruins_is_said_with_its_state_and_its_newest_snapshot() {
+    let made = snapshot("snap-1", "vol-1", TODAY, State::Completed);
+    let in_state = |state: &str, snapshots: Vec<Snapshot>, now: &str| {
+        let mut odd = volume("vol-1");
+        odd.state = state.to_owned();
+        let assessment = assessed(&facts(vec![odd], snapshots), now);
+        let stale = metric(&assessment, "VolumesStale");
+        let stands = assessment.conditions.into_iter();
+        let stands: Vec<_> = stands.filter(|c| c.kind.name == "stale").collect();
+        (stands[0].status, stands[0].why.clone(), stale)
+    };
+    // In `error` nothing more comes; it is said at once.
+    let (status, why, stale) = in_state("error", vec![made.clone()], NOW);
+    assert_eq!((status, stale), (Status::Firing, 1));
+    for part in ["in state `error`", "snap-1 of slot 2026-11-21 03:00 UTC"] {
+        assert!(why.contains(part), "{why}");
+    }
+    // On its way out what was told stands, and what is overdue is.
+    let (status, why, _) = in_state("deleting", vec![made.clone()], NOW);
+    assert_eq!(status, Status::Unknown);
+    assert!(
+        why.contains("`deleting`; the newest completed snapshot is snap-1"),
+        "{why}"
+    );
+    let (status, why, stale) = in_state("deleting", vec![made], "2026-11-23T10:00:00Z");
+    assert_eq!((status, stale), (Status::Firing, 1));
+    assert!(why.contains("in state `deleting`"), "{why}");
+    let (status, why, _) = in_state("deleting", vec![], NOW);
+    assert_eq!(status, Status::Firing);
+    assert!(why.contains("no completed snapshot at all"), "{why}");
+    // One that is only being made is nobody's loss.
+    let (status, why, _) = in_state("creating", vec![], NOW);
+    assert_eq!(status, Status::Unknown);
+    assert!(why.contains("`creating`"), "{why}");
+}
+
+#[test]
+fn a_volume_outside_the_region_is_told_by_name() {
+    let mut odd = volume("vol-1");
+    odd.outside = Some("in the Local Zone us-west-2-lax-1a".to_owned());
+    let assessment = assessed(&facts(vec![odd], vec![]), NOW);
+    assert_eq!(kinds(&assessment), [("vol-1", "stale")]);
+    assert!(firing(&assessment)[0].why.contains("us-west-2-lax-1a"));
+}
+
+#[test]
+fn an_archived_snapshot_is_not_fresh() {
+    let mut archived = snapshot("snap-2", "vol-1", TODAY, State::Completed);
+    archived.archived = true;
+    let old = snapshot("snap-1", "vol-1", "2026-11-20T03:00:00Z", State::Completed);
+    let world = facts(vec![volume("vol-1")], vec![old, archived]);
+    let assessment = assessed(&world, NOW);
+    assert_eq!(kinds(&assessment), [("vol-1", "stale")]);
+    let why = &firing(&assessment)[0].why;
+    assert!(
+        why.contains("is snap-1 of slot 2026-11-20") && why.contains("snap-2 is archived"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_failed_second_snapshot_of_a_slot_is_no_failure() {
+    let first = snapshot("snap-1", "vol-1", TODAY, State::Completed);
+    let mut second = snapshot("snap-2", "vol-1", TODAY, State::Error("x".to_owned()));
+    second.started = first.started + SignedDuration::from_secs(60);
+    let mut world = facts(vec![volume("vol-1")], vec![first, second]);
+    assert_eq!(kinds(&assessed(&world, NOW)), []);
+    // Nor while it isn't known how the first ends; a try after a failure doesn't undo that.
+    world.snapshots[0].state = State::Pending;
+    assert_eq!(kinds(&assessed(&world, "2026-11-21T03:10:00Z")), []);
+    world.snapshots[0].attempt = 2;
+    assert_eq!(
+        kinds(&assessed(&world, "2026-11-21T03:10:00Z")),
+        [("vol-1", "failed")]
+    );
+}
+
+#[test]
+fn what_may_not_be_deleted_stands_as_long_as_it_is_to_be() {
+    let policy = daily("{last: 3}");
+    let mut world = facts(vec![volume("vol-1")], forty_days("snap-", "vol-1"));
+    world.snapshots.truncate(4);
+    let told = |world: &Facts, settled: &[Settled<'_, Action, Effect>]| {
+        let assessment = report(&evaluate(world, &policy, at(NOW)), settled);
+        let firing = assessment
+            .conditions
+            .into_iter()
+            .filter(|c| c.kind.name == "undeletable");
+        firing
+            .map(|c| (c.resource.name().to_owned(), c.why))
+            .collect::<Vec<_>>()
+    };
+    let action = Action::Delete(crate::action::Delete {
+        snapshot: "snap-03".to_owned(),
+        keeper: None,
+        known_refused: false,
+    });
+    let settled = |outcome, effect| Settled {
+        action: &action,
+        outcome,
+        note: None,
+        effect,
+    };
+    let denied = Effect::Refused("by an SCP".to_owned());
+    let here = told(&world, &[settled(Outcome::Failed, Some(&denied))]);
+    assert_eq!(here, [("snap-03".to_owned(), "by an SCP".to_owned())]);
+
+    let refusal = |unmeant| crate::facts::Refusal {
+        why: "by an SCP".to_owned(),
+        unmeant,
+        again: at(NOW) + SignedDuration::from_hours(1),
+    };
+    world.refused.insert("snap-03".to_owned(), refusal(true));
+    assert_eq!(
+        told(&world, &[]),
+        here,
+        "the same words, so it isn't told twice"
+    );
+    assert_eq!(
+        told(&world, &[settled(Outcome::Done, Some(&Effect::Deleted))]),
+        []
+    );
+    world.refused.insert("snap-03".to_owned(), refusal(false));
+    assert_eq!(told(&world, &[]), [], "locked ones are somebody's will");
+    world.refused.insert("snap-03".to_owned(), refusal(true));
+    world.snapshots.pop();
+    assert_eq!(told(&world, &[]), []);
+}
+
+#[test]
+fn snapshots_of_plans_that_are_gone_are_shown_with_what_to_do() {
+    let mut snapshots = forty_days("snap-", "vol-1");
+    snapshots.truncate(3);
+    for snapshot in &mut snapshots[1..] {
+        snapshot.plan = "former".into();
+    }
+    let mut world = facts(vec![volume("vol-1")], snapshots);
+    let assessment = assessed(&world, NOW);
+    assert_eq!(kinds(&assessment), [("account", "planless")]);
+    let condition = firing(&assessment)[0];
+    assert_eq!(
+        condition.why,
+        "plan former: 2 snapshots of 1 volumes, the newest of slot 2026-11-20T03:00:00Z"
+    );
+    assert!(condition.kind.next.contains("`formerly`"));
+    world.complete = false;
+    let detail = assessed(&world, NOW).detail;
+    let shown = &detail["volumes"]["vol-1"]["plans-that-are-gone"];
+    assert_eq!(
+        *shown,
+        serde_json::json!({"former": ["snap-02", "snap-01"]})
+    );
+}
+
 fn forty_days(prefix: &str, volume: &str) -> Vec<Snapshot> {
     (0..40)
         .map(|day| {
@@ -275,7 +433,7 @@ fn the_deletion_limit_is_the_accounts_and_worth_telling_once() {
 #[test]
 fn a_sweep_covers_all_that_is_there() {
     let mut creating = volume("vol-creating");
-    creating.usable = false;
+    creating.state = "creating".to_owned();
     let mut world = facts(
         vec![volume("vol-1"), creating],
         vec![
@@ -341,7 +499,7 @@ fn a_volume_in_no_state_for_snapshots_is_unknown_where_a_plan_wants_it() {
     let mut world = facts(vec![volume("vol-1")], vec![]);
     let both = [("vol-1", "stale"), ("vol-1", "failed")];
     let one = world.volumes.get_mut("vol-1").unwrap();
-    one.usable = false;
+    one.state = "creating".to_owned();
     assert_eq!(of_status(&assessed(&world, NOW), Status::Unknown), both);
     world.volumes.get_mut("vol-1").unwrap().tags.clear();
     assert_eq!(assessed(&world, NOW).conditions, []);

@@ -7,12 +7,16 @@ A property that a handler doesn't name fails the stack: better than a deployment
 from __future__ import annotations
 
 import random
+import re
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from emulator import callers
 from emulator.context import context
@@ -74,8 +78,36 @@ class Handler:
         raise NotImplementedError
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        """A resource that is gone already counts as deleted."""
+        """Run `unless_gone`."""
         raise NotImplementedError
+
+
+class Put(Handler):
+    """What one call of `put` creates, and changes in place."""
+
+    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        self.put(properties)
+        return ctx.physical_name(), {}
+
+    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        self.put(new)
+
+    def put(self, properties: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def is_not_found(error: ClientError) -> bool:
+    return bool(re.search("NotFound|NoSuch|NonExistent", error.response["Error"]["Code"]))
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """A resource that is gone already counts as deleted."""
+    try:
+        yield
+    except ClientError as error:
+        if not is_not_found(error):
+            raise
 
 
 _clients: dict[tuple[str, str], Any] = {}
@@ -136,12 +168,20 @@ def boolean(value: Any) -> bool:
     return str(value).lower() == "true"
 
 
+def target(properties: dict[str, Any]) -> dict[str, Any]:
+    """A target of a rule or schedule."""
+    if "RetryPolicy" not in properties:
+        return properties
+    return properties | {"RetryPolicy": integers(properties["RetryPolicy"], *properties["RetryPolicy"])}
+
+
 # Imported for the handlers that they register.
 from emulator.cloudformation.resources import (  # noqa: E402, F401
     cloudwatch,
     iam,
     lambda_,
     messaging,
+    nested,
     other,
     schedules,
     tables,

@@ -56,12 +56,11 @@ class Alarm(Handler):
 
 
 def _metric(query: dict[str, Any]) -> dict[str, Any]:
-    query = json.loads(json.dumps(query))
+    query = query | integers(query, "Period")
     if "ReturnData" in query:
         query["ReturnData"] = boolean(query["ReturnData"])
-    for holder in (query, query.get("MetricStat", {})):
-        if "Period" in holder:
-            holder["Period"] = int(holder["Period"])
+    if "MetricStat" in query:
+        query["MetricStat"] = query["MetricStat"] | integers(query["MetricStat"], "Period")
     return query
 
 
@@ -83,17 +82,13 @@ class Dashboard(Handler):
         client("cloudwatch").put_dashboard(DashboardName=physical_id, DashboardBody=body)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        cloudwatch = client("cloudwatch")
-        try:
-            cloudwatch.delete_dashboards(DashboardNames=[physical_id])
-        except cloudwatch.exceptions.ClientError:
-            pass
+        client("cloudwatch").delete_dashboards(DashboardNames=[physical_id])
 
 
 @handles
 class LogGroup(Handler):
     type = "AWS::Logs::LogGroup"
-    properties = frozenset({"LogGroupClass", "LogGroupName", "RetentionInDays", "Tags"})
+    properties = frozenset({"KmsKeyId", "LogGroupClass", "LogGroupName", "RetentionInDays", "Tags"})
     replaced_by = frozenset({"LogGroupClass", "LogGroupName"})
 
     def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -101,6 +96,8 @@ class LogGroup(Handler):
         request: dict[str, Any] = {"tags": ctx.tags(properties)}
         if "LogGroupClass" in properties:
             request["logGroupClass"] = properties["LogGroupClass"]
+        if "KmsKeyId" in properties:
+            request["kmsKeyId"] = properties["KmsKeyId"]
         client("logs").create_log_group(logGroupName=name, **request)
         self._set_retention(name, properties)
         return name, {"Arn": f"arn:aws:logs:{context.region}:{context.account_id}:log-group:{name}:*"}
@@ -118,8 +115,29 @@ class LogGroup(Handler):
             client("logs").delete_retention_policy(logGroupName=name)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        logs = client("logs")
-        try:
-            logs.delete_log_group(logGroupName=physical_id)
-        except logs.exceptions.ResourceNotFoundException:
-            pass
+        client("logs").delete_log_group(logGroupName=physical_id)
+
+
+@handles
+class QueryDefinition(Handler):
+    type = "AWS::Logs::QueryDefinition"
+    properties = frozenset({"LogGroupNames", "Name", "QueryString"})
+    required = frozenset({"Name", "QueryString"})
+
+    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        identifier = client("logs").put_query_definition(**self._request(properties))["queryDefinitionId"]
+        return identifier, {"QueryDefinitionId": identifier}
+
+    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        client("logs").put_query_definition(queryDefinitionId=physical_id, **self._request(new))
+
+    @staticmethod
+    def _request(properties: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": properties["Name"],
+            "queryString": properties["QueryString"],
+            "logGroupNames": properties.get("LogGroupNames", []),
+        }
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        client("logs").delete_query_definition(queryDefinitionId=physical_id)

@@ -1,11 +1,28 @@
-"""AWS::IAM::Role, Policy, ManagedPolicy, InstanceProfile."""
+"""AWS::IAM::Role, InstanceProfile."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from emulator.cloudformation.resources import Handler, ResourceContext, chosen, client, handles, integers
+from emulator.cloudformation.resources import (
+    Handler,
+    ResourceContext,
+    ResourceFailed,
+    chosen,
+    client,
+    handles,
+    integers,
+)
+
+MANAGED_POLICY_LIMIT = 6144
+ROLE_POLICIES_LIMIT = 10240
+"""What IAM takes of a managed policy and of all inline policies of a role together, in characters."""
+
+
+def _size(document: dict[str, Any]) -> int:
+    """White space isn't counted."""
+    return len(json.dumps(document, separators=(",", ":")))
 
 
 @handles
@@ -56,6 +73,8 @@ class Role(Handler):
         for policy in old.get("Policies", []):
             if policy["PolicyName"] not in inline:
                 iam.delete_role_policy(RoleName=name, PolicyName=policy["PolicyName"])
+        if sum(map(_size, inline.values())) > ROLE_POLICIES_LIMIT:
+            raise ResourceFailed(f"Maximum policy size of {ROLE_POLICIES_LIMIT} bytes exceeded for role {name}")
         for policy_name, document in inline.items():
             iam.put_role_policy(RoleName=name, PolicyName=policy_name, PolicyDocument=json.dumps(document))
         attached = set(new.get("ManagedPolicyArns", []))
@@ -66,51 +85,11 @@ class Role(Handler):
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         iam = client("iam")
-        try:
-            inline = iam.list_role_policies(RoleName=physical_id)["PolicyNames"]
-            attached = iam.list_attached_role_policies(RoleName=physical_id)["AttachedPolicies"]
-        except iam.exceptions.NoSuchEntityException:
-            return
-        for name in inline:
+        for name in iam.list_role_policies(RoleName=physical_id)["PolicyNames"]:
             iam.delete_role_policy(RoleName=physical_id, PolicyName=name)
-        for policy in attached:
+        for policy in iam.list_attached_role_policies(RoleName=physical_id)["AttachedPolicies"]:
             iam.detach_role_policy(RoleName=physical_id, PolicyArn=policy["PolicyArn"])
         iam.delete_role(RoleName=physical_id)
-
-
-@handles
-class Policy(Handler):
-    """An inline policy of one or more roles."""
-
-    type = "AWS::IAM::Policy"
-    properties = frozenset({"PolicyDocument", "PolicyName", "Roles"})
-    required = frozenset({"PolicyDocument", "PolicyName", "Roles"})
-    replaced_by = frozenset({"PolicyName"})
-
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        self._put(properties)
-        return ctx.physical_name(128), {}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        for role in set(old["Roles"]) - set(new["Roles"]):
-            client("iam").delete_role_policy(RoleName=role, PolicyName=old["PolicyName"])
-        self._put(new)
-
-    def _put(self, properties: dict[str, Any]) -> None:
-        for role in properties["Roles"]:
-            client("iam").put_role_policy(
-                RoleName=role,
-                PolicyName=properties["PolicyName"],
-                PolicyDocument=json.dumps(properties["PolicyDocument"]),
-            )
-
-    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        iam = client("iam")
-        for role in properties["Roles"]:
-            try:
-                iam.delete_role_policy(RoleName=role, PolicyName=properties["PolicyName"])
-            except iam.exceptions.NoSuchEntityException:
-                pass
 
 
 @handles
@@ -118,29 +97,44 @@ class ManagedPolicy(Handler):
     type = "AWS::IAM::ManagedPolicy"
     properties = frozenset({"Description", "ManagedPolicyName", "Path", "PolicyDocument", "Roles"})
     required = frozenset({"PolicyDocument"})
-    replaced_by = frozenset({"Description", "ManagedPolicyName", "Path", "PolicyDocument", "Roles"})
+    replaced_by = frozenset({"Description", "ManagedPolicyName", "Path"})
 
     def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        name = properties.get("ManagedPolicyName") or ctx.physical_name(128)
         arn = client("iam").create_policy(
-            PolicyName=properties.get("ManagedPolicyName") or ctx.physical_name(128),
-            PolicyDocument=json.dumps(properties["PolicyDocument"]),
+            PolicyName=name,
+            PolicyDocument=self._document(properties),
             **chosen(properties, "Description", "Path"),
         )["Policy"]["Arn"]
         for role in properties.get("Roles", []):
             client("iam").attach_role_policy(RoleName=role, PolicyArn=arn)
         return arn, {"PolicyArn": arn}
 
+    @staticmethod
+    def _document(properties: dict[str, Any]) -> str:
+        if _size(properties["PolicyDocument"]) > MANAGED_POLICY_LIMIT:
+            raise ResourceFailed(f"Cannot exceed quota for PolicySize: {MANAGED_POLICY_LIMIT}")
+        return json.dumps(properties["PolicyDocument"])
+
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        pass
+        iam = client("iam")
+        if old["PolicyDocument"] != new["PolicyDocument"]:
+            before = iam.get_policy(PolicyArn=physical_id)["Policy"]["DefaultVersionId"]
+            iam.create_policy_version(PolicyArn=physical_id, PolicyDocument=self._document(new), SetAsDefault=True)
+            # A policy has five versions at most.
+            iam.delete_policy_version(PolicyArn=physical_id, VersionId=before)
+        roles, others = set(new.get("Roles", [])), set(old.get("Roles", []))
+        for role in sorted(others - roles):
+            iam.detach_role_policy(RoleName=role, PolicyArn=physical_id)
+        for role in sorted(roles - others):
+            iam.attach_role_policy(RoleName=role, PolicyArn=physical_id)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         iam = client("iam")
-        try:
-            for role in iam.list_entities_for_policy(PolicyArn=physical_id)["PolicyRoles"]:
-                iam.detach_role_policy(RoleName=role["RoleName"], PolicyArn=physical_id)
-            iam.delete_policy(PolicyArn=physical_id)
-        except iam.exceptions.NoSuchEntityException:
-            pass
+        # Only from the roles that this resource attached it to; IAM refuses to delete what is attached elsewhere.
+        for role in properties.get("Roles", []):
+            iam.detach_role_policy(RoleName=role, PolicyArn=physical_id)
+        iam.delete_policy(PolicyArn=physical_id)
 
 
 @handles
@@ -167,10 +161,6 @@ class InstanceProfile(Handler):
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         iam = client("iam")
-        try:
-            profile = iam.get_instance_profile(InstanceProfileName=physical_id)["InstanceProfile"]
-        except iam.exceptions.NoSuchEntityException:
-            return
-        for role in profile["Roles"]:
+        for role in iam.get_instance_profile(InstanceProfileName=physical_id)["InstanceProfile"]["Roles"]:
             iam.remove_role_from_instance_profile(InstanceProfileName=physical_id, RoleName=role["RoleName"])
         iam.delete_instance_profile(InstanceProfileName=physical_id)

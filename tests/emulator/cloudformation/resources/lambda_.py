@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from emulator.cloudformation.resources import (
     Handler,
+    Put,
     ResourceContext,
     ResourceFailed,
     chosen,
@@ -97,9 +97,27 @@ class Function(Handler):
             client("lambda").delete_function_concurrency(FunctionName=name)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        client("lambda").delete_function(FunctionName=physical_id)
+
+
+@handles
+class Alias(Handler):
+    type = "AWS::Lambda::Alias"
+    properties = frozenset({"Description", "FunctionName", "FunctionVersion", "Name"})
+    required = frozenset({"FunctionName", "FunctionVersion", "Name"})
+    replaced_by = frozenset({"FunctionName", "Name"})
+
+    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        arn = client("lambda").create_alias(**properties)["AliasArn"]
+        return arn, {"AliasArn": arn}
+
+    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        client("lambda").update_alias(**new)
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         functions = client("lambda")
         try:
-            functions.delete_function(FunctionName=physical_id)
+            functions.delete_alias(**chosen(properties, "FunctionName", "Name"))
         except functions.exceptions.ResourceNotFoundException:
             pass
 
@@ -125,15 +143,11 @@ class Permission(Handler):
         pass
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        functions = client("lambda")
-        try:
-            functions.remove_permission(FunctionName=properties["FunctionName"], StatementId=physical_id)
-        except functions.exceptions.ResourceNotFoundException:
-            pass
+        client("lambda").remove_permission(FunctionName=properties["FunctionName"], StatementId=physical_id)
 
 
 @handles
-class EventInvokeConfig(Handler):
+class EventInvokeConfig(Put):
     type = "AWS::Lambda::EventInvokeConfig"
     properties = frozenset(
         {"DestinationConfig", "FunctionName", "MaximumEventAgeInSeconds", "MaximumRetryAttempts", "Qualifier"}
@@ -141,14 +155,7 @@ class EventInvokeConfig(Handler):
     required = frozenset({"FunctionName", "Qualifier"})
     replaced_by = frozenset({"FunctionName", "Qualifier"})
 
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        self._put(properties)
-        return f"{ctx.stack_name}-{ctx.logical_id}-{int(time.time())}", {}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        self._put(new)
-
-    def _put(self, properties: dict[str, Any]) -> None:
+    def put(self, properties: dict[str, Any]) -> None:
         if properties["Qualifier"] != "$LATEST":
             raise ResourceFailed("the emulator runs only the qualifier $LATEST")
         client("lambda").put_function_event_invoke_config(
@@ -158,8 +165,4 @@ class EventInvokeConfig(Handler):
         )
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        functions = client("lambda")
-        try:
-            functions.delete_function_event_invoke_config(FunctionName=properties["FunctionName"])
-        except functions.exceptions.ResourceNotFoundException:
-            pass
+        client("lambda").delete_function_event_invoke_config(FunctionName=properties["FunctionName"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from emulator.cloudformation.resources import Handler, ResourceContext, client, handles
+from emulator.cloudformation.resources import Handler, Put, ResourceContext, client, handles, unless_gone
 from emulator.context import context
 
 
@@ -48,28 +48,14 @@ class Topic(Handler):
         client("sns").delete_topic(TopicArn=physical_id)
 
 
-class _Policy(Handler):
-    """What puts one policy on several topics or queues."""
-
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        self._put(properties)
-        return ctx.physical_name(), {}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        self._put(new)
-
-    def _put(self, properties: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-
 @handles
-class TopicPolicy(_Policy):
+class TopicPolicy(Put):
     type = "AWS::SNS::TopicPolicy"
     properties = frozenset({"PolicyDocument", "Topics"})
     required = properties
     replaced_by = frozenset({"Topics"})
 
-    def _put(self, properties: dict[str, Any]) -> None:
+    def put(self, properties: dict[str, Any]) -> None:
         for topic in properties["Topics"]:
             client("sns").set_topic_attributes(
                 TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(properties["PolicyDocument"])
@@ -90,10 +76,8 @@ class TopicPolicy(_Policy):
                     }
                 ],
             }
-            try:
+            with unless_gone():
                 sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(owner))
-            except sns.exceptions.NotFoundException:
-                pass
 
 
 @handles
@@ -123,11 +107,7 @@ class Subscription(Handler):
             )
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        sns = client("sns")
-        try:
-            sns.unsubscribe(SubscriptionArn=physical_id)
-        except sns.exceptions.NotFoundException:
-            pass
+        client("sns").unsubscribe(SubscriptionArn=physical_id)
 
 
 @handles
@@ -135,6 +115,7 @@ class Queue(Handler):
     type = "AWS::SQS::Queue"
     _defaults = {
         "DelaySeconds": "0",
+        "KmsMasterKeyId": "",
         "MaximumMessageSize": "1048576",
         "MessageRetentionPeriod": "345600",
         "ReceiveMessageWaitTimeSeconds": "0",
@@ -158,35 +139,32 @@ class Queue(Handler):
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         unset = {name: value for name, value in self._defaults.items() if name in old}
         if attributes := unset | _attributes(new, self._settable):
-            client("sqs").set_queue_attributes(QueueUrl=physical_id, Attributes=attributes)
+            if attributes.get("KmsMasterKeyId"):
+                attributes["SqsManagedSseEnabled"] = "false"  # SQS takes one of the two
+            # moto forgets the policy with each change.
+            kept = client("sqs").get_queue_attributes(QueueUrl=physical_id, AttributeNames=["Policy"])
+            client("sqs").set_queue_attributes(QueueUrl=physical_id, Attributes=kept.get("Attributes", {}) | attributes)
         if tags := ctx.tags(new):
             client("sqs").tag_queue(QueueUrl=physical_id, Tags=tags)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        sqs = client("sqs")
-        try:
-            sqs.delete_queue(QueueUrl=physical_id)
-        except sqs.exceptions.QueueDoesNotExist:
-            pass
+        client("sqs").delete_queue(QueueUrl=physical_id)
 
 
 @handles
-class QueuePolicy(_Policy):
+class QueuePolicy(Put):
     type = "AWS::SQS::QueuePolicy"
     properties = frozenset({"PolicyDocument", "Queues"})
     required = properties
     replaced_by = frozenset({"Queues"})
 
-    def _put(self, properties: dict[str, Any]) -> None:
+    def put(self, properties: dict[str, Any]) -> None:
         for queue in properties["Queues"]:
             client("sqs").set_queue_attributes(
                 QueueUrl=queue, Attributes={"Policy": json.dumps(properties["PolicyDocument"])}
             )
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        sqs = client("sqs")
         for queue in properties["Queues"]:
-            try:
-                sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": ""})
-            except sqs.exceptions.QueueDoesNotExist:
-                pass
+            with unless_gone():
+                client("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"Policy": ""})

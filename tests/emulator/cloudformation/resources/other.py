@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from emulator.cloudformation.resources import Handler, ResourceContext, chosen, client, handles
+from emulator.cloudformation.resources import Handler, Put, ResourceContext, boolean, chosen, client, handles
 from emulator.context import context
 
 
@@ -39,11 +39,7 @@ class Parameter(Handler):
         return chosen(properties, "Type", "Value")
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        ssm = client("ssm")
-        try:
-            ssm.delete_parameter(Name=physical_id)
-        except ssm.exceptions.ParameterNotFound:
-            pass
+        client("ssm").delete_parameter(Name=physical_id)
 
 
 @handles
@@ -79,7 +75,7 @@ class Bucket(Handler):
         if "VersioningConfiguration" in new:
             s3.put_bucket_versioning(Bucket=physical_id, VersioningConfiguration=new["VersioningConfiguration"])
         if "PublicAccessBlockConfiguration" in new:
-            block = {k: str(v).lower() == "true" for k, v in new["PublicAccessBlockConfiguration"].items()}
+            block = {k: boolean(v) for k, v in new["PublicAccessBlockConfiguration"].items()}
             s3.put_public_access_block(Bucket=physical_id, PublicAccessBlockConfiguration=block)
         if "BucketEncryption" in new:
             rules = [
@@ -97,30 +93,19 @@ class Bucket(Handler):
         # A life cycle's expiry takes days; nothing here lives that long, so it isn't carried out.
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        s3 = client("s3")
-        try:
-            s3.delete_bucket(Bucket=physical_id)
-        except s3.exceptions.NoSuchBucket:
-            pass
+        client("s3").delete_bucket(Bucket=physical_id)
 
 
 @handles
-class BucketPolicy(Handler):
+class BucketPolicy(Put):
     type = "AWS::S3::BucketPolicy"
     properties = frozenset({"Bucket", "PolicyDocument"})
     required = properties
     replaced_by = frozenset({"Bucket"})
 
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        self.update(ctx, "", {}, properties)
-        return ctx.physical_name(), {}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        client("s3").put_bucket_policy(Bucket=new["Bucket"], Policy=json.dumps(new["PolicyDocument"]))
+    def put(self, properties: dict[str, Any]) -> None:
+        policy = json.dumps(properties["PolicyDocument"])
+        client("s3").put_bucket_policy(Bucket=properties["Bucket"], Policy=policy)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        s3 = client("s3")
-        try:
-            s3.delete_bucket_policy(Bucket=properties["Bucket"])
-        except s3.exceptions.ClientError:
-            pass
+        client("s3").delete_bucket_policy(Bucket=properties["Bucket"])

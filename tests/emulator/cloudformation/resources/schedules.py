@@ -1,12 +1,11 @@
-"""AWS::Scheduler::Schedule, ScheduleGroup; AWS::Events::Rule."""
+"""AWS::Scheduler::Schedule; AWS::Events::Rule."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from emulator.cloudformation.resources import Handler, ResourceContext, ResourceFailed, chosen, client, handles
-from emulator.context import context
+from emulator.cloudformation.resources import Handler, ResourceContext, ResourceFailed, chosen, client, handles, target
 
 
 @handles
@@ -36,42 +35,10 @@ class Schedule(Handler):
         client("scheduler").update_schedule(Name=physical_id, **defaults | self._request(new))
 
     def _request(self, properties: dict[str, Any]) -> dict[str, Any]:
-        target = json.loads(json.dumps(properties["Target"]))
-        for name in ("MaximumEventAgeInSeconds", "MaximumRetryAttempts"):
-            if name in target.get("RetryPolicy", {}):
-                target["RetryPolicy"][name] = int(target["RetryPolicy"][name])
-        return chosen(properties, *self._settable) | {"Target": target}
+        return chosen(properties, *self._settable) | {"Target": target(properties["Target"])}
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        scheduler = client("scheduler")
-        try:
-            scheduler.delete_schedule(Name=physical_id, **chosen(properties, "GroupName"))
-        except scheduler.exceptions.ResourceNotFoundException:
-            pass
-
-
-@handles
-class ScheduleGroup(Handler):
-    type = "AWS::Scheduler::ScheduleGroup"
-    properties = frozenset({"Name", "Tags"})
-    replaced_by = frozenset({"Name"})
-
-    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        name = properties.get("Name") or ctx.physical_name(64)
-        arn = client("scheduler").create_schedule_group(Name=name, Tags=ctx.tag_list(properties))["ScheduleGroupArn"]
-        return name, {"Arn": arn}
-
-    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if tags := ctx.tag_list(new):
-            arn = f"arn:aws:scheduler:{context.region}:{context.account_id}:schedule-group/{physical_id}"
-            client("scheduler").tag_resource(ResourceArn=arn, Tags=tags)
-
-    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        scheduler = client("scheduler")
-        try:
-            scheduler.delete_schedule_group(Name=physical_id)
-        except scheduler.exceptions.ResourceNotFoundException:
-            pass
+        client("scheduler").delete_schedule(Name=physical_id, **chosen(properties, "GroupName"))
 
 
 @handles
@@ -88,8 +55,8 @@ class Rule(Handler):
 
     def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         self._put(physical_id, new)
-        kept = {target["Id"] for target in new.get("Targets", [])}
-        gone = [target["Id"] for target in old.get("Targets", []) if target["Id"] not in kept]
+        kept = {each["Id"] for each in new.get("Targets", [])}
+        gone = [each["Id"] for each in old.get("Targets", []) if each["Id"] not in kept]
         if gone:
             client("events").remove_targets(Rule=physical_id, Ids=gone, **chosen(new, "EventBusName"))
 
@@ -101,12 +68,7 @@ class Rule(Handler):
         if "EventPattern" in properties:
             request["EventPattern"] = json.dumps(properties["EventPattern"])
         arn = events.put_rule(Name=name, **request)["RuleArn"]
-        targets = json.loads(json.dumps(properties.get("Targets", [])))
-        for target in targets:
-            for key in ("MaximumEventAgeInSeconds", "MaximumRetryAttempts"):
-                if key in target.get("RetryPolicy", {}):
-                    target["RetryPolicy"][key] = int(target["RetryPolicy"][key])
-        if targets:
+        if targets := [target(each) for each in properties.get("Targets", [])]:
             answer = events.put_targets(Rule=name, Targets=targets, **chosen(properties, "EventBusName"))
             if answer["FailedEntryCount"]:
                 raise ResourceFailed(f"a target of the rule was refused: {answer['FailedEntries'][0]}")
@@ -115,10 +77,7 @@ class Rule(Handler):
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         events = client("events")
         bus = chosen(properties, "EventBusName")
-        try:
-            targets = events.list_targets_by_rule(Rule=physical_id, **bus)["Targets"]
-            if targets:
-                events.remove_targets(Rule=physical_id, Ids=[target["Id"] for target in targets], **bus)
-            events.delete_rule(Name=physical_id, **bus)
-        except events.exceptions.ResourceNotFoundException:
-            pass
+        targets = events.list_targets_by_rule(Rule=physical_id, **bus)["Targets"]
+        if targets:
+            events.remove_targets(Rule=physical_id, Ids=[each["Id"] for each in targets], **bus)
+        events.delete_rule(Name=physical_id, **bus)

@@ -17,6 +17,7 @@ class Table(Handler):
             "DeletionProtectionEnabled",
             "KeySchema",
             "PointInTimeRecoverySpecification",
+            "SSESpecification",
             "TableName",
             "Tags",
             "TimeToLiveSpecification",
@@ -32,6 +33,7 @@ class Table(Handler):
             Tags=ctx.tag_list(properties),
             DeletionProtectionEnabled=boolean(properties.get("DeletionProtectionEnabled", False)),
             **chosen(properties, "AttributeDefinitions", "BillingMode", "KeySchema"),
+            **self._encryption(properties),
         )
         self._settle(name, {}, properties)
         return name, {"Arn": created["TableDescription"]["TableArn"]}
@@ -40,12 +42,25 @@ class Table(Handler):
         dynamodb = client("dynamodb")
         if old.get("BillingMode") != new.get("BillingMode"):
             dynamodb.update_table(TableName=physical_id, **chosen(new, "BillingMode"))
+        if old.get("SSESpecification") != new.get("SSESpecification"):
+            off = {"SSESpecification": {"Enabled": False}}
+            dynamodb.update_table(TableName=physical_id, **(self._encryption(new) or off))
         protected = boolean(new.get("DeletionProtectionEnabled", False))
         dynamodb.update_table(TableName=physical_id, DeletionProtectionEnabled=protected)
         self._settle(physical_id, old, new)
         if tags := ctx.tag_list(new):
             arn = dynamodb.describe_table(TableName=physical_id)["Table"]["TableArn"]
             dynamodb.tag_resource(ResourceArn=arn, Tags=tags)
+
+    @staticmethod
+    def _encryption(properties: dict[str, Any]) -> dict[str, Any]:
+        """CloudFormation calls SSEEnabled what the API calls Enabled."""
+        if "SSESpecification" not in properties:
+            return {}
+        given = properties["SSESpecification"]
+        return {
+            "SSESpecification": {"Enabled": boolean(given["SSEEnabled"]), **chosen(given, "KMSMasterKeyId", "SSEType")}
+        }
 
     def _settle(self, name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         """What isn't part of CreateTable."""
@@ -69,8 +84,4 @@ class Table(Handler):
             )
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        dynamodb = client("dynamodb")
-        try:
-            dynamodb.delete_table(TableName=physical_id)
-        except dynamodb.exceptions.ResourceNotFoundException:
-            pass
+        client("dynamodb").delete_table(TableName=physical_id)

@@ -18,8 +18,10 @@ const GROUP: usize = 10;
 const REFRESHES: f64 = 30.0 / 7.0;
 /// Days. Mails and findings: one a day.
 const MONTH: f64 = 30.0;
-/// Metrics that the alarms look at, as the template has them; its tests compare.
-const ALARM_METRICS: usize = 32;
+/// Metrics that the alarms of full monitoring look at, as the template has them; its tests compare.
+const ALARM_METRICS: usize = 36;
+/// The same of basic monitoring.
+const BASIC_ALARM_METRICS: usize = 5;
 /// How long logs are kept by default, in months; the template's tests compare.
 const LOG_MONTHS: f64 = 3.0;
 /// Lambda's own lines about an invocation, with its log format JSON: start and report.
@@ -82,13 +84,24 @@ fn month(instances: usize, sweeps: &[Runs; 6], events: &[Runs; 6]) -> (Vec<Runs>
 /// A part of the bill, and what of it is free for the whole account every month.
 type Part = (&'static str, f64, f64);
 
-/// The bill, part by part.
-fn bill((runs, sweeps): &(Vec<Runs>, f64), metrics: usize) -> Vec<Part> {
+/// The stack's parameter of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Monitoring {
+    Basic,
+    Full,
+}
+
+/// The bill, part by part. The lines with the figures are as long in both; `metrics` are what full
+/// monitoring makes of them in each sweep.
+fn bill((runs, sweeps): &(Vec<Runs>, f64), metrics: usize, monitoring: Monitoring) -> Vec<Part> {
+    let (metrics, alarms, dashboards) = match monitoring {
+        Monitoring::Basic => (0, BASIC_ALARM_METRICS, 0.0),
+        Monitoring::Full => (metrics + RARE_METRICS, ALARM_METRICS, 1.0),
+    };
     let sum = |of: fn(&Runs) -> f64| runs.iter().map(of).sum::<f64>();
     let log = sum(|runs| runs.a_month * (runs.log + PLATFORM_LOG)) / f64::from(1 << 30);
     let (time, invoked) = (sum(Runs::gb_seconds), sum(|runs| runs.a_month));
     let state = sum(|runs| runs.a_month * runs.state);
-    let metrics = (metrics + RARE_METRICS) as f64;
     let part =
         |name, used: f64, price: f64, free: f64| (name, used * price, used.min(free) * price);
     vec![
@@ -105,9 +118,9 @@ fn bill((runs, sweeps): &(Vec<Runs>, f64), metrics: usize) -> Vec<Part> {
         part("SQS, dead letters", 0.0, 0.40e-6, 1e6),
         // <https://aws.amazon.com/cloudwatch/pricing/>: of the first 10,000 metrics; of metrics that
         // an alarm of standard resolution looks at; a GB taken in, and one kept for a month.
-        part("CloudWatch, metrics", metrics, 0.30, 10.0),
-        part("CloudWatch, alarms", ALARM_METRICS as f64, 0.10, 10.0),
-        part("CloudWatch, dashboard", 1.0, 3.00, 3.0),
+        part("CloudWatch, metrics", metrics as f64, 0.30, 10.0),
+        part("CloudWatch, alarms", alarms as f64, 0.10, 10.0),
+        part("CloudWatch, dashboard", dashboards, 3.00, 3.0),
         part("Logs, taken in", log, 0.50, 5.0),
         part("Logs, kept", log * LOG_MONTHS, 0.03, 5.0),
     ]
@@ -177,7 +190,20 @@ fn render(options: &Options, months: &[(Vec<Runs>, f64)], metrics: usize) -> Str
     });
     let head = "run | instances | wall s | CPU s | billed s | log KiB | runs a month | GB-s";
     let measured = table(head, measured);
-    let bills: Vec<_> = months.iter().map(|month| bill(month, metrics)).collect();
+    let basic = costs(months, metrics, Monitoring::Basic);
+    let full = costs(months, metrics, Monitoring::Full);
+    let latency = options.latency.as_millis();
+    format!(
+        "Estates of {VOLUMES} volumes for each instance and groups of {GROUP}; a snapshot of each volume a day; each group refreshed once a week; a notice a day. {latency} ms a call.\n\n{measured}\nMetrics, with full monitoring: {metrics} of each guardrail's sweep together and {RARE_METRICS} that are written only while the policy is invalid.\n\n{basic}\n\n{full}"
+    )
+}
+
+/// The table of the bills of all estates.
+fn costs(months: &[(Vec<Runs>, f64)], metrics: usize, monitoring: Monitoring) -> String {
+    let bills: Vec<_> = months
+        .iter()
+        .map(|month| bill(month, metrics, monitoring))
+        .collect();
     let line = |name: &str, of: &dyn Fn(&[Part]) -> f64| {
         let cell = |cost: f64| match format!("{cost:.2}") {
             cents if cost > 0.0 && cents == "0.00" => "< 0.01".to_owned(),
@@ -196,12 +222,8 @@ fn render(options: &Options, months: &[(Vec<Runs>, f64)], metrics: usize) -> Str
     lines.push(line("free, if nothing else uses it", &free));
     lines.push(line("**left to pay then**", &|bill| all(bill) - free(bill)));
     let sizes = INSTANCES.map(|size| format!("{} instances", grouped(size)));
-    let head = format!("USD a month | {}", sizes.join(" | "));
-    let costs = table(&head, lines.into_iter());
-    let latency = options.latency.as_millis();
-    format!(
-        "Estates of {VOLUMES} volumes for each instance and groups of {GROUP}; a snapshot of each volume a day; each group refreshed once a week; a notice a day. {latency} ms a call.\n\n{measured}\nMetrics: {metrics} in each sweep's log and {RARE_METRICS} that are written only while the policy is invalid.\n\n{costs}"
-    )
+    let head = format!("USD a month, {monitoring:?} | {}", sizes.join(" | "));
+    table(&head, lines.into_iter())
 }
 
 #[cfg(test)]
@@ -215,7 +237,17 @@ mod tests {
         let mut sweep = Runs::default();
         (sweep.wall, sweep.cpu, sweep.log, sweep.state) = (1.0, 0.256, 2_048.0, 1e-6);
         let event = Runs { cpu: 0.0, ..sweep };
-        let bill = bill(&month(70, &[sweep; 6], &[event; 6]), 49);
+        let month = month(70, &[sweep; 6], &[event; 6]);
+        let basic = bill(&month, 49, Monitoring::Basic);
+        for (name, expected) in [
+            ("CloudWatch, metrics", 0.0),
+            ("CloudWatch, alarms", 0.5),
+            ("CloudWatch, dashboard", 0.0),
+        ] {
+            let (_, cost, free) = basic.iter().find(|(part, ..)| *part == name).unwrap();
+            assert!((cost - expected).abs() < 1e-9 && (free - cost).abs() < 1e-9);
+        }
+        let bill = bill(&month, 49, Monitoring::Full);
         let seconds = 23_040.0 * (1.0 + 1.769) + 1_590.0;
         for (name, expected) in [
             ("Lambda, time", seconds * 0.25 * 0.000_013_333_4),
@@ -223,7 +255,7 @@ mod tests {
             ("EventBridge Scheduler", 23_040.0 * 1e-6),
             ("DynamoDB, state table", 24_630.0 * 1e-6),
             ("CloudWatch, metrics", 53.0 * 0.30),
-            ("CloudWatch, alarms", 3.20),
+            ("CloudWatch, alarms", 3.60),
             ("Logs, taken in", 24_630.0 * 2_748.0 / 1_073_741_824.0 * 0.5),
         ] {
             let (_, cost, free) = bill.iter().find(|(part, ..)| *part == name).unwrap();

@@ -219,6 +219,7 @@ fn command(name: &str, binary: &Path, aws: &str, runtime_api: &str) -> Command {
         ("POLICY_PARAMETER", POLICY_PARAMETER),
         ("NOTIFICATION_TOPIC_ARN", TOPIC),
         ("STATE_TABLE", "ec2-guardrails-state"),
+        ("METRICS_FORM", "emf"),
         ("INSTANCE_PROFILE_ARN", OUR_PROFILE),
         ("AWS_LAMBDA_RUNTIME_API", runtime_api),
         ("AWS_LAMBDA_FUNCTION_NAME", name),

@@ -16,7 +16,7 @@ const SIZE: usize = 10;
 const VPCS: usize = 3;
 /// One in so many was launched long ago from an AMI that isn't approved, and one just now.
 const UNAPPROVED_EVERY: usize = 250;
-const POLICY: &str = "quarantine-launch:\n  mode: enforce\n  approve:\n    - { owner: self, name: \"golden-*\" }\n    - { owner: amazon, name: \"al2023-ami-2023.*-arm64\" }\n";
+const POLICY: &str = "quarantine-launch:\n  mode: enforce\n  approve:\n    - { owner: self, name: \"golden-*\" }\n    - { owner: amazon, name: \"al2023-ami-2023.*-arm64\" }\n  brake: { percent: 100 }\n";
 
 /// Id of a VPC's isolation group.
 fn isolation(vpc: usize) -> String {

@@ -23,7 +23,7 @@ pub(crate) fn estate(run: &str, size: usize) -> Estate {
     let minute = Timestamp::now().as_second() / 60 * 60;
     let slot = Timestamp::from_second(minute).unwrap_or_default() - 1.hour();
     let mut instances = List::new("DescribeInstances", "reservationSet", 1_000);
-    let mut volumes = List::new("DescribeVolumes", "volumeSet", 500);
+    let mut volumes = List::new("DescribeVolumes", "volumeSet", 1_000);
     let mut snapshots = List::new("DescribeSnapshots", "snapshotSet", 1_000);
     let mut changes = Vec::new();
     let machines = machines(size);

@@ -9,7 +9,7 @@ use crate::facts::network::Network;
 pub(super) fn fault(reach: Reach) -> Option<Certainty> {
     match reach {
         Reach::Yes => None,
-        Reach::No => Some(Certainty::Definite),
+        Reach::No => Some(Certainty::Likely),
         Reach::Perhaps => Some(Certainty::CannotTell),
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn leg(
     let acl = network.acl_of(subnet)?;
     let (certainty, rule) = match acl.passage(egress, peer, ports) {
         Passage::Open => return None,
-        Passage::Closed(rule) => (Certainty::Definite, rule),
+        Passage::Closed(rule) => (Certainty::Likely, rule),
         Passage::Partly => (Certainty::CannotTell, None),
     };
     let direction = if egress { "outbound" } else { "inbound" };
@@ -44,7 +44,7 @@ pub(super) fn leg(
     };
     let rule = rule.map_or_else(|| "rule *".to_owned(), |number| format!("rule {number}"));
     let what = match certainty {
-        Certainty::Definite => format!("stops {direction} TCP {ports} by {rule}"),
+        Certainty::Likely => format!("stops {direction} TCP {ports} by {rule}"),
         _ => format!("lets only part of {direction} TCP {ports} through"),
     };
     let id = &acl.id;

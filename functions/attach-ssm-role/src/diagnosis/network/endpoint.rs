@@ -44,7 +44,7 @@ pub(super) fn no_endpoint(
                 endpoint.id
             ),
             format!(
-                "aws ec2 modify-vpc-endpoint --vpc-endpoint-id {} --private-dns-enabled",
+                "Where a private hosted zone or a Route 53 profile gives the VPC the name {name}.REGION.amazonaws.com, nothing: AWS refuses private DNS beside it. Otherwise: aws ec2 modify-vpc-endpoint --vpc-endpoint-id {} --private-dns-enabled",
                 endpoint.id
             ),
         ),
@@ -75,43 +75,35 @@ pub(super) fn no_endpoint(
     }
 }
 
-/// What is wrong with an endpoint that the service's name leads to.
-///
-/// With another way out open it is still the endpoint that counts, but that is only inferred
-/// (SSM-7), so nothing is more than likely.
+/// What is wrong with an endpoint that the service's name leads to. With another way out open it is
+/// still the endpoint that counts (SSM-7).
 pub(super) fn by_endpoint(
     instance: &Instance,
     network: &Network,
     endpoint: &Endpoint,
-    way_out: bool,
 ) -> Vec<Cause> {
-    let mut causes = match not_there(instance, endpoint) {
+    let causes = match not_there(instance, endpoint) {
         Some(cause) => vec![cause],
         None => closed(instance, network, endpoint),
     };
-    for cause in &mut causes {
-        cause.certainty = match (endpoint.service, cause.certainty) {
-            // What only old agents need keeps no current one away.
-            (Service::OldMessages, _) => Certainty::CannotTell,
-            (_, Certainty::Definite) if way_out => Certainty::Likely,
-            (_, certainty) => certainty,
-        };
-    }
+    // What only old agents need keeps no current one away.
+    let most = match endpoint.service {
+        Service::OldMessages => Certainty::CannotTell,
+        _ => Certainty::Likely,
+    };
     causes
+        .into_iter()
+        .map(|cause| cause.at_most(most))
+        .collect()
 }
 
 /// Whether the endpoint isn't ready, or nowhere.
 fn not_there(instance: &Instance, endpoint: &Endpoint) -> Option<Cause> {
     let (id, name) = (&endpoint.id, endpoint.service.name());
     if endpoint.state != "available" {
-        // One that has just been made is `pending` for some minutes.
-        let certainty = match endpoint.state.as_str() {
-            "pending" => Certainty::Likely,
-            _ => Certainty::Definite,
-        };
         return Some(Cause::new(
             "endpoint-not-available",
-            certainty,
+            Certainty::Likely,
             id,
             format!("the {name} endpoint {id} is {}", endpoint.state),
             "Accept, repair or recreate the endpoint; if it is pending, wait some minutes.",
@@ -120,7 +112,7 @@ fn not_there(instance: &Instance, endpoint: &Endpoint) -> Option<Cause> {
     endpoint.interfaces.is_empty().then(|| {
         Cause::new(
             "endpoint-without-subnet",
-            Certainty::Definite,
+            Certainty::Likely,
             id,
             format!("the {name} endpoint {id} is in no subnet"),
             format!(
@@ -148,6 +140,22 @@ fn closed(instance: &Instance, network: &Network, endpoint: &Endpoint) -> Vec<Ca
         addresses: &interface.addresses,
         groups: &interface.groups,
     };
+    let family = |one: &IpAddr| {
+        addresses
+            .iter()
+            .any(|other| one.is_ipv4() == other.is_ipv4())
+    };
+    if !addresses.is_empty() && !interface.addresses.iter().any(family) {
+        return vec![Cause::new(
+            "endpoint-not-dualstack",
+            Certainty::Likely,
+            id,
+            format!("the {name} endpoint {id} has no address of a family that the instance has"),
+            format!(
+                "aws ec2 modify-vpc-endpoint --vpc-endpoint-id {id} --ip-address-type dualstack"
+            ),
+        )];
+    }
     let (own, theirs) = (interface.groups.join(", "), endpoint.groups.join(", "));
     let egress = fault(network.egress(&interface.groups, to_endpoint)).map(|certainty| {
         Cause::new(
@@ -197,7 +205,7 @@ pub(super) fn policy_of(endpoint: &Endpoint) -> Option<(Certainty, String, Strin
                 Verdict::Denied
                     if document::evaluate(policy, action, to_somebody) == Verdict::Denied =>
                 {
-                    Some(Certainty::Definite)
+                    Some(Certainty::Likely)
                 }
                 _ => Some(Certainty::CannotTell),
             },
@@ -229,7 +237,7 @@ fn route_to_endpoint(instance: &Instance, network: &Network, endpoint: &Endpoint
         }
         let (id, hop) = (&table.id, route.hop.id());
         let (certainty, what) = if route.blackhole {
-            (Certainty::Definite, "a blackhole")
+            (Certainty::Likely, "a blackhole")
         } else {
             (Certainty::CannotTell, "an appliance")
         };

@@ -1,5 +1,8 @@
 //! The way out of the VPC, to the public addresses.
 
+use std::fmt::Write as _;
+use std::net::Ipv6Addr;
+
 use super::checks::{ephemeral, fault, leg};
 use super::rules::{Family, HTTPS, Peer, Target};
 use crate::diagnosis::cause::{Cause, Certainty};
@@ -18,13 +21,7 @@ pub(super) fn way_out(instance: &Instance, network: &Network) -> Vec<Cause> {
     let mut causes = if has(true) {
         way_out_by(Family::V4, instance, network)
     } else {
-        vec![Cause::new(
-            "no-ipv4",
-            Certainty::Definite,
-            &instance.id,
-            "it has no IPv4 address, and the services' usual names have only IPv4 ones",
-            "Use endpoints with IPv6, or set the agent to dual-stack endpoints.",
-        )]
+        by_nat64(instance, network)
     };
     if !causes.is_empty() && has(false) && way_out_by(Family::V6, instance, network).is_empty() {
         for cause in &mut causes {
@@ -37,6 +34,26 @@ pub(super) fn way_out(instance: &Instance, network: &Network) -> Vec<Cause> {
     causes
 }
 
+/// The addresses into which a subnet's resolver puts IPv4 ones for who has none.
+const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 1);
+
+/// What stands in the way of who has no IPv4 address.
+fn by_nat64(instance: &Instance, network: &Network) -> Vec<Cause> {
+    let interface = &instance.interface;
+    let table = network.table_of(&interface.vpc, &interface.subnet);
+    let route = table.and_then(|table| table.route_to(NAT64.into(), &network.prefix_lists));
+    if let Some(Hop::Nat(nat)) = route.map(|route| &route.hop) {
+        return nat_cause(nat, instance, network).into_iter().collect();
+    }
+    vec![Cause::new(
+        "no-ipv4",
+        Certainty::Likely,
+        &instance.id,
+        "it has no IPv4 address, the services' usual names have only IPv4 ones, and no route leads 64:ff9b::/96 to a NAT gateway (NAT64)",
+        "Use dual-stack endpoints in the VPC, set the agent to the services' dual-stack names, or route 64:ff9b::/96 to a NAT gateway with DNS64 on in the subnet.",
+    )]
+}
+
 fn way_out_by(family: Family, instance: &Instance, network: &Network) -> Vec<Cause> {
     let interface = &instance.interface;
     let mut causes = Vec::new();
@@ -44,15 +61,15 @@ fn way_out_by(family: Family, instance: &Instance, network: &Network) -> Vec<Cau
     if let Some(certainty) = fault(reach) {
         let groups = interface.groups.join(", ");
         let lets = match certainty {
-            Certainty::Definite => "doesn't let it out on 443",
-            _ => "lets it out on 443 to some public addresses only",
+            Certainty::CannotTell => "lets it out on 443 to some addresses only",
+            _ => "doesn't let it out on 443",
         };
         causes.push(Cause::new(
             "egress-closed",
             certainty,
             &groups,
             format!("the instance's security group {groups} {lets}"),
-            "Allow outbound TCP 443 to 0.0.0.0/0, or create endpoints for ssm, ssmmessages and ec2messages and allow it to them.",
+            "Unless a proxy or endpoints elsewhere are among what it allows: allow outbound TCP 443 to 0.0.0.0/0, or create endpoints for ssm, ssmmessages and ec2messages and allow it to them.",
         ));
     }
     causes.extend(route_out(family, instance, network));
@@ -61,6 +78,18 @@ fn way_out_by(family: Family, instance: &Instance, network: &Network) -> Vec<Cau
         leg(network, &interface.subnet, true, peer, (HTTPS, HTTPS))
             .or_else(|| leg(network, &interface.subnet, false, peer, ephemeral(instance))),
     );
+    let table = network.table_of(&interface.vpc, &interface.subnet);
+    let elsewhere = table.and_then(|table| table.elsewhere(&network.prefix_lists).next());
+    if let Some(route) = elsewhere {
+        for cause in &mut causes {
+            cause.certainty = Certainty::CannotTell;
+            let _ = write!(
+                cause.problem,
+                "; but another route leads by {}, and what lies behind that isn't seen from here",
+                route.hop.id()
+            );
+        }
+    }
     causes
 }
 
@@ -81,38 +110,23 @@ fn route_out(family: Family, instance: &Instance, network: &Network) -> Option<C
         ));
     };
     let (id, everything) = (&table.id, family.everything());
-    let partial = table.partial_routes(family, lists).next();
     let Some(route) = table.default_route(family, lists) else {
-        let (certainty, problem, fix) = match partial {
-            Some(route) => (
-                Certainty::CannotTell,
-                format!(
-                    "the route table {id} leads to some public addresses only (by {})",
-                    route.hop.id()
-                ),
-                "Check that they hold those of Systems Manager.",
-            ),
-            None => (
-                Certainty::Definite,
-                format!("the route table {id} of {subnet} has no route {everything}"),
-                NEEDS_A_WAY,
-            ),
-        };
-        return Some(Cause::new("no-route", certainty, id, problem, fix));
+        let problem = format!("the route table {id} of {subnet} has no route {everything}");
+        return Some(Cause::new(
+            "no-route",
+            Certainty::Likely,
+            id,
+            problem,
+            NEEDS_A_WAY,
+        ));
     };
     if !route.blackhole {
         return by_hop(&route.hop, table, family, instance, network);
     }
-    // A longer prefix may still lead there.
-    let certainty = if partial.is_some() {
-        Certainty::CannotTell
-    } else {
-        Certainty::Definite
-    };
     let hop = route.hop.id();
     Some(Cause::new(
         "route-blackhole",
-        certainty,
+        Certainty::Likely,
         id,
         format!("the route {everything} in {id} is a blackhole: {hop} is gone"),
         "Point the route at a gateway that exists.",
@@ -131,7 +145,7 @@ fn by_hop(
     match (hop, family) {
         (Hop::InternetGateway(_), Family::V4) if !instance.interface.public => Some(Cause::new(
             "no-public-address",
-            Certainty::Definite,
+            Certainty::Likely,
             id,
             format!(
                 "{id} leads out by the internet gateway {name}, but the instance has no public IPv4 address"
@@ -139,11 +153,7 @@ fn by_hop(
             "Give it an Elastic IP, or move it to a subnet behind a NAT gateway, or create endpoints.",
         )),
         (Hop::InternetGateway(_), _) | (Hop::EgressOnly(_), Family::V6) => None,
-        (Hop::Nat(nat), _) => {
-            let (certainty, problem) = nat_out(nat, instance, network)?;
-            let fix = "Repair or replace the NAT gateway; it must be public, in a subnet whose route table leads to an internet gateway.";
-            Some(Cause::new("nat-closed", certainty, nat, problem, fix))
-        }
+        (Hop::Nat(nat), _) => nat_cause(nat, instance, network),
         _ => Some(Cause::new(
             "route-elsewhere",
             Certainty::CannotTell,
@@ -154,6 +164,41 @@ fn by_hop(
     }
 }
 
+/// What is wrong with a NAT gateway, or with the network around it.
+fn nat_cause(nat: &str, instance: &Instance, network: &Network) -> Option<Cause> {
+    if let Some((certainty, problem)) = nat_out(nat, instance, network) {
+        let fix = "Repair or replace the NAT gateway; it must be public, and its route table must lead to an internet gateway.";
+        return Some(Cause::new("nat-closed", certainty, nat, problem, fix));
+    }
+    // A regional one has no subnet, and so no ACL.
+    let (own, its) = (
+        &instance.interface.subnet,
+        network.nats.get(nat)?.subnet.as_ref()?,
+    );
+    if own == its {
+        return None;
+    }
+    let v4 = instance
+        .interface
+        .addresses
+        .iter()
+        .find(|one| one.is_ipv4());
+    let here = v4.map_or(Target::Public(Family::V4), |one| Target::Address(*one));
+    let out = Target::Public(Family::V4);
+    let https = (HTTPS, HTTPS);
+    [
+        (false, here, https),
+        (true, out, https),
+        (false, out, NAT_PORTS),
+        (true, here, ephemeral(instance)),
+    ]
+    .into_iter()
+    .find_map(|(egress, peer, ports)| leg(network, its, egress, peer, ports))
+}
+
+/// The ports from which a NAT gateway goes out.
+const NAT_PORTS: (u16, u16) = (1_024, 65_535);
+
 fn nat_out(nat: &str, instance: &Instance, network: &Network) -> Option<(Certainty, String)> {
     let Some(found) = network.nats.get(nat) else {
         return Some((
@@ -163,7 +208,8 @@ fn nat_out(nat: &str, instance: &Instance, network: &Network) -> Option<(Certain
     };
     if found.state != "available" {
         return Some((
-            Certainty::Definite,
+            // One that has just been made is `pending` for some minutes.
+            Certainty::Likely,
             format!("the NAT gateway {nat} is {}", found.state),
         ));
     }
@@ -173,14 +219,18 @@ fn nat_out(nat: &str, instance: &Instance, network: &Network) -> Option<(Certain
             format!("the NAT gateway {nat} is a private one"),
         ));
     }
-    let table = network.table_of(&instance.interface.vpc, &found.subnet)?;
+    let table = match (&found.table, &found.subnet) {
+        (Some(own), _) => network.tables.iter().find(|table| table.id == *own)?,
+        (None, Some(subnet)) => network.table_of(&instance.interface.vpc, subnet)?,
+        (None, None) => return None,
+    };
     match table.default_route(Family::V4, &network.prefix_lists) {
         Some(route) if !route.blackhole && route.hop != Hop::Nat(nat.to_owned()) => None,
         _ => Some((
-            Certainty::Definite,
+            Certainty::Likely,
             format!(
-                "the NAT gateway {nat} itself has no way out: {} of its subnet {} has no route 0.0.0.0/0 to an internet gateway",
-                table.id, found.subnet
+                "the NAT gateway {nat} itself has no way out: its route table {} has no route 0.0.0.0/0 to an internet gateway",
+                table.id
             ),
         )),
     }

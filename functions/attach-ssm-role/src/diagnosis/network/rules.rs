@@ -1,7 +1,7 @@
 //! Security groups, network ACLs and route tables, evaluated as AWS does.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -44,33 +44,6 @@ impl Family {
             Self::V6 => IpNet::V6(Ipv6Net::default()),
         }
     }
-}
-
-/// Networks that no public address lies in.
-fn is_private(net: &IpNet) -> bool {
-    let v4 = |a, b, length| {
-        Ipv4Net::new(Ipv4Addr::new(a, b, 0, 0), length)
-            .map(IpNet::V4)
-            .ok()
-    };
-    let v6 = |first, length| {
-        Ipv6Net::new(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length)
-            .map(IpNet::V6)
-            .ok()
-    };
-    [
-        v4(10, 0, 8),
-        v4(172, 16, 12),
-        v4(192, 168, 16),
-        v4(100, 64, 10),
-        v4(169, 254, 16),
-        v4(127, 0, 8),
-        v6(0xfc00, 7),
-        v6(0xfe80, 10),
-    ]
-    .into_iter()
-    .flatten()
-    .any(|private| private.contains(net))
 }
 
 /// How far a set of networks reaches a peer.
@@ -138,6 +111,11 @@ impl Network {
 }
 
 impl Rule {
+    /// Whether it lets any TCP through.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.protocol.as_str(), "-1" | "tcp" | "6")
+    }
+
     /// Whether it is about TCP 443.
     fn is_https(&self) -> bool {
         match self.protocol.as_str() {
@@ -177,16 +155,17 @@ impl Rule {
                 }
             }
             Peer::Public(family) => {
-                let (mut all, mut some) = (false, false);
-                for network in networks.filter(|network| family.holds(network)) {
-                    all |= network.prefix_len() == 0;
-                    some |= !is_private(network);
-                }
-                match (all, some) {
-                    (true, _) => Reach::Yes,
-                    (false, true) => Reach::Perhaps,
-                    (false, false) => Reach::No,
-                }
+                // Some networks, or a group: a proxy or endpoints elsewhere may be there.
+                let some = self.groups.first().map(|_| Reach::Perhaps);
+                networks
+                    .filter(|network| family.holds(network))
+                    .map(|network| match network.prefix_len() {
+                        0 => Reach::Yes,
+                        _ => Reach::Perhaps,
+                    })
+                    .chain(some)
+                    .reduce(|best, reach| if best == Reach::Yes { best } else { reach })
+                    .unwrap_or(Reach::No)
             }
         };
         if reach == Reach::No && unread {
@@ -308,7 +287,7 @@ impl Target {
             Self::Address(address) => (network.contains(&address), false),
             Self::Public(family) => (
                 family.holds(network) && network.prefix_len() == 0,
-                family.holds(network) && !is_private(network),
+                family.holds(network),
             ),
         };
         match (all, some) {
@@ -358,10 +337,10 @@ impl Table {
             .find(|route| route.networks(lists).any(|net| *net == family.everything()))
     }
 
-    /// Routes to some public addresses of `family`, but not all.
-    pub(crate) fn partial_routes(
+    /// Routes that lead somewhere, but not everywhere: to another VPC, to a network on premises, to
+    /// some public addresses.
+    pub(crate) fn elsewhere(
         &self,
-        family: Family,
         lists: &BTreeMap<String, Vec<IpNet>>,
     ) -> impl Iterator<Item = &Route> {
         self.routes.iter().filter(move |route| {
@@ -379,9 +358,14 @@ impl Table {
                 && (unread
                     || route
                         .networks(lists)
-                        .any(|net| family.holds(net) && net.prefix_len() > 0 && !is_private(net)))
+                        .any(|net| net.prefix_len() > 0 && !is_nat64(net)))
         })
     }
+}
+
+/// What leads there goes to the same public addresses.
+fn is_nat64(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(net) if net.network().segments()[..2] == [0x64, 0xff9b])
 }
 
 impl Route {

@@ -13,6 +13,7 @@ fn answer(operation: &str, body: &str) -> HttpResponse {
     HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(xml))
 }
 
+#[expect(clippy::too_many_lines, reason = "a list, one answer after the other")]
 fn rules() -> Vec<MockRule> {
     vec![
         mock!(Client::describe_vpc_attribute)
@@ -29,6 +30,22 @@ fn rules() -> Vec<MockRule> {
                 answer(
                     "DescribeVpcAttribute",
                     "<vpcId>vpc-1</vpcId><enableDnsHostnames><value>false</value></enableDnsHostnames>",
+                )
+            }),
+        mock!(Client::describe_vpcs)
+            .match_requests(|r| r.filters()[0].values() == ["vpc-1"])
+            .then_http_response(|| {
+                answer(
+                    "DescribeVpcs",
+                    "<vpcSet><item><vpcId>vpc-1</vpcId><ownerId>111122223333</ownerId><cidrBlock>10.0.0.0/16</cidrBlock><dhcpOptionsId>dopt-1</dhcpOptionsId><tagSet><item><key>Network</key><value>spoke</value></item></tagSet></item></vpcSet>",
+                )
+            }),
+        mock!(Client::describe_dhcp_options)
+            .match_requests(|r| r.filters()[0].values() == ["dopt-1"])
+            .then_http_response(|| {
+                answer(
+                    "DescribeDhcpOptions",
+                    "<dhcpOptionsSet><item><dhcpOptionsId>dopt-1</dhcpOptionsId><dhcpConfigurationSet><item><key>domain-name-servers</key><valueSet><item><value>AmazonProvidedDNS</value></item><item><value>10.0.0.2</value></item><item><value>10.0.0.53</value></item></valueSet></item></dhcpConfigurationSet></item></dhcpOptionsSet>",
                 )
             }),
         mock!(Client::describe_vpc_endpoints).then_http_response(|| {
@@ -90,7 +107,7 @@ fn rules() -> Vec<MockRule> {
         mock!(Client::describe_nat_gateways).then_http_response(|| {
             answer(
                 "DescribeNatGateways",
-                "<natGatewaySet><item><natGatewayId>nat-1</natGatewayId><subnetId>subnet-p</subnetId><state>deleted</state><connectivityType>public</connectivityType></item></natGatewaySet>",
+                "<natGatewaySet><item><natGatewayId>nat-1</natGatewayId><subnetId>subnet-p</subnetId><state>deleted</state><connectivityType>public</connectivityType></item><item><natGatewayId>nat-2</natGatewayId><state>available</state><connectivityType>public</connectivityType><availabilityMode>regional</availabilityMode><routeTableId>rtb-2</routeTableId></item></natGatewaySet>",
             )
         }),
         mock!(Client::get_managed_prefix_list_entries)
@@ -125,15 +142,23 @@ async fn a_vpc_is_read_as_aws_describes_it() {
     let (one, two) = (interface("subnet-a"), interface("subnet-b"));
     let which = filter("vpc-endpoint-type", vec!["Interface".to_owned()]);
     let endpoints = endpoints(&ec2, which).await.unwrap();
-    let found = network(&ec2, &[&one, &two], endpoints).await.unwrap();
+    let account = "111122223333";
+    let found = network(&ec2, account, &[&one, &two], endpoints)
+        .await
+        .unwrap();
     // Two instances, one VPC: each thing is read once.
     assert!(rules.iter().all(|rule| rule.num_calls() == 1));
 
     assert_eq!(
         found.vpcs["vpc-1"],
         Vpc {
-            dns_support: true,
-            dns_hostnames: false
+            dns: Ok(Dns {
+                support: true,
+                hostnames: false,
+            }),
+            shared_by: None,
+            resolvers: vec!["10.0.0.53".to_owned()],
+            tags: vec![("Network".to_owned(), "spoke".to_owned())],
         }
     );
     let [endpoint] = found.endpoints.as_slice() else {
@@ -172,8 +197,43 @@ async fn a_vpc_is_read_as_aws_describes_it() {
     assert_eq!(found.groups["sg-endpoints"].ingress[0].groups, ["sg-app"]);
     assert_eq!(found.groups["sg-app"].egress[0].networks.len(), 1);
     assert_eq!(found.nats["nat-1"].state, "deleted");
+    let regional = &found.nats["nat-2"];
+    assert_eq!(
+        (&regional.subnet, regional.table.as_deref()),
+        (&None, Some("rtb-2"))
+    );
     let lists: Vec<_> = found.prefix_lists.keys().collect();
     assert_eq!(lists, ["pl-s3"]);
     let unread = &found.unread_lists["pl-x"];
     assert_eq!(unread.operation, "ec2:GetManagedPrefixListEntries");
+}
+
+/// The VPC of another account: only that one is in doubt, and what its owner alone may read is not
+/// taken for the VPCs beside it.
+#[tokio::test]
+async fn a_shared_vpc_takes_no_other_with_it() {
+    let mut rules = rules();
+    rules.truncate(2);
+    rules.push(mock!(Client::describe_vpcs).then_http_response(|| {
+        answer(
+            "DescribeVpcs",
+            "<vpcSet><item><vpcId>vpc-1</vpcId><ownerId>111122223333</ownerId></item><item><vpcId>vpc-9</vpcId><ownerId>222233334444</ownerId></item></vpcSet>",
+        )
+    }));
+    // Before those of rules(), which answer for every VPC.
+    let denied = mock!(Client::describe_vpc_attribute)
+        .match_requests(|r| r.vpc_id() == Some("vpc-9"))
+        .then_http_response(|| {
+            HttpResponse::new(
+                StatusCode::try_from(403).unwrap(),
+                SdkBody::from("<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors></Response>"),
+            )
+        });
+    rules.insert(0, denied);
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules.iter());
+    let ids = ["vpc-1".to_owned(), "vpc-9".to_owned()].into();
+    let (found, unread) = described(&ec2, "111122223333", &ids).await.unwrap();
+    assert!(found["vpc-1"].dns.is_ok() && found["vpc-1"].shared_by.is_none());
+    assert_eq!(found["vpc-9"].shared_by.as_deref(), Some("222233334444"));
+    assert!(found["vpc-9"].dns.is_err() && unread.is_empty());
 }

@@ -35,17 +35,25 @@ use crate::evaluate::evaluate;
 use crate::facts::{Facts, ISOLATION_GROUP, NAME};
 use crate::fixtures::{BAD, GOOD, now};
 use crate::policy::Policy;
-use crate::record::QUARANTINE;
+use crate::record::{BRAKE, Brake, LATELY, QUARANTINE};
 
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of AWS's own"
+)]
 pub(super) struct Aws {
     pub(super) image: String,
     pub(super) groups: BTreeMap<String, Vec<String>>,
+    /// The interface that is a trunk.
+    pub(super) trunk: Option<&'static str>,
     /// Interfaces that a service manages.
     pub(super) managed: BTreeSet<String>,
     pub(super) deletion: BTreeMap<String, bool>,
     pub(super) protected: bool,
+    /// Whether its own shutdown terminates it.
+    pub(super) terminates: bool,
     pub(super) profile: Option<String>,
     pub(super) running: bool,
     pub(super) spot: bool,
@@ -79,6 +87,7 @@ pub(super) enum Kill {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct State {
     pub(super) aws: Aws,
     kill: Kill,
@@ -88,11 +97,17 @@ pub(super) struct State {
     pub(super) refuse: BTreeMap<&'static str, &'static str>,
     /// Whether IAM sees the label only at the next run.
     pub(super) labels_lag: bool,
+    /// Interfaces that are detached and deleted just before they are changed.
+    pub(super) vanishing: BTreeSet<String>,
+    /// Whether the instance is gone, and has left its interfaces behind, attached to this one.
+    pub(super) gone: Option<&'static str>,
+    /// Whether an instance that is started doesn't run yet.
+    pub(super) slow_start: bool,
     /// Whether looks show the interfaces as isolated, whatever they are.
     pub(super) stale_looks: bool,
     pub(super) restores_profiles: bool,
-    /// What happens just before this change is carried out.
-    interrupt: Option<(usize, Hook)>,
+    /// What happens just before changes of these numbers are carried out.
+    interrupts: Vec<(usize, Hook)>,
 }
 
 /// What another run does meanwhile.
@@ -155,12 +170,14 @@ impl Aws {
                 ("eni-1".to_owned(), list(&["sg-web", "sg-ssh"])),
                 ("eni-2".to_owned(), list(&["sg-db"])),
             ]),
+            trunk: None,
             managed: BTreeSet::new(),
             deletion: BTreeMap::from([
                 ("/dev/xvda".to_owned(), true),
                 ("/dev/sdf".to_owned(), false),
             ]),
             protected: false,
+            terminates: true,
             profile: Some("arn:aws:iam::1:instance-profile/app".to_owned()),
             running: true,
             spot: false,
@@ -214,9 +231,12 @@ impl World {
             calls: Vec::new(),
             refuse: BTreeMap::new(),
             labels_lag: false,
+            vanishing: BTreeSet::new(),
+            gone: None,
+            slow_start: false,
             stale_looks: false,
             restores_profiles: true,
-            interrupt: None,
+            interrupts: Vec::new(),
         };
         Self(
             Arc::new(Mutex::new(state)),
@@ -232,6 +252,7 @@ impl World {
     pub(super) fn kill(&self, kill: Kill) {
         let mut state = self.get();
         state.kill = kill;
+        state.interrupts.clear();
         state.changes = 0;
         state.calls.clear();
     }
@@ -255,7 +276,8 @@ impl World {
         } else {
             Fate::Lives
         };
-        let due = state.interrupt.take_if(|(at, _)| *at == number);
+        let due = state.interrupts.iter().position(|(at, _)| *at <= number);
+        let due = due.map(|at| state.interrupts.swap_remove(at));
         drop(state);
         if let Some((_, Hook(meanwhile))) = due {
             meanwhile();
@@ -281,7 +303,16 @@ impl World {
         }));
         let mut state = self.get();
         state.changes = 0;
-        state.interrupt = Some((at, hook));
+        state.interrupts.push((at, hook));
+    }
+
+    /// Before the change of this number somebody does this.
+    pub(super) fn meanwhile(&self, at: usize, does: impl FnOnce(&mut Aws) + Send + 'static) {
+        let world = self.0.clone();
+        let hook = Hook(Box::new(move || does(&mut world.lock().unwrap().aws)));
+        let mut state = self.get();
+        state.changes = 0;
+        state.interrupts.push((at, hook));
     }
 
     /// A call that changes something.
@@ -342,6 +373,11 @@ impl World {
                 .map(|group| ec2::GroupIdentifier::builder().group_id(group).build());
             ec2::InstanceNetworkInterface::builder()
                 .network_interface_id(id)
+                .interface_type(if aws.trunk == Some(id.as_str()) {
+                    "trunk"
+                } else {
+                    "interface"
+                })
                 .vpc_id("vpc-1")
                 .set_groups(Some(groups.collect()))
                 .attachment(
@@ -426,6 +462,9 @@ impl World {
             {
                 let world = world();
                 mock!(Ec2::describe_instances).then_compute_output(move |_| {
+                    if world.get().gone.is_some() {
+                        return aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput::builder().build();
+                    }
                     aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput::builder()
                         .reservations(
                             ec2::Reservation::builder()
@@ -551,7 +590,12 @@ impl World {
                 mock!(Ec2::modify_network_interface_attribute).then_compute_response(move |request| {
                     let id = request.network_interface_id().unwrap().to_owned();
                     let groups = request.groups().to_vec();
+                    let vanishes = world.get().vanishing.remove(&id);
                     world.change("ModifyNetworkInterfaceAttribute", |aws| {
+                        if vanishes {
+                            aws.groups.remove(&id);
+                            return Err(refused("InvalidNetworkInterfaceID.NotFound", &id));
+                        }
                         if aws.managed.contains(&id) {
                             return Err(refused(
                                 "AuthFailure",
@@ -571,10 +615,39 @@ impl World {
             },
             {
                 let world = world();
-                mock!(Ec2::describe_instance_attribute).then_compute_output(move |_| {
-                    let value = world.get().aws.protected;
-                    aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput::builder()
-                        .disable_api_termination(ec2::AttributeBooleanValue::builder().value(value).build())
+                mock!(Ec2::describe_network_interfaces).then_compute_output(move |_| {
+                    let state = world.get();
+                    let interfaces = state.aws.groups.iter().map(|(id, groups)| {
+                        let groups = groups.iter().map(|group| {
+                            let name = if group == "sg-isolation" { ISOLATION_GROUP } else { group };
+                            ec2::GroupIdentifier::builder().group_id(group).group_name(name).build()
+                        });
+                        let attachment = ec2::NetworkInterfaceAttachment::builder();
+                        ec2::NetworkInterface::builder()
+                            .network_interface_id(id)
+                            .set_groups(Some(groups.collect()))
+                            .attachment(attachment.set_instance_id(state.gone.map(str::to_owned)).build())
+                            .build()
+                    });
+                    aws_sdk_ec2::operation::describe_network_interfaces::DescribeNetworkInterfacesOutput::builder()
+                        .set_network_interfaces(Some(interfaces.collect()))
+                        .build()
+                })
+            },
+            {
+                let world = world();
+                mock!(Ec2::describe_instance_attribute).then_compute_output(move |request| {
+                    let state = world.get();
+                    let answer = aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput::builder();
+                    if request.attribute() == Some(&ec2::InstanceAttributeName::DisableApiTermination) {
+                        let value = state.aws.protected;
+                        return answer
+                            .disable_api_termination(ec2::AttributeBooleanValue::builder().value(value).build())
+                            .build();
+                    }
+                    let value = if state.aws.terminates { "terminate" } else { "stop" };
+                    answer
+                        .instance_initiated_shutdown_behavior(ec2::AttributeValue::builder().value(value).build())
                         .build()
                 })
             },
@@ -595,9 +668,15 @@ impl World {
                             )
                         })
                         .collect();
-                    assert_ne!(protect.is_some(), !disks.is_empty(), "one attribute a call");
+                    let shutdown = request
+                        .instance_initiated_shutdown_behavior()
+                        .and_then(ec2::AttributeValue::value)
+                        .map(|behaviour| behaviour == "terminate");
+                    let given = [protect.is_some(), !disks.is_empty(), shutdown.is_some()];
+                    assert_eq!(given.iter().filter(|given| **given).count(), 1, "one attribute a call");
                     world.change_labelled("ModifyInstanceAttribute", |aws| {
                         assert!(protect.is_none() || !aws.spot);
+                        aws.terminates = shutdown.unwrap_or(aws.terminates);
                         aws.protected = protect.unwrap_or(aws.protected);
                         aws.deletion.extend(disks);
                         Ok(aws_sdk_ec2::operation::modify_instance_attribute::ModifyInstanceAttributeOutput::builder().build())
@@ -687,8 +766,9 @@ impl World {
             {
                 let world = world();
                 mock!(Ec2::start_instances).then_compute_response(move |_| {
+                    let slow = world.get().slow_start;
                     world.change_labelled("StartInstances", |aws| {
-                        aws.running = true;
+                        aws.running = !slow;
                         Ok(
                             aws_sdk_ec2::operation::start_instances::StartInstancesOutput::builder(
                             )
@@ -890,6 +970,22 @@ impl World {
         assert!(lost.unwrap().is_done());
     }
 
+    /// Another instance is in quarantine.
+    pub(super) async fn record_of(&self, instance: &str) {
+        let (state, any) = (self.1.state(NAME), state::Expect::Any);
+        let record = crate::fixtures::record("12:00");
+        let put = state.put(&QUARANTINE, instance, &record, None, &any, now());
+        assert!(put.await.unwrap().is_done());
+    }
+
+    /// Another launch was isolated a moment ago.
+    pub(super) async fn take_a_place(&self) {
+        let (state, any) = (self.1.state(NAME), state::Expect::Any);
+        let taken = Brake([("i-other".to_owned(), now())].into());
+        let put = state.put(&BRAKE, LATELY, &taken, None, &any, now());
+        assert!(put.await.unwrap().is_done());
+    }
+
     /// What is remembered, by key.
     pub(super) fn remembered(&self) -> BTreeMap<String, Value> {
         self.1.items(NAME).into_iter().collect()
@@ -954,11 +1050,14 @@ impl World {
     ) -> Vec<(&'static str, Acted<Effect>)> {
         let clients = self.clients().await;
         let mut acted = Vec::new();
-        for decision in decide(&evaluate(facts, policy, at)) {
+        let evaluation = evaluate(facts, policy, at);
+        for decision in decide(&evaluation) {
             if let Step::Act(action) = &decision.step {
                 acted.push((decision.action, super::act(&clients, action, run).await));
             }
         }
+        // What isn't written down, because the function is dead, the next run writes.
+        drop(super::remember(&clients, &evaluation).await);
         acted
     }
 

@@ -109,10 +109,14 @@ fn public_addresses_are_reached_by_everything_or_perhaps() {
         (&["0.0.0.0/0"][..], Family::V4, Reach::Yes),
         (&["0.0.0.0/0"], Family::V6, Reach::No),
         (&["::/0"], Family::V6, Reach::Yes),
-        (&["10.0.0.0/8", "192.168.0.0/16"], Family::V4, Reach::No),
+        (
+            &["10.0.0.0/8", "192.168.0.0/16"],
+            Family::V4,
+            Reach::Perhaps,
+        ),
         (&["52.94.0.0/16"], Family::V4, Reach::Perhaps),
         (&["0.0.0.0/1", "128.0.0.0/1"], Family::V4, Reach::Perhaps),
-        (&["fd00::/8"], Family::V6, Reach::No),
+        (&["fd00::/8"], Family::V6, Reach::Perhaps),
     ] {
         let rule = rule("tcp", Some((443, 443)), networks);
         assert_eq!(
@@ -306,7 +310,7 @@ fn the_longest_prefix_wins_even_as_a_blackhole() {
 }
 
 #[test]
-fn a_route_to_some_public_addresses_is_partial_and_a_gateway_endpoint_is_not() {
+fn a_route_to_some_addresses_leads_elsewhere_and_a_gateway_endpoint_does_not() {
     let lists = BTreeMap::from([("pl-s3".to_owned(), vec![net("52.218.0.0/17")])]);
     let by_list = |hop: &str, list: &str| Route {
         destination: None,
@@ -316,9 +320,13 @@ fn a_route_to_some_public_addresses_is_partial_and_a_gateway_endpoint_is_not() {
     };
     let half = route("0.0.0.0/1", Hop::Other("tgw-1".to_owned()), false);
     let private = route("10.9.0.0/16", Hop::Other("pcx-1".to_owned()), false);
-    for (what, route, partial) in [
+    let gone = route("10.9.0.0/16", Hop::Other("pcx-1".to_owned()), true);
+    let nat64 = route("64:ff9b::/96", Hop::Nat("nat-1".to_owned()), false);
+    for (what, route, elsewhere) in [
         ("half of everything", half, true),
-        ("another VPC", private, false),
+        ("another VPC", private, true),
+        ("one that is gone", gone, false),
+        ("NAT64", nat64, false),
         (
             "S3 by a gateway endpoint",
             by_list("vpce-1", "pl-s3"),
@@ -332,8 +340,8 @@ fn a_route_to_some_public_addresses_is_partial_and_a_gateway_endpoint_is_not() {
         ("an unread list", by_list("tgw-1", "pl-x"), true),
     ] {
         let table = table(vec![route]);
-        let found = table.partial_routes(Family::V4, &lists).count() > 0;
-        assert_eq!(found, partial, "{what}");
+        let found = table.elsewhere(&lists).next().is_some();
+        assert_eq!(found, elsewhere, "{what}");
     }
 }
 
