@@ -107,6 +107,7 @@ impl Instance {
 pub(crate) fn record(since: &str) -> Record {
     Record {
         stage: Stage::Complete,
+        ended: true,
         since: at(since),
         run: "run-1".to_owned(),
         at: at(since),

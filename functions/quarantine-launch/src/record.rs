@@ -71,6 +71,9 @@ pub struct Record {
     pub stage: Stage,
     /// When it began: the same for every run that carries it on.
     pub since: Timestamp,
+    /// Whether the run that took it up last has ended, and every call of it was answered.
+    #[serde(default)]
+    pub ended: bool,
     /// The run that took it up last …
     pub run: String,
     /// … and when.
@@ -114,8 +117,8 @@ pub struct Record {
     /// When its one repeated isolation was, after somebody had changed its groups by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<Timestamp>,
-    /// Until when a change that a run had sent before the release may still arrive: the release
-    /// isn't done before.
+    /// Until when a change may still arrive that a run sent which doesn't hold the record any more:
+    /// a release isn't done before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settles: Option<Timestamp>,
 }

@@ -114,12 +114,8 @@ impl<'a> Claim<'a> {
                 version,
                 ..
             } = stored;
-            // A call that a run sent before may still be on its way.
-            if record.stage == Stage::Started {
-                let ends = RUN_MAX.after(record.at);
-                record.settles = Some(ends).filter(|ends| *ends > now).or(record.settles);
-            }
             let begun_before = record.stage == Stage::Releasing;
+            record.settles = settles(&record);
             record.stage = Stage::Releasing;
             run.clone_into(&mut record.run);
             record.at = now;
@@ -218,6 +214,7 @@ fn begun(order: &Quarantine, run: &str) -> Record {
     let launcher = order.launcher.as_ref();
     Record {
         stage: Stage::Started,
+        ended: false,
         since: order.at,
         run: run.to_owned(),
         at: order.at,
@@ -242,9 +239,18 @@ fn begun(order: &Quarantine, run: &str) -> Record {
     }
 }
 
+/// When nothing more can arrive of what earlier runs sent. One that was overtaken notices at its
+/// next write only, and a run that took over from it may end before.
+fn settles(stands: &Record) -> Option<Timestamp> {
+    let at_work = stands.stage == Stage::Started && !stands.ended;
+    stands.settles.max(at_work.then(|| RUN_MAX.after(stands.at)))
+}
+
 fn taken_up(stands: Record, order: &Quarantine, run: &str) -> Record {
     let drifts = order.occasion == Occasion::Drift;
     Record {
+        settles: settles(&stands),
+        ended: false,
         stage: Stage::Started,
         run: run.to_owned(),
         at: order.at,

@@ -504,8 +504,11 @@ async fn finish(
         (true, true) => Stage::Complete,
     };
     let note = held.note();
+    let mut errors = held.errors.iter();
+    let unanswered = errors.any(|error| error.kind == ErrorKind::Unknown);
     let written = claim.write(|record| {
         record.stage = stage;
+        record.ended = !unanswered;
         record.refused = held.effect.refused.iter().cloned().collect();
         record.launcher.clone_from(&held.effect.launcher);
     });

@@ -1119,7 +1119,7 @@ fn run() -> impl Strategy<Value = Run> {
     (
         asks(),
         proptest::option::weighted(0.4, (any::<bool>(), 0..30usize)),
-        proptest::collection::vec((0..30usize, asks()), 0..2),
+        proptest::collection::vec((0..30usize, asks()), 0..3),
     )
         .prop_map(|(asks, kill, meanwhile)| Run {
             asks,
