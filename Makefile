@@ -141,6 +141,9 @@ endef
 # Where the end-to-end tests write down what the template's roles were used for.
 RECORDED := ROLE_USAGE=$(CURDIR)/.local/test/role-usage
 
+# As many at once as there are cores; each of them has a local AWS of its own.
+PYTEST := python -m pytest -q -p no:cacheprovider -n auto --dist loadfile
+
 .PHONY: test
 test: .venv/.stamp ## Run every check and test, from formatting to the deployed template
 	@rm -rf .local/test
@@ -148,9 +151,9 @@ test: .venv/.stamp ## Run every check and test, from formatting to the deployed 
 	@echo "Next: lints and the debug build of everything; from nothing it takes minutes, most of them for the AWS SDK"
 	$(call step,2-lint-and-build,$(CARGO_DEBUG) build --locked --workspace --all-targets)
 	$(call step,3-rust,$(UNIT_TESTS) && $(CARGO_DEBUG) test --locked --workspace --doc)
-	$(call step,4-template,python -m pytest -q -p no:cacheprovider tests/template)
-	$(call step,5-emulator,python -m pytest -q -p no:cacheprovider tests/emulator)
-	$(call step,6-conformance,python -m pytest -q -p no:cacheprovider tests/conformance)
+	$(call step,4-template,$(PYTEST) tests/template)
+	$(call step,5-emulator,$(PYTEST) tests/emulator)
+	$(call step,6-conformance,$(PYTEST) tests/conformance)
 	@printf '\n'; $(MAKE) --no-print-directory build
 	$(call step,7-end-to-end,$(RECORDED) $(E2E_TESTS))
 	$(call step,8-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)

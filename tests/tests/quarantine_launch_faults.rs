@@ -181,6 +181,9 @@ async fn killed_while_a_groups_loop_is_broken_the_next_run_finishes_it() {
                 let report = aws.command("release", &[("instance-id", id)]).await;
                 assert_eq!(done(&report, "release"), 1, "{operation}: {report:?}");
             }
+            // What the killed run had sent may arrive for as long as a function may run.
+            aws.pass_seconds(16 * 60).await;
+            aws.sweep().await.succeeded();
             aws.pass_seconds(60).await;
             let now = group.described().await;
             assert!(suspended(&now).is_empty(), "{operation}: {now:#?}");
