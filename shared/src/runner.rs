@@ -294,7 +294,9 @@ impl<G: Guardrail> Runner<G> {
         let mut assessment = G::report(&evaluation, &settled);
         let is_sweep = request.scope == Scope::All;
         if is_sweep && mode == Mode::Enforce {
-            let left = entries.iter().filter(|entry| entry.outcome == Outcome::Left);
+            let left = entries
+                .iter()
+                .filter(|entry| entry.outcome == Outcome::Left);
             match backlog::after(&self.state, left.count(), invocation.now).await {
                 Ok(condition) => assessment.conditions.push(condition),
                 Err(error) => {

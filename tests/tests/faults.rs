@@ -184,19 +184,23 @@ async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
 async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
-        aws.set_timeout(5).await;
-        let volumes = aws.volumes(320, &[("Backup", "true")]).await;
-        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.5))
+        aws.set_timeout(8).await;
+        let volumes = aws.volumes(480, &[("Backup", "true")]).await;
+        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.6))
             .await;
         let behind = "doesn't keep up";
-        let (mut left, mut subjects) = (320, Vec::new());
+        let (mut left, mut subjects) = (480, Vec::new());
         for _ in 0..4 {
-            assert!(!subjects.iter().any(|subject: &String| subject.contains(behind)));
+            assert!(
+                !subjects
+                    .iter()
+                    .any(|subject: &String| subject.contains(behind))
+            );
             let outcomes = aws.sweep().await.succeeded().outcomes;
             assert!(outcomes.done > 0 && outcomes.left > 0, "{outcomes:?}");
             assert_eq!(outcomes.done + outcomes.left, left);
             left = outcomes.left;
-            assert_eq!(aws.ours().await.len() as u64, 320 - left);
+            assert_eq!(aws.ours().await.len() as u64, 480 - left);
             let notices = aws.notices().await;
             subjects = notices.into_iter().map(|notice| notice.subject).collect();
         }
