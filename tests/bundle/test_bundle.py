@@ -23,16 +23,24 @@ HERE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The newest archive, checked and unpacked as README.md says it."""
+def downloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest bundle, alone in a folder with its checksum."""
     archives = sorted((TESTS.parent / ".aws-sam/bundle").glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
     assert archives, "there is no bundle: run `make bundle`"
-    subprocess.run(["sha256sum", "--check", f"{archives[-1].name}.sha256"], cwd=archives[-1].parent, check=True)
+    folder = tmp_path_factory.mktemp("downloaded")
+    for path in (archives[-1], archives[-1].with_name(f"{archives[-1].name}.sha256")):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(downloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (path,) = downloaded.glob("*.tar.gz")
     folder = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(archives[-1]) as archive:
+    with tarfile.open(path) as archive:
         archive.extractall(folder, filter="data")
     (unpacked,) = folder.iterdir()
-    assert archives[-1].name == f"{unpacked.name}.tar.gz"
+    assert path.name == f"{unpacked.name}.tar.gz"
     return unpacked
 
 
@@ -48,14 +56,15 @@ def aws() -> Iterator[LocalAws]:
 
 def environment(folder: Path, aws: LocalAws) -> dict[str, str]:
     """A machine with the SAM CLI and no Rust."""
-    programs = folder / "bin"
+    programs, home = folder / "bin", folder / "home"
     programs.mkdir()
-    (programs / "sam").symlink_to(Path(sys.executable).parent / "sam")
-    home = folder / "home"
     home.mkdir()
+    for name in ("sha256sum", "tar", "gzip"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    (programs / "sam").symlink_to(Path(sys.executable).with_name("sam"))
+    assert not [name for name in ("cargo", "rustc", "cargo-lambda", "make") if shutil.which(name, path=str(programs))]
     # SAM asks the Internet for a newer version of itself, unless it did so lately.
     (home / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
-    assert not [name for name in ("cargo", "rustc", "cargo-lambda", "make") if shutil.which(name, path=str(programs))]
     return CREDENTIALS | {
         "PATH": str(programs),
         "HOME": str(home),
@@ -67,6 +76,12 @@ def environment(folder: Path, aws: LocalAws) -> dict[str, str]:
         "__SAM_CLI_APP_DIR": str(home),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def documented(architecture: str) -> str:
+    """The commands with which README.md begins its deployment, for this processor."""
+    (commands,) = re.findall(r"^## Deploy it\n.*?```sh\n(.*?)```", (TESTS.parent / "README.md").read_text(), re.M | re.S)
+    return f"set -eu\n{commands.replace('-arm64', f'-{architecture}')}"
 
 
 def test_each_file_is_the_one_that_its_checksum_is_of(bundle: Path) -> None:
@@ -94,13 +109,17 @@ def test_policy_check_comes_as_a_program(bundle: Path) -> None:
     assert (checked.returncode, checked.stderr) == (0, "shared/default-policy.yaml: valid\n"), checked
 
 
-def test_the_sam_cli_alone_deploys_it(bundle: Path, aws: LocalAws, tmp_path: Path) -> None:
-    parameters = re.findall(r"^  (\w+):$", re.findall(r"^Parameters:\n(.*?)^\w", (bundle / "template.yaml").read_text(), re.M | re.S)[0], re.M)
+def test_the_documented_commands_deploy_it_with_the_sam_cli_alone(
+    downloaded: Path, bundle: Path, aws: LocalAws, tmp_path: Path
+) -> None:
+    template = (bundle / "template.yaml").read_text()
+    (block,) = re.findall(r"^Parameters:\n(.*?)^\w", template, re.M | re.S)
+    parameters = re.findall(r"^  (\w+):$", block, re.M)
     # Enter for the stack, the Region and each parameter; no look at the changes; then Enter again.
     answers = "\n" * (2 + len(parameters)) + "n\n" + "\n" * 5
     run = subprocess.run(
-        ["sam", "deploy", "--guided"],
-        cwd=bundle,
+        [shutil.which("bash") or "bash", "-c", documented(bundle.name.rsplit("-", 1)[1])],
+        cwd=downloaded,
         env=environment(tmp_path, aws),
         input=answers,
         capture_output=True,
