@@ -90,6 +90,13 @@ def test_each_file_is_the_one_that_its_checksum_is_of(bundle: Path) -> None:
     assert {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()} == named | {"SHA256SUMS"}
 
 
+def test_what_the_readme_links_to_is_there(bundle: Path) -> None:
+    links = re.findall(r"\]\((?!https:)([^)#]+)", (bundle / "README.md").read_text())
+    assert len(links) > 10
+    assert not [link for link in links if not (bundle / link).exists()]
+    assert (bundle / "docs/uninstall_check.py").is_file()
+
+
 def test_the_notices_name_each_crate_with_a_text(bundle: Path) -> None:
     head, *texts = re.split(r"\n-{100}\n", (bundle / "THIRD-PARTY-NOTICES.txt").read_text())
     crates = re.findall(r"^  (\S+ \S+): (.+), \S+", head, re.MULTILINE)
