@@ -32,7 +32,7 @@ CARGO_DEBUG := RUSTC_WRAPPER='$(CURDIR)/.cargo/rustc' RUSTC_WORKSPACE_WRAPPER=cl
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 # --- set-up -------------------------------------------------------------------------------------
 
