@@ -32,7 +32,7 @@ CARGO_DEBUG := RUSTC_WRAPPER='$(CURDIR)/.cargo/rustc' RUSTC_WORKSPACE_WRAPPER=cl
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -100,6 +100,15 @@ package: .venv/.stamp ## Check the template, build what `sam deploy` puts into a
 	@echo
 	@echo "Built for $(ARCHITECTURE) in .aws-sam/build. To deploy it:"
 	@echo "  sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)"
+
+# What a release hands out. cargo-lambda builds policy-check too, so that it runs with the glibc of
+# old distributions, and for the other processor.
+.PHONY: bundle
+bundle: package ## Put together what deploys without Rust, and deploy that to the local AWS (ARCHITECTURE=arm64|x86_64)
+	@echo "Compiling policy-check for $(ARCHITECTURE)"
+	@cd tests/policy-check && cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+	@python .ci/bundle.py --architecture $(ARCHITECTURE) --policy-check "$(TARGET)/lambda/policy-check/bootstrap"
+	@cd tests && python -m pytest -q -rs -p no:cacheprovider bundle
 
 # --- demo, tests, benchmark ---------------------------------------------------------------------
 
@@ -184,6 +193,10 @@ bench: ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, 
 .PHONY: replay
 replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
 	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
+
+.PHONY: uninstall-check
+uninstall-check: .venv/.stamp ## List what `sam delete` of a deployed stack would leave; changes nothing (STACK=ec2-guardrails)
+	@python docs/uninstall_check.py --stack "$(or $(STACK),$(error say which stack: make uninstall-check STACK=ec2-guardrails))"
 
 .PHONY: monitoring
 monitoring: .venv/.stamp ## Write shared/monitoring/template.yaml, the nested stack of Monitoring=full (after a change of its generator)
