@@ -172,8 +172,9 @@ def image_metadata(self: Any) -> dict[str, Any] | None:
     }
 
 
-def _to_the_second(time: datetime | None) -> str | None:
-    return time and f"{time:%Y-%m-%dT%H:%M:%SZ}"
+def _to_the_second(time: datetime | str | None) -> str | None:
+    """moto has the one for its own images, and the other for those made here."""
+    return time and str(time).replace(" ", "T")[: len("2026-03-04T00:49:24")] + "Z"
 
 
 METADATA = Description(
