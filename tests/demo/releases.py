@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from demo.local_aws import CANCEL_REFRESH, LocalAws, function_of
-from demo.timeline import details, event, holds, notice, outcome
+from demo.timeline import block, details, event, holds, notice, outcome
 
 GROUP, REPOSITORY, SIZE = "shop", "shop", 8
 WARM_UP = 120
@@ -84,13 +84,25 @@ class Releases:
 
     def guarded(self, profile: str) -> None:
         self._open(profile)
-        opted_in = {"image-repository": REPOSITORY, "image-tag": "prod", "stable-tag": "prod-stable"}
-        tags = {f"ec2-guardrails:{key}": value for key, value in opted_in.items()}
-        self.autoscaling.create_or_update_tags(Tags=[_group_tag(key, value) for key, value in tags.items()])
-        event("owner", "runs the shop again, on release 41, and asks for the image tag's repair by tags on the group:")
-        details(tags.items())
+        section = self._repair_images()
+        event("owner", "runs the shop again, on release 41, and asks for the image tag's repair in the policy:")
+        block(section)
         self._good_release()
         self._bad_release()
+
+    def _repair_images(self) -> str:
+        section = (
+            "cancel-refresh:\n  groups:\n    - name: " + GROUP + "\n"
+            "      image: { repository: " + REPOSITORY + ", tag: prod, stable-tag: prod-stable }\n"
+        )
+        ssm, name = self.aws.client("ssm"), "/ec2-guardrails/policy"
+        policy = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+        ssm.put_parameter(Name=name, Type="String", Value=policy + section, Overwrite=True)
+        # A running process reads it again after a minute; a new one at once.
+        self.aws.client("lambda").update_function_configuration(
+            FunctionName=function_of(CANCEL_REFRESH), MemorySize=257
+        )
+        return section
 
     def _good_release(self) -> None:
         digest, refresh = self._release("release 42")
@@ -277,13 +289,3 @@ class Releases:
         run = self.aws.runs(CANCEL_REFRESH, request_id=request)[-1]
         holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
         return run
-
-
-def _group_tag(key: str, value: str) -> dict[str, Any]:
-    return {
-        "ResourceId": GROUP,
-        "ResourceType": "auto-scaling-group",
-        "Key": key,
-        "Value": value,
-        "PropagateAtLaunch": False,
-    }
