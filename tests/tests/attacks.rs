@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::types::{InstanceType, ResourceType, Tag, TagSpecification};
 use e2e::{
     ATTACH_SSM_ROLE, CANCEL_REFRESH, LocalAws, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES, Seed, deployed,
-    slots,
+    deployed_with, slots,
 };
 use serde_json::json;
 
@@ -96,7 +96,12 @@ async fn plant(aws: &LocalAws, instance: &str, stage: &str) {
 /// instance tagged as a quarantine begun, or as one whose groups were changed: it isn't isolated.
 #[tokio::test]
 async fn tags_of_a_quarantine_that_never_was_do_nothing() {
-    deployed(QUARANTINE_LAUNCH, async |aws| {
+    // Also where a release may give profiles back.
+    let restores = [(
+        "RestoreProfileRoleArns",
+        "arn:aws:iam::123456789012:role/admin",
+    )];
+    deployed_with(QUARANTINE_LAUNCH, &restores, async |aws| {
         aws.put_policy(POLICY).await;
         let image = aws.image_of("amazon", GOOD, json!({})).await;
         let mut pictures = BTreeMap::new();
