@@ -1,5 +1,6 @@
 //! What is to be done, and why: creations first, then deletions. Pure.
 
+pub(crate) mod copies;
 mod sets;
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use jiff::{SignedDuration, Zoned};
 
 use crate::action::{Action, Create, Delete, Target};
 use crate::decide::sets::{Attached, Due, Group, grouped};
-use crate::evaluate::{Deletion, Evaluation, Need, Planned, Selected};
+use crate::evaluate::{Deletion, Deletions, Evaluation, Need, Planned, Selected};
 use crate::facts::Snapshot;
 use crate::slots;
 
@@ -36,8 +37,9 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     if evaluation.facts.complete {
         decisions.extend(plans_without_volume(evaluation));
         decisions.extend(piling_up(evaluation));
-        decisions.extend(deletions(evaluation));
+        decisions.extend(deletions(&evaluation.deletions, None));
     }
+    decisions.extend(copies::decide(evaluation));
     decisions
 }
 
@@ -200,34 +202,42 @@ fn creation(group: &Group<'_, '_>, slot: &Zoned, create: Create) -> Decision<Act
 
 // ---- what the plans no longer keep -------------------------------------------------------------
 
-fn deletions(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
-    let deletions = &evaluation.deletions;
-    let mut decisions: Vec<_> = deletions.failed.iter().map(deletion).collect();
+fn deletions(deletions: &Deletions<'_>, region: Option<&str>) -> Vec<Decision<Action>> {
+    let act = |one| deletion(one, region);
+    let mut decisions: Vec<_> = deletions.failed.iter().map(act).collect();
     decisions.extend(deletions.refused.iter().filter_map(refused));
     match &deletions.over_limit {
-        None => decisions.extend(deletions.unkept.iter().map(deletion)),
+        None => decisions.extend(deletions.unkept.iter().map(act)),
         Some(over) => decisions.push(Decision::leave(
             Resource::Account,
             DELETE,
             format!(
-                "over the deletion limit: {} of {} snapshots would be deleted, {} the oldest of them; none is",
-                over.unkept, over.owned, over.oldest.id
+                "over the deletion limit: {} of {} {} would be deleted, {} the oldest of them; none is",
+                over.unkept,
+                over.owned,
+                region.map_or("snapshots".to_owned(), |region| format!("copies in {region}")),
+                over.oldest.id
             ),
         )),
     }
     decisions
 }
 
-fn deletion(deletion: &Deletion<'_>) -> Decision<Action> {
+fn deletion(deletion: &Deletion<'_>, region: Option<&str>) -> Decision<Action> {
     let snapshot = deletion.snapshot;
     Decision::act(
         Resource::Snapshot(snapshot.id.clone()),
         DELETE,
         format!(
-            "plan {}, slot {}, of {}: {}",
-            snapshot.plan, snapshot.slot, snapshot.volume, deletion.reason
+            "plan {}, slot {}, of {}{}: {}",
+            snapshot.plan,
+            snapshot.slot,
+            snapshot.volume,
+            region.map_or(String::new(), |region| format!(", copied to {region}")),
+            deletion.reason
         ),
         Action::Delete(Delete {
+            region: region.map(str::to_owned),
             snapshot: snapshot.id.clone(),
             keeper: deletion.keeper.map(str::to_owned),
             known_refused: deletion.refusal.is_some_and(|refusal| refusal.unmeant),

@@ -1,5 +1,6 @@
 //! Judges each volume once under each plan, and what the plans no longer keep. Pure.
 
+mod copies;
 mod deletions;
 mod index;
 
@@ -7,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 
-use crate::evaluate::deletions::Deletions;
-pub(crate) use crate::evaluate::deletions::{Deletion, maybe_gone, over_limit};
+pub(crate) use crate::evaluate::copies::{CopyNeed, Line, There};
+use crate::evaluate::deletions::Place;
+pub(crate) use crate::evaluate::deletions::{Deletion, Deletions, maybe_gone, over_limit};
 use crate::evaluate::index::Index;
 use crate::facts::{Facts, Snapshot, State, Volume};
 use crate::policy::{Plan, Policy, Select};
@@ -28,6 +30,8 @@ pub struct Evaluation<'a> {
     /// Snapshots of volumes that are gone, where the policy keeps them for ever though a plan selects
     /// every volume.
     pub(crate) piling_up: Vec<&'a Snapshot>,
+    /// The copies in other Regions.
+    pub(crate) elsewhere: Vec<There<'a>>,
 }
 
 /// A plan, and where its schedule stands.
@@ -113,13 +117,15 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         deletions: Deletions::default(),
         planless: BTreeMap::new(),
         piling_up: Vec::new(),
+        elsewhere: Vec::new(),
     };
     if facts.complete {
-        evaluation.deletions = Deletions::of(facts, policy, &index, now);
+        evaluation.deletions = Deletions::of(facts, Place::home(facts, policy), now);
         evaluation.planless = planless(facts, policy);
         evaluation.piling_up = piling_up(facts, policy);
     }
     evaluation.volumes = judged(facts, &evaluation.plans, index, now);
+    evaluation.elsewhere = copies::elsewhere(facts, policy, &evaluation.volumes, now);
     evaluation
 }
 
