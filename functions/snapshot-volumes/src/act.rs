@@ -1,11 +1,10 @@
 //! Carries out one action.
 
 mod copies;
+mod request;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{
-    CopyTagsFromSource, InstanceSpecification, ResourceType, SnapshotInfo, Tag, TagSpecification,
-};
+use aws_sdk_ec2::types::{CopyTagsFromSource, InstanceSpecification, SnapshotInfo};
 use guardrails::aws::{self, ApiError, ErrorKind};
 use guardrails::guardrail::{ActResult, Acted};
 use guardrails::runner::LOOK_VALID;
@@ -14,6 +13,7 @@ use guardrails::tags;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::act::request::{specification, without_id};
 use crate::action::{Action, Create, Delete, Effect, Target};
 use crate::facts::Refusal;
 use crate::memory::{AGAIN_AFTER, KNOWN_FOR, REFUSED};
@@ -65,17 +65,6 @@ pub(crate) async fn act(
     }
 }
 
-fn specification(tags: impl IntoIterator<Item = (String, String)>) -> TagSpecification {
-    let tags = tags
-        .into_iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect();
-    TagSpecification::builder()
-        .resource_type(ResourceType::Snapshot)
-        .set_tags(Some(tags))
-        .build()
-}
-
 async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
     let Some(member) = create.members.first() else {
         return Acted::skipped("no volume");
@@ -95,16 +84,6 @@ async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
         }
         Ok(_) => Acted::failed(without_id(CREATE_ONE)),
         Err(error) => not_made(ApiError::of(CREATE_ONE, &error)),
-    }
-}
-
-/// An answer that doesn't say what was made: nobody knows whether anything was.
-fn without_id(operation: &'static str) -> ApiError {
-    ApiError {
-        operation,
-        code: "UnreadableAnswer".to_owned(),
-        message: "the answer has no snapshot's id".to_owned(),
-        kind: ErrorKind::Unknown,
     }
 }
 

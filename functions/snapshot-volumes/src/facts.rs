@@ -183,6 +183,18 @@ pub enum State {
     Error(String),
 }
 
+impl State {
+    /// For people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Pending => "pending".to_owned(),
+            Self::Completed => "completed".to_owned(),
+            Self::Error(reason) => format!("error: {reason}"),
+        }
+    }
+}
+
 /// A snapshot that is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {

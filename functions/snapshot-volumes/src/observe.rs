@@ -2,14 +2,13 @@
 //! what is needed.
 
 mod elsewhere;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{
-    Filter, Image, LockState, SnapshotState, StorageTier, Tag, VolumeAttachmentState,
-};
+use aws_sdk_ec2::types::{Filter, Image, LockState, VolumeAttachmentState};
 use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES};
 use guardrails::policy::Exempt;
@@ -20,14 +19,13 @@ use jiff::Timestamp;
 
 use crate::action::Action;
 use crate::evaluate;
-use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, State, Volume};
+use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, Volume};
 use crate::memory::REFUSED;
-use crate::ownership::{self, Described, Owned};
+use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
+use crate::ownership::{self, Owned};
 use crate::policy::Policy;
 use crate::regions::Regions;
 
-/// Largest pages (EBS-7).
-const PAGE: i32 = 1_000;
 /// From so many instances on, one paged read of all is fewer calls than reads by id.
 const READ_ALL_INSTANCES: usize = 1_000;
 /// Most ids by which snapshots are looked for: the description takes one of a filter's values.
@@ -342,57 +340,6 @@ fn snapshot(found: &aws_sdk_ec2::types::Snapshot, hold: &Exempt) -> Option<Owned
     let tags = labelled(found);
     let owned = ownership::read(&described(found, &tags)?, state)?;
     Some(marked(owned, found, &tags, hold))
-}
-
-fn state_of(found: &aws_sdk_ec2::types::Snapshot) -> Option<State> {
-    Some(match found.state()? {
-        SnapshotState::Completed => State::Completed,
-        SnapshotState::Pending | SnapshotState::Recovering => State::Pending,
-        SnapshotState::Error => State::Error(
-            found
-                .state_message()
-                .unwrap_or("no reason given")
-                .to_owned(),
-        ),
-        // In the Recycle Bin: somebody deleted it, so it protects nobody and isn't ours to touch.
-        _ => return None,
-    })
-}
-
-fn labelled(found: &aws_sdk_ec2::types::Snapshot) -> Vec<(&str, &str)> {
-    let tags = found.tags().iter();
-    tags.filter_map(|tag: &Tag| Some((tag.key()?, tag.value()?)))
-        .collect()
-}
-
-fn described<'a>(
-    found: &'a aws_sdk_ec2::types::Snapshot,
-    tags: &'a [(&'a str, &'a str)],
-) -> Option<Described<'a>> {
-    Some(Described {
-        id: found.snapshot_id()?,
-        volume: found.volume_id()?,
-        description: found.description()?,
-        started: timestamp(found.start_time()).unwrap_or_default(),
-        tags,
-    })
-}
-
-/// Whether it is held and archived.
-fn marked(
-    mut owned: Owned,
-    found: &aws_sdk_ec2::types::Snapshot,
-    tags: &[(&str, &str)],
-    hold: &Exempt,
-) -> Owned {
-    if let Owned::Ours(snapshot) = &mut owned {
-        let value = |key: &str| tags.iter().find(|(have, _)| *have == key).map(|(_, v)| *v);
-        snapshot.held = hold.tag_of(value).is_some();
-        // One that is restored for a time goes back (EBS-13).
-        snapshot.archived = found.storage_tier() == Some(&StorageTier::Archive)
-            || found.restore_expiry_time().is_some();
-    }
-    owned
 }
 
 /// Which of `ids` a second look doesn't find either. An id is looked for on its own, so that a

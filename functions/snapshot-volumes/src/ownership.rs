@@ -5,7 +5,7 @@
 //! which no API call changes afterwards (EBS-11). The tags have to agree with it, and a snapshot
 //! whose tags don't is disowned: it fills no slot, protects nobody, and is never deleted.
 
-mod copies;
+pub(crate) mod copies;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,6 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::action::Member;
 use crate::facts::{Disowned, Snapshot, State, Tag};
-pub(crate) use crate::ownership::copies::{
-    Source, copy_tags, described, described_of, description as copy_description, read_copy,
-};
 use crate::slots;
 
 /// The guardrail's name, as snapshots carry it.

@@ -2,6 +2,7 @@
 
 mod copies;
 mod explain;
+mod stand;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -17,8 +18,8 @@ use crate::action::{Action, Create, Effect};
 use crate::conditions::{
     COPY_STALE, DELETION_LIMIT, DISOWNED, FAILED, KINDS, PLANLESS, STALE, UNDELETABLE,
 };
-use crate::evaluate::{Deletions, Evaluation, Freshness, Judged, Selected, Standing};
-use crate::facts::{Snapshot, State};
+use crate::evaluate::{Deletions, Evaluation, Freshness, Judged, Standing};
+use crate::report::stand::{Stand, newest};
 use crate::slots;
 
 /// Sums up.
@@ -120,68 +121,6 @@ impl Creation<'_> {
     }
 }
 
-/// How things stand with a volume, however many of its plans say something.
-#[derive(Default)]
-struct Stand {
-    /// Fingerprint and text of each plan against which it stands.
-    firing: Vec<(String, String)>,
-    /// Why it can't be told of a plan.
-    unknown: Vec<String>,
-}
-
-impl Stand {
-    /// As a condition. Where all is looked at, what isn't named doesn't stand.
-    fn on(self, judged: &Judged<'_>, kind: &'static Kind, complete: bool) -> Option<Condition> {
-        let volume = judged.volume;
-        self.condition(&volume.id, volume.label(), kind, complete)
-    }
-
-    fn condition(
-        self,
-        volume: &str,
-        label: String,
-        kind: &'static Kind,
-        complete: bool,
-    ) -> Option<Condition> {
-        let resource = Resource::volume(volume);
-        let condition = if !self.firing.is_empty() {
-            let (fingerprints, texts): (Vec<_>, Vec<_>) = self.firing.into_iter().unzip();
-            Condition::firing(resource, kind, fingerprints.join("; "), texts.join("; "))
-        } else if !self.unknown.is_empty() {
-            Condition::unknown(resource, kind, self.unknown.join("; "))
-        } else if complete {
-            return None;
-        } else {
-            Condition::resolved(resource, kind)
-        };
-        Some(condition.called(label))
-    }
-
-    /// With why it can't be told of some plans.
-    fn of(judged: &Judged<'_>) -> Self {
-        let mut stand = Self::default();
-        for standing in &judged.standings {
-            let plan = &standing.plan.name;
-            let volume = judged.volume;
-            if standing.selected == Selected::No {
-                continue;
-            }
-            if !volume.is_usable() {
-                let state = &volume.state;
-                let newest = newest(standing);
-                stand.unknown.push(format!(
-                    "plan {plan}: the volume is in state `{state}`; {newest}"
-                ));
-            } else if standing.selected == Selected::Unknown {
-                stand.unknown.push(format!(
-                    "plan {plan}: whether it is for this volume can't be told, because its instance wasn't found"
-                ));
-            }
-        }
-        stand
-    }
-}
-
 fn stale(judged: &Judged<'_>, creations: &Creations<'_>) -> Stand {
     let mut stand = Stand::of(judged);
     for standing in judged.selected() {
@@ -241,28 +180,6 @@ fn stale_text(standing: &Standing<'_>, why: Option<String>) -> String {
         text.push_str(&why);
     }
     text
-}
-
-/// A snapshot's state, for people.
-fn snapshot_state(snapshot: &Snapshot) -> String {
-    match &snapshot.state {
-        State::Pending => "pending".to_owned(),
-        State::Completed => "completed".to_owned(),
-        State::Error(reason) => format!("error: {reason}"),
-    }
-}
-
-/// What protects the volume.
-fn newest(standing: &Standing<'_>) -> String {
-    let zone = &standing.plan.timezone;
-    match standing.newest {
-        Some(newest) => format!(
-            "the newest completed snapshot is {} of slot {}",
-            newest.id,
-            slots::label(&zone.at(newest.slot), zone)
-        ),
-        None => "there is no completed snapshot at all".to_owned(),
-    }
 }
 
 fn failed(judged: &Judged<'_>) -> Stand {
@@ -442,6 +359,13 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
         .map_or(0, |at| evaluation.now.duration_since(at).as_secs());
     let selected = selected.count() as u64;
     let facts = evaluation.facts;
+    let copies = [
+        ("CopiesOwned", copies::owned(evaluation)),
+        ("CopiesStale", firing(&COPY_STALE)),
+    ];
+    let elsewhere = copies
+        .into_iter()
+        .filter(|_| !evaluation.elsewhere.is_empty());
     let orphaned = facts
         .snapshots
         .iter()
@@ -457,11 +381,12 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
         ),
         ("SnapshotsOwned", facts.snapshots.len() as u64),
         ("SnapshotsOrphaned", orphaned.count() as u64),
-        ("CopiesOwned", copies::owned(evaluation)),
-        ("CopiesStale", firing(&COPY_STALE)),
     ]
+    .into_iter()
+    // Nobody pays for numbers of what isn't there.
+    .chain(elsewhere)
     .map(|(name, value)| Metric { name, value })
-    .to_vec()
+    .collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use guardrails::guardrail::Acted;
 use guardrails::state::{Expect, State, Version, Written};
 use jiff::Timestamp;
 
-use super::{specification, without_id};
+use crate::act::request::{specification, without_id};
 use crate::action::{CopyTo, Effect};
 use crate::facts::{Try, try_name};
 use crate::memory::{COPY_AGAIN_AFTER, SEEN_AFTER, TRIES};

@@ -4,7 +4,7 @@ use aws_sdk_ec2::operation::create_snapshot::{CreateSnapshotError, CreateSnapsho
 use aws_sdk_ec2::operation::create_snapshots::{CreateSnapshotsError, CreateSnapshotsOutput};
 use aws_sdk_ec2::operation::delete_snapshot::{DeleteSnapshotError, DeleteSnapshotOutput};
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
-use aws_sdk_ec2::types::{Snapshot, SnapshotInfo};
+use aws_sdk_ec2::types::{ResourceType, Snapshot, SnapshotInfo, Tag};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use guardrails::state::model::Model;
 

@@ -5,12 +5,12 @@ use guardrails::resource::{Arn, Resource};
 use guardrails::tags;
 use jiff::Timestamp;
 
-use super::deletions;
-use super::sets::{copied, instance_tags, what};
 use crate::action::{Action, CopyTo, Member};
+use crate::decide::deletions::deletions;
+use crate::decide::sets::{copied, instance_tags, what};
 use crate::evaluate::{CopyNeed, Evaluation, Line, There};
 use crate::facts::{Facts, Snapshot};
-use crate::ownership::{self, Source};
+use crate::ownership::copies::{self as ownership, Source};
 use crate::slots;
 
 /// Copy one.
@@ -150,7 +150,7 @@ fn creation(facts: &Facts, region: &str, due: &Due<'_, '_>) -> Decision<Action> 
     };
     let what = what(&members, instance, facts);
     let [member] = members;
-    let mut all = ownership::copy_tags(from, &plan.name, &slot, *attempt, member);
+    let mut all = ownership::own_tags(from, &plan.name, &slot, *attempt, member);
     all.extend(instance.into_iter().flat_map(|id| instance_tags(id, facts)));
     let room = tags::TAGS_MAX - all.len();
     all.extend(volume.into_iter().flat_map(copied).take(room).cloned());
@@ -166,7 +166,7 @@ fn creation(facts: &Facts, region: &str, due: &Due<'_, '_>) -> Decision<Action> 
             volume: line.volume.to_owned(),
             source: source.id.clone(),
             key: line.copying.key.clone(),
-            description: ownership::copy_description(from, &plan.name, &slot, *attempt, &what),
+            description: ownership::description(from, &plan.name, &slot, *attempt, &what),
             tags: all,
         }),
     )

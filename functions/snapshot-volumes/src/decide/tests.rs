@@ -1,5 +1,5 @@
 use super::*;
-use crate::action::Create;
+use crate::action::{Create, Delete};
 use crate::evaluate::{evaluate, maybe_gone};
 use crate::facts::{Attachment, Facts, Instance, Refusal, Snapshot, State, Volume};
 use crate::ownership::{self, Described, Owned};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use guardrails::aws::ApiError;
 use jiff::Timestamp;
 
-use super::{Freshness, Judged, Need, Selected, failed, need};
 use crate::evaluate::deletions::{Deletions, Place};
 use crate::evaluate::index::Index;
+use crate::evaluate::standing::{Freshness, Judged, Need, Selected, failed, need};
 use crate::facts::{Elsewhere, Facts, Snapshot, State, try_name};
 use crate::policy::{Copying, Plan, Policy};
 use crate::retention;
@@ -97,7 +97,7 @@ pub(super) fn elsewhere<'a>(
                         copying,
                         read,
                         leaving: leaving(plan, copying, &home),
-                        latest: copying.latest(plan, now),
+                        latest: copying.latest(&plan.schedule, &plan.timezone, now),
                         now,
                     };
                     lines.extend(judge.lines(&home, &index, &volumes));
@@ -140,7 +140,9 @@ fn leaving(plan: &Plan, copying: &Copying, home: &Index<'_>) -> BTreeSet<Timesta
         .flat_map(|(_, _, snapshots)| snapshots.iter().map(|s| s.slot))
         .collect();
     let slots = slots.into_iter();
-    slots.filter(|slot| copying.leaves(plan, *slot)).collect()
+    slots
+        .filter(|slot| copying.leaves(&plan.schedule, &plan.timezone, *slot))
+        .collect()
 }
 
 /// What all lines of one plan in one Region are judged by.
@@ -278,7 +280,9 @@ impl<'a> Judge<'a> {
                 return Freshness::Fresh;
             }
             Some(newest) => {
-                let next = self.copying.next(self.plan, newest.slot);
+                let next = self
+                    .copying
+                    .next(&self.plan.schedule, &self.plan.timezone, newest.slot);
                 next.unwrap_or(Timestamp::MAX)
             }
             None => created,

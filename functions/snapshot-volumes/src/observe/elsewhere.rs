@@ -11,10 +11,10 @@ use guardrails::state;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{PAGE, described, labelled, state_of};
 use crate::facts::{Elsewhere, Snapshot, Try};
 use crate::memory::TRIES;
-use crate::ownership::{self, Owned};
+use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
+use crate::ownership::{Owned, copies as ownership};
 use crate::policy::Policy;
 use crate::regions::Regions;
 
@@ -136,8 +136,8 @@ fn copy(found: &aws_sdk_ec2::types::Snapshot, home: &str, hold: &Exempt) -> Opti
     let described = described(found, &tags)?;
     let key = found.kms_key_id().unwrap_or_default();
     let gib = found.volume_size().unwrap_or_default();
-    let owned = ownership::read_copy(home, &described, state, key, gib)?;
-    Some(super::marked(owned, found, &tags, hold))
+    let owned = ownership::read(home, &described, state, key, gib)?;
+    Some(marked(owned, found, &tags, hold))
 }
 
 /// What of `ids` is completed there: for a deletion that rests on it.

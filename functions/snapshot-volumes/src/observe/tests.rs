@@ -7,7 +7,7 @@ use aws_sdk_ec2::operation::describe_locked_snapshots::DescribeLockedSnapshotsOu
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
 use aws_sdk_ec2::operation::describe_volumes::{DescribeVolumesError, DescribeVolumesOutput};
 use aws_sdk_ec2::primitives::DateTime;
-use aws_sdk_ec2::types;
+use aws_sdk_ec2::types::{self, SnapshotState, StorageTier, Tag};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use guardrails::state::model::Model;
 use guardrails::tags;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::action::Member;
 use crate::facts::{Copied, Disowned, Snapshot, State, Tag};
-use crate::ownership::{NAME, own_tags};
+use crate::ownership::NAME;
 use crate::slots;
 
 /// What the description of each copy from `home` begins with.
@@ -57,21 +57,21 @@ pub(crate) fn description(
 }
 
 /// The tags by which a copy is ours.
-pub(crate) fn copy_tags(
+pub(crate) fn own_tags(
     source: Source<'_>,
     plan: &str,
     slot: &Zoned,
     attempt: u32,
     member: Member,
 ) -> Vec<Tag> {
-    let mut all = own_tags(plan, slot, attempt, &[member]);
+    let mut all = super::own_tags(plan, slot, attempt, &[member]);
     all.push((tags::SOURCE.to_owned(), source.snapshot.to_owned()));
     all.push((tags::SOURCE_REGION.to_owned(), source.region.to_owned()));
     all
 }
 
 /// Reads a copy from `home`. None when its description isn't one of ours.
-pub(crate) fn read_copy(
+pub(crate) fn read(
     home: &str,
     described: &Described<'_>,
     state: State,
@@ -133,7 +133,7 @@ mod tests {
             volume: "vol-1".to_owned(),
             device: Some("/dev/sdf".to_owned()),
         };
-        let mut all = copy_tags(SOURCE, "daily", &slot(), 2, member);
+        let mut all = own_tags(SOURCE, "daily", &slot(), 2, member);
         for (key, value) in change {
             all.retain(|(have, _)| have != key);
             all.extend(value.map(|value| ((*key).to_owned(), value.to_owned())));
@@ -146,7 +146,7 @@ mod tests {
             started: "2026-11-22T04:00:00Z".parse().unwrap(),
             tags: &tags,
         };
-        read_copy(home, &described, State::Completed, "key", 100)
+        read(home, &described, State::Completed, "key", 100)
     }
 
     #[test]

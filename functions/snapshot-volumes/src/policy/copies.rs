@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Keep, Plan, keep};
-use crate::slots::Schedule;
+use crate::policy::keep::{self, Keep};
+use crate::slots::{Schedule, Zone};
 
 const REGION: &str = "^[a-z]{2,}(-[a-z]+)+-[0-9]+$";
 const KEY: &str = "^(arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)|alias)/[A-Za-z0-9/_-]+$";
@@ -116,14 +116,13 @@ pub(super) fn copies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<C
 }
 
 impl Copying {
-    /// Whether the plan's slot is one that leaves: at one of the times of `slots` it holds.
+    /// Whether a slot of `schedule` is one that leaves: at one of the times of `slots` it holds.
     #[must_use]
-    pub fn leaves(&self, plan: &Plan, slot: Timestamp) -> bool {
+    pub fn leaves(&self, schedule: &Schedule, zone: &Zone, slot: Timestamp) -> bool {
         let Some(slots) = &self.slots else {
             return true;
         };
-        let zone = &plan.timezone;
-        let Some(next) = plan.schedule.slot_after(zone, slot) else {
+        let Some(next) = schedule.slot_after(zone, slot) else {
             return true;
         };
         let last = next.timestamp() - jiff::SignedDuration::from_nanos(1);
@@ -134,26 +133,24 @@ impl Copying {
 
     /// The latest slot that leaves and has come.
     #[must_use]
-    pub fn latest(&self, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
-        let zone = &plan.timezone;
+    pub fn latest(&self, schedule: &Schedule, zone: &Zone, now: Timestamp) -> Option<Timestamp> {
         let at = match &self.slots {
             Some(slots) => slots.slot_at(zone, now)?.timestamp(),
             None => now,
         };
-        plan.slot_at(at).map(|slot| slot.timestamp())
+        schedule.slot_at(zone, at).map(|slot| slot.timestamp())
     }
 
     /// The first slot after `slot` that leaves.
     #[must_use]
-    pub fn next(&self, plan: &Plan, slot: Timestamp) -> Option<Timestamp> {
-        let zone = &plan.timezone;
-        let next = plan.schedule.slot_after(zone, slot)?.timestamp();
+    pub fn next(&self, schedule: &Schedule, zone: &Zone, slot: Timestamp) -> Option<Timestamp> {
+        let next = schedule.slot_after(zone, slot)?.timestamp();
         let Some(slots) = &self.slots else {
             return Some(next);
         };
         let before = next - jiff::SignedDuration::from_nanos(1);
         let at = slots.slot_after(zone, before)?.timestamp();
-        plan.slot_at(at).map(|slot| slot.timestamp())
+        schedule.slot_at(zone, at).map(|slot| slot.timestamp())
     }
 }
 
@@ -228,16 +225,29 @@ mod tests {
             ("2026-11-22T12:00:00Z", false),
             ("2026-11-23T06:00:00Z", false),
         ] {
-            assert_eq!(copying.leaves(&plan, at(slot)), leaves, "{slot}");
+            assert_eq!(
+                copying.leaves(&plan.schedule, &plan.timezone, at(slot)),
+                leaves,
+                "{slot}"
+            );
         }
         let sunday = Some(at("2026-11-22T06:00:00Z"));
-        assert_eq!(copying.latest(&plan, at("2026-11-22T07:30:00Z")), sunday);
         assert_eq!(
-            copying.latest(&plan, at("2026-11-22T07:29:00Z")),
+            copying.latest(&plan.schedule, &plan.timezone, at("2026-11-22T07:30:00Z")),
+            sunday
+        );
+        assert_eq!(
+            copying.latest(&plan.schedule, &plan.timezone, at("2026-11-22T07:29:00Z")),
             Some(at("2026-11-15T06:00:00Z"))
         );
-        assert_eq!(copying.next(&plan, at("2026-11-15T06:00:00Z")), sunday);
-        assert_eq!(copying.next(&plan, at("2026-11-22T00:00:00Z")), sunday);
+        assert_eq!(
+            copying.next(&plan.schedule, &plan.timezone, at("2026-11-15T06:00:00Z")),
+            sunday
+        );
+        assert_eq!(
+            copying.next(&plan.schedule, &plan.timezone, at("2026-11-22T00:00:00Z")),
+            sunday
+        );
     }
 
     #[test]
@@ -245,11 +255,14 @@ mod tests {
         let plan = plan("[{region: eu-west-1, keep: {last: 1}}]").unwrap();
         let copying = &plan.copies[0];
         let slot = at("2026-11-22T06:00:00Z");
-        assert!(copying.leaves(&plan, slot));
+        assert!(copying.leaves(&plan.schedule, &plan.timezone, slot));
         assert_eq!(
-            copying.latest(&plan, at("2026-11-22T07:00:00Z")),
+            copying.latest(&plan.schedule, &plan.timezone, at("2026-11-22T07:00:00Z")),
             Some(slot)
         );
-        assert_eq!(copying.next(&plan, slot), Some(at("2026-11-22T12:00:00Z")));
+        assert_eq!(
+            copying.next(&plan.schedule, &plan.timezone, slot),
+            Some(at("2026-11-22T12:00:00Z"))
+        );
     }
 }

@@ -6,12 +6,12 @@ use guardrails::condition::{Condition, Kind};
 use guardrails::resource::Resource;
 use serde_json::{Value, json};
 
-use super::{Stand, snapshot_state};
 use crate::conditions::{
     COPY_FAILED, COPY_FULL, COPY_STALE, DELETION_LIMIT, DISOWNED, PLANLESS, UNDELETABLE,
 };
 use crate::evaluate::{CopyNeed, Evaluation, Freshness, Line, There};
 use crate::facts::Snapshot;
+use crate::report::stand::Stand;
 use crate::slots;
 
 /// All conditions about them, but those that are of the account.
@@ -230,7 +230,7 @@ fn of_line(line: &Line<'_>) -> Value {
                 "of": copied.map(|copied| &copied.source),
                 "slot": slots::tag(&line.plan.timezone.at(copy.slot)),
                 "attempt": copy.attempt,
-                "state": snapshot_state(copy),
+                "state": copy.state.label(),
                 "key": copied.map(|copied| &copied.key),
                 "held": copy.held,
             })

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{copies, snapshot_state};
 use crate::evaluate::{Evaluation, Freshness, Judged, Planned, Selected, Standing};
 use crate::facts::Snapshot;
+use crate::report::copies;
 use crate::slots;
 
 pub(super) fn explain(evaluation: &Evaluation<'_>) -> Value {
@@ -82,7 +82,7 @@ fn snapshot(planned: &Planned<'_>, snapshot: &Snapshot) -> Value {
         "snapshot": snapshot.id,
         "slot": slots::tag(&planned.plan.timezone.at(snapshot.slot)),
         "attempt": snapshot.attempt,
-        "state": snapshot_state(snapshot),
+        "state": snapshot.state.label(),
         "archived": snapshot.archived,
         "held": snapshot.held,
     })

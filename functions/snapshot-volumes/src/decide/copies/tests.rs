@@ -536,6 +536,8 @@ fn any_day() -> impl Strategy<Value = Day> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever happens: of each volume that had a completed copy one stays, the newest; each slot
     /// has one copy at most; never more than twenty are under way.
     #[test]
