@@ -32,7 +32,7 @@ CARGO_DEBUG := RUSTC_WRAPPER='$(CURDIR)/.cargo/rustc' RUSTC_WORKSPACE_WRAPPER=cl
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -101,6 +101,15 @@ package: .venv/.stamp ## Check the template, build what `sam deploy` puts into a
 	@echo "Built for $(ARCHITECTURE) in .aws-sam/build. To deploy it:"
 	@echo "  sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)"
 
+# What a release hands out. cargo-lambda builds policy-check too, so that it runs with the glibc of
+# old distributions, and for the other processor.
+.PHONY: bundle
+bundle: package ## Put together what deploys without Rust, and deploy that to the local AWS (ARCHITECTURE=arm64|x86_64)
+	@echo "Compiling policy-check for $(ARCHITECTURE)"
+	@cd tests/policy-check && cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
+	@python .ci/bundle.py --architecture $(ARCHITECTURE) --policy-check "$(TARGET)/lambda/policy-check/bootstrap"
+	@cd tests && python -m pytest -q -rs -p no:cacheprovider bundle
+
 # --- demo, tests, benchmark ---------------------------------------------------------------------
 
 .PHONY: demo
@@ -141,6 +150,9 @@ endef
 # Where the end-to-end tests write down what the template's roles were used for.
 RECORDED := ROLE_USAGE=$(CURDIR)/.local/test/role-usage
 
+# As many at once as there are cores; each of them has a local AWS of its own.
+PYTEST := python -m pytest -q -p no:cacheprovider -n auto --dist loadfile
+
 .PHONY: test
 test: .venv/.stamp ## Run every check and test, from formatting to the deployed template
 	@rm -rf .local/test
@@ -148,9 +160,9 @@ test: .venv/.stamp ## Run every check and test, from formatting to the deployed 
 	@echo "Next: lints and the debug build of everything; from nothing it takes minutes, most of them for the AWS SDK"
 	$(call step,2-lint-and-build,$(CARGO_DEBUG) build --locked --workspace --all-targets)
 	$(call step,3-rust,$(UNIT_TESTS) && $(CARGO_DEBUG) test --locked --workspace --doc)
-	$(call step,4-template,python -m pytest -q -p no:cacheprovider tests/template)
-	$(call step,5-emulator,python -m pytest -q -p no:cacheprovider tests/emulator)
-	$(call step,6-conformance,python -m pytest -q -p no:cacheprovider tests/conformance)
+	$(call step,4-template,$(PYTEST) tests/template)
+	$(call step,5-emulator,$(PYTEST) tests/emulator)
+	$(call step,6-conformance,$(PYTEST) tests/conformance)
 	@printf '\n'; $(MAKE) --no-print-directory build
 	$(call step,7-end-to-end,$(RECORDED) $(E2E_TESTS))
 	$(call step,8-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
@@ -181,6 +193,10 @@ bench: ## Measure start, size and sweeps against a synthetic AWS (BENCH=--help, 
 .PHONY: replay
 replay: .venv/.stamp ## Replay the dead letters of a deployed stack (STACK=ec2-guardrails, DRY_RUN=1 to only list them)
 	@python docs/replay.py --stack "$(or $(STACK),$(error say which stack: make replay STACK=ec2-guardrails))" $(if $(DRY_RUN),--dry-run)
+
+.PHONY: uninstall-check
+uninstall-check: .venv/.stamp ## List what `sam delete` of a deployed stack would leave; changes nothing (STACK=ec2-guardrails)
+	@python docs/uninstall_check.py --stack "$(or $(STACK),$(error say which stack: make uninstall-check STACK=ec2-guardrails))"
 
 .PHONY: monitoring
 monitoring: .venv/.stamp ## Write shared/monitoring/template.yaml, the nested stack of Monitoring=full (after a change of its generator)

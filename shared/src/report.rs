@@ -113,6 +113,9 @@ pub struct Report {
     pub guardrail: &'static str,
     /// The mode it ran in: `observe` too when it was asked to change nothing.
     pub mode: Mode,
+    /// Whether a person ordered it: then the mode doesn't hold it back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_person: bool,
     /// Which policy it followed.
     pub policy: String,
     /// What the policy says and hardly means.

@@ -6,6 +6,8 @@
 //! what was seen seconds ago, and two runs at the same time hardly ever meet: where they do, AWS's
 //! own 15 seconds between snapshots of a volume (EBS-5) keep them apart.
 
+mod backlog;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
@@ -30,6 +32,8 @@ use crate::report::{Counts, Entry, Outcome, Report};
 use crate::resource::Resource;
 use crate::state::State;
 use crate::trigger::{self, Order, Request, Scope, Trigger, TriggerError};
+
+pub use backlog::BEHIND;
 
 /// How old what an action rests on may be when it is sent. With a read that lags by less than
 /// five seconds, two runs can't both make a snapshot: see EBS-5.
@@ -200,6 +204,7 @@ pub struct Runner<G> {
     guardrail: G,
     policy: Loader,
     notifier: Notifier,
+    state: State,
     figures: metrics::Form,
 }
 
@@ -215,7 +220,8 @@ impl<G: Guardrail> Runner<G> {
                 configuration.policy_parameter,
                 state.clone(),
             ),
-            notifier: Notifier::new(config, configuration.topic_arn, state),
+            notifier: Notifier::new(config, configuration.topic_arn, state.clone()),
+            state,
             figures: configuration.figures,
         })
     }
@@ -239,6 +245,10 @@ impl<G: Guardrail> Runner<G> {
             Order::Person => Mode::Enforce,
             Order::Own => policy.mode(),
         };
+        let by_person = request.order == Order::Person;
+        if by_person {
+            tracing::info!("a person ordered this run; the mode doesn't hold it back");
+        }
         let last_start = invocation.last_start();
 
         let started = Instant::now();
@@ -281,11 +291,30 @@ impl<G: Guardrail> Runner<G> {
                 effect: effects.get(index),
             })
             .collect();
-        let assessment = G::report(&evaluation, &settled);
+        let mut assessment = G::report(&evaluation, &settled);
+        let is_sweep = request.scope == Scope::All;
+        if is_sweep && mode == Mode::Enforce {
+            let left = entries
+                .iter()
+                .filter(|entry| entry.outcome == Outcome::Left);
+            match backlog::after(&self.state, left.count(), invocation.now).await {
+                Ok(condition) => assessment.conditions.push(condition),
+                Err(error) => {
+                    let reason = "whether sweeps keep up is to be written down".to_owned();
+                    entries.push(failed("remember", reason, &error));
+                }
+            }
+        }
         let mut not_notified = None;
         if mode >= Mode::Notify {
-            let is_sweep = request.scope == Scope::All;
-            let notified = self.notify(&assessment, is_sweep, invocation).await;
+            let origin = Origin {
+                guardrail: G::NAME,
+                place: &invocation.place,
+                request: &invocation.id,
+                now: invocation.now,
+                by_person,
+            };
+            let notified = self.notify(&assessment, is_sweep, &origin).await;
             entries.extend(notified.0);
             not_notified = notified.1;
         }
@@ -296,6 +325,7 @@ impl<G: Guardrail> Runner<G> {
             warnings,
             scope: &request.scope,
             invocation,
+            by_person,
             figures: self.figures,
         };
         finish::<G>(&run, assessment, entries, not_notified)
@@ -438,17 +468,11 @@ impl<G: Guardrail> Runner<G> {
         &self,
         assessment: &Assessment,
         is_sweep: bool,
-        invocation: &Invocation,
+        origin: &Origin<'_>,
     ) -> (Option<Entry>, Option<String>) {
-        let origin = Origin {
-            guardrail: G::NAME,
-            place: &invocation.place,
-            request: &invocation.id,
-            now: invocation.now,
-        };
         let notified = self
             .notifier
-            .notify(&origin, G::KINDS, assessment, is_sweep)
+            .notify(origin, G::KINDS, assessment, is_sweep)
             .await;
         if let Some(why) = &notified.held_back {
             tracing::warn!("not notified: {why}");
@@ -569,6 +593,7 @@ struct Run<'a> {
     warnings: Vec<Remark>,
     scope: &'a Scope,
     invocation: &'a Invocation,
+    by_person: bool,
     figures: metrics::Form,
 }
 
@@ -601,6 +626,7 @@ fn finish<G: Guardrail>(
     let mut report = Report {
         guardrail: G::NAME,
         mode: run.mode,
+        by_person: run.by_person,
         policy: run.origin.clone(),
         warnings: run.warnings.clone(),
         considered: assessment.considered,

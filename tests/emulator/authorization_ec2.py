@@ -214,6 +214,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
 # Actions without resource types of their own: a statement that names resources doesn't allow them.
 @resources_of(
     "ec2",
+    "DescribeDhcpOptions",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
     "DescribeInstanceImageMetadata",

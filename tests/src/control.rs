@@ -452,6 +452,11 @@ impl LocalAws {
         self.get::<Calls>(&path).await.calls
     }
 
+    /// The calls that people have made, and tests.
+    pub async fn calls_of_people(&self) -> Vec<Call> {
+        self.get::<Calls>("calls?caller=client").await.calls
+    }
+
     /// The function's calls of one operation.
     pub async fn calls_of(&self, operation: &str) -> Vec<Call> {
         let mut calls = self.calls().await;

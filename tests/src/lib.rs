@@ -171,6 +171,8 @@ impl LocalAws {
         command
             .env("AWS_ENDPOINT_URL", self.emulator.endpoint())
             .env("AWS_REGION", REGION)
+            // The first AWS CLI knows this one alone.
+            .env("AWS_DEFAULT_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
             .env("AWS_PAGER", "");

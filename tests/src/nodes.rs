@@ -98,15 +98,15 @@ impl LocalAws {
         Some(found?.value()?.to_owned())
     }
 
-    /// The ARN of the profile that the stack made, from the function's wiring.
+    /// The ARN of the profile that the stack made, from the wiring of attach-ssm-role.
     pub async fn stack_profile(&self) -> String {
         let function = self.lambda.get_function_configuration();
-        let function = function.function_name(self.function()).send().await;
-        answered("GetFunctionConfiguration", function)
+        let function = function.function_name("ec2-guardrails-attach-ssm-role");
+        answered("GetFunctionConfiguration", function.send().await)
             .environment()
             .and_then(|environment| environment.variables())
             .and_then(|variables| variables.get("INSTANCE_PROFILE_ARN"))
-            .expect("the function knows its profile")
+            .expect("the function knows the profile")
             .clone()
     }
 

@@ -1,9 +1,12 @@
-"""What the functions are built from and how, where the start of a cold function depends on it."""
+"""What the functions are built from and how, where the start of a cold function depends on it; and what a bundle says."""
 
+import importlib.util
 import json
 import pathlib
 import subprocess
 import tomllib
+
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Each brings a TLS stack, or a second cryptographic library, of its own.
@@ -42,3 +45,25 @@ def test_the_random_generator_is_not_seeded_from_jitter():
     builder = "".join(path.read_text() for path in source.glob("builder/*.rs"))
     assert "AWS_LC_SYS_NO_JITTER_ENTROPY" in builder
     assert 'env_crate_var_to_bool("NO_JITTER_ENTROPY")' in builder
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    spec = importlib.util.spec_from_file_location("bundle", ROOT / ".ci/bundle.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_a_bundle_is_the_template_for_one_processor(bundle, architecture):
+    """So that a change of the template which .ci/bundle.py can't follow is seen before everything is compiled."""
+    lines = set(bundle.template(architecture).splitlines()) - set((ROOT / "template.yaml").read_text().splitlines())
+    functions = {f"      CodeUri: functions/{name}.zip" for name in bundle.GUARDRAILS}
+    one = {f"    Default: {architecture}", f"    AllowedValues: [{architecture}]"} - {"    Default: arm64"}
+    assert functions | one < lines and len(lines - functions - one) == 1, lines
+
+
+def test_each_crate_of_a_bundle_has_a_licence_text(bundle):
+    crates = bundle.linked("x86_64")
+    assert len(crates) > 200 and all(bundle.texts(crate) for crate in crates)

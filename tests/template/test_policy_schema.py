@@ -53,9 +53,11 @@ def test_it_takes_every_example(document):
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "shared/default-policy.yaml", CHECK / "every-key.yaml"], ids=lambda path: path.name
+    "path",
+    [ROOT / "shared/default-policy.yaml", CHECK / "every-key.yaml", *sorted((ROOT / "docs/examples").glob("*.yaml"))],
+    ids=lambda path: path.name,
 )
-def test_it_takes_every_key(path):
+def test_it_takes_every_document(path):
     assert complaints(path.read_text()) == []
 
 

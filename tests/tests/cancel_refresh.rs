@@ -53,7 +53,8 @@ async fn a_good_refresh_is_left_alone_from_pending_to_successful() {
             assert_eq!(group.status(&id).await, "Pending");
             aws.pass_with_sweeps(5).await;
         }
-        assert_eq!(aws.metric("RefreshesWatched").await, Some(1));
+        let report = aws.sweep().await.succeeded();
+        assert_eq!(report.metrics["RefreshesWatched"], 1, "{report:?}");
         let detail = explain(aws, "web").await.detail;
         assert!(detail.to_string().contains("Pending"), "{detail}");
 
@@ -566,7 +567,7 @@ async fn observing_and_explaining_change_nothing_and_say_what_would_be_done() {
             "{report:?}"
         );
         assert_eq!(report.of("rollback-refresh").count(), 1, "{report:?}");
-        assert_eq!(aws.metric("RefreshesFailing").await, Some(1));
+        assert_eq!(report.metrics["RefreshesFailing"], 1, "{report:?}");
         assert!(aws.notices().await.is_empty());
 
         aws.put_policy("cancel-refresh:\n  mode: enforce\n").await;

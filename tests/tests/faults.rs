@@ -178,24 +178,43 @@ async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
     .await;
 }
 
-/// Incident 2: a fleet too large for one run is finished by the next.
+/// Incident 2: a fleet too large for one run is finished by the next; if the fourth doesn't come to
+/// the end either, people are told.
 #[tokio::test]
 async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
-        aws.set_timeout(15).await;
-        let volumes = aws.volumes(320, &[("Backup", "true")]).await;
-        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.5))
+        aws.set_timeout(8).await;
+        let volumes = aws.volumes(480, &[("Backup", "true")]).await;
+        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.6))
             .await;
-        let report = aws.sweep().await.succeeded();
-        let outcomes = report.outcomes;
-        assert!(outcomes.done > 0 && outcomes.left > 0, "{outcomes:?}");
-        assert_eq!(outcomes.done + outcomes.left, 320);
-        assert_eq!(aws.ours().await.len() as u64, outcomes.done);
+        let behind = "doesn't keep up";
+        let (mut left, mut subjects) = (480, Vec::new());
+        for _ in 0..4 {
+            assert!(
+                !subjects
+                    .iter()
+                    .any(|subject: &String| subject.contains(behind))
+            );
+            let outcomes = aws.sweep().await.succeeded().outcomes;
+            assert!(outcomes.done > 0 && outcomes.left > 0, "{outcomes:?}");
+            assert_eq!(outcomes.done + outcomes.left, left);
+            left = outcomes.left;
+            assert_eq!(aws.ours().await.len() as u64, 480 - left);
+            let notices = aws.notices().await;
+            subjects = notices.into_iter().map(|notice| notice.subject).collect();
+        }
+        assert!(
+            subjects.iter().any(|subject| subject.contains(behind)),
+            "{subjects:?}"
+        );
 
         aws.clear_faults().await;
         aws.set_timeout(60).await;
-        assert_eq!(aws.sweep().await.succeeded().outcomes.done, outcomes.left);
+        assert_eq!(aws.sweep().await.succeeded().outcomes.done, left);
+        let notices = aws.notices().await;
+        let last = notices.last().expect("that it is over");
+        last.says(&["a sweep has come to the end of its work again"]);
         let expected = once_each(&volumes, "daily", &slots::latest());
         assert_eq!(per_slot(&aws.ours().await), expected);
     })

@@ -181,6 +181,9 @@ async fn killed_while_a_groups_loop_is_broken_the_next_run_finishes_it() {
                 let report = aws.command("release", &[("instance-id", id)]).await;
                 assert_eq!(done(&report, "release"), 1, "{operation}: {report:?}");
             }
+            // What the killed run had sent may arrive for as long as a function may run.
+            aws.pass_seconds(16 * 60).await;
+            aws.sweep().await.succeeded();
             aws.pass_seconds(60).await;
             let now = group.described().await;
             assert!(suspended(&now).is_empty(), "{operation}: {now:#?}");
@@ -472,7 +475,10 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
         let stranger = aws
             .image_of("999988887777", "golden-3", json!({ "public": true }))
             .await;
-        let stolen = own("web-2", json!({ "source_image_id": stranger })).await;
+        let hidden = aws
+            .image_of("999988887777", "golden-5", json!({ "public": true }))
+            .await;
+        let stolen = own("web-2", json!({ "source_image_id": hidden })).await;
         let open = aws
             .image_of("999988887777", "golden-4", json!({ "public": true }))
             .await;
@@ -483,6 +489,7 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
         }
         aws.deregister(&gone).await;
         aws.make_private(&stranger).await;
+        aws.make_private(&hidden).await;
         aws.sweep().await.succeeded();
         for id in &launched[..3] {
             assert_eq!(aws.stage(id).await, None, "approved");
@@ -490,7 +497,7 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
         for id in &launched[3..5] {
             assert!(aws.is_isolated(id).await, "unapproved");
         }
-        // Of what can't be described any more nobody can tell whose it was.
+        // What can't be described any more, and no instance runs from: nobody can tell whose it was.
         assert_eq!(aws.stage(&launched[5]).await, None, "unknown");
         let told = aws.notices().await;
         let told = told.iter().find(|n| n.message.contains(&launched[5]));

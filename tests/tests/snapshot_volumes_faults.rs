@@ -233,7 +233,7 @@ async fn a_volume_in_ruins_or_outside_the_region_is_told_with_what_is_left_of_it
             panic!("one: {notices:?}");
         };
         notice.says(&["in state `error`", &newest, zone, arn]);
-        assert_eq!(aws.metric("VolumesStale").await, Some(3));
+        assert_eq!(report.metrics["VolumesStale"], 3, "{report:?}");
     })
     .await;
 }

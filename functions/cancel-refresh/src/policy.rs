@@ -88,6 +88,7 @@ pub struct Rule {
     /// The container image tag that the groups' instances pull, and the known good image that may
     /// be put back under it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ImageTags")]
     pub image: Option<ImageTags>,
 }
 

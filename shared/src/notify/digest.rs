@@ -22,6 +22,8 @@ pub struct Origin<'a> {
     pub request: &'a str,
     /// When it started.
     pub now: Timestamp,
+    /// Whether a person ordered it.
+    pub by_person: bool,
 }
 
 impl Origin<'_> {

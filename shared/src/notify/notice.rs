@@ -68,6 +68,7 @@ pub fn examples(guardrail: &str, now: Timestamp, each: &[Vec<Condition>]) -> Str
         place: &place,
         request: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
         now,
+        by_person: false,
     };
     let sent = each
         .iter()

@@ -20,11 +20,16 @@ const TEXT_MAX: usize = 50_000;
 pub(super) fn text(origin: &Origin<'_>, firing: &[Digest<'_>], resolved: &[Digest<'_>]) -> String {
     let place = origin.place;
     let mut text = format!(
-        "{} in account {}, {}, at {}.\n",
+        "{} in account {}, {}, at {}{}.\n",
         origin.guardrail,
         place.account,
         place.region,
-        origin.now.strftime("%Y-%m-%d %H:%M UTC")
+        origin.now.strftime("%Y-%m-%d %H:%M UTC"),
+        if origin.by_person {
+            ", ordered by a person"
+        } else {
+            ""
+        }
     );
     let mut printed = BTreeSet::new();
     for digest in firing {

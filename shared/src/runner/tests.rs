@@ -213,6 +213,7 @@ fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
             Model::default().state("snapshot-volumes"),
         ),
         notifier: Notifier::for_tests(&publish_fails(), Model::default().state("snapshot-volumes")),
+        state: Model::default().state("snapshot-volumes"),
         figures: metrics::Form::Log,
     }
 }
@@ -557,6 +558,7 @@ fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
     let mut report = Report {
         guardrail: "g",
         mode: Mode::Enforce,
+        by_person: false,
         policy: String::new(),
         warnings: vec![],
         considered: 0,

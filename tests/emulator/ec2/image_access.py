@@ -14,7 +14,7 @@ POST images/access  {"image_id": ID, "private"?: true, "allowed"?: false}: its o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -172,8 +172,8 @@ def image_metadata(self: Any) -> dict[str, Any] | None:
     }
 
 
-def _to_the_second(time: str | None) -> str | None:
-    return time and time.split(".")[0].rstrip("Z") + "Z"
+def _to_the_second(time: datetime | None) -> str | None:
+    return time and f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 METADATA = Description(

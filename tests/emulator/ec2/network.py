@@ -486,6 +486,18 @@ describes(
     not_found=("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
 )
 describes(
+    "DescribeDhcpOptions",
+    items=lambda backend: backend.dhcp_options_sets.values(),
+    readers={
+        "dhcp-options-id": lambda d: d.id,
+        "key": lambda d: [one["Key"] for one in d.dhcp_configurations],
+        "value": lambda d: [value["Value"] for one in d.dhcp_configurations for value in one["Values"]],
+    },
+    highest=1000,
+    ids="DhcpOptionsIds",
+    not_found=("InvalidDhcpOptionID.NotFound", "The dhcpOption ID '{}' does not exist"),
+)
+describes(
     "DescribeNetworkInterfaces",
     items=lambda backend: backend.enis.values(),
     readers={

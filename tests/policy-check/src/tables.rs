@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use guardrails::condition::{Kind, Urgency};
 use guardrails::guardrail::Guardrail;
+use guardrails::runner::BEHIND;
 
 /// The guardrails with the kinds of condition that each reports.
-pub const GUARDRAILS: [(&str, &[&Kind]); 4] = [
+pub const GUARDRAILS: [(&str, &[&Kind]); 5] = [
+    ("every guardrail", &[&BEHIND]),
     of::<snapshot_volumes::SnapshotVolumes>(),
     of::<attach_ssm_role::AttachSsmRole>(),
     of::<cancel_refresh::CancelRefresh>(),

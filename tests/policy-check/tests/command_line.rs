@@ -52,7 +52,7 @@ fn a_valid_document_is_printed_as_it_holds() {
         "# What holds with <stdin>, all defaults filled in.\n",
         "holds: snapshot-volumes, cancel-refresh, quarantine-launch.\n# Next slots of plan daily (`0 3 * * *`, UTC): ",
         " 03:00.\n",
-        "\nattach-ssm-role:\n  mode: enforce\n  exclude: {}\n  online-within: 2h\n  repair-roles: false\n",
+        "\nattach-ssm-role:\n  mode: enforce\n  exclude: {}\n  leave-alone: {}\n  hub-vpc-tag: {}\n  online-within: 2h\n  repair-roles: false\n",
         "\n      grace: 6h\n",
         "\n  launched-within: 1d\n",
     ] {

@@ -57,7 +57,11 @@ fn all_examples() -> Vec<String> {
             found.extend(examples(&fs::read_to_string(path).expect("a document")));
         }
     }
-    assert!(found.len() >= 9, "only {} found", found.len());
+    for entry in fs::read_dir(root().join("docs/examples")).expect("docs/examples") {
+        let path = entry.expect("an entry").path();
+        found.push(fs::read_to_string(path).expect("a document"));
+    }
+    assert!(found.len() >= 13, "only {} found", found.len());
     found
 }
 

@@ -106,7 +106,7 @@ async fn remembers_looks_for_a_quarantine_and_associates() {
     let acted = attach_in(&table, &[&associate]).await;
     assert_eq!(acted, ActResult::Done(Some("iip-assoc-1".to_owned())));
     assert_eq!(associate.num_calls(), 1);
-    let item = json!({"attached": "2026-11-21T12:00:00Z", "online": null});
+    let item = json!({"attached": "2026-11-21T12:00:00Z", "online": null, "connected": false});
     assert_eq!(table.items(crate::NAME), [("node#i-1".to_owned(), item)]);
     let calls = ["PutItem node#i-1", "GetItem quarantine#i-1"];
     assert_eq!(table.calls(), calls);

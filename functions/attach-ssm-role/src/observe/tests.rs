@@ -550,8 +550,11 @@ async fn a_vpc_whose_endpoints_are_uneven_is_read_once() {
             .then_http_response(|| wire("DescribeSecurityGroups", "<securityGroupInfo/>")),
     ];
     let ec2: Vec<&Rule> = uneven.iter().collect();
-    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
+    let connection = connection("connected");
+    let ssm = [&nodes, &connection];
+    let clients = clients(&ec2, &ssm, &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
+    assert_eq!(connection.num_calls(), 2);
     let calls: Vec<usize> = uneven.iter().map(Rule::num_calls).collect();
     assert_eq!(calls, [1, 1, 2, 1, 1, 1, 1]);
     let Some(Ok(network)) = &facts.network else {

@@ -348,8 +348,8 @@ async fn the_image_goes_back_first() {
     assert_eq!(
         calls(&world),
         [
-            "put prod-failed (cancel seen)",
-            "put prod (cancel seen)",
+            "put prod-failed (cancel restoring)",
+            "put prod (cancel restoring)",
             "cancel (cancel restored)",
         ]
     );
@@ -366,7 +366,7 @@ async fn an_image_that_cant_be_put_back_doesnt_keep_the_release_going() {
     assert_eq!(stopped.how, Some(How::Cancel));
     assert!(matches!(stopped.image, Some(Outcome::Failed(_))));
     // The next sweep tries again.
-    assert_eq!(remembered(&world), "cancelled seen");
+    assert_eq!(remembered(&world), "cancelled restoring");
 }
 
 /// Whatever happens between the decision and the call: no other refresh is touched, and none twice.

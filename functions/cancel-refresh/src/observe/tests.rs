@@ -115,6 +115,18 @@ fn activities_rule(activities: Vec<asg::Activity>) -> Rule {
         })
 }
 
+/// The policy's alarm, which hasn't gone off.
+fn quiet_alarm() -> Rule {
+    mock!(aws_sdk_cloudwatch::Client::describe_alarms).then_output(|| {
+        let alarm = MetricAlarm::builder()
+            .alarm_name("errors")
+            .state_value(StateValue::Ok);
+        DescribeAlarmsOutput::builder()
+            .metric_alarms(alarm.build())
+            .build()
+    })
+}
+
 async fn look(rules: &Rules<'_>, scope: Scope) -> Facts {
     look_with(rules, &Model::default(), &Request::of(scope))
         .await
@@ -207,8 +219,10 @@ async fn groups_and_activities_come_in_pages() {
             }
             .build()
         });
+    let alarms = quiet_alarm();
     let rules = Rules {
         autoscaling: vec![&groups, &refreshes, &activities],
+        cloudwatch: vec![&alarms],
         ..Rules::default()
     };
     let facts = look(&rules, Scope::All).await;
@@ -291,11 +305,12 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
                 .target_health_descriptions(target("i-0d", TargetHealthStateEnum::Initial))
                 .build()
         });
+    let alarms = quiet_alarm();
     let rules = Rules {
         autoscaling: vec![&groups, &refreshes, &activities],
         ec2: vec![&instances],
         elb: vec![&health],
-        ..Rules::default()
+        cloudwatch: vec![&alarms],
     };
     let facts = look(&rules, one()).await;
     let case = &facts.cases["web"];

@@ -243,7 +243,9 @@ fn begun(order: &Quarantine, run: &str) -> Record {
 /// next write only, and a run that took over from it may end before.
 fn settles(stands: &Record) -> Option<Timestamp> {
     let at_work = stands.stage == Stage::Started && !stands.ended;
-    stands.settles.max(at_work.then(|| RUN_MAX.after(stands.at)))
+    stands
+        .settles
+        .max(at_work.then(|| RUN_MAX.after(stands.at)))
 }
 
 fn taken_up(stands: Record, order: &Quarantine, run: &str) -> Record {

@@ -72,7 +72,7 @@ pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) 
             .run
             .as_ref()
             .is_some_and(|(other, at)| other != run && order.at.duration_since(*at) < UNDER_WAY);
-        if known.is_held() && other {
+        if known.is_held() && other || has_resumed(known, order) {
             return false;
         }
         // What a run that was killed had written down and suspended is ours too.
@@ -95,12 +95,18 @@ pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) 
     };
     let suspended = async {
         suspend(&clients.autoscaling, name, &ours).await?;
-        update(&clients.state, name, order.at, |known| {
-            let ours = known.run.as_ref().is_some_and(|(mine, _)| mine == run);
+        let mut resumed = false;
+        let written = update(&clients.state, name, order.at, |known| {
+            let mine = known.run.as_ref().is_some_and(|(mine, _)| mine == run);
+            resumed = !known.is_held() || has_resumed(known, order);
             known.broken = Some(order.at);
-            ours && known.is_held()
-        })
-        .await
+            mine && !resumed
+        });
+        let written = written.await?;
+        if resumed {
+            resume(&clients.autoscaling, name, &ours).await?;
+        }
+        Ok::<_, ApiError>(written)
     };
     match suspended.await {
         Ok(Some(_)) => {
@@ -114,6 +120,11 @@ pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) 
         Err(error) if autoscaling::is_gone(&error) => Acted::skipped("the group is gone"),
         Err(error) => Acted::failed(error),
     }
+}
+
+/// Whether a person has had the group's processes resumed since this run looked at it.
+fn has_resumed(known: &Loop, order: &BreakLoop) -> bool {
+    known.restored.is_some_and(|restored| restored > order.at)
 }
 
 fn join(processes: &BTreeSet<String>) -> String {
@@ -138,6 +149,20 @@ async fn suspend(
         .await
         .map(drop)
         .map_err(|error| ApiError::of("autoscaling:SuspendProcesses", &error))
+}
+
+async fn resume(client: &Client, name: &str, processes: &BTreeSet<String>) -> Result<(), ApiError> {
+    if processes.is_empty() {
+        return Ok(());
+    }
+    client
+        .resume_processes()
+        .auto_scaling_group_name(name)
+        .set_scaling_processes(Some(processes.iter().cloned().collect()))
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| ApiError::of("autoscaling:ResumeProcesses", &error))
 }
 
 /// For people.
@@ -175,16 +200,7 @@ pub(super) async fn restore(
         .intersection(&group.suspended)
         .cloned()
         .collect();
-    if !resumed.is_empty() {
-        clients
-            .autoscaling
-            .resume_processes()
-            .auto_scaling_group_name(name)
-            .set_scaling_processes(Some(resumed.iter().cloned().collect()))
-            .send()
-            .await
-            .map_err(|error| ApiError::of("autoscaling:ResumeProcesses", &error))?;
-    }
+    resume(&clients.autoscaling, name, &resumed).await?;
     update(&clients.state, name, at, |known| {
         *known = Loop {
             restored: Some(at),

@@ -25,7 +25,7 @@ use crate::decide::{Effect, Release, ReleaseByLabels};
 use crate::facts::{Instance, Interface};
 use crate::labels;
 use crate::read::{self, instance_now};
-use crate::record::{KEPT, QUARANTINE, RELEASED, Record, Released};
+use crate::record::{KEPT, QUARANTINE, RELEASED, Record, Released, Stage};
 
 /// How often, and how far apart, it is looked whether the interfaces are as they were.
 const LOOKS: usize = 4;
@@ -229,17 +229,39 @@ async fn resume(
     group: &str,
     undone: &mut Undone,
 ) -> Result<(), ApiError> {
-    if order.others.is_empty() {
+    let held = loops::is_held(clients, group, order.at).await?;
+    let others = if held {
+        in_quarantine(clients, order).await?
+    } else {
+        Vec::new()
+    };
+    if others.is_empty() {
         let restored = loops::restore(clients, group, order.at).await?;
         undone.done.extend(restored);
-    } else if loops::is_held(clients, group, order.at).await? {
-        let are = if order.others.len() == 1 { "is" } else { "are" };
+    } else {
+        let are = if others.len() == 1 { "is" } else { "are" };
         undone.done.push(format!(
             "{group}'s processes stay suspended while {} {are} in quarantine; release them, or the group",
-            order.others.join(", ")
+            others.join(", ")
         ));
     }
     Ok(())
+}
+
+/// Who of the group is in quarantine still. Of several that are released at once the last one to
+/// ask finds none: each wrote down before that it is released.
+async fn in_quarantine<'a>(
+    clients: &Clients,
+    order: &'a Release,
+) -> Result<Vec<&'a str>, ApiError> {
+    let mut found = Vec::new();
+    for other in &order.others {
+        let stored = clients.state.get(&QUARANTINE, other, order.at).await?;
+        if stored.is_some_and(|stored| stored.value.stage != Stage::Releasing) {
+            found.push(other.as_str());
+        }
+    }
+    Ok(found)
 }
 
 fn attached<'a>(instance: &'a Instance, interface: &str) -> Option<&'a Interface> {

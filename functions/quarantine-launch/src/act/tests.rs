@@ -10,7 +10,7 @@ use guardrails::guardrail::ActResult;
 use guardrails::tags::{self, label};
 use proptest::prelude::*;
 use serde_json::Value;
-use world::{Aws, Kill, World, by_hand, event, release, release_from_labels};
+use world::{Aws, Kill, World, by_hand, event, release, release_from_labels, release_group};
 
 fn policy(steps: &str, threshold: u32) -> Policy {
     parse(&format!(
@@ -61,6 +61,7 @@ fn normalized(world: &World) -> (Aws, Option<Value>) {
                 *value = Value::Null;
             }
         }
+        record.as_object_mut().unwrap().remove("settles");
     }
     (aws, record)
 }
@@ -322,6 +323,7 @@ async fn killed_anywhere_and_run_again_it_comes_to_the_same_end() {
                 assert_eq!(found, expected, "{kill:?}");
                 // And its release restores everything all the same.
                 world.run(&policy, &release(), 180).await;
+                world.run(&policy, &event(), 1_000).await;
                 assert_eq!(
                     estate_of(now_of(&world)),
                     estate_of(Aws::new().in_group(2)),
@@ -1178,6 +1180,8 @@ proptest! {
                 time += 1_000;
                 world.run(&policy, &release(), time).await;
             }
+            // A run may have been killed that had stopped the loop and isolated nothing yet.
+            world.run(&policy, &release_group(), time).await;
             assert_eq!(record(&world), None);
             assert_eq!(without_labels(estate_of(now_of(&world))), without_labels(estate_of(aws)));
         });

@@ -511,8 +511,16 @@ fn what_cant_be_described_of_an_ancestry_is_unknown() {
         ),
         (
             "{approve: [{ssm-parameter: /golden}]}",
-            ancestor("ami-bad"),
+            Ancestor {
+                built_upon: Some(now()),
+                ..ancestor("ami-bad")
+            },
             "unapproved",
+        ),
+        (
+            "{approve: [{ssm-parameter: /golden}]}",
+            ancestor("ami-bad"),
+            "undecided",
         ),
         // Whether it is denied can't be told, and that is said.
         (

@@ -43,6 +43,7 @@ fn sent_by(guardrail: &str, changed: &[&Condition]) -> Notice {
         place: &place,
         request: "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
         now: "2026-11-21T03:15:00Z".parse().unwrap(),
+        by_person: false,
     };
     compose(&origin, changed).unwrap()
 }
@@ -295,6 +296,7 @@ fn no_change_makes_no_notice() {
         place: &place,
         request: "run-1",
         now: Timestamp::UNIX_EPOCH,
+        by_person: false,
     };
     assert_eq!(compose(&origin, &[]), None);
 }

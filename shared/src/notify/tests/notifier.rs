@@ -95,6 +95,7 @@ impl World {
             place: &place,
             request: "run-1",
             now: self.now,
+            by_person: false,
         };
         let kinds: &[&'static Kind] = &[&STALE];
         self.notifier

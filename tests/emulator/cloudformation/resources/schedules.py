@@ -1,4 +1,4 @@
-"""AWS::Scheduler::Schedule; AWS::Events::Rule."""
+"""AWS::Scheduler::Schedule, ScheduleGroup; AWS::Events::Rule."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from emulator.cloudformation.resources import Handler, ResourceContext, ResourceFailed, chosen, client, handles, target
+from emulator.context import context
 
 
 @handles
@@ -39,6 +40,26 @@ class Schedule(Handler):
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         client("scheduler").delete_schedule(Name=physical_id, **chosen(properties, "GroupName"))
+
+
+@handles
+class ScheduleGroup(Handler):
+    type = "AWS::Scheduler::ScheduleGroup"
+    properties = frozenset({"Name", "Tags"})
+    replaced_by = frozenset({"Name"})
+
+    def create(self, ctx: ResourceContext, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        name = properties.get("Name") or ctx.physical_name(64)
+        arn = client("scheduler").create_schedule_group(Name=name, Tags=ctx.tag_list(properties))["ScheduleGroupArn"]
+        return name, {"Arn": arn}
+
+    def update(self, ctx: ResourceContext, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        if tags := ctx.tag_list(new):
+            arn = f"arn:aws:scheduler:{context.region}:{context.account_id}:schedule-group/{physical_id}"
+            client("scheduler").tag_resource(ResourceArn=arn, Tags=tags)
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        client("scheduler").delete_schedule_group(Name=physical_id)
 
 
 @handles

@@ -131,6 +131,7 @@ impl Account {
                 snapshot.clear();
                 Ok(done)
             }
+            "GetServiceSetting" => Ok(nodes::host_management()),
             "GetInstanceProfile" => Ok(nodes::profile(call)),
             "SimulatePrincipalPolicy" => Ok(nodes::simulate(call)),
             "DescribeInstanceAttribute" => Ok(launches::attribute(self, call)),

@@ -109,3 +109,9 @@ pub(crate) fn simulate(call: &Call) -> String {
     let results: String = actions.map(result).collect();
     format!("<EvaluationResults>{results}</EvaluationResults>")
 }
+
+/// Default Host Management is on.
+pub(crate) fn host_management() -> String {
+    let role = "service-role/AWSSystemsManagerDefaultEC2InstanceManagementRole";
+    json!({ "ServiceSetting": { "SettingValue": role } }).to_string()
+}

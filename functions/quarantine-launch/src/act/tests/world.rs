@@ -1092,6 +1092,10 @@ pub(super) fn release() -> Request<Ask> {
     })
 }
 
+pub(super) fn release_group() -> Request<Ask> {
+    order(Ask::ReleaseGroup("web".to_owned()))
+}
+
 pub(super) fn release_from_labels() -> Request<Ask> {
     order(Ask::Release {
         instance: "i-1".to_owned(),

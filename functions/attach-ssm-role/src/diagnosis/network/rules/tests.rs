@@ -200,11 +200,12 @@ fn the_lowest_rule_that_matches_decides() {
             Passage::Partly,
         ),
         (
+            // To where there may be a proxy, or endpoints behind a transit gateway.
             "allow inside only",
             vec![entry(100, true, None, "10.0.0.0/16")],
             public,
             https,
-            Passage::Closed(None),
+            Passage::Partly,
         ),
         (
             "allow inside",
