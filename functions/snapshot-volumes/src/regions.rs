@@ -153,6 +153,14 @@ impl Regions {
     }
 }
 
+/// An error with the Region that it came from: people look here first.
+pub(crate) fn in_region(region: &str, error: ApiError) -> ApiError {
+    ApiError {
+        message: format!("in {region}: {}", error.message),
+        ..error
+    }
+}
+
 fn not_allowed(code: &str, message: String) -> ApiError {
     ApiError {
         operation: COPY,

@@ -14,7 +14,7 @@ use crate::act::request::{specification, without_id};
 use crate::action::{CopyTo, Effect};
 use crate::facts::{Try, try_name};
 use crate::memory::{COPY_AGAIN_AFTER, SEEN_AFTER, TRIES};
-use crate::regions::Regions;
+use crate::regions::{Regions, in_region};
 
 const COPY: &str = "ec2:CopySnapshot";
 /// As many copies are under way as AWS makes at once (EBS-18).
@@ -62,7 +62,7 @@ async fn send(
         .config_override(aws::once())
         .send()
         .await
-        .map_err(|error| ApiError::of(COPY, &error))?;
+        .map_err(|error| in_region(&copy.region, ApiError::of(COPY, &error)))?;
     answer.snapshot_id.ok_or_else(|| without_id(COPY))
 }
 

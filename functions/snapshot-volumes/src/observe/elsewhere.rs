@@ -16,7 +16,7 @@ use crate::memory::TRIES;
 use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
 use crate::ownership::{Owned, copies as ownership};
 use crate::policy::Policy;
-use crate::regions::Regions;
+use crate::regions::{Regions, in_region};
 
 /// Longest that is waited for another Region: what is here goes on without it.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -42,7 +42,8 @@ pub(super) async fn elsewhere(
             let read = timeout(PATIENCE, copies(client, home, volumes, &policy.hold)).await;
             (
                 (*region).to_owned(),
-                read.unwrap_or_else(|_elapsed| Err(too_slow())),
+                read.unwrap_or_else(|_elapsed| Err(too_slow()))
+                    .map_err(|error| in_region(region, error)),
             )
         }
     });
@@ -181,11 +182,13 @@ pub(super) async fn made(
     let home = regions.home();
     let volumes: Vec<String> = volumes.iter().cloned().collect();
     let keepers: Vec<String> = keepers.iter().cloned().collect();
-    let mut made = copies(ec2, home, Some(&volumes), &Exempt::default())
-        .await?
-        .copies;
-    made.extend(by_id(ec2, home, &keepers).await?);
-    Ok(made)
+    let hold = Exempt::default();
+    let look = async {
+        let mut made = copies(ec2, home, Some(&volumes), &hold).await?.copies;
+        made.extend(by_id(ec2, home, &keepers).await?);
+        Ok(made)
+    };
+    look.await.map_err(|error| in_region(region, error))
 }
 
 #[cfg(test)]
