@@ -66,8 +66,10 @@ def _create_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
 def _copy_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     """The source where it lies, and the copy where the request was sent to (EBS-16)."""
     region, source_id = request.parameters.get("SourceRegion", ""), request.parameters.get("SourceSnapshotId", "")
-    tags = ec2_backends[context.account_id][region].tags.get(source_id, {}) if region else {}
-    yield Check(action, f"arn:aws:ec2:{region}::snapshot/{source_id}", {f"aws:ResourceTag/{k}": v for k, v in tags.items()})
+    source = ec2_backends[context.account_id][region].snapshots.get(source_id) if region else None
+    # No tags: they are no condition key of this action.
+    keys = {"ec2:Owner": source.owner_id, "ec2:SnapshotID": source_id} if source else {}
+    yield Check(action, f"arn:aws:ec2:{region}::snapshot/{source_id}", keys)
     yield from _new_snapshot(request, action)
 
 

@@ -128,7 +128,7 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
 # With the parameters CopyRegions and CopyKeyArns.
 COPIES_ALLOWED: list[Case] = [
     ("ec2:DescribeSnapshots", "*", ELSEWHERE),
-    ("ec2:CopySnapshot", SNAPSHOT, OURS | ELSEWHERE),
+    ("ec2:CopySnapshot", SNAPSHOT, {"ec2:Owner": ACCOUNT} | ELSEWHERE),
     ("ec2:CopySnapshot", COPY, MARKED | ELSEWHERE),
     ("ec2:CreateTags", COPY, MARKED | ELSEWHERE | {"ec2:CreateAction": "CopySnapshot"}),
     ("ec2:DeleteSnapshot", COPY, OURS | ELSEWHERE),
@@ -171,7 +171,7 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     # Copies: none but of its own, with its tag, to the Regions and with the keys that are named.
     ("ec2:DescribeSnapshots", "*", {"ec2:Region": "ap-south-1"}),
     ("ec2:CopySnapshot", SNAPSHOT, {}),
-    ("ec2:CopySnapshot", SNAPSHOT, FOREIGN),
+    ("ec2:CopySnapshot", SNAPSHOT, OURS | {"ec2:Owner": "210987654321"}),
     ("ec2:CopySnapshot", COPY, {"ec2:Region": "us-east-1"}),
     ("ec2:CopySnapshot", FAR_COPY, MARKED | {"ec2:Region": "ap-south-1"}),
     ("ec2:CreateTags", COPY, MARKED | {"ec2:Region": "us-east-1"}),

@@ -27,7 +27,8 @@ each_extent = pytest.mark.parametrize("parameters", [{}, FULL], ids=["default", 
 
 # Logical ids that belong to a guardrail without beginning with its name.
 BELONG = {"InstanceRole": "AttachSsmRole", "InstanceProfile": "AttachSsmRole", "ImageParametersPolicy": "QuarantineLaunch"}
-BELONG |= {"CopiesPolicy": "SnapshotVolumes", "RestoredRolesPolicy": "QuarantineLaunch"}
+BELONG |= dict.fromkeys(("CopiesPolicy", "CopyGrantsPolicy", "CopyKeysPolicy"), "SnapshotVolumes")
+BELONG |= {"RestoredRolesPolicy": "QuarantineLaunch"}
 
 
 def owner(logical: str) -> str | None:

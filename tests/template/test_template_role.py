@@ -509,6 +509,8 @@ def test_managed_policies_are_attached_to_the_functions_roles_and_to_no_others()
     common = stack.attribute("CommonPolicy", "Ref")
     lists = {
         "CopiesPolicy": "SnapshotVolumesRole",
+        "CopyGrantsPolicy": "SnapshotVolumesRole",
+        "CopyKeysPolicy": "SnapshotVolumesRole",
         "ImageParametersPolicy": "QuarantineLaunchRole",
         "RestoredRolesPolicy": "QuarantineLaunchRole",
     }
