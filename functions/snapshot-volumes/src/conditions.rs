@@ -124,7 +124,7 @@ pub(crate) static PLANLESS: Kind = Kind {
     one: "plan that is gone and has snapshots",
     many: "plans that are gone and have snapshots",
     resolved: "no longer has snapshots of plans that are gone",
-    next: "A plan that was renamed: write its old name into the new plan's `formerly`, and its snapshots are that plan's. A plan that was removed: add one with that name and `keep: { last: 1 }` to prune them, or delete those that nobody needs. Until then they stay, and cost.",
+    next: "A plan that was renamed: write its old name into the new plan's `formerly`, and its snapshots are that plan's. A plan that was removed: add one with that name and `keep: { last: 1 }` to prune them, or delete those that nobody needs. Copies in a Region: name the Region in the plan's `copies` again to have them pruned. Until then they stay, and cost.",
     urgency: Urgency::Know,
     commands: &[],
 };
