@@ -301,9 +301,11 @@ fn planless(evaluation: &Evaluation<'_>) -> Option<Condition> {
         )
     });
     let why = each.collect::<Vec<_>>().join("; ");
+    // Without one Region there are fewer plans, and with it again more: that would be told each time.
+    let is_known = copies::is_known(evaluation, &PLANLESS);
     let names: Vec<&str> = plans.iter().map(|(plan, _)| plan.as_str()).collect();
     // Not the numbers: somebody who deletes one needs no notice.
-    (!plans.is_empty())
+    (!plans.is_empty() && is_known)
         .then(|| Condition::firing(Resource::Account, &PLANLESS, names.join(", "), why))
 }
 
