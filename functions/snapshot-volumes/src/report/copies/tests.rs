@@ -1,4 +1,4 @@
-use crate::conditions::{COPY_FAILED, COPY_FULL, COPY_STALE, DISOWNED};
+use crate::conditions::{COPY_FAILED, COPY_FULL, COPY_STALE, DISOWNED, PLANLESS};
 use crate::decide::copies::tests::{THERE, copied, copy, slot, two_regions, unreadable};
 use crate::decide::tests::{at, snapshot};
 use crate::evaluate::evaluate;
@@ -82,6 +82,26 @@ fn a_copy_that_is_ours_no_longer_is_told_with_its_region() {
         panic!("{assessment:?}");
     };
     assert_eq!(only.label, "copy-1 (of vol-1, in us-east-1)");
+}
+
+#[test]
+fn plans_that_are_gone_are_told_once_all_regions_could_be_read() {
+    let mut other = completed("snap-0", 0);
+    other.plan = std::sync::Arc::from("gone");
+    let made = copy("copy-0", &other, State::Completed);
+    let mut facts = two_regions(&["vol-1"], vec![other], vec![made]);
+    let assessment = assessed(&facts);
+    let [told] = of_kind(&assessment, &PLANLESS)[..] else {
+        panic!("{assessment:?}");
+    };
+    assert!(
+        told.why.contains("plan gone: 1 snapshots")
+            && told.why.contains("plan gone in us-east-1: 1 snapshots"),
+        "{}",
+        told.why
+    );
+    facts.elsewhere.insert(THERE.to_owned(), Err(unreadable()));
+    assert!(of_kind(&assessed(&facts), &PLANLESS).is_empty());
 }
 
 #[test]
