@@ -57,12 +57,13 @@ impl Environment {
         name: &'static str,
         meaning: &'static str,
     ) -> Result<String, ConfigurationError> {
-        self.set(name)
+        self.optional(name)
             .ok_or(ConfigurationError::Missing { name, meaning })
     }
 
     /// A variable's value; an empty one counts as not set.
-    fn set(&self, name: &str) -> Option<String> {
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<String> {
         self.0.get(name).filter(|value| !value.is_empty()).cloned()
     }
 }
@@ -98,7 +99,7 @@ impl Configuration {
     pub fn of(environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
             policy_parameter: environment
-                .set("POLICY_PARAMETER")
+                .optional("POLICY_PARAMETER")
                 .unwrap_or_else(|| "/ec2-guardrails/policy".to_owned()),
             topic_arn: environment.required(
                 "NOTIFICATION_TOPIC_ARN",
@@ -108,7 +109,7 @@ impl Configuration {
                 "STATE_TABLE",
                 "the name of the DynamoDB table for what is remembered",
             )?,
-            figures: match environment.set("METRICS_FORM").as_deref() {
+            figures: match environment.optional("METRICS_FORM").as_deref() {
                 None | Some("log") => Form::Log,
                 Some("emf") => Form::Embedded,
                 Some(value) => {

@@ -21,6 +21,11 @@ pub const SET: &str = "ec2-guardrails:set";
 /// own volume isn't listed is a copy (EBS-9), or of a volume that came to the set meanwhile: not ours.
 /// A long list goes on in `…:volumes-2`, `…:volumes-3`.
 pub const VOLUMES: &str = "ec2-guardrails:volumes";
+/// Of a copy in another Region: the snapshot that it was made from. It has to agree with the
+/// description too.
+pub const SOURCE: &str = "ec2-guardrails:source";
+/// Of a copy: the Region of that snapshot. A label.
+pub const SOURCE_REGION: &str = "ec2-guardrails:source-region";
 /// The instance that the volume was attached to.
 pub const INSTANCE: &str = "ec2-guardrails:instance";
 /// The AMI that the instance was launched from.

@@ -46,11 +46,12 @@ def check(request: AwsRequest, environment: Environment | None) -> None:
     role = permissions.find_role(role_arn)
     prefix = _PREFIXES.get(request.service, request.service)
     action = f"{prefix}:{_ACTION_NAMES.get((request.service, request.operation), request.operation)}"
+    context.asked_region = request.region or context.region
     common = {
-        "aws:RequestedRegion": context.region,
+        "aws:RequestedRegion": context.asked_region,
         "aws:PrincipalArn": role_arn,
         "aws:PrincipalAccount": context.account_id,
-        **({"ec2:Region": context.region} if request.service == "ec2" else {}),
+        **({"ec2:Region": context.asked_region} if request.service == "ec2" else {}),
     }
     for wanted in resources(request, action):
         if role is None or not permissions.may(role, wanted.action, wanted.resource, common | wanted.keys):

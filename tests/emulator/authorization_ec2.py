@@ -26,14 +26,14 @@ _TYPES = {
 
 
 def _backend() -> Any:
-    return ec2_backends[context.account_id][context.region]
+    return ec2_backends[context.account_id][context.asked_region]
 
 
 def _ec2_arn(resource_id: str) -> str:
     kind = _TYPES.get(resource_id.rsplit("-", 1)[0], "*")
     # Snapshots and images have no account in their ARN.
     account = "" if kind in ("snapshot", "image") else context.account_id
-    return f"arn:aws:ec2:{context.region}:{account}:{kind}/{resource_id}"
+    return f"arn:aws:ec2:{context.asked_region}:{account}:{kind}/{resource_id}"
 
 
 def _resource_tags(resource_id: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def _tags_at_creation(request: AwsRequest, kind: str) -> list[dict[str, str]]:
 
 
 def _new_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
-    arn = f"arn:aws:ec2:{context.region}::snapshot/*"
+    arn = f"arn:aws:ec2:{context.asked_region}::snapshot/*"
     tags = _tags_at_creation(request, "snapshot")
     keys = request_tags(tags)
     yield Check(action, arn, keys)
@@ -62,9 +62,20 @@ def _create_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     yield from _new_snapshot(request, action)
 
 
+@resources_of("ec2", "CopySnapshot")
+def _copy_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
+    """The source where it lies, and the copy where the request was sent to (EBS-16)."""
+    region, source_id = request.parameters.get("SourceRegion", ""), request.parameters.get("SourceSnapshotId", "")
+    source = ec2_backends[context.account_id][region].snapshots.get(source_id) if region else None
+    # No tags: they are no condition key of this action.
+    keys = {"ec2:Owner": source.owner_id, "ec2:SnapshotID": source_id} if source else {}
+    yield Check(action, f"arn:aws:ec2:{region}::snapshot/{source_id}", keys)
+    yield from _new_snapshot(request, action)
+
+
 @resources_of("ec2", "CreateVolume")
 def _create_volume(request: AwsRequest, action: str) -> Iterator[Check]:
-    arn = f"arn:aws:ec2:{context.region}:{context.account_id}:volume/*"
+    arn = f"arn:aws:ec2:{context.asked_region}:{context.account_id}:volume/*"
     tags = _tags_at_creation(request, "volume")
     keys = request_tags(tags)
     yield Check(action, arn, keys)
@@ -96,7 +107,7 @@ def _create_security_group(request: AwsRequest, action: str) -> Iterator[Check]:
     """The VPC as it is, and a group that doesn't exist yet, known by the tags it is to have."""
     vpc_id = request.parameters.get("VpcId") or _backend().default_vpc.id
     yield Check(action, _ec2_arn(vpc_id), _resource_tags(vpc_id) | {"ec2:VpcID": vpc_id})
-    arn = f"arn:aws:ec2:{context.region}:{context.account_id}:security-group/*"
+    arn = f"arn:aws:ec2:{context.asked_region}:{context.account_id}:security-group/*"
     tags = _tags_at_creation(request, "security-group")
     keys = request_tags(tags)
     yield Check(action, arn, keys | {"ec2:Vpc": _ec2_arn(vpc_id)})

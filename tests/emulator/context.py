@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 class Context:
     account_id: str = "123456789012"
     region: str = "eu-central-1"
+    # Where the request that is looked at now was sent to; under the lock.
+    asked_region: str = "eu-central-1"
     endpoint: str = ""  # http://127.0.0.1:PORT, set when the socket is bound
     lock: threading.RLock = field(default_factory=threading.RLock)
     # Raised by reset: a timer started before a reset must not touch what came after it.

@@ -33,6 +33,10 @@ pub struct Snapshot {
     pub description: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether it is encrypted,
+    pub encrypted: bool,
+    /// and with which key.
+    pub kms_key_id: Option<String>,
 }
 
 impl Snapshot {
@@ -197,7 +201,7 @@ impl Fault {
 
 /// A snapshot that is there already.
 #[derive(Debug, Clone)]
-pub struct Seed(Value);
+pub struct Seed(pub(crate) Value);
 
 impl Seed {
     /// A completed one that this guardrail made of `volume` for a slot of `plan`.

@@ -22,6 +22,7 @@
 )]
 
 mod control;
+mod elsewhere;
 mod estate;
 mod groups;
 mod images;
@@ -42,6 +43,7 @@ use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use serde_json::json;
 
 pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slot};
+pub use crate::elsewhere::{THERE, key_arn};
 pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
 pub use crate::groups::{Group, Refresh};
 pub use crate::images::Pushed;
@@ -75,6 +77,8 @@ const TEST_LIMIT: Duration = Duration::from_mins(5);
 pub struct LocalAws {
     /// EC2's own API, as an operator uses it.
     pub ec2: aws_sdk_ec2::Client,
+    /// The same of another Region, [`THERE`].
+    pub there: aws_sdk_ec2::Client,
     /// Lambda's.
     pub lambda: aws_sdk_lambda::Client,
     /// IAM's.
@@ -134,6 +138,11 @@ impl LocalAws {
             .build();
         Self {
             ec2: aws_sdk_ec2::Client::new(&config),
+            there: aws_sdk_ec2::Client::from_conf(
+                aws_sdk_ec2::config::Builder::from(&config)
+                    .region(Region::new(THERE))
+                    .build(),
+            ),
             lambda: aws_sdk_lambda::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
             autoscaling: aws_sdk_autoscaling::Client::new(&config),

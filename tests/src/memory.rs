@@ -67,6 +67,12 @@ impl LocalAws {
         assert_ne!(answer["aged"], 0, "nothing is remembered under {item}");
     }
 
+    /// The same, whether or not anything is remembered.
+    pub async fn age_all_memory(&self, item: &str, seconds: u32) {
+        let body = json!({ "item": item, "seconds": seconds });
+        self.post("tables/age", body).await;
+    }
+
     /// A minute after the last notice, so that runs by events may send another.
     pub async fn a_minute_after_the_last_notice(&self) {
         self.post(

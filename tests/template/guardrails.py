@@ -12,6 +12,7 @@ import samstack
 
 REPOSITORY = f"arn:aws:ecr:{samstack.REGION}:{samstack.ACCOUNT}:repository/shop"
 GOLDEN = f"arn:aws:ssm:{samstack.REGION}:{samstack.ACCOUNT}:parameter/golden/*"
+COPY_KEY = f"arn:aws:kms:us-east-1:{samstack.ACCOUNT}:key/1a2b3c4d-5e6f-4a1b-8c2d-3e4f5a6b7c8d"
 WEB_ROLE = f"arn:aws:iam::{samstack.ACCOUNT}:role/web"
 
 # Labels, written by shared code: for those guardrails only that have any.
@@ -49,6 +50,8 @@ class Guardrail:
     """Named, but not called: what others, such as the agent, need."""
     shared_only: frozenset[str] = frozenset()
     """Called by the shared code, but for resources that this guardrail has nothing to do with."""
+    delegated: frozenset[str] = frozenset()
+    """Called by an AWS service with the role's rights."""
     parameters: dict[str, str] = field(default_factory=dict, hash=False)
     """Parameters of the stack with which the role allows all that the code can do."""
     rule_parameters: dict[str, str] = field(default_factory=dict, hash=False)
@@ -111,6 +114,17 @@ GUARDRAILS = [
         finding_alarms=frozenset({"VolumesStaleAlarm"}),
         # Groups and profiles are others' matter. Its own tags are given at creation.
         shared_only=LABELLING | {"autoscaling:DescribeAutoScalingGroups", "ec2:DescribeIamInstanceProfileAssociations"},
+        parameters={"CopyRegions": "us-east-1", "CopyKeyArns": COPY_KEY},
+        delegated=frozenset(
+            {
+                "kms:CreateGrant",
+                "kms:Decrypt",
+                "kms:DescribeKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+            }
+        ),
     ),
     Guardrail(
         name="attach-ssm-role",

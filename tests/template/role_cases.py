@@ -1,6 +1,7 @@
 """What each function's role must allow and deny: (action, resource, condition keys of the request)."""
 
 import samstack
+from guardrails import COPY_KEY
 
 ACCOUNT, REGION = samstack.ACCOUNT, samstack.REGION
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
@@ -28,6 +29,9 @@ FOREIGN = {f"aws:ResourceTag/{OUR_TAG}": "quarantine-launch"}
 MARKED = {f"aws:RequestTag/{OUR_TAG}": "snapshot-volumes", "aws:TagKeys": [OUR_TAG, "Name"]}
 HERE = {"ec2:Region": REGION}
 ELSEWHERE = {"ec2:Region": "us-east-1"}
+COPY = "arn:aws:ec2:us-east-1::snapshot/snap-0b1c2d3e4f5a60718"
+FAR_COPY = "arn:aws:ec2:ap-south-1::snapshot/snap-0b1c2d3e4f5a60718"
+VIA_EC2 = {"kms:ViaService": "ec2.us-east-1.amazonaws.com"}
 
 Case = tuple[str, str, dict]
 
@@ -121,6 +125,21 @@ SNAPSHOT_VOLUMES_ALLOWED: list[Case] = [
     ("ec2:DeleteSnapshot", SNAPSHOT, OURS),
 ]
 
+# With the parameters CopyRegions and CopyKeyArns.
+COPIES_ALLOWED: list[Case] = [
+    ("ec2:DescribeSnapshots", "*", ELSEWHERE),
+    ("ec2:CopySnapshot", SNAPSHOT, {"ec2:Owner": ACCOUNT} | ELSEWHERE),
+    ("ec2:CopySnapshot", COPY, MARKED | ELSEWHERE),
+    ("ec2:CreateTags", COPY, MARKED | ELSEWHERE | {"ec2:CreateAction": "CopySnapshot"}),
+    ("ec2:DeleteSnapshot", COPY, OURS | ELSEWHERE),
+    ("kms:Decrypt", COPY_KEY, VIA_EC2),
+    ("kms:DescribeKey", COPY_KEY, VIA_EC2),
+    ("kms:GenerateDataKeyWithoutPlaintext", COPY_KEY, VIA_EC2),
+    ("kms:ReEncryptFrom", COPY_KEY, VIA_EC2),
+    ("kms:ReEncryptTo", COPY_KEY, VIA_EC2),
+    ("kms:CreateGrant", COPY_KEY, VIA_EC2 | {"kms:GrantIsForAWSResource": "true"}),
+]
+
 SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("dynamodb:GetItem", TABLE, partitions("quarantine-launch")),
     # Deletion: only what carries our tag.
@@ -149,7 +168,24 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     # What it has no business with.
     ("ec2:DescribeVolumes", "*", ELSEWHERE),
     ("ec2:ModifySnapshotAttribute", SNAPSHOT, OURS),
-    ("ec2:CopySnapshot", SNAPSHOT, OURS),
+    # Copies: none but of its own, with its tag, to the Regions and with the keys that are named.
+    ("ec2:DescribeSnapshots", "*", {"ec2:Region": "ap-south-1"}),
+    ("ec2:CopySnapshot", SNAPSHOT, {}),
+    ("ec2:CopySnapshot", SNAPSHOT, OURS | {"ec2:Owner": "210987654321"}),
+    ("ec2:CopySnapshot", COPY, {"ec2:Region": "us-east-1"}),
+    ("ec2:CopySnapshot", FAR_COPY, MARKED | {"ec2:Region": "ap-south-1"}),
+    ("ec2:CreateTags", COPY, MARKED | {"ec2:Region": "us-east-1"}),
+    ("ec2:CreateTags", COPY, MARKED | {"ec2:Region": "us-east-1", "ec2:CreateAction": "CreateSnapshot"}),
+    ("ec2:CreateTags", FAR_COPY, MARKED | {"ec2:Region": "ap-south-1", "ec2:CreateAction": "CopySnapshot"}),
+    ("ec2:DeleteSnapshot", COPY, {"ec2:Region": "us-east-1"}),
+    ("ec2:DeleteSnapshot", COPY, FOREIGN | {"ec2:Region": "us-east-1"}),
+    ("ec2:DeleteSnapshot", FAR_COPY, OURS | {"ec2:Region": "ap-south-1"}),
+    ("kms:Decrypt", COPY_KEY, {}),
+    ("kms:Decrypt", COPY_KEY, {"kms:ViaService": "s3.us-east-1.amazonaws.com"}),
+    ("kms:Decrypt", COPY_KEY[:-1] + "e", VIA_EC2),
+    ("kms:CreateGrant", COPY_KEY, VIA_EC2),
+    ("kms:CreateGrant", COPY_KEY, VIA_EC2 | {"kms:GrantIsForAWSResource": "false"}),
+    ("kms:CreateGrant", COPY_KEY, {"kms:ViaService": "s3.us-east-1.amazonaws.com", "kms:GrantIsForAWSResource": "true"}),
     ("ec2:DeleteVolume", VOLUME, {}),
 ]
 

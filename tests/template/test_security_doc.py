@@ -41,7 +41,7 @@ def compare(table: list[list[str]], wanted: dict[str, dict]):
     assert [row[0] for row in table] == list(wanted), "one row for each statement, in the template's order"
     for (sid, allows, on, only_if, why), statement in zip(table, wanted.values(), strict=True):
         assert quoted(allows) == sorted(as_list(statement["Action"])), sid
-        assert {key for key in quoted(only_if) if key.startswith(("aws:", "dynamodb:", "ec2:", "iam:", "events:"))} == conditions(
+        assert {key for key in quoted(only_if) if key.startswith(("aws:", "dynamodb:", "ec2:", "iam:", "events:", "kms:"))} == conditions(
             statement
         ), sid
         assert on, sid

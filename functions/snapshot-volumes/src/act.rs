@@ -1,9 +1,10 @@
 //! Carries out one action.
 
+mod copies;
+mod request;
+
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{
-    CopyTagsFromSource, InstanceSpecification, ResourceType, SnapshotInfo, Tag, TagSpecification,
-};
+use aws_sdk_ec2::types::{CopyTagsFromSource, InstanceSpecification, SnapshotInfo};
 use guardrails::aws::{self, ApiError, ErrorKind};
 use guardrails::guardrail::{ActResult, Acted};
 use guardrails::runner::LOOK_VALID;
@@ -12,10 +13,12 @@ use guardrails::tags;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::act::request::{specification, without_id};
 use crate::action::{Action, Create, Delete, Effect, Target};
 use crate::facts::Refusal;
 use crate::memory::{AGAIN_AFTER, KNOWN_FOR, REFUSED};
 use crate::observe;
+use crate::regions::Regions;
 
 const CREATE_ONE: &str = "ec2:CreateSnapshot";
 const CREATE_SET: &str = "ec2:CreateSnapshots";
@@ -24,7 +27,13 @@ const DELETE: &str = "ec2:DeleteSnapshot";
 const TOO_MANY: &str = "SnapshotLimitExceeded";
 
 /// Carries out `action`; `run` tells the sets of this invocation from another's.
-pub(crate) async fn act(ec2: &Client, state: &State, action: &Action, run: &str) -> Acted<Effect> {
+pub(crate) async fn act(
+    regions: &Regions,
+    state: &State,
+    action: &Action,
+    run: &str,
+) -> Acted<Effect> {
+    let ec2 = &regions.here;
     match action {
         Action::Create(create) => match &create.target {
             Target::Volume => one(ec2, create).await,
@@ -41,26 +50,19 @@ pub(crate) async fn act(ec2: &Client, state: &State, action: &Action, run: &str)
                 };
                 match set.make(ec2, create, run).await {
                     Err(refused) if is_of_the_set(&refused) => {
-                        one_by_one(ec2, singly, &refused).await
+                        one_by_one(regions, singly, &refused).await
                     }
                     Err(error) => not_made(error),
                     Ok(acted) => acted,
                 }
             }
         },
-        Action::Delete(delete) => remove(ec2, state, delete).await,
+        Action::Copy(copy) => copies::copy(regions, state, copy).await,
+        Action::Delete(delete) => match regions.client(delete.region.as_deref()) {
+            Ok(ec2) => remove(ec2, state, delete).await,
+            Err(error) => Acted::failed(error),
+        },
     }
-}
-
-fn specification(tags: impl IntoIterator<Item = (String, String)>) -> TagSpecification {
-    let tags = tags
-        .into_iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect();
-    TagSpecification::builder()
-        .resource_type(ResourceType::Snapshot)
-        .set_tags(Some(tags))
-        .build()
 }
 
 async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
@@ -82,16 +84,6 @@ async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
         }
         Ok(_) => Acted::failed(without_id(CREATE_ONE)),
         Err(error) => not_made(ApiError::of(CREATE_ONE, &error)),
-    }
-}
-
-/// An answer that doesn't say what was made: nobody knows whether anything was.
-fn without_id(operation: &'static str) -> ApiError {
-    ApiError {
-        operation,
-        code: "UnreadableAnswer".to_owned(),
-        message: "the answer has no snapshot's id".to_owned(),
-        kind: ErrorKind::Unknown,
     }
 }
 
@@ -179,10 +171,10 @@ fn is_of_the_set(error: &ApiError) -> bool {
 
 /// Makes the members of a set that AWS refused one by one: they aren't of one point in time then,
 /// but they are there. It looks again first, as the runner does before each creation (EBS-1).
-async fn one_by_one(ec2: &Client, singly: &[Create], refused: &ApiError) -> Acted<Effect> {
+async fn one_by_one(regions: &Regions, singly: &[Create], refused: &ApiError) -> Acted<Effect> {
     let actions: Vec<Action> = singly.iter().cloned().map(Action::Create).collect();
     let looked = Instant::now();
-    let verdicts = match observe::revalidate(ec2, &actions.iter().collect::<Vec<_>>()).await {
+    let verdicts = match observe::revalidate(regions, &actions.iter().collect::<Vec<_>>()).await {
         Ok(verdicts) => verdicts,
         Err(error) => return Acted::failed(error),
     };
@@ -201,7 +193,7 @@ async fn one_by_one(ec2: &Client, singly: &[Create], refused: &ApiError) -> Acte
             notes.push(format!("{volume}: left to the next sweep"));
             continue;
         }
-        let acted = one(ec2, create).await;
+        let acted = one(&regions.here, create).await;
         if let Some(Effect::Started(volumes)) = acted.effect {
             started.extend(volumes);
         }

@@ -9,8 +9,45 @@ use crate::facts::{Snapshot, Tag};
 pub enum Action {
     /// Make what a slot lacks.
     Create(Create),
+    /// Copy one of ours to another Region.
+    Copy(CopyTo),
     /// Delete one snapshot of ours.
     Delete(Delete),
+}
+
+/// A copy to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyTo {
+    /// The Region that it goes to.
+    pub region: String,
+    /// The plan.
+    pub plan: String,
+    /// The slot.
+    pub slot: Timestamp,
+    /// Which try at it.
+    pub attempt: u32,
+    /// The volume that the source is of.
+    pub volume: String,
+    /// The snapshot that is copied.
+    pub source: String,
+    /// The KMS key over there; none: the Region's default.
+    pub key: Option<String>,
+    /// The tags, all of them given at creation.
+    pub tags: Vec<Tag>,
+    /// By which we know it again.
+    pub description: String,
+}
+
+impl CopyTo {
+    /// A copy among `made` that makes this one needless.
+    pub(crate) fn overtaken_by<'a>(&self, made: &'a [Snapshot]) -> Option<&'a Snapshot> {
+        made.iter().find(|copy| {
+            *copy.plan == *self.plan
+                && copy.volume == self.volume
+                && copy.slot == self.slot
+                && (!copy.is_error() || copy.attempt >= self.attempt)
+        })
+    }
 }
 
 /// A snapshot or a crash-consistent set to be made.
@@ -75,6 +112,8 @@ impl Create {
 /// A snapshot to be deleted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delete {
+    /// The Region that it lies in; none: the stack's own.
+    pub region: Option<String>,
     /// `snap-…`
     pub snapshot: String,
     /// The completed snapshot that goes on protecting the volume; none for a volume that is gone.
@@ -88,6 +127,8 @@ pub struct Delete {
 pub enum Effect {
     /// Snapshots of these volumes were started.
     Started(Vec<String>),
+    /// A copy was started.
+    Copied,
     /// The snapshot is no longer there.
     Deleted,
     /// AWS refuses to delete it, for a reason that people have to know; which.

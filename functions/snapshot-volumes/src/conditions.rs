@@ -6,6 +6,9 @@ use guardrails::condition::{Command, Kind, On, Run, Urgency};
 pub(crate) const KINDS: &[&Kind] = &[
     &STALE,
     &FAILED,
+    &COPY_STALE,
+    &COPY_FAILED,
+    &COPY_FULL,
     &DELETION_LIMIT,
     &DISOWNED,
     &UNDELETABLE,
@@ -39,6 +42,42 @@ pub(crate) static FAILED: Kind = Kind {
     resolved: "has a completed snapshot again, or no plan asks for one any more",
     next: "The snapshot is made again by itself, in growing intervals. A reason that names a KMS key doesn't pass by itself: enable the key, let the account use it, or take the volume out of the plan by its tag. A failed snapshot protects nobody; it is removed once a later one is completed.",
     urgency: Urgency::Soon,
+    commands: &[EXPLAIN],
+};
+
+/// On a volume.
+pub(crate) static COPY_STALE: Kind = Kind {
+    name: "copy-stale",
+    meaning: "The volume's newest completed copy in another Region is older than the `slots` and `grace` of the plan's `copies` allow, and none is under way. A volume that never had one counts from its creation.",
+    one: "volume without a fresh copy in another Region",
+    many: "volumes without a fresh copy in another Region",
+    resolved: "has a fresh copy again, or no plan asks for one any more",
+    next: "Each sweep goes on trying, 20 copies at once in each Region. Where a reason stands beside the volume, remove it. Where it only waits for its turn, and `copies` isn't new: let sweeps come more often (the stack's parameter SweepSchedule), or copy fewer slots (`slots`).",
+    urgency: Urgency::Soon,
+    commands: &[EXPLAIN],
+};
+
+/// On a volume.
+pub(crate) static COPY_FAILED: Kind = Kind {
+    name: "copy-failed",
+    meaning: "The volume's latest copy in another Region ended in `error`, and none has been completed since.",
+    one: "failed copy in another Region",
+    many: "failed copies in another Region",
+    resolved: "has a completed copy again, or no longer a failed one",
+    next: "The copy is made again by itself, in growing intervals, as long as its snapshot is there. A reason that names a KMS key doesn't pass by itself: enable the key over there, name it in the stack's parameter CopyKeyArns together with the key that the volume is encrypted with, or take `key` out of the plan's `copies`.",
+    urgency: Urgency::Soon,
+    commands: &[EXPLAIN],
+};
+
+/// On a volume.
+pub(crate) static COPY_FULL: Kind = Kind {
+    name: "copy-full",
+    meaning: "The volume's newest copy in another Region has another KMS key than the one before, so AWS has copied the whole volume instead of what changed. It holds until the next copy.",
+    one: "full copy to another Region because of another key",
+    many: "full copies to another Region because of another key",
+    resolved: "is copied by its changes again",
+    next: "If the key was changed on purpose (in the plan's `copies`, behind its alias, or the Region's default for EBS): nothing; transfer and storage of the whole volume are charged once. Else put the key back before the next slot.",
+    urgency: Urgency::Know,
     commands: &[EXPLAIN],
 };
 
@@ -81,11 +120,11 @@ pub(crate) static UNDELETABLE: Kind = Kind {
 /// On the account.
 pub(crate) static PLANLESS: Kind = Kind {
     name: "planless",
-    meaning: "Snapshots carry the name of a plan that the policy doesn't have: it was renamed or removed. They are kept, and nothing prunes them.",
+    meaning: "Snapshots carry the name of a plan that the policy doesn't have, because it was renamed or removed, or are copies in a Region that the plan no longer names. They are kept, and nothing prunes them.",
     one: "plan that is gone and has snapshots",
     many: "plans that are gone and have snapshots",
     resolved: "no longer has snapshots of plans that are gone",
-    next: "A plan that was renamed: write its old name into the new plan's `formerly`, and its snapshots are that plan's. A plan that was removed: add one with that name and `keep: { last: 1 }` to prune them, or delete those that nobody needs. Until then they stay, and cost.",
+    next: "A plan that was renamed: write its old name into the new plan's `formerly`, and its snapshots are that plan's. A plan that was removed: add one with that name and `keep: { last: 1 }` to prune them, or delete those that nobody needs. Copies in a Region: name the Region in the plan's `copies` again to have them pruned. Until then they stay, and cost.",
     urgency: Urgency::Know,
     commands: &[],
 };

@@ -1,5 +1,7 @@
 //! What is to be done, and why: creations first, then deletions. Pure.
 
+pub(crate) mod copies;
+mod deletions;
 mod sets;
 
 use std::collections::HashSet;
@@ -9,9 +11,10 @@ use guardrails::guardrail::Decision;
 use guardrails::resource::Resource;
 use jiff::{SignedDuration, Zoned};
 
-use crate::action::{Action, Create, Delete, Target};
+use crate::action::{Action, Create, Target};
+use crate::decide::deletions::{DELETE, deletions};
 use crate::decide::sets::{Attached, Due, Group, grouped};
-use crate::evaluate::{Deletion, Evaluation, Need, Planned, Selected};
+use crate::evaluate::{Evaluation, Need, Planned, Selected};
 use crate::facts::Snapshot;
 use crate::slots;
 
@@ -20,8 +23,6 @@ const BETWEEN: SignedDuration = SignedDuration::from_secs(15);
 
 /// Make a snapshot or a set of them.
 const CREATE: &str = "create-snapshot";
-/// Delete one.
-const DELETE: &str = "delete-snapshot";
 
 /// Decides.
 pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
@@ -36,8 +37,9 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     if evaluation.facts.complete {
         decisions.extend(plans_without_volume(evaluation));
         decisions.extend(piling_up(evaluation));
-        decisions.extend(deletions(evaluation));
+        decisions.extend(deletions(&evaluation.deletions, None));
     }
+    decisions.extend(copies::decide(evaluation));
     decisions
 }
 
@@ -196,58 +198,6 @@ fn creation(group: &Group<'_, '_>, slot: &Zoned, create: Create) -> Decision<Act
     };
     let reason = format!("plan {}, slot {}: {why}{of}", create.plan, slots::tag(slot));
     Decision::act(resource, CREATE, reason, Action::Create(create))
-}
-
-// ---- what the plans no longer keep -------------------------------------------------------------
-
-fn deletions(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
-    let deletions = &evaluation.deletions;
-    let mut decisions: Vec<_> = deletions.failed.iter().map(deletion).collect();
-    decisions.extend(deletions.refused.iter().filter_map(refused));
-    match &deletions.over_limit {
-        None => decisions.extend(deletions.unkept.iter().map(deletion)),
-        Some(over) => decisions.push(Decision::leave(
-            Resource::Account,
-            DELETE,
-            format!(
-                "over the deletion limit: {} of {} snapshots would be deleted, {} the oldest of them; none is",
-                over.unkept, over.owned, over.oldest.id
-            ),
-        )),
-    }
-    decisions
-}
-
-fn deletion(deletion: &Deletion<'_>) -> Decision<Action> {
-    let snapshot = deletion.snapshot;
-    Decision::act(
-        Resource::Snapshot(snapshot.id.clone()),
-        DELETE,
-        format!(
-            "plan {}, slot {}, of {}: {}",
-            snapshot.plan, snapshot.slot, snapshot.volume, deletion.reason
-        ),
-        Action::Delete(Delete {
-            snapshot: snapshot.id.clone(),
-            keeper: deletion.keeper.map(str::to_owned),
-            known_refused: deletion.refusal.is_some_and(|refusal| refusal.unmeant),
-        }),
-    )
-}
-
-/// What AWS has refused isn't asked for again at each sweep.
-fn refused(deletion: &Deletion<'_>) -> Option<Decision<Action>> {
-    let refusal = deletion.refusal?;
-    Some(Decision::leave(
-        Resource::Snapshot(deletion.snapshot.id.clone()),
-        DELETE,
-        format!(
-            "{}, but AWS keeps it ({}); tried again after {}",
-            deletion.reason,
-            refusal.why,
-            refusal.again.strftime("%Y-%m-%d %H:%M UTC")
-        ),
-    ))
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! Judges each volume once under each plan, and what the plans no longer keep. Pure.
 
+mod copies;
 mod deletions;
 mod index;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::Timestamp;
 
-use crate::evaluate::deletions::Deletions;
-pub(crate) use crate::evaluate::deletions::{Deletion, maybe_gone, over_limit};
+pub(crate) use crate::evaluate::copies::{CopyNeed, Line, There};
+use crate::evaluate::deletions::Place;
+pub(crate) use crate::evaluate::deletions::{Deletion, Deletions, maybe_gone, over_limit};
 use crate::evaluate::index::Index;
-use crate::facts::{Facts, Snapshot, State, Volume};
+pub(crate) use crate::evaluate::standing::{Freshness, Judged, Need, Planned, Selected, Standing};
+use crate::facts::{Facts, Snapshot, Volume};
 use crate::policy::{Plan, Policy, Select};
 
 /// What the facts come to under the policy.
@@ -28,77 +32,8 @@ pub struct Evaluation<'a> {
     /// Snapshots of volumes that are gone, where the policy keeps them for ever though a plan selects
     /// every volume.
     pub(crate) piling_up: Vec<&'a Snapshot>,
-}
-
-/// A plan, and where its schedule stands.
-#[derive(Debug)]
-pub(crate) struct Planned<'a> {
-    pub(crate) plan: &'a Plan,
-    /// The slot that holds now.
-    pub(crate) slot: Option<Zoned>,
-}
-
-/// A volume, and how it stands under each plan: in the order of [`Evaluation::plans`].
-#[derive(Debug)]
-pub(crate) struct Judged<'a> {
-    pub(crate) volume: &'a Volume,
-    pub(crate) standings: Vec<Standing<'a>>,
-    /// Its snapshots of plans that the policy doesn't have.
-    pub(crate) planless: Vec<&'a Snapshot>,
-}
-
-impl<'a> Judged<'a> {
-    /// The plans that want snapshots of it: also where it can have none (any more).
-    pub(crate) fn selected(&self) -> impl Iterator<Item = &Standing<'a>> {
-        let standings = self.standings.iter();
-        standings.filter(|s| !self.volume.is_new() && s.selected == Selected::Yes)
-    }
-}
-
-/// How a volume stands under a plan.
-#[derive(Debug)]
-pub(crate) struct Standing<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) selected: Selected,
-    /// Its snapshots of the plan, from old to new.
-    pub(crate) snapshots: Vec<&'a Snapshot>,
-    /// The newest completed one that isn't archived.
-    pub(crate) newest: Option<&'a Snapshot>,
-    /// A completed one that is archived, and newer.
-    pub(crate) archived: Option<&'a Snapshot>,
-    /// The failed one that nothing completed has followed, and AWS's reason.
-    pub(crate) failed: Option<(&'a Snapshot, &'a str)>,
-    pub(crate) need: Need,
-    pub(crate) freshness: Freshness<'a>,
-}
-
-/// Whether a plan is for a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Selected {
-    Yes,
-    No,
-    /// That hangs on an instance that wasn't found.
-    Unknown,
-}
-
-/// Whether a volume lacks its plan's slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// It has it, or a later one; or it can't or needn't have one.
-    None,
-    /// This try at it is due; why.
-    Due(u32, &'static str),
-    /// The next try waits; until when.
-    Later(Timestamp),
-}
-
-/// Whether the newest completed snapshot is as new as schedule and grace ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Freshness<'a> {
-    Fresh,
-    /// It isn't, but one is under way.
-    UnderWay(&'a Snapshot),
-    Overdue,
+    /// The copies in other Regions.
+    pub(crate) elsewhere: Vec<There<'a>>,
 }
 
 /// Judges.
@@ -113,13 +48,15 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         deletions: Deletions::default(),
         planless: BTreeMap::new(),
         piling_up: Vec::new(),
+        elsewhere: Vec::new(),
     };
     if facts.complete {
-        evaluation.deletions = Deletions::of(facts, policy, &index, now);
+        evaluation.deletions = Deletions::of(facts, Place::home(facts, policy), now);
         evaluation.planless = planless(facts, policy);
         evaluation.piling_up = piling_up(facts, policy);
     }
     evaluation.volumes = judged(facts, &evaluation.plans, index, now);
+    evaluation.elsewhere = copies::elsewhere(facts, policy, &evaluation.volumes, now);
     evaluation
 }
 
@@ -202,123 +139,4 @@ fn selected(plan: &Plan, volume: &Volume, facts: &Facts) -> Selected {
         Some(false) => Selected::No,
         None => Selected::Unknown,
     }
-}
-
-impl<'a> Standing<'a> {
-    fn of(
-        planned: &Planned<'a>,
-        volume: &Volume,
-        selected: Selected,
-        snapshots: Vec<&'a Snapshot>,
-        now: Timestamp,
-    ) -> Self {
-        let plan = planned.plan;
-        let slot = planned.slot.as_ref().map(Zoned::timestamp);
-        let newest = snapshots.iter().rev().find(|s| s.protects()).copied();
-        let archived = snapshots.iter().rev().find(|s| s.is_completed()).copied();
-        let mut standing = Self {
-            plan,
-            selected,
-            newest,
-            archived: archived.filter(|snapshot| snapshot.archived),
-            failed: failed(&snapshots),
-            need: Need::None,
-            freshness: Freshness::Fresh,
-            snapshots,
-        };
-        if selected != Selected::Yes || volume.is_new() {
-            return standing;
-        }
-        let obstacle = volume.obstacle().is_some();
-        if let Some(slot) = slot
-            && !obstacle
-        {
-            standing.need = need(&standing.snapshots, slot, now);
-        }
-        // What lies outside or in ruins has no next slot to wait for.
-        let is_lost = obstacle && (volume.is_usable() || volume.state == "error");
-        if is_lost {
-            standing.freshness = Freshness::Overdue;
-        } else if standing.is_overdue(slot, volume.created, now) {
-            standing.freshness = standing.waited_for(now);
-        }
-        standing
-    }
-
-    fn is_overdue(&self, slot: Option<Timestamp>, created: Timestamp, now: Timestamp) -> bool {
-        let due = match self.newest {
-            // Nothing has come due since.
-            Some(newest) if slot.is_some_and(|slot| newest.slot >= slot) => return false,
-            Some(newest) => self
-                .plan
-                .schedule
-                .slot_after(&self.plan.timezone, newest.slot)
-                .map_or(Timestamp::MAX, |slot| slot.timestamp()),
-            None => created,
-        };
-        self.plan.grace.after(due) < now
-    }
-
-    /// One under way is waited for: for how it ends, but not for ever.
-    fn waited_for(&self, now: Timestamp) -> Freshness<'a> {
-        let under_way = self
-            .snapshots
-            .iter()
-            .rev()
-            .copied()
-            .find(|s| s.state == State::Pending && self.plan.grace.after(s.started) >= now);
-        under_way.map_or(Freshness::Overdue, Freshness::UnderWay)
-    }
-}
-
-fn failed<'a>(snapshots: &[&'a Snapshot]) -> Option<(&'a Snapshot, &'a str)> {
-    let failures = snapshots.iter().rev().copied();
-    failures
-        .filter(|failure| !snapshots.iter().any(|other| makes_up(other, failure)))
-        .find_map(|snapshot| match &snapshot.state {
-            State::Error(reason) => Some((snapshot, reason.as_str())),
-            _ => None,
-        })
-}
-
-/// Whether `other` has, or still may have, what `failure` was to be: it is completed, or it was
-/// made for the same slot and isn't a try after it, so the failure was one too many (EBS-1).
-fn makes_up(other: &Snapshot, failure: &Snapshot) -> bool {
-    match other.state {
-        State::Completed => other.slot >= failure.slot,
-        State::Pending => other.slot == failure.slot && other.attempt <= failure.attempt,
-        State::Error(_) => false,
-    }
-}
-
-fn need(snapshots: &[&Snapshot], slot: Timestamp, now: Timestamp) -> Need {
-    if snapshots.iter().any(|s| s.slot >= slot && !s.is_error()) {
-        return Need::None;
-    }
-    // Sorted from old to new: the last one of the slot is the latest try.
-    let Some(failed) = snapshots.iter().rev().find(|s| s.slot >= slot) else {
-        return Need::Due(1, "the slot has no snapshot yet");
-    };
-    let next = failed.started + pause_after(failed.attempt);
-    if next > now {
-        return Need::Later(next);
-    }
-    Need::Due(
-        failed.attempt.saturating_add(1),
-        "the snapshot before failed",
-    )
-}
-
-/// How long after a failed try the next one starts. The first failure may pass by itself; a lasting
-/// one, such as a disabled key, would fail at every sweep.
-fn pause_after(attempt: u32) -> SignedDuration {
-    let minutes = match attempt {
-        0 | 1 => 0,
-        2 => 15,
-        3 => 30,
-        4 => 60,
-        5 => 120,
-        _ => 240,
-    };
-    SignedDuration::from_mins(minutes)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use guardrails::aws::ApiError;
 use guardrails::ec2;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,38 @@ pub struct Facts {
     pub not_found: Vec<String>,
     /// Snapshots that AWS refused to delete, by id: only with all facts.
     pub refused: BTreeMap<String, Refusal>,
+    /// The stack's own Region.
+    pub region: String,
+    /// Our copies in other Regions, by Region: why not where they couldn't be read, or mayn't.
+    pub elsewhere: BTreeMap<String, Result<Elsewhere, ApiError>>,
+}
+
+/// What is ours in another Region.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Elsewhere {
+    /// The copies that are ours.
+    pub copies: Vec<Snapshot>,
+    /// Those that are ours no longer.
+    pub disowned: Vec<Disowned>,
+    /// The tries at a copy that have been begun lately, by [`try_name`].
+    pub tries: BTreeMap<String, Try>,
+    /// Plans of which nothing may be copied there, and why: the stack's parameters don't name what
+    /// they ask for.
+    pub forbidden: BTreeMap<String, ApiError>,
+}
+
+/// That a copy has been asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// What AWS answered, where it refused.
+    pub refused: Option<String>,
+    /// Not asked for again before.
+    pub again: Timestamp,
+}
+
+/// What a try at a copy is called.
+pub(crate) fn try_name(region: &str, source: &str, attempt: u32) -> String {
+    format!("{region}/{source}/{attempt}")
 }
 
 /// That AWS has refused to delete a snapshot.
@@ -150,6 +183,18 @@ pub enum State {
     Error(String),
 }
 
+impl State {
+    /// For people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Pending => "pending".to_owned(),
+            Self::Completed => "completed".to_owned(),
+            Self::Error(reason) => format!("error: {reason}"),
+        }
+    }
+}
+
 /// A snapshot that is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -171,6 +216,19 @@ pub struct Snapshot {
     pub archived: bool,
     /// Somebody holds it, by the tag that the policy names.
     pub held: bool,
+    /// Of a copy: what only a copy has.
+    pub copy: Option<Box<Copied>>,
+}
+
+/// What only a copy has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The snapshot that it was made from: `snap-…`
+    pub source: String,
+    /// ARN of the KMS key that it is encrypted with.
+    pub key: String,
+    /// The volume's size.
+    pub gib: i32,
 }
 
 /// A snapshot whose description says that it is ours, while something else says that it isn't.

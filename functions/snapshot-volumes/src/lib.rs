@@ -1,8 +1,8 @@
-//! Snapshots EBS volumes on schedule and prunes the snapshots it made.
+//! Snapshots EBS volumes on schedule, copies the snapshots to other Regions, and prunes both.
 //!
 //! Each plan's *slot* is the last time of its schedule that has come. A sweep makes what the slot
 //! still lacks and deletes what the plan no longer keeps. What exists is read from the snapshots'
-//! own tags, so a missed window, a failed snapshot or a killed run is made up by the next sweep.
+//! descriptions and tags, so a missed window, a failed snapshot or a killed run is made up by the next sweep.
 
 mod act;
 mod action;
@@ -14,6 +14,7 @@ mod memory;
 mod observe;
 mod ownership;
 pub mod policy;
+mod regions;
 mod report;
 mod retention;
 mod slots;
@@ -35,11 +36,12 @@ use crate::evaluate::Evaluation;
 use crate::facts::Facts;
 pub use crate::ownership::NAME;
 use crate::policy::Policy;
+use crate::regions::Regions;
 
 /// The guardrail.
 #[derive(Debug)]
 pub struct SnapshotVolumes {
-    ec2: aws_sdk_ec2::Client,
+    regions: Regions,
     state: State,
 }
 
@@ -55,11 +57,11 @@ impl Guardrail for SnapshotVolumes {
 
     fn new(
         config: &SdkConfig,
-        _environment: &Environment,
+        environment: &Environment,
         state: &State,
     ) -> Result<Self, ConfigurationError> {
         Ok(Self {
-            ec2: aws_sdk_ec2::Client::new(config),
+            regions: Regions::new(config, environment)?,
             state: state.clone(),
         })
     }
@@ -89,7 +91,7 @@ impl Guardrail for SnapshotVolumes {
         request: &Request<()>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
-        observe::observe(&self.ec2, &self.state, policy, request, now)
+        observe::observe(&self.regions, &self.state, policy, request, now)
     }
 
     fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
@@ -104,11 +106,11 @@ impl Guardrail for SnapshotVolumes {
         &self,
         actions: &[&Action],
     ) -> impl Future<Output = Result<Vec<Option<String>>, ApiError>> + Send {
-        observe::revalidate(&self.ec2, actions)
+        observe::revalidate(&self.regions, actions)
     }
 
     fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {
-        act::act(&self.ec2, &self.state, action, run)
+        act::act(&self.regions, &self.state, action, run)
     }
 
     fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {

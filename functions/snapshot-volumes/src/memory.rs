@@ -1,9 +1,9 @@
-//! What is remembered: which snapshots AWS refused to delete.
+//! What is remembered: which snapshots AWS refused to delete, and which copies were asked for.
 
 use guardrails::state::Topic;
 use jiff::SignedDuration;
 
-use crate::facts::Refusal;
+use crate::facts::{Refusal, Try};
 
 /// By snapshot.
 pub(crate) const REFUSED: Topic<Refusal> = Topic::new("refused");
@@ -13,3 +13,11 @@ pub(crate) const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// That AWS has refused once is remembered for so much longer: as long as the deletion is asked for,
 /// the snapshot is no matter of the deletion limit.
 pub(crate) const KNOWN_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// By [`crate::facts::try_name`]: written down before a copy is asked for, so that no two runs ask
+/// for the same, whatever either of them sees (EBS-1; AWS has no limit per volume here, as EBS-5 is).
+pub(crate) const TRIES: Topic<Try> = Topic::new("copy");
+/// Whether a copy was made is seen after so long: an answer that was lost is no matter any more.
+pub(crate) const SEEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// What AWS has refused is asked for again after so long.
+pub(crate) const COPY_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(1);

@@ -1,13 +1,14 @@
 //! Reads volumes, snapshots, instances and images into facts: paged, filtered by AWS, and only
 //! what is needed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod elsewhere;
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{
-    Filter, Image, LockState, SnapshotState, StorageTier, Tag, VolumeAttachmentState,
-};
+use aws_sdk_ec2::types::{Filter, Image, LockState, VolumeAttachmentState};
 use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES};
 use guardrails::policy::Exempt;
@@ -18,13 +19,13 @@ use jiff::Timestamp;
 
 use crate::action::Action;
 use crate::evaluate;
-use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, State, Volume};
+use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, Volume};
 use crate::memory::REFUSED;
-use crate::ownership::{self, Described, Owned};
+use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
+use crate::ownership::{self, Owned};
 use crate::policy::Policy;
+use crate::regions::Regions;
 
-/// Largest pages (EBS-7).
-const PAGE: i32 = 1_000;
 /// From so many instances on, one paged read of all is fewer calls than reads by id.
 const READ_ALL_INSTANCES: usize = 1_000;
 /// Most ids by which snapshots are looked for: the description takes one of a filter's values.
@@ -32,16 +33,34 @@ const SNAPSHOT_IDS: usize = FILTER_VALUES - 1;
 
 /// Reads what `request` asks for.
 pub(crate) async fn observe(
-    ec2: &Client,
+    regions: &Regions,
     state: &state::State,
     policy: &Policy,
     request: &Request<()>,
     now: Timestamp,
 ) -> Result<Facts, ApiError> {
+    let ec2 = &regions.here;
     let mut facts = match &request.scope {
-        Scope::All => everything(ec2, state, policy, now).await?,
-        Scope::Only(named) => neighbourhoods(ec2, policy, named, request.order).await?,
+        Scope::All => {
+            let (mut facts, elsewhere) = futures::try_join!(
+                everything(ec2, state, policy, now),
+                elsewhere::elsewhere(regions, state, policy, None, now),
+            )?;
+            facts.elsewhere = elsewhere;
+            facts
+        }
+        Scope::Only(named) => {
+            let mut facts = neighbourhoods(ec2, policy, named, request.order).await?;
+            // A failed snapshot is no matter of its copies; a person wants to know of all.
+            if request.order != Order::Own {
+                let volumes = Some(facts.volumes.keys().cloned().collect());
+                facts.elsewhere =
+                    elsewhere::elsewhere(regions, state, policy, volumes, now).await?;
+            }
+            facts
+        }
     };
+    regions.home().clone_into(&mut facts.region);
     if policy.needs_instances() {
         let attachments = facts
             .volumes
@@ -317,39 +336,10 @@ async fn snapshots(
 }
 
 fn snapshot(found: &aws_sdk_ec2::types::Snapshot, hold: &Exempt) -> Option<Owned> {
-    let state = match found.state()? {
-        SnapshotState::Completed => State::Completed,
-        SnapshotState::Pending | SnapshotState::Recovering => State::Pending,
-        SnapshotState::Error => State::Error(
-            found
-                .state_message()
-                .unwrap_or("no reason given")
-                .to_owned(),
-        ),
-        // In the Recycle Bin: somebody deleted it, so it protects nobody and isn't ours to touch.
-        _ => return None,
-    };
-    let tags: Vec<(&str, &str)> = found
-        .tags()
-        .iter()
-        .filter_map(|tag: &Tag| Some((tag.key()?, tag.value()?)))
-        .collect();
-    let described = Described {
-        id: found.snapshot_id()?,
-        volume: found.volume_id()?,
-        description: found.description()?,
-        started: timestamp(found.start_time()).unwrap_or_default(),
-        tags: &tags,
-    };
-    let mut owned = ownership::read(&described, state)?;
-    if let Owned::Ours(snapshot) = &mut owned {
-        let value = |key: &str| tags.iter().find(|(have, _)| *have == key).map(|(_, v)| *v);
-        snapshot.held = hold.tag_of(value).is_some();
-        // One that is restored for a time goes back (EBS-13).
-        snapshot.archived = found.storage_tier() == Some(&StorageTier::Archive)
-            || found.restore_expiry_time().is_some();
-    }
-    Some(owned)
+    let state = state_of(found)?;
+    let tags = labelled(found);
+    let owned = ownership::read(&described(found, &tags)?, state)?;
+    Some(marked(owned, found, &tags, hold))
 }
 
 /// Which of `ids` a second look doesn't find either. An id is looked for on its own, so that a
@@ -417,53 +407,115 @@ async fn name_images(
     Ok(())
 }
 
-/// Whether the coming actions are still called for: has another run made the slot's snapshot
-/// meanwhile, is the snapshot that a deletion relies on still there?
+/// What of a Region is looked at again: volumes that something is to be made of, and snapshots
+/// that an action rests on.
+#[derive(Default)]
+struct Again {
+    volumes: BTreeSet<String>,
+    snapshots: BTreeSet<String>,
+}
+
+/// Whether the coming actions are still called for: has another run made the slot's snapshot or
+/// copy meanwhile, is the snapshot that is copied or that a deletion relies on still there?
 pub(crate) async fn revalidate(
-    ec2: &Client,
+    regions: &Regions,
     actions: &[&Action],
 ) -> Result<Vec<Option<String>>, ApiError> {
-    let mut volumes: BTreeSet<String> = BTreeSet::new();
-    let mut keepers: BTreeSet<String> = BTreeSet::new();
+    let mut again: BTreeMap<Option<&str>, Again> = BTreeMap::new();
     for action in actions {
         match action {
             Action::Create(create) => {
-                volumes.extend(create.members.iter().map(|member| member.volume.clone()));
+                let members = create.members.iter().map(|member| member.volume.clone());
+                again.entry(None).or_default().volumes.extend(members);
             }
-            Action::Delete(delete) => keepers.extend(delete.keeper.clone()),
+            Action::Copy(copy) => {
+                let there = again.entry(Some(&copy.region)).or_default();
+                there.volumes.insert(copy.volume.clone());
+                let here = again.entry(None).or_default();
+                here.snapshots.insert(copy.source.clone());
+            }
+            Action::Delete(delete) => {
+                let place = again.entry(delete.region.as_deref()).or_default();
+                place.snapshots.extend(delete.keeper.clone());
+            }
         }
     }
+    let mut seen: Vec<Seen<'_>> = Vec::new();
+    for (region, Again { volumes, snapshots }) in again {
+        let looked = match region {
+            None => Ok(look_again(&regions.here, volumes, snapshots).await?),
+            // What can't be seen there is no matter of what is done here.
+            Some(region) => elsewhere::made(regions, region, &volumes, &snapshots).await,
+        };
+        seen.push((region, looked));
+    }
+    let verdicts = actions.iter().map(|action| verdict(action, &seen));
+    Ok(verdicts
+        .map(|verdict| verdict.unwrap_or_else(|error| Some(error.to_string())))
+        .collect())
+}
+
+/// What was seen when a Region was looked at again.
+type Seen<'a> = (Option<&'a str>, Result<Vec<Snapshot>, ApiError>);
+
+fn seen_in<'s>(seen: &'s [Seen<'_>], region: Option<&str>) -> Result<&'s [Snapshot], &'s ApiError> {
+    let of_region = seen.iter().find(|(name, _)| *name == region);
+    of_region.map_or(Ok(&[]), |(_, looked)| looked.as_deref())
+}
+
+async fn look_again(
+    ec2: &Client,
+    volumes: BTreeSet<String>,
+    ids: BTreeSet<String>,
+) -> Result<Vec<Snapshot>, ApiError> {
     let mut made = Vec::new();
-    for (name, ids) in [("volume-id", volumes), ("snapshot-id", keepers)] {
+    for (name, ids) in [("volume-id", volumes), ("snapshot-id", ids)] {
         let ids: Vec<String> = ids.into_iter().collect();
         for some in ids.chunks(SNAPSHOT_IDS) {
             let look = vec![filter(name, some.to_vec())];
             made.extend(snapshots(ec2, look, &Exempt::default()).await?.0);
         }
     }
-    let completed: HashSet<&str> = made
-        .iter()
-        .filter(|snapshot| snapshot.protects())
-        .map(|snapshot| snapshot.id.as_str())
-        .collect();
-    Ok(actions
-        .iter()
-        .map(|action| match action {
-            Action::Create(create) => create.overtaken_by(&made).map(|snapshot| {
-                format!(
-                    "{} has {} meanwhile; the next sweep looks again",
-                    snapshot.volume, snapshot.id
-                )
-            }),
-            Action::Delete(delete) => delete
-                .keeper
-                .as_deref()
-                .filter(|keeper| !completed.contains(keeper))
-                .map(|keeper| {
-                    format!("{keeper}, which was to stay, is gone or archived; the next sweep looks again")
-                }),
-        })
-        .collect())
+    Ok(made)
+}
+
+/// Why an action is no longer called for, by what was `seen` in each Region.
+fn verdict<'s>(action: &Action, seen: &'s [Seen<'_>]) -> Result<Option<String>, &'s ApiError> {
+    let is_usable = |region: Option<&str>, id: &str| -> Result<bool, &'s ApiError> {
+        Ok(seen_in(seen, region)?
+            .iter()
+            .any(|s| s.id == id && s.protects()))
+    };
+    Ok(match action {
+        Action::Create(create) => create.overtaken_by(seen_in(seen, None)?).map(|snapshot| {
+            format!(
+                "{} has {} meanwhile; the next sweep looks again",
+                snapshot.volume, snapshot.id
+            )
+        }),
+        Action::Copy(copy) => {
+            let region = &copy.region;
+            if let Some(made) = copy.overtaken_by(seen_in(seen, Some(region))?) {
+                Some(format!(
+                    "{} has {} in {region} meanwhile; the next sweep looks again",
+                    copy.source, made.id
+                ))
+            } else if is_usable(None, &copy.source)? {
+                None
+            } else {
+                Some(format!(
+                    "{} is gone, archived or ours no longer; the next sweep looks again",
+                    copy.source
+                ))
+            }
+        }
+        Action::Delete(delete) => match delete.keeper.as_deref() {
+            Some(keeper) if !is_usable(delete.region.as_deref(), keeper)? => Some(format!(
+                "{keeper}, which was to stay, is gone or archived; the next sweep looks again"
+            )),
+            _ => None,
+        },
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! which no API call changes afterwards (EBS-11). The tags have to agree with it, and a snapshot
 //! whose tags don't is disowned: it fills no slot, protects nobody, and is never deleted.
 
+pub(crate) mod copies;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,25 +48,29 @@ impl fmt::Display for Origin<'_> {
             slot,
             attempt,
         } = self;
-        write!(f, "{DESCRIBED}{plan}, slot {slot}, attempt {attempt}: ")
+        write!(f, "{plan}, slot {slot}, attempt {attempt}: ")
     }
 }
 
-impl<'a> Origin<'a> {
-    /// Reads a description: exactly what [`description`] writes, and then whatever people read.
-    fn read(description: &'a str) -> Option<Self> {
-        let (plan, rest) = description.strip_prefix(DESCRIBED)?.split_once(", slot ")?;
-        let (slot, rest) = rest.split_once(", attempt ")?;
-        let (attempt, _) = rest.split_once(": ")?;
-        let origin = Self {
-            plan,
-            slot,
-            attempt: attempt.parse().ok()?,
-        };
-        description
-            .starts_with(&origin.to_string())
-            .then_some(origin)
-    }
+/// Reads what follows `plan `: exactly what is written, and then whatever people read.
+fn read_origin(text: &str) -> Option<Origin<'_>> {
+    let (plan, rest) = text.split_once(", slot ")?;
+    let (slot, rest) = rest.split_once(", attempt ")?;
+    let (attempt, _) = rest.split_once(": ")?;
+    let origin = Origin {
+        plan,
+        slot,
+        attempt: attempt.parse().ok()?,
+    };
+    text.starts_with(&origin.to_string()).then_some(origin)
+}
+
+/// EC2 takes ASCII only.
+fn ascii(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|c| match c {
+        ' '..='~' => c,
+        _ => '?',
+    })
 }
 
 /// The description of a snapshot for `plan` and `slot`; `what` is for people.
@@ -75,15 +81,9 @@ pub(crate) fn description(plan: &str, slot: &Zoned, attempt: u32, what: &str) ->
         slot,
         attempt,
     };
-    // EC2 takes ASCII only.
-    let ascii = what.chars().map(|c| match c {
-        ' '..='~' => c,
-        _ => '?',
-    });
-    origin
-        .to_string()
+    format!("{DESCRIBED}{origin}")
         .chars()
-        .chain(ascii)
+        .chain(ascii(what))
         .take(DESCRIPTION_MAX)
         .collect()
 }
@@ -161,9 +161,14 @@ pub(crate) enum Owned {
 /// Reads a snapshot; whether it is archived or held isn't a question of whose it is. None when its
 /// description isn't one of ours: then it is nobody's concern here, whatever its tags say.
 pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
-    let origin = Origin::read(described.description)?;
+    let origin = read_origin(described.description.strip_prefix(DESCRIBED)?)?;
     let slot: Timestamp = origin.slot.parse().ok()?;
-    Some(match why_not(described, &origin, slot) {
+    // A copy carries an arbitrary volume id (EBS-9), and a set has one description also for a volume
+    // that was attached meanwhile (EBS-2).
+    let why = started_before(described, &origin, slot)
+        .or_else(|| disagreement(described.tags, &origin))
+        .or_else(|| unlisted(described.tags, described.volume));
+    Some(match why {
         None => Owned::Ours(Snapshot {
             id: described.id.to_owned(),
             volume: described.volume.to_owned(),
@@ -174,6 +179,7 @@ pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
             started: described.started,
             archived: false,
             held: false,
+            copy: None,
         }),
         Some(why) => Owned::Disowned(Disowned {
             id: described.id.to_owned(),
@@ -183,23 +189,31 @@ pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
     })
 }
 
-/// Why a snapshot isn't ours though its description says so.
-fn why_not(described: &Described<'_>, origin: &Origin<'_>, slot: Timestamp) -> Option<String> {
-    let Described {
-        volume,
-        started,
-        tags,
-        ..
-    } = described;
-    if slot > *started + CLOCK_SKEW {
-        return Some(format!(
+/// That a snapshot was started before its slot.
+fn started_before(
+    described: &Described<'_>,
+    origin: &Origin<'_>,
+    slot: Timestamp,
+) -> Option<String> {
+    let started = described.started;
+    (slot > started + CLOCK_SKEW).then(|| {
+        format!(
             "it was started at {started}, before its slot {}",
             origin.slot
-        ));
-    }
-    for (key, expected) in agreeing(origin) {
-        match tags.iter().find(|(have, _)| *have == key) {
-            Some((_, value)) if *value == expected => {}
+        )
+    })
+}
+
+/// What of a snapshot's tags doesn't agree with its description.
+fn disagreement(tags: &[(&str, &str)], origin: &Origin<'_>) -> Option<String> {
+    differs(tags, &agreeing(origin))
+}
+
+/// Which of `expected` was changed, or is gone.
+fn differs(tags: &[(&str, &str)], expected: &[(&str, &str)]) -> Option<String> {
+    for (key, expected) in expected {
+        match tags.iter().find(|(have, _)| have == key) {
+            Some((_, value)) if value == expected => {}
             Some((_, value)) => {
                 let value = tags::clip_to(value, TOLD_MAX);
                 return Some(format!(
@@ -209,8 +223,11 @@ fn why_not(described: &Described<'_>, origin: &Origin<'_>, slot: Timestamp) -> O
             None => return Some(format!("its tag {key} (\"{expected}\") is gone")),
         }
     }
-    // A copy carries an arbitrary volume id (EBS-9), and a set has one description also for a volume
-    // that was attached meanwhile (EBS-2).
+    None
+}
+
+/// That the tags don't list `volume`.
+fn unlisted(tags: &[(&str, &str)], volume: &str) -> Option<String> {
     let listed = tags
         .iter()
         .filter(|(key, _)| key.starts_with(tags::VOLUMES))

@@ -1,5 +1,6 @@
 //! The section `snapshot-volumes` of the policy document.
 
+mod copies;
 mod keep;
 mod misread;
 mod select;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::facts::{Facts, Volume};
 use crate::slots::{Schedule, Zone};
+pub use copies::Copying;
 pub use keep::{Count, Keep, Within};
 pub use select::{Exclude, Of, Select, TagOf};
 
@@ -178,6 +180,14 @@ pub struct Plan {
     /// (the default) or `2d`.
     #[serde(default = "default_grace")]
     pub grace: Age,
+    /// Copies in other Regions, each made from the completed snapshots of the slots that it is for.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "copies::copies"
+    )]
+    #[schemars(length(min = 1))]
+    pub copies: Vec<Copying>,
 }
 
 fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -234,6 +244,12 @@ impl Plan {
             (Some(true), Some(false)) => Some(true),
             _ => None,
         }
+    }
+
+    /// Its copies in `region`.
+    #[must_use]
+    pub fn copies_to(&self, region: &str) -> Option<&Copying> {
+        self.copies.iter().find(|copying| copying.region == region)
     }
 
     /// The slot that holds now.

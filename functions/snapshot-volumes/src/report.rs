@@ -1,6 +1,8 @@
 //! Sums up a run: numbers, and what stands against the policy. Pure.
 
+mod copies;
 mod explain;
+mod stand;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -13,8 +15,11 @@ use guardrails::resource::Resource;
 use serde_json::Value;
 
 use crate::action::{Action, Create, Effect};
-use crate::conditions::{DELETION_LIMIT, DISOWNED, FAILED, KINDS, PLANLESS, STALE, UNDELETABLE};
-use crate::evaluate::{Evaluation, Freshness, Judged, Selected, Standing};
+use crate::conditions::{
+    COPY_STALE, DELETION_LIMIT, DISOWNED, FAILED, KINDS, PLANLESS, STALE, UNDELETABLE,
+};
+use crate::evaluate::{Deletions, Evaluation, Freshness, Judged, Standing};
+use crate::report::stand::{Stand, newest};
 use crate::slots;
 
 /// Sums up.
@@ -31,6 +36,7 @@ pub(crate) fn report(
         conditions.extend(stale.on(judged, &STALE, complete));
         conditions.extend(failed.on(judged, &FAILED, complete));
     }
+    conditions.extend(copies::conditions(evaluation));
     conditions.extend(disowned(evaluation));
     conditions.extend(over_limit(evaluation));
     conditions.extend(undeletable(evaluation, settled));
@@ -40,7 +46,11 @@ pub(crate) fn report(
         metrics: metrics(evaluation, &conditions),
         coverage: if complete {
             Coverage::All {
-                kinds: KINDS.to_vec(),
+                kinds: KINDS
+                    .iter()
+                    .copied()
+                    .filter(|kind| copies::is_known(evaluation, kind))
+                    .collect(),
                 present: present(evaluation, settled),
             }
         } else {
@@ -111,57 +121,6 @@ impl Creation<'_> {
     }
 }
 
-/// How things stand with a volume, however many of its plans say something.
-#[derive(Default)]
-struct Stand {
-    /// Fingerprint and text of each plan against which it stands.
-    firing: Vec<(String, String)>,
-    /// Why it can't be told of a plan.
-    unknown: Vec<String>,
-}
-
-impl Stand {
-    /// As a condition. Where all is looked at, what isn't named doesn't stand.
-    fn on(self, judged: &Judged<'_>, kind: &'static Kind, complete: bool) -> Option<Condition> {
-        let resource = Resource::volume(&judged.volume.id);
-        let condition = if !self.firing.is_empty() {
-            let (fingerprints, texts): (Vec<_>, Vec<_>) = self.firing.into_iter().unzip();
-            Condition::firing(resource, kind, fingerprints.join("; "), texts.join("; "))
-        } else if !self.unknown.is_empty() {
-            Condition::unknown(resource, kind, self.unknown.join("; "))
-        } else if complete {
-            return None;
-        } else {
-            Condition::resolved(resource, kind)
-        };
-        Some(condition.called(judged.volume.label()))
-    }
-
-    /// With why it can't be told of some plans.
-    fn of(judged: &Judged<'_>) -> Self {
-        let mut stand = Self::default();
-        for standing in &judged.standings {
-            let plan = &standing.plan.name;
-            let volume = judged.volume;
-            if standing.selected == Selected::No {
-                continue;
-            }
-            if !volume.is_usable() {
-                let state = &volume.state;
-                let newest = newest(standing);
-                stand.unknown.push(format!(
-                    "plan {plan}: the volume is in state `{state}`; {newest}"
-                ));
-            } else if standing.selected == Selected::Unknown {
-                stand.unknown.push(format!(
-                    "plan {plan}: whether it is for this volume can't be told, because its instance wasn't found"
-                ));
-            }
-        }
-        stand
-    }
-}
-
 fn stale(judged: &Judged<'_>, creations: &Creations<'_>) -> Stand {
     let mut stand = Stand::of(judged);
     for standing in judged.selected() {
@@ -223,19 +182,6 @@ fn stale_text(standing: &Standing<'_>, why: Option<String>) -> String {
     text
 }
 
-/// What protects the volume.
-fn newest(standing: &Standing<'_>) -> String {
-    let zone = &standing.plan.timezone;
-    match standing.newest {
-        Some(newest) => format!(
-            "the newest completed snapshot is {} of slot {}",
-            newest.id,
-            slots::label(&zone.at(newest.slot), zone)
-        ),
-        None => "there is no completed snapshot at all".to_owned(),
-    }
-}
-
 fn failed(judged: &Judged<'_>) -> Stand {
     let mut stand = Stand::of(judged);
     for standing in judged.selected() {
@@ -269,18 +215,41 @@ fn disowned(evaluation: &Evaluation<'_>) -> impl Iterator<Item = Condition> {
 }
 
 fn over_limit(evaluation: &Evaluation<'_>) -> Option<Condition> {
-    let over = evaluation.deletions.over_limit.as_ref()?;
-    let why = format!(
-        "{} of {} snapshots would be deleted, {} the oldest of them; the deletion limit stops what is more than {} and more than {} percent",
-        over.unkept, over.owned, over.oldest.id, over.limit.count, over.limit.percent
-    );
-    // Not the numbers: they change from sweep to sweep while the cause stays.
-    Some(Condition::firing(
-        Resource::Account,
-        &DELETION_LIMIT,
-        "over",
-        why,
-    ))
+    let mut fingerprints = Vec::new();
+    let mut texts = Vec::new();
+    for (region, deletions) in everywhere(evaluation) {
+        let Some(over) = &deletions.over_limit else {
+            continue;
+        };
+        // Not the numbers: they change from sweep to sweep while the cause stays.
+        fingerprints.push(region.map_or("over".to_owned(), |region| format!("over in {region}")));
+        texts.push(format!(
+            "{} of {} {} would be deleted, {} the oldest of them; the deletion limit stops what is more than {} and more than {} percent",
+            over.unkept,
+            over.owned,
+            region.map_or("snapshots".to_owned(), |region| format!("copies in {region}")),
+            over.oldest.id,
+            over.limit.count,
+            over.limit.percent
+        ));
+    }
+    (!texts.is_empty()).then(|| {
+        Condition::firing(
+            Resource::Account,
+            &DELETION_LIMIT,
+            fingerprints.join("; "),
+            texts.join("; "),
+        )
+    })
+}
+
+/// What is to go, here and in each other Region.
+fn everywhere<'e, 'a>(
+    evaluation: &'e Evaluation<'a>,
+) -> impl Iterator<Item = (Option<&'a str>, &'e Deletions<'a>)> {
+    let elsewhere = evaluation.elsewhere.iter();
+    let elsewhere = elsewhere.map(|there| (Some(there.region), &there.deletions));
+    std::iter::once((None, &evaluation.deletions)).chain(elsewhere)
 }
 
 /// What AWS doesn't let us delete: as a run that tried was told, or is remembered.
@@ -288,10 +257,12 @@ fn undeletable(
     evaluation: &Evaluation<'_>,
     settled: &[Settled<'_, Action, Effect>],
 ) -> Vec<Condition> {
-    let deletions = &evaluation.deletions;
     let mut refused: BTreeMap<&str, &str> = BTreeMap::new();
-    let all = deletions.refused.iter().chain(&deletions.unkept);
-    for deletion in all.chain(&deletions.failed) {
+    let all = everywhere(evaluation).flat_map(|(_, deletions)| {
+        let all = deletions.refused.iter().chain(&deletions.unkept);
+        all.chain(&deletions.failed)
+    });
+    for deletion in all {
         if let Some(refusal) = deletion.refusal.filter(|refusal| refusal.unmeant) {
             refused.insert(&deletion.snapshot.id, &refusal.why);
         }
@@ -317,7 +288,9 @@ fn undeletable(
 }
 
 fn planless(evaluation: &Evaluation<'_>) -> Option<Condition> {
-    let plans = &evaluation.planless;
+    let here = evaluation.planless.iter();
+    let here = here.map(|(plan, snapshots)| ((*plan).to_owned(), snapshots));
+    let plans: Vec<_> = here.chain(copies::planless(evaluation)).collect();
     let each = plans.iter().map(|(plan, snapshots)| {
         let volumes: HashSet<&str> = snapshots.iter().map(|s| s.volume.as_str()).collect();
         let newest = snapshots.iter().map(|s| s.slot).max().unwrap_or_default();
@@ -328,9 +301,11 @@ fn planless(evaluation: &Evaluation<'_>) -> Option<Condition> {
         )
     });
     let why = each.collect::<Vec<_>>().join("; ");
-    let names: Vec<&str> = plans.keys().copied().collect();
+    // Without one Region there are fewer plans, and with it again more: that would be told each time.
+    let is_known = copies::is_known(evaluation, &PLANLESS);
+    let names: Vec<&str> = plans.iter().map(|(plan, _)| plan.as_str()).collect();
     // Not the numbers: somebody who deletes one needs no notice.
-    (!plans.is_empty())
+    (!plans.is_empty() && is_known)
         .then(|| Condition::firing(Resource::Account, &PLANLESS, names.join(", "), why))
 }
 
@@ -351,8 +326,11 @@ fn present(
     let snapshots = snapshots.chain(facts.disowned.iter().map(|s| &s.id));
     let snapshots = snapshots.filter(|id| !deleted.contains(id.as_str()));
     let volumes = facts.volumes.keys().map(Resource::volume);
+    let elsewhere = copies::present(evaluation).into_iter();
+    let elsewhere = elsewhere.filter(|resource| !deleted.contains(resource.name()));
     volumes
         .chain(snapshots.map(|id| Resource::Snapshot(id.clone())))
+        .chain(elsewhere)
         .chain([Resource::Account])
         .collect()
 }
@@ -383,6 +361,13 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
         .map_or(0, |at| evaluation.now.duration_since(at).as_secs());
     let selected = selected.count() as u64;
     let facts = evaluation.facts;
+    let copies = [
+        ("CopiesOwned", copies::owned(evaluation)),
+        ("CopiesStale", firing(&COPY_STALE)),
+    ];
+    let elsewhere = copies
+        .into_iter()
+        .filter(|_| !evaluation.elsewhere.is_empty());
     let orphaned = facts
         .snapshots
         .iter()
@@ -399,8 +384,11 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
         ("SnapshotsOwned", facts.snapshots.len() as u64),
         ("SnapshotsOrphaned", orphaned.count() as u64),
     ]
+    .into_iter()
+    // Nobody pays for numbers of what isn't there.
+    .chain(elsewhere)
     .map(|(name, value)| Metric { name, value })
-    .to_vec()
+    .collect()
 }
 
 #[cfg(test)]

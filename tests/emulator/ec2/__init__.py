@@ -11,6 +11,7 @@ from emulator.ec2 import (  # noqa: F401
     images,
     instances,
     interfaces,
+    keys,
     locks,
     network,
     operators,

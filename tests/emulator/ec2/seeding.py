@@ -3,7 +3,8 @@
 POST snapshots         {"snapshots": [{…}]} → {"snapshot_ids": […]}; each may have
                        volume_id (also of a volume that never existed), snapshot_id, start_time (ISO 8601) or
                        age_seconds, state (completed), state_message, tags, description, volume_size, encrypted,
-                       owner_id, public, shared_with ([account ids]), storage_tier (standard, archive)
+                       kms_key_id, owner_id, public, shared_with ([account ids]), storage_tier (standard, archive).
+                       This and the next three take "region" too: another than home
 GET  snapshots         all snapshots of the account with state, start_time and tags (no paging, no visibility delay)
 POST snapshots/age     {"seconds": N, "snapshot_ids"?, "volume_ids"?} shifts StartTime back; the limits follow
 POST snapshots/finish  {"snapshot_ids"?, "volume_ids"?, "state"?: completed|error, "message"?} ends pending snapshots
@@ -33,12 +34,13 @@ from emulator.ec2.snapshots import EbsSnapshot, SourceVolume
 _STATES = ("pending", "completed", "error", "recoverable", "recovering")  # EBS-4
 _KNOWN = {
     "volume_id", "snapshot_id", "start_time", "age_seconds", "state", "state_message", "tags", "description",
-    "volume_size", "encrypted", "owner_id", "public", "shared_with", "storage_tier",
+    "volume_size", "encrypted", "owner_id", "public", "shared_with", "storage_tier", "kms_key_id",
 }  # fmt: skip
 
 
-def _backend() -> Any:
-    return ec2_backends[context.account_id][context.region]
+def _backend(body: dict[str, Any] | None = None) -> Any:
+    """Of the Region that the request names, or of home."""
+    return ec2_backends[context.account_id][(body or {}).get("region") or context.region]
 
 
 @route("POST", "snapshots")
@@ -46,7 +48,7 @@ def seed_snapshots(body: dict[str, Any]) -> Any:
     entries = body.get("snapshots")
     if not isinstance(entries, list):
         raise ControlError('expected {"snapshots": [{…}, …]}')
-    backend = _backend()
+    backend = _backend(body)
     made = [_snapshot(backend, entry) for entry in entries]  # nothing is added when one entry is wrong
     for snapshot, tags in made:
         snapshots.add(backend, snapshot, tags)
@@ -66,6 +68,7 @@ def _snapshot(backend: Any, entry: dict[str, Any]) -> tuple[EbsSnapshot, dict[st
         entry.get("volume_id") or random_volume_id(),
         int(entry.get("volume_size") or (volume.size if volume else 8)),
         bool(entry.get("encrypted", False)),
+        entry.get("kms_key_id"),
     )
     snapshot = EbsSnapshot(
         backend,
@@ -91,8 +94,8 @@ def _start_time(entry: dict[str, Any]) -> datetime:
 
 
 @route("GET", "snapshots")
-def list_snapshots(_: dict[str, Any]) -> Any:
-    backend = _backend()
+def list_snapshots(body: dict[str, Any]) -> Any:
+    backend = _backend(body)
     return {
         "snapshots": [
             {
@@ -102,6 +105,8 @@ def list_snapshots(_: dict[str, Any]) -> Any:
                 "state_message": snapshot.state_message,
                 "start_time": snapshot.start_time.isoformat(timespec="milliseconds") + "Z",
                 "description": snapshot.description,
+                "encrypted": snapshot.encrypted,
+                "kms_key_id": snapshot.kms_key_id,
                 "tags": dict(backend.tags.get(snapshot.id, {})),
             }
             for snapshot in backend.snapshots.values()
@@ -112,7 +117,7 @@ def list_snapshots(_: dict[str, Any]) -> Any:
 
 @route("POST", "snapshots/age")
 def age_snapshots(body: dict[str, Any]) -> Any:
-    by, backend = timedelta(seconds=float(body["seconds"])), _backend()
+    by, backend = timedelta(seconds=float(body["seconds"])), _backend(body)
     chosen = _chosen(backend, body)
     for snapshot in chosen:
         snapshot.start_time -= by
@@ -147,7 +152,7 @@ def finish_snapshots(body: dict[str, Any]) -> Any:
     if state not in ("completed", "error"):
         raise ControlError(f"a snapshot can't finish in state {state!r}: completed or error")
     finished = 0
-    for group in snapshots.pending_groups(_chosen(_backend(), body)):
+    for group in snapshots.pending_groups(_chosen(_backend(body), body)):
         finished += len(group)
         snapshots.finish(group, state, body.get("message") if state == "error" else None)
     return {"finished": finished}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
@@ -16,6 +17,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.utils import random_snapshot_id
 from moto.kms.models import kms_backends
 
+from emulator import callers, permissions
 from emulator.context import later
 from emulator.ec2 import errors, filters, notifications, paging, tags
 from emulator.patching import patched
@@ -370,8 +372,9 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
     """moto keeps the source's volume id, completes at once, and leaves a copy with Encrypted=true unencrypted."""
     region, source_id = self._get_param("SourceRegion"), self._get_param("SourceSnapshotId")
     snapshot_tags = tags.at_creation(self, "snapshot")["snapshot"]
+    tags.check_count(snapshot_tags)
     source = ec2_backends[self.current_account][region].get_snapshot(source_id)
-    if source.status != "completed":
+    if source.status != "completed" or source.storage_tier == "archive":
         raise errors.incorrect_state(f"Snapshot is in invalid state - {source.status}")
     self.error_on_dryrun()
     backend = self.ec2_backend
@@ -381,36 +384,74 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
             "ResourceLimitExceeded",
             f"Too many snapshot copies in progress. The limit is {MAX_CONCURRENT_COPIES} for this destination region.",
         )
-    encrypted = source.encrypted or bool(self._get_bool_param("Encrypted", False))
+    by_default = ec2_backends[self.current_account][backend.region_name].ebs_encryption_by_default
+    encrypted = source.encrypted or bool(self._get_bool_param("Encrypted", False)) or by_default
     given = self._get_param("KmsKeyId")
-    key = given or source.kms_key_id
-    if encrypted and key is None:
-        key = backend.default_kms_key_id or backend._create_default_encryption_key()
-    if key and not encrypted:
+    if given and not encrypted:
         raise errors.invalid_combination("The parameter KmsKeyId requires the parameter Encrypted to be set.")
+    key = given
+    if encrypted and not given:
+        # The Region's default, whatever the source is encrypted with.
+        key = backend.default_kms_key_id or backend._create_default_encryption_key()
+    found = _key(backend, key) if key else None
+    # EBS-19: incremental with the same key only.
+    made = [s for s in copies if s.status == "completed" and s.lineage == _lineage(source)]
     snapshot = EbsSnapshot(
         backend,
-        SourceVolume(VOLUME_ID_OF_COPIES, source.volume_size, encrypted, key),
+        SourceVolume(VOLUME_ID_OF_COPIES, source.volume_size, encrypted, found.arn if found else key),
         _description(self),
         start_time=_millisecond(utcnow()),
         copied_from=(region, source.id),
         lineage=_lineage(source),
-        is_incremental_copy=any(s.status == "completed" and s.lineage == _lineage(source) for s in copies),
+        is_incremental_copy=any(s.kms_key_id == (found.arn if found else key) for s in made),
     )
-    message = _take_planned_failure(source.volume_id)
-    if given and not _is_key(backend, given):
-        message = "Given key ID is not accessible"  # EBS-4: found out later
+    message = _take_planned_failure(source.volume_id) or _why_copy_fails(self, region, source, key, found)
     _begin(backend, snapshot, snapshot_tags)
     later(settings.snapshot_pending_seconds, finish, [snapshot], "error" if message else "completed", message)
     return ActionResult({"SnapshotId": snapshot.id, "Tags": tags.as_list(snapshot)})
 
 
-def _is_key(backend: EBSBackend, key: str) -> bool:
+def _key(backend: EBSBackend, key: str) -> Any:
     kms = kms_backends[backend.account_id][backend.region_name]
     try:
-        return kms.any_id_to_key_id(key) in kms.keys
+        return kms.keys.get(kms.any_id_to_key_id(key))
     except KeyError:
-        return False
+        return None
+
+
+def _why_copy_fails(request: Any, region: str, source: EbsSnapshot, key: str | None, found: Any) -> str | None:
+    """What AWS finds out only after it has answered (EBS-4, EBS-17, EBS-20)."""
+    backend = request.ec2_backend
+    if key and (found is None or not found.enabled):
+        return "Given key ID is not accessible"
+    if source.encrypted and region != backend.region_name:
+        sent = parse_qs(urlsplit(request._get_param("PresignedUrl") or "").query)
+        wanted = {"Action": "CopySnapshot", "SourceRegion": region, "SourceSnapshotId": source.id}
+        wanted |= {"DestinationRegion": backend.region_name}
+        if any(sent.get(name) != [value] for name, value in wanted.items()) or "X-Amz-Signature" not in sent:
+            return "PresignedUrl is missing or doesn't name this copy"  # words (assumed)
+    environment = callers.environment_of(request.access_key)
+    role = environment and environment.role_arn and permissions.find_role(environment.role_arn)
+    if not role or not settings.enforce_role_policies:
+        return None
+    source_key = _key(source.ec2_backend, source.kms_key_id) if source.kms_key_id else None
+    for used, name, actions in (
+        (source_key, region, ("Decrypt", "ReEncryptFrom")),
+        (found, backend.region_name, ("GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
+    ):
+        if used is None or _is_aws_managed(used, name, backend.account_id):
+            continue
+        keys = {"kms:ViaService": f"ec2.{name}.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
+        for action in ("DescribeKey", "CreateGrant", *actions):
+            if not permissions.may(role, f"kms:{action}", used.arn, keys):
+                return "Given key ID is not accessible"
+    return None
+
+
+def _is_aws_managed(key: Any, region: str, account_id: str) -> bool:
+    """EBS's own key, which everybody of the account may use by way of EC2."""
+    kms = kms_backends[account_id][region]
+    return kms.alias_exists("alias/aws/ebs") and kms.get_key_id_from_alias("alias/aws/ebs") == key.id
 
 
 def _lineage(snapshot: EbsSnapshot) -> str:

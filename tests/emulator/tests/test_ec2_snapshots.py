@@ -250,3 +250,58 @@ def test_copies_into_one_region_are_limited(emulator, ec2):
         ec2.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source)
     with refused("ResourceLimitExceeded"):
         ec2.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source)
+
+
+@pytest.fixture
+def abroad(emulator):
+    return boto3.client(
+        "ec2", endpoint_url=emulator.endpoint, region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+
+
+def _key(emulator, **state):
+    kms = boto3.client(
+        "kms", endpoint_url=emulator.endpoint, region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    key = kms.create_key()["KeyMetadata"]
+    if state.get("disabled"):
+        kms.disable_key(KeyId=key["KeyId"])
+    kms.create_alias(AliasName="alias/copies", TargetKeyId=key["KeyId"])
+    return key["Arn"]
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_a_copy_with_a_key_that_cant_be_used_fails_later(emulator, ec2, abroad, disabled):
+    key = _key(emulator, disabled=disabled)
+    source = _completed(emulator)
+    made = abroad.copy_snapshot(
+        SourceRegion="eu-central-1", SourceSnapshotId=source, Encrypted=True, KmsKeyId="alias/copies"
+    )
+    copied = wait_for_state(abroad, made["SnapshotId"], "error" if disabled else "completed")
+    assert copied["KmsKeyId"] == key
+    assert copied.get("StateMessage") == ("Given key ID is not accessible" if disabled else None)
+
+
+def test_the_source_of_an_encrypted_copy_is_asked_for_by_a_presigned_request(emulator, ec2, abroad):
+    source = _completed(emulator, encrypted=True)
+    made = abroad.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source)  # boto3 signs it
+    assert wait_for_state(abroad, made["SnapshotId"], "completed")["KmsKeyId"].startswith("arn:aws:kms:eu-west-1:")
+    made = abroad.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source, PresignedUrl="https://a/?b=c")
+    assert "PresignedUrl" in wait_for_state(abroad, made["SnapshotId"], "error")["StateMessage"]
+
+
+def test_a_region_that_encrypts_by_default_encrypts_copies(emulator, ec2, abroad):
+    source = _completed(emulator)
+    plain = abroad.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source)
+    abroad.enable_ebs_encryption_by_default()
+    copied = abroad.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source)
+    found = [wait_for_state(abroad, made["SnapshotId"], "completed")["Encrypted"] for made in (plain, copied)]
+    assert found == [False, True]
+
+
+def test_other_regions_are_seen_by_the_control_api(emulator, ec2, abroad):
+    source = _completed(emulator)
+    emulator.control("PATCH", "settings", snapshot_pending_seconds=600)
+    made = abroad.copy_snapshot(SourceRegion="eu-central-1", SourceSnapshotId=source)["SnapshotId"]
+    emulator.control("POST", "snapshots/finish", region="eu-west-1", snapshot_ids=[made], state="error", message="no")
+    assert snapshot(abroad, made)["StateMessage"] == "no"

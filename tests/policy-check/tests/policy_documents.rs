@@ -353,6 +353,8 @@ fn what_the_stack_must_allow_are_parameters_that_it_has() {
         named.insert(name.to_owned());
     }
     let expected = [
+        "CopyKeyArns",
+        "CopyRegions",
         "ImageParameterArns",
         "QuarantineStops",
         "QuarantineTakesProfiles",

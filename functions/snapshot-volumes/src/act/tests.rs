@@ -4,7 +4,7 @@ use aws_sdk_ec2::operation::create_snapshot::{CreateSnapshotError, CreateSnapsho
 use aws_sdk_ec2::operation::create_snapshots::{CreateSnapshotsError, CreateSnapshotsOutput};
 use aws_sdk_ec2::operation::delete_snapshot::{DeleteSnapshotError, DeleteSnapshotOutput};
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
-use aws_sdk_ec2::types::{Snapshot, SnapshotInfo};
+use aws_sdk_ec2::types::{ResourceType, Snapshot, SnapshotInfo, Tag};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use guardrails::state::model::Model;
 
@@ -28,7 +28,7 @@ fn create(target: Target, volumes: &[&str]) -> Action {
 
 async fn acted(ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
     act(
-        ec2,
+        &Regions::of(ec2, &[], &[]),
         &Model::default().state("snapshot-volumes"),
         action,
         run,
@@ -144,6 +144,7 @@ async fn each_refusal_of_a_creation_is_told_apart() {
 #[tokio::test]
 async fn a_snapshot_that_something_relies_on_is_kept() {
     let delete = Action::Delete(Delete {
+        region: None,
         snapshot: "snap-1".to_owned(),
         keeper: None,
         known_refused: false,
@@ -184,6 +185,7 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
 #[tokio::test]
 async fn a_snapshot_that_is_gone_is_no_missing_permission() {
     let delete = Action::Delete(Delete {
+        region: None,
         snapshot: "snap-1".to_owned(),
         keeper: None,
         known_refused: false,
@@ -418,6 +420,7 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
     ] {
         for known_refused in [false, true] {
             let delete = Action::Delete(Delete {
+                region: None,
                 snapshot: "snap-1".to_owned(),
                 keeper: None,
                 known_refused,
@@ -431,7 +434,7 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
             });
             let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&rule, &there]);
             let state = Model::default().state("snapshot-volumes");
-            let acted = act(&ec2, &state, &delete, "run").await;
+            let acted = act(&Regions::of(&ec2, &[], &[]), &state, &delete, "run").await;
             let fails = matches!(acted.result, ActResult::Failed(_));
             assert_eq!(fails, unmeant && !known_refused, "{code}: {acted:?}");
             assert_eq!(
@@ -454,6 +457,7 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
 #[tokio::test]
 async fn a_refusal_that_cannot_be_remembered_fails() {
     let delete = Action::Delete(Delete {
+        region: None,
         snapshot: "snap-1".to_owned(),
         keeper: None,
         known_refused: false,
@@ -463,7 +467,13 @@ async fn a_refusal_that_cannot_be_remembered_fails() {
     let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
     let table = Model::default();
     table.deny(Some("PutItem"));
-    let acted = act(&ec2, &table.state("snapshot-volumes"), &delete, "run").await;
+    let acted = act(
+        &Regions::of(&ec2, &[], &[]),
+        &table.state("snapshot-volumes"),
+        &delete,
+        "run",
+    )
+    .await;
     assert!(
         matches!(&acted.result, ActResult::Failed(error) if error.operation == "dynamodb:PutItem"),
         "{acted:?}"

@@ -121,7 +121,7 @@ fn fits_set(volume: &Volume, own: usize) -> bool {
 }
 
 /// A volume's own tags that its snapshot gets.
-fn copied(volume: &Volume) -> impl Iterator<Item = &Tag> {
+pub(super) fn copied(volume: &Volume) -> impl Iterator<Item = &Tag> {
     volume
         .tags
         .iter()
@@ -227,7 +227,7 @@ impl Group<'_, '_> {
 }
 
 /// Where the volumes were, for whoever restores them.
-fn instance_tags(id: &str, facts: &Facts) -> Vec<Tag> {
+pub(super) fn instance_tags(id: &str, facts: &Facts) -> Vec<Tag> {
     let mut all = vec![(tags::INSTANCE.to_owned(), id.to_owned())];
     let known = facts.instances.get(id);
     if let Some(image) = known.and_then(|i| i.image.as_ref()) {
@@ -240,7 +240,7 @@ fn instance_tags(id: &str, facts: &Facts) -> Vec<Tag> {
 }
 
 /// `/dev/xvda of web-1 (i-1)`, for people.
-fn what(members: &[Member], instance: Option<&str>, facts: &Facts) -> String {
+pub(super) fn what(members: &[Member], instance: Option<&str>, facts: &Facts) -> String {
     let what = match members {
         [only] => only.device.as_ref().unwrap_or(&only.volume).clone(),
         several => format!("{} volumes", several.len()),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::action::Create;
+use crate::action::{Create, Delete};
 use crate::evaluate::{evaluate, maybe_gone};
 use crate::facts::{Attachment, Facts, Instance, Refusal, Snapshot, State, Volume};
 use crate::ownership::{self, Described, Owned};
@@ -50,6 +50,7 @@ pub(crate) fn snapshot(id: &str, volume: &str, slot: &str, state: State) -> Snap
         started: at(slot) + SignedDuration::from_mins(5),
         archived: false,
         held: false,
+        copy: None,
     }
 }
 
@@ -1174,7 +1175,7 @@ mod properties {
             let decisions = decide(&self.facts, policy, now);
             for decision in decisions {
                 match decision.step {
-                    Step::Leave | Step::CannotJudge(_) => {}
+                    Step::Leave | Step::CannotJudge(_) | Step::Act(Action::Copy(_)) => {}
                     Step::Act(Action::Delete(delete)) => self.delete(&delete)?,
                     Step::Act(Action::Create(create)) => {
                         let fate = fates.next().unwrap_or(Fate::Completes);
@@ -1196,6 +1197,7 @@ mod properties {
                                 started: now,
                                 archived: false,
                                 held: false,
+                                copy: None,
                             });
                         }
                         if matches!(fate, Fate::Killed) {

@@ -5,9 +5,48 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::evaluate::index::Index;
-use crate::facts::{Facts, Refusal, Snapshot, State};
-use crate::policy::{Brake, Plan, Policy};
+use crate::facts::{Copied, Facts, Refusal, Snapshot, State};
+use crate::policy::{Brake, Keep, Plan, Policy};
 use crate::retention;
+
+/// The snapshots of one Region, and what is kept of them there.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) snapshots: &'a [Snapshot],
+    /// Another Region than the stack's own.
+    pub(super) region: Option<&'a str>,
+    pub(super) policy: &'a Policy,
+}
+
+impl<'a> Place<'a> {
+    /// What lies in the stack's own Region.
+    pub(super) fn home(facts: &'a Facts, policy: &'a Policy) -> Self {
+        Self {
+            snapshots: &facts.snapshots,
+            region: None,
+            policy,
+        }
+    }
+
+    pub(super) fn index(self) -> Index<'a> {
+        Index::of(self.snapshots, self.policy)
+    }
+
+    /// The plan of that name, and what it keeps here; none where it says nothing about it.
+    pub(super) fn keep(self, plan: &str) -> Option<(&'a Plan, &'a Keep)> {
+        let plan = self.policy.plan(plan)?;
+        match self.region {
+            None => Some((plan, &plan.keep)),
+            Some(region) => Some((plan, &plan.copies_to(region)?.keep)),
+        }
+    }
+
+    /// Whether the last snapshots of a volume that is gone go too, after a time. Not in another
+    /// Region: they are for the case that all here is lost.
+    fn has_orphans(self) -> bool {
+        self.region.is_none()
+    }
+}
 
 /// What is to be deleted.
 #[derive(Debug, Default)]
@@ -46,19 +85,25 @@ pub(crate) struct OverLimit<'a> {
 }
 
 impl<'a> Deletions<'a> {
-    pub(super) fn of(facts: &'a Facts, policy: &Policy, index: &Index<'a>, now: Timestamp) -> Self {
+    pub(super) fn of(facts: &'a Facts, place: Place<'a>, now: Timestamp) -> Self {
+        let index = &place.index();
         let known = |mut deletion: Deletion<'a>| {
             deletion.refusal = facts.refused.get(&deletion.snapshot.id);
             deletion
         };
         let waits = |deletion: &Deletion<'a>| deletion.refusal.is_some_and(|r| r.again > now);
-        let unkept = no_longer_kept(facts, policy, index, now).into_iter();
+        let mut unkept = no_longer_kept(facts, place, index, now);
+        if place.region.is_none() {
+            let copied = being_copied(facts);
+            unkept.retain(|deletion| !copied.contains(deletion.snapshot.id.as_str()));
+        }
+        let unkept = unkept.into_iter();
         let (mut refused, unkept): (Vec<_>, Vec<_>) = unkept.map(known).partition(waits);
-        let failed = failed_ones(facts, policy, index).into_iter();
+        let failed = failed_ones(facts, place, index).into_iter();
         let (refused_too, failed): (Vec<_>, Vec<_>) = failed.map(known).partition(waits);
         refused.extend(refused_too);
         Self {
-            over_limit: over(facts, policy, &unkept),
+            over_limit: over(facts, place, &unkept),
             failed,
             unkept,
             refused,
@@ -68,9 +113,10 @@ impl<'a> Deletions<'a> {
 
 /// What AWS has refused before, or somebody holds, isn't the limit's concern: it says nothing of
 /// what the policy would destroy.
-fn over<'a>(facts: &'a Facts, policy: &Policy, unkept: &[Deletion<'a>]) -> Option<OverLimit<'a>> {
+fn over<'a>(facts: &'a Facts, place: Place<'a>, unkept: &[Deletion<'a>]) -> Option<OverLimit<'a>> {
     let counts = |s: &&'a Snapshot| !s.held && !facts.refused.contains_key(&s.id);
-    let owned = facts.snapshots.iter().filter(counts);
+    let policy = place.policy;
+    let owned = place.snapshots.iter().filter(counts);
     let owned = owned.filter(|s| s.is_completed()).count();
     let unkept: Vec<_> = unkept.iter().map(|d| d.snapshot).filter(counts).collect();
     let oldest = unkept.iter().copied().min_by_key(|s| (s.started, &s.id))?;
@@ -85,13 +131,22 @@ fn over<'a>(facts: &'a Facts, policy: &Policy, unkept: &[Deletion<'a>]) -> Optio
 
 /// The snapshots that the deletion limit holds back, if it does.
 pub(crate) fn over_limit(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
-    let index = Index::of(&facts.snapshots, policy);
-    let deletions = Deletions::of(facts, policy, &index, now);
+    let deletions = Deletions::of(facts, Place::home(facts, policy), now);
     if deletions.over_limit.is_none() {
         return Vec::new();
     }
     let unkept = deletions.unkept.iter();
     unkept.map(|d| d.snapshot.id.clone()).collect()
+}
+
+/// The snapshots that are being copied: their copies might fail without them.
+fn being_copied(facts: &Facts) -> BTreeSet<&str> {
+    let there = facts.elsewhere.values().flatten();
+    let copies = there.flat_map(|there| &there.copies);
+    copies
+        .filter(|copy| copy.state == State::Pending)
+        .filter_map(|copy| Some(copy.copy.as_ref()?.source.as_str()))
+        .collect()
 }
 
 /// Volumes that snapshots name and that weren't found, where that would have consequences: a
@@ -130,19 +185,25 @@ fn orphaned(snapshots: &[&Snapshot], policy: &Policy, now: Timestamp) -> bool {
 /// Failed snapshots that are of no more use: each is kept until a later one is completed or has
 /// failed too, because it tells how often and when the slot was tried. They count towards the
 /// pending limit (EBS-5) and protect nobody.
-fn failed_ones<'a>(facts: &Facts, policy: &Policy, index: &Index<'a>) -> Vec<Deletion<'a>> {
+fn failed_ones<'a>(facts: &Facts, place: Place<'_>, index: &Index<'a>) -> Vec<Deletion<'a>> {
     let mut deletions = Vec::new();
     for (volume, plan, snapshots) in index.iter() {
-        let gone = facts.gone.contains(volume);
+        // A copy is made again as long as its source is there, whatever became of the volume.
+        let gone = place.region.is_none() && facts.gone.contains(volume);
         for (at, snapshot) in snapshots.iter().enumerate() {
             if !snapshot.is_error() || snapshot.held {
                 continue;
             }
-            let later_failure = snapshots[at + 1..].iter().any(|s| s.is_error());
-            let made_up = snapshots
-                .iter()
-                .any(|s| s.is_completed() && s.slot >= snapshot.slot);
-            if later_failure || made_up || gone || policy.plan(plan).is_none() {
+            // A copy fails and is made again by its slot, a snapshot by the latest one.
+            let is_of = |other: &Snapshot| match snapshot.copy {
+                None => other.slot >= snapshot.slot,
+                Some(_) => other.slot == snapshot.slot,
+            };
+            let later_failure = snapshots[at + 1..].iter().any(|s| s.is_error() && is_of(s));
+            let completed = || snapshots.iter().filter(|s| s.is_completed());
+            let made_up = completed().any(|s| is_of(s))
+                || completed().any(|s| s.slot >= snapshot.slot) && lost_source(facts, snapshot);
+            if later_failure || made_up || gone || place.keep(plan).is_none() {
                 deletions.push(Deletion {
                     snapshot,
                     keeper: None,
@@ -155,18 +216,28 @@ fn failed_ones<'a>(facts: &Facts, policy: &Policy, index: &Index<'a>) -> Vec<Del
     deletions
 }
 
+/// Whether a copy can't be made again, because what it is from isn't there any more.
+fn lost_source(facts: &Facts, copy: &Snapshot) -> bool {
+    let is_source = |copied: &Copied| facts.snapshots.iter().any(|s| s.id == copied.source);
+    copy.copy.as_ref().is_some_and(|copied| !is_source(copied))
+}
+
 /// Completed snapshots that the plans no longer keep. Snapshots of a plan that is no longer in the
 /// policy are left alone: nothing says what of them to keep. What is held stays.
 fn no_longer_kept<'a>(
     facts: &Facts,
-    policy: &Policy,
+    place: Place<'_>,
     index: &Index<'a>,
     now: Timestamp,
 ) -> Vec<Deletion<'a>> {
+    let policy = place.policy;
     let mut deletions = Vec::new();
     let mut orphans: BTreeSet<&str> = BTreeSet::new();
     for (volume, snapshots) in index.volumes() {
-        if !facts.gone.contains(volume) || !orphaned(&snapshots, policy, now) {
+        if !place.has_orphans()
+            || !facts.gone.contains(volume)
+            || !orphaned(&snapshots, policy, now)
+        {
             continue;
         }
         orphans.insert(volume);
@@ -178,9 +249,9 @@ fn no_longer_kept<'a>(
     }
     for (volume, plan, snapshots) in index.iter() {
         if !orphans.contains(volume)
-            && let Some(plan) = policy.plan(plan)
+            && let Some((plan, keep)) = place.keep(plan)
         {
-            deletions.extend(pruned(plan, snapshots));
+            deletions.extend(pruned(plan, keep, snapshots));
         }
     }
     deletions.retain(|deletion| !deletion.snapshot.held);
@@ -202,11 +273,11 @@ fn deletion<'a>(snapshot: &'a Snapshot, keeper: Option<&'a str>, reason: &str) -
     }
 }
 
-/// What one plan no longer keeps of one volume's snapshots.
+/// What one plan no longer keeps of one volume's snapshots, by `keep`.
 ///
 /// Archived ones can't be restored for days: what can be is judged without them, and nothing goes
 /// where only they would be left.
-fn pruned<'a>(plan: &Plan, snapshots: &[&'a Snapshot]) -> Vec<Deletion<'a>> {
+fn pruned<'a>(plan: &Plan, keep: &Keep, snapshots: &[&'a Snapshot]) -> Vec<Deletion<'a>> {
     let completed = || snapshots.iter().copied().filter(|s| s.is_completed());
     let usable = by_slot(completed().filter(|s| !s.archived));
     let Some(newest) = usable.last_key_value().map(|(_, same)| same[0].id.as_str()) else {
@@ -223,7 +294,7 @@ fn pruned<'a>(plan: &Plan, snapshots: &[&'a Snapshot]) -> Vec<Deletion<'a>> {
     }
     let mut unkept = |of: &BTreeMap<Timestamp, Vec<&'a Snapshot>>, goes: fn(&Snapshot) -> bool| {
         let slots: Vec<_> = of.keys().copied().collect();
-        let kept = retention::kept(&slots, &plan.keep, &plan.timezone);
+        let kept = retention::kept(&slots, keep, &plan.timezone);
         for (same, _) in of.values().zip(kept).filter(|(_, kept)| !kept) {
             let reason = "no rule of `keep` keeps it";
             let gone = same.iter().copied().filter(|s| goes(s));

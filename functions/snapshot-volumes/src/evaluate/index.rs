@@ -36,6 +36,14 @@ impl<'a> Index<'a> {
             .unwrap_or_default()
     }
 
+    /// A volume's snapshots of a plan, from old to new.
+    pub(super) fn get(&self, volume: &str, plan: &str) -> &[&'a Snapshot] {
+        let of_volume = self.0.get(volume);
+        of_volume
+            .and_then(|plans| plans.get(plan))
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// What is left of a volume's snapshots, by plan.
     pub(super) fn take_rest(&mut self, volume: &str) -> Vec<&'a Snapshot> {
         let rest = self.0.remove(volume).unwrap_or_default();

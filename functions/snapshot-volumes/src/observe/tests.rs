@@ -7,7 +7,7 @@ use aws_sdk_ec2::operation::describe_locked_snapshots::DescribeLockedSnapshotsOu
 use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
 use aws_sdk_ec2::operation::describe_volumes::{DescribeVolumesError, DescribeVolumesOutput};
 use aws_sdk_ec2::primitives::DateTime;
-use aws_sdk_ec2::types;
+use aws_sdk_ec2::types::{self, SnapshotState, StorageTier, Tag};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use guardrails::state::model::Model;
 use guardrails::tags;
@@ -146,9 +146,15 @@ async fn observed(rules: &[&Rule], policy: &Policy, scope: Scope) -> Facts {
 async fn asked(rules: &[&Rule], policy: &Policy, request: Request<()>) -> Facts {
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
     let state = Model::default().state(crate::NAME);
-    observe(&ec2, &state, policy, &request, NOW.parse().unwrap())
-        .await
-        .unwrap()
+    observe(
+        &Regions::of(&ec2, &[], &[]),
+        &state,
+        policy,
+        &request,
+        NOW.parse().unwrap(),
+    )
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -271,9 +277,15 @@ async fn a_read_that_fails_is_an_error_not_an_empty_account() {
     let policy = daily("{last: 1}");
     let state = Model::default().state(crate::NAME);
     let now = NOW.parse().unwrap();
-    let error = observe(&ec2, &state, &policy, &Request::sweep(), now)
-        .await
-        .unwrap_err();
+    let error = observe(
+        &Regions::of(&ec2, &[], &[]),
+        &state,
+        &policy,
+        &Request::sweep(),
+        now,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.operation, "ec2:DescribeVolumes");
 }
 
@@ -294,6 +306,7 @@ fn create(volume: &str) -> Action {
 
 fn delete(keeper: Option<&str>) -> Action {
     Action::Delete(Delete {
+        region: None,
         snapshot: "snap-old".to_owned(),
         keeper: keeper.map(str::to_owned),
         known_refused: false,
@@ -334,9 +347,12 @@ async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
         delete(Some("snap-gone")),
         delete(None),
     ];
-    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
+    let verdicts = revalidate(
+        &Regions::of(&ec2, &[], &[]),
+        &actions.iter().collect::<Vec<_>>(),
+    )
+    .await
+    .unwrap();
     let needed: Vec<bool> = verdicts.iter().map(Option::is_none).collect();
     assert_eq!(needed, [true, false, true, false, true]);
     assert!(verdicts[1].as_deref().unwrap().contains("snap-9"));
@@ -390,9 +406,12 @@ async fn a_look_at_many_volumes_keeps_to_what_a_filter_takes() {
         .then_output(|| DescribeSnapshotsOutput::builder().build());
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&found]);
     let actions: Vec<Action> = (0..200).map(|n| create(&format!("vol-{n}"))).collect();
-    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
+    let verdicts = revalidate(
+        &Regions::of(&ec2, &[], &[]),
+        &actions.iter().collect::<Vec<_>>(),
+    )
+    .await
+    .unwrap();
     assert!(verdicts.iter().all(Option::is_none));
     assert_eq!(found.num_calls(), 2);
 }
@@ -671,8 +690,14 @@ async fn what_was_refused_before_is_remembered() {
     let snapshots = snapshots_rule(vec![]);
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&volumes, &snapshots]);
     let policy = daily("{last: 1}");
-    let facts = observe(&ec2, &state, &policy, &Request::sweep(), now)
-        .await
-        .unwrap();
+    let facts = observe(
+        &Regions::of(&ec2, &[], &[]),
+        &state,
+        &policy,
+        &Request::sweep(),
+        now,
+    )
+    .await
+    .unwrap();
     assert_eq!(facts.refused.get("snap-1"), Some(&refusal));
 }

@@ -41,6 +41,7 @@ fn ours(volume: &str) -> Owned {
         started: at(STARTED),
         archived: false,
         held: false,
+        copy: None,
     })
 }
 

@@ -115,8 +115,9 @@ fn warnings(policy: &Policy, now: Timestamp) -> Vec<Remark> {
 }
 
 fn requirements(policy: &Policy) -> Vec<Remark> {
-    let plans = policy.plans.0.iter().enumerate();
-    plans
+    let plans = || policy.plans.0.iter().enumerate();
+    let mut remarks: Vec<Remark> = plans().flat_map(|(at, plan)| copies(at, plan)).collect();
+    let slots = plans()
         .filter_map(|(index, plan)| {
             let (shortest, _) = gaps(plan)?;
             (SHORTEST_SWEEP..DEFAULT_SWEEP).contains(&shortest).then(|| {
@@ -127,8 +128,26 @@ fn requirements(policy: &Policy) -> Vec<Remark> {
                     ),
                 )
             })
-        })
-        .collect()
+        });
+    remarks.extend(slots);
+    remarks
+}
+
+/// What a plan's copies take.
+fn copies(at: usize, plan: &Plan) -> impl Iterator<Item = Remark> {
+    let copies = plan.copies.iter().enumerate();
+    copies.flat_map(move |(n, copying)| {
+        let place = |key: &str| format!("plans[{at}].copies[{n}].{key}");
+        let region = &copying.region;
+        let named = format!("takes {region} in the stack's parameter CopyRegions as well");
+        let key = copying.key.as_ref().map(|key| {
+            let text = format!(
+                "takes the ARN of the key {key} in the stack's parameter CopyKeyArns as well, and those of the keys that volumes here are encrypted with"
+            );
+            Remark::new(place("key"), text)
+        });
+        std::iter::once(Remark::new(place("region"), named)).chain(key)
+    })
 }
 
 fn same_slots(one: &Plan, other: &Plan) -> bool {
@@ -458,6 +477,14 @@ mod tests {
         assert!(
             matches!(remarks.as_slice(), [one] if one.text.contains("SweepSchedule at 10m")),
             "{remarks:?}"
+        );
+        let copied = plan("copies: [{region: eu-west-1, key: alias/a, keep: {last: 1}}]");
+        let remarks = parse(&format!("plans: [{copied}]")).requirements();
+        let texts: Vec<_> = remarks.iter().map(ToString::to_string).collect();
+        assert!(
+            texts[0].starts_with("plans[0].copies[0].region: takes eu-west-1")
+                && texts[1].contains("CopyKeyArns"),
+            "{texts:?}"
         );
         assert_eq!(told("*/15 * * * *"), []);
         assert_eq!(told("* * * * *"), []);

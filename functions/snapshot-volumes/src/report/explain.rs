@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::evaluate::{Evaluation, Freshness, Judged, Planned, Selected, Standing};
-use crate::facts::{Snapshot, State};
+use crate::facts::Snapshot;
+use crate::report::copies;
 use crate::slots;
 
 pub(super) fn explain(evaluation: &Evaluation<'_>) -> Value {
@@ -23,7 +24,11 @@ fn volume(evaluation: &Evaluation<'_>, judged: &Judged<'_>) -> Value {
         .iter()
         .zip(&judged.standings)
         .map(|(planned, standing)| {
-            let value = plan(evaluation, planned, standing);
+            let mut value = plan(evaluation, planned, standing);
+            if !planned.plan.copies.is_empty() {
+                value["copies"] =
+                    copies::explain(evaluation, &judged.volume.id, &planned.plan.name);
+            }
             (planned.plan.name.as_str(), value)
         })
         .collect();
@@ -73,16 +78,11 @@ fn plan(evaluation: &Evaluation<'_>, planned: &Planned<'_>, standing: &Standing<
 }
 
 fn snapshot(planned: &Planned<'_>, snapshot: &Snapshot) -> Value {
-    let state = match &snapshot.state {
-        State::Pending => "pending".to_owned(),
-        State::Completed => "completed".to_owned(),
-        State::Error(reason) => format!("error: {reason}"),
-    };
     json!({
         "snapshot": snapshot.id,
         "slot": slots::tag(&planned.plan.timezone.at(snapshot.slot)),
         "attempt": snapshot.attempt,
-        "state": state,
+        "state": snapshot.state.label(),
         "archived": snapshot.archived,
         "held": snapshot.held,
     })

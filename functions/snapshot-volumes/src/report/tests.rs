@@ -67,6 +67,7 @@ fn after(facts: &Facts, now: &str, outcome: Outcome, note: Option<&str>) -> Asse
 
 fn brought_about(action: &Action) -> Effect {
     match action {
+        Action::Copy(_) => Effect::Copied,
         Action::Delete(_) => Effect::Deleted,
         Action::Create(create) => {
             Effect::Started(create.members.iter().map(|m| m.volume.clone()).collect())
@@ -342,6 +343,7 @@ fn what_may_not_be_deleted_stands_as_long_as_it_is_to_be() {
             .collect::<Vec<_>>()
     };
     let action = Action::Delete(crate::action::Delete {
+        region: None,
         snapshot: "snap-03".to_owned(),
         keeper: None,
         known_refused: false,

@@ -1,0 +1,88 @@
+//! How things stand with one volume.
+
+use guardrails::condition::{Condition, Kind};
+use guardrails::resource::Resource;
+
+use crate::evaluate::{Judged, Selected, Standing};
+use crate::slots;
+
+/// How things stand with a volume, however many of its plans say something.
+#[derive(Default)]
+pub(super) struct Stand {
+    /// Fingerprint and text of each plan against which it stands.
+    pub(super) firing: Vec<(String, String)>,
+    /// Why it can't be told of a plan.
+    pub(super) unknown: Vec<String>,
+}
+
+impl Stand {
+    /// As a condition. Where all is looked at, what isn't named doesn't stand.
+    pub(super) fn on(
+        self,
+        judged: &Judged<'_>,
+        kind: &'static Kind,
+        complete: bool,
+    ) -> Option<Condition> {
+        let volume = judged.volume;
+        self.condition(&volume.id, volume.label(), kind, complete)
+    }
+
+    /// The same of a volume that may be gone.
+    pub(super) fn condition(
+        self,
+        volume: &str,
+        label: String,
+        kind: &'static Kind,
+        complete: bool,
+    ) -> Option<Condition> {
+        let resource = Resource::volume(volume);
+        let condition = if !self.firing.is_empty() {
+            let (fingerprints, texts): (Vec<_>, Vec<_>) = self.firing.into_iter().unzip();
+            Condition::firing(resource, kind, fingerprints.join("; "), texts.join("; "))
+        } else if !self.unknown.is_empty() {
+            Condition::unknown(resource, kind, self.unknown.join("; "))
+        } else if complete {
+            return None;
+        } else {
+            Condition::resolved(resource, kind)
+        };
+        Some(condition.called(label))
+    }
+
+    /// With why it can't be told of some plans.
+    pub(super) fn of(judged: &Judged<'_>) -> Self {
+        let mut stand = Self::default();
+        for standing in &judged.standings {
+            let plan = &standing.plan.name;
+            let volume = judged.volume;
+            if standing.selected == Selected::No {
+                continue;
+            }
+            if !volume.is_usable() {
+                let state = &volume.state;
+                let newest = newest(standing);
+                stand.unknown.push(format!(
+                    "plan {plan}: the volume is in state `{state}`; {newest}"
+                ));
+            } else if standing.selected == Selected::Unknown {
+                stand.unknown.push(format!(
+                    "plan {plan}: whether it is for this volume can't be told, because its instance wasn't found"
+                ));
+            }
+        }
+        stand
+    }
+}
+
+/// What protects the volume.
+pub(super) fn newest(standing: &Standing<'_>) -> String {
+    let zone = &standing.plan.timezone;
+    match standing.newest {
+        Some(newest) => format!(
+            "the newest completed snapshot is {} of slot {}",
+            newest.id,
+            slots::label(&zone.at(newest.slot), zone)
+        ),
+        None => "there is no completed snapshot at all".to_owned(),
+    }
+}

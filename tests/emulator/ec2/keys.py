@@ -1,0 +1,26 @@
+"""Control route: a KMS key of the account's with an id that is known beforehand, as a template's parameter needs it.
+
+POST keys   {"region"?, "key_id", "alias"?} makes one
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.kms.models import kms_backends
+
+from emulator.context import context
+from emulator.control import route
+
+
+@route("POST", "keys")
+def make_key(body: dict[str, Any]) -> Any:
+    region, key_id = body.get("region") or context.region, body["key_id"]
+    kms = kms_backends[context.account_id][region]
+    key = kms.create_key(None, "ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT", "", None)
+    del kms.keys[key.id]
+    key.id, key.arn = key_id, f"arn:aws:kms:{region}:{context.account_id}:key/{key_id}"
+    kms.keys[key_id] = key
+    if alias := body.get("alias"):
+        kms.create_alias(key_id, alias)
+    return {"arn": key.arn}
