@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, OperatorResponse, Tag};
+use aws_sdk_ec2::types::{Filter, Image, Instance, InstanceStateName, OperatorResponse, Tag};
 
 use crate::aws::{ApiError, filter};
 
@@ -149,18 +149,20 @@ pub async fn remove_tags(
         .map_err(|error| ApiError::of("ec2:DeleteTags", &error))
 }
 
-/// The AMIs' names, by id; without those that are gone. Asked by filter: an id that is gone doesn't
-/// fail the call then.
-pub async fn image_names(
+/// The AMIs whose `attribute` has one of these values, deprecated and disabled ones too; without those
+/// that are gone.
+pub async fn images(
     ec2: &Client,
-    images: BTreeSet<String>,
-) -> Result<HashMap<String, String>, ApiError> {
-    let images: Vec<String> = images.into_iter().collect();
-    let mut names = HashMap::with_capacity(images.len());
-    for some in images.chunks(FILTER_VALUES) {
-        let found: Vec<_> = ec2
+    attribute: &str,
+    values: Vec<String>,
+    owner: Option<&str>,
+) -> Result<Vec<Image>, ApiError> {
+    let mut found = Vec::new();
+    for some in values.chunks(FILTER_VALUES) {
+        let page: Vec<_> = ec2
             .describe_images()
-            .filters(filter("image-id", some.to_vec()))
+            .set_owners(owner.map(|owner| vec![owner.to_owned()]))
+            .filters(filter(attribute, some.to_vec()))
             .include_deprecated(true)
             .include_disabled(true)
             .max_results(PAGE)
@@ -170,13 +172,22 @@ pub async fn image_names(
             .try_collect()
             .await
             .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
-        names.extend(
-            found
-                .into_iter()
-                .filter_map(|image| Some((image.image_id?, image.name?))),
-        );
+        found.extend(page);
     }
-    Ok(names)
+    Ok(found)
+}
+
+/// The AMIs' names, by id; without those that are gone. Asked by filter: an id that is gone doesn't
+/// fail the call then.
+pub async fn image_names(
+    ec2: &Client,
+    images: BTreeSet<String>,
+) -> Result<HashMap<String, String>, ApiError> {
+    let found = self::images(ec2, "image-id", images.into_iter().collect(), None).await?;
+    let named = found.into_iter();
+    Ok(named
+        .filter_map(|image| Some((image.image_id?, image.name?)))
+        .collect())
 }
 
 /// The association of an instance's profile, on its way or there: its id and the profile's ARN.

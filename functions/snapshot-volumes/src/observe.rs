@@ -166,27 +166,11 @@ async fn locked(ec2: &Client) -> Result<Vec<String>, ApiError> {
 
 /// The snapshots among `ids` that an AMI of the account uses, a disabled one too (EBS-8).
 async fn used_by_images(ec2: &Client, ids: &BTreeSet<String>) -> Result<Vec<String>, ApiError> {
-    let ids: Vec<String> = ids.iter().cloned().collect();
-    let mut used = Vec::new();
-    for some in ids.chunks(FILTER_VALUES) {
-        let images: Vec<_> = ec2
-            .describe_images()
-            .owners("self")
-            .filters(filter("block-device-mapping.snapshot-id", some.to_vec()))
-            .include_deprecated(true)
-            .include_disabled(true)
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
-        let disks = images.iter().flat_map(Image::block_device_mappings);
-        let snapshots = disks.filter_map(|disk| disk.ebs()?.snapshot_id());
-        used.extend(snapshots.map(str::to_owned));
-    }
-    Ok(used)
+    let ids = ids.iter().cloned().collect();
+    let images = ec2::images(ec2, "block-device-mapping.snapshot-id", ids, Some("self")).await?;
+    let disks = images.iter().flat_map(Image::block_device_mappings);
+    let snapshots = disks.filter_map(|disk| disk.ebs()?.snapshot_id());
+    Ok(snapshots.map(str::to_owned).collect())
 }
 
 /// The volumes that are named, with all others of their instances. An event may come after its
