@@ -33,6 +33,7 @@ ZONE, OTHER_ZONE = "eu-central-1a", "eu-central-1b"
 LINUX_NAME = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64"
 IMAGE_NAME = "ubuntu/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-20230517"
 KEY_DISABLED = "Client error occurred: the KMS key is disabled (Client.InvalidKMSKey.InvalidState)"
+ELSEWHERE = "eu-west-1"
 POLICY = """\
 snapshot-volumes:
   plans:
@@ -42,6 +43,9 @@ snapshot-volumes:
       keep: { last: 2, daily: 7, weekly: 4, monthly: 2 }
   brake: { percent: 100 }   # the big clean-up is meant
 """
+
+# The same, with copies elsewhere.
+COPYING = POLICY.replace("  brake:", f"      copies: [{{ region: {ELSEWHERE}, keep: {{ last: 1 }} }}]\n  brake:")
 
 
 class Story:
@@ -80,9 +84,10 @@ class Story:
         self.restore()
         timeline.guarded(2)
         self.failed_snapshot()
-        self.pruning()
+        kept = self.pruning()
+        self.copies(kept)
         timeline.guarded(3)
-        self.launches.guarded(POLICY)
+        self.launches.guarded(COPYING)
         timeline.guarded(4)
         self.releases.guarded(self.outputs()["InstanceProfileArn"])
         timeline.guarded(5)
@@ -205,9 +210,9 @@ class Story:
     # ---- deployment ----
 
     def deploy(self) -> None:
-        event("owner", "sam deploy; its parameter ImageRepositoryArns names the releases' image repository.")
+        event("owner", "sam deploy; its parameters name the releases' image repository and the Region for copies.")
         repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
-        self.aws.deploy(self.template, ImageRepositoryArns=repository, Monitoring="full")
+        self.aws.deploy(self.template, ImageRepositoryArns=repository, CopyRegions=ELSEWHERE, Monitoring="full")
         event("owner", "confirms the subscription from the mail that SNS has sent; until then nobody would be notified.")
         stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
@@ -426,7 +431,7 @@ class Story:
         event("Lambda", f"{left[0]['SnapshotId']} is completed; the failed one is removed, and the owner told:")
         timeline.notice(notices[1])
 
-    def pruning(self) -> None:
+    def pruning(self) -> str:
         root, database = self.shop["/dev/sda1"], self.shop["/dev/sdf"]
         newest = self.aws.snapshots(plan="daily")[0]
         slot = datetime.fromisoformat(tags_of(newest)["ec2-guardrails:slot"])
@@ -489,11 +494,39 @@ class Story:
         hand_made = self.ec2.describe_snapshots(SnapshotIds=[by_hand])["Snapshots"][0]
         holds(hand_made["State"] == "completed", "the snapshot made by hand is untouched")
         event("EC2", f"{by_hand}, made by hand, is still there: only what carries the guardrail's tag is ever deleted.")
+        return f"{len(left)} of {owned} are kept, by rule, and those made by hand never touched"
+
+    def copies(self, kept: str) -> None:
+        """Against the loss of the whole Region."""
+        database = self.shop["/dev/sdf"]
+        self.aws.client("ssm").put_parameter(
+            Name="/ec2-guardrails/policy", Type="String", Value=COPYING, Overwrite=True
+        )
+        self.aws.client("lambda").update_function_configuration(FunctionName=function_of(SNAPSHOT_VOLUMES), MemorySize=258)
+        event("owner", f"wants the newest of each volume in {ELSEWHERE} too:")
+        block(COPYING)
+        run = self._sweep()
+        begun = len(self.aws.calls_of(run, "CopySnapshot"))
+        event("Lambda", f"{_run_of(run)}: {begun} copies begun.", run["ended"])
+        elsewhere = self.aws.client("ec2", ELSEWHERE)
+        until = time.monotonic() + 30
+        copies: list[dict[str, Any]] = []
+        while time.monotonic() < until and not (copies and all(copy["State"] == "completed" for copy in copies)):
+            time.sleep(0.1)
+            copies = elsewhere.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        holds(begun and len(copies) == begun, f"{begun} copies are in {ELSEWHERE}")
+        holds(all(copy["State"] == "completed" and copy["Encrypted"] for copy in copies), "completed, and encrypted")
+        (copy,) = [copy for copy in copies if f" of {database} " in copy["Description"]]
+        event("EC2", f"in {ELSEWHERE}, encrypted: {copy['SnapshotId']} (`{copy['Description']}`).")
+        made = elsewhere.create_volume(SnapshotId=copy["SnapshotId"], AvailabilityZone=f"{ELSEWHERE}a")["VolumeId"]
+        volume = elsewhere.describe_volumes(VolumeIds=[made])["Volumes"][0]
+        holds(volume["State"] == "available", f"{made} is available")
+        event("owner", f"makes a volume of it there, without anything of {REGION}: {made} is available.")
+        self._sweep(told=False)
         outcome(
             2,
             "each tagged volume has its snapshot of the day; a failed one was made again at once and told with AWS's "
-            f"reason; {len(left)} of {owned} are kept, by rule, and those made by hand never touched. (Copies to another "
-            "Region it doesn't make.)",
+            f"reason; {kept}; the newest of each lies encrypted in {ELSEWHERE}, and a volume was made of it there",
             guarded=True,
         )
 
