@@ -293,7 +293,7 @@ impl<G: Guardrail> Runner<G> {
             .collect();
         let mut assessment = G::report(&evaluation, &settled);
         let is_sweep = request.scope == Scope::All;
-        if is_sweep && mode == Mode::Enforce {
+        if is_sweep && request.order == Order::Own {
             let left = entries
                 .iter()
                 .filter(|entry| entry.outcome == Outcome::Left);

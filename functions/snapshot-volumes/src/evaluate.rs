@@ -50,13 +50,15 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         piling_up: Vec::new(),
         elsewhere: Vec::new(),
     };
+    evaluation.volumes = judged(facts, &evaluation.plans, index, now);
+    evaluation.elsewhere = copies::elsewhere(facts, policy, &evaluation.volumes, now);
     if facts.complete {
-        evaluation.deletions = Deletions::of(facts, Place::home(facts, policy), now);
+        let home = Place::home(facts, policy);
+        let spared = copies::sources(facts, policy, &evaluation.elsewhere);
+        evaluation.deletions = Deletions::of(facts, home, &spared, now);
         evaluation.planless = planless(facts, policy);
         evaluation.piling_up = piling_up(facts, policy);
     }
-    evaluation.volumes = judged(facts, &evaluation.plans, index, now);
-    evaluation.elsewhere = copies::elsewhere(facts, policy, &evaluation.volumes, now);
     evaluation
 }
 

@@ -73,7 +73,7 @@ impl<'a> Claim<'a> {
                 return Err(Stop::Overtaken);
             }
             expect = Expect::Version(stored.version);
-            record = taken_up(stored.value, order, run);
+            record = taken_up(stored.value, order.occasion, order.at, run);
         }
         write_down(&mut record, &order.instance, isolation);
         let mut written = put(state, order, &record, &expect).await?;
@@ -248,15 +248,15 @@ fn settles(stands: &Record) -> Option<Timestamp> {
         .max(at_work.then(|| RUN_MAX.after(stands.at)))
 }
 
-fn taken_up(stands: Record, order: &Quarantine, run: &str) -> Record {
-    let drifts = order.occasion == Occasion::Drift;
+fn taken_up(stands: Record, occasion: Occasion, at: Timestamp, run: &str) -> Record {
+    let drifts = occasion == Occasion::Drift;
     Record {
         settles: settles(&stands),
         ended: false,
         stage: Stage::Started,
         run: run.to_owned(),
-        at: order.at,
-        drift: if drifts { Some(order.at) } else { stands.drift },
+        at,
+        drift: if drifts { Some(at) } else { stands.drift },
         ..stands
     }
 }
@@ -296,6 +296,26 @@ mod tests {
         record.interfaces.clear();
         write_down(&mut record, &one, &isolation());
         assert!(record.interfaces.is_empty());
+    }
+
+    /// A run that was overtaken may still be at work; one that has ended is not.
+    #[test]
+    fn what_a_run_may_still_send_outlives_the_run_that_overtook_it() {
+        let ends = Some(RUN_MAX.after(record("12:00").at));
+        let mut slow = record("12:00").only(Stage::Started);
+        assert_eq!(settles(&slow), None, "it has ended");
+        slow.ended = false;
+        assert_eq!(settles(&slow), ends);
+        let taken = taken_up(slow, Occasion::Unfinished, record("12:03").at, "run-2");
+        assert!(!taken.ended);
+        assert_eq!(taken.settles, ends);
+        // The second run ends first.
+        let finished = Record {
+            ended: true,
+            ..taken
+        }
+        .only(Stage::Complete);
+        assert_eq!(settles(&finished), ends);
     }
 
     #[test]

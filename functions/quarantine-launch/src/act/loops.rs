@@ -23,6 +23,8 @@ use crate::record::{KEPT, LOOP, Loop};
 
 /// How often a change is tried anew that others write into.
 const TRIES: usize = 8;
+const MEANWHILE: &str =
+    "another run has broken it, or a person has released it, at the same moment";
 /// How long a run may take to break a loop, before another takes that up.
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(20);
 
@@ -90,7 +92,7 @@ pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) 
     });
     let ours = match begun.await {
         Ok(Some(known)) => known.suspended,
-        Ok(None) => return Acted::skipped("another run has broken it at the same moment"),
+        Ok(None) => return Acted::skipped(MEANWHILE),
         Err(error) => return Acted::failed(error),
     };
     let suspended = async {
@@ -98,7 +100,8 @@ pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) 
         let mut resumed = false;
         let written = update(&clients.state, name, order.at, |known| {
             let mine = known.run.as_ref().is_some_and(|(mine, _)| mine == run);
-            resumed = !known.is_held() || has_resumed(known, order);
+            // What another run has suspended since is that run's.
+            resumed = !known.is_held() || mine && has_resumed(known, order);
             known.broken = Some(order.at);
             mine && !resumed
         });
@@ -116,7 +119,7 @@ pub(super) async fn break_loop(clients: &Clients, order: &BreakLoop, run: &str) 
                 join(&ours)
             )))
         }
-        Ok(None) => Acted::skipped("another run has broken it at the same moment"),
+        Ok(None) => Acted::skipped(MEANWHILE),
         Err(error) if autoscaling::is_gone(&error) => Acted::skipped("the group is gone"),
         Err(error) => Acted::failed(error),
     }

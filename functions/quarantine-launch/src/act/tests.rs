@@ -1108,6 +1108,22 @@ proptest! {
     }
 }
 
+/// A person has the group's processes resumed while a run is about to suspend them: what the run
+/// suspends all the same it resumes, so that nothing is suspended that isn't recorded.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_a_person_releases_meanwhile_stays_released() {
+    let policy = policy(EVERYTHING, 1);
+    for at in 0..40 {
+        let world = World::new(Aws::new().in_group(2));
+        world.interrupt(at, &policy, release_group(), 30);
+        world.run(&policy, &event(), 0).await;
+        let recorded = world.remembered().remove("loop#web");
+        let held = recorded.is_some_and(|one| one.get("suspended").is_some());
+        let suspended = now_of(&world).group.unwrap().suspended;
+        assert!(held || suspended.is_empty(), "{at}: {suspended:?}");
+    }
+}
+
 /// A run of chaos: what is asked, when it is killed, and what comes in between.
 #[derive(Debug, Clone)]
 struct Run {

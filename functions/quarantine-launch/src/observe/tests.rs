@@ -343,7 +343,7 @@ async fn what_a_parameter_holds_is_known_however_it_is_named() {
             "/golden",
             "arn:1",
             "",
-            "ami-0,TODO",
+            "ami-0,soon",
             "holds no AMI",
         ),
         (

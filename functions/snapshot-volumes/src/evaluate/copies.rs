@@ -109,7 +109,7 @@ pub(super) fn elsewhere<'a>(
                 read,
                 lines,
                 deletions: if is_whole {
-                    Deletions::of(facts, place, now)
+                    Deletions::of(facts, place, &BTreeSet::new(), now)
                 } else {
                     Deletions::default()
                 },
@@ -121,6 +121,36 @@ pub(super) fn elsewhere<'a>(
             }
         })
         .collect()
+}
+
+/// The snapshots here that copies are made from, or are about to be: without them the copies might
+/// fail, or would never be. There are no more of them than `keep` over there keeps. What AWS has
+/// refused to copy isn't among them. Where a Region can't be read, any of a plan's may be one.
+pub(super) fn sources<'a>(
+    facts: &'a Facts,
+    policy: &Policy,
+    elsewhere: &[There<'a>],
+) -> BTreeSet<&'a str> {
+    let mut sources = BTreeSet::new();
+    for there in elsewhere {
+        let Ok(read) = there.read else {
+            let copied = |s: &&Snapshot| {
+                let plan = policy.plan(&s.plan);
+                plan.is_some_and(|plan| plan.copies_to(there.region).is_some())
+            };
+            sources.extend(facts.snapshots.iter().filter(copied).map(|s| s.id.as_str()));
+            continue;
+        };
+        let pending = read
+            .copies
+            .iter()
+            .filter(|copy| copy.state == State::Pending);
+        sources.extend(pending.filter_map(|copy| Some(copy.copy.as_ref()?.source.as_str())));
+        let lacking = there.lines.iter().flat_map(|line| &line.lacking);
+        let awaited = lacking.filter(|(_, need)| !matches!(need, CopyNeed::Later(_, Some(_))));
+        sources.extend(awaited.map(|(source, _)| source.id.as_str()));
+    }
+    sources
 }
 
 fn planless(place: Place<'_>) -> BTreeMap<&str, Vec<&Snapshot>> {

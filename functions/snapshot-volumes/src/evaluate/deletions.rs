@@ -85,7 +85,13 @@ pub(crate) struct OverLimit<'a> {
 }
 
 impl<'a> Deletions<'a> {
-    pub(super) fn of(facts: &'a Facts, place: Place<'a>, now: Timestamp) -> Self {
+    /// `spared` are ids of snapshots that stay whatever `keep` says.
+    pub(super) fn of(
+        facts: &'a Facts,
+        place: Place<'a>,
+        spared: &BTreeSet<&str>,
+        now: Timestamp,
+    ) -> Self {
         let index = &place.index();
         let known = |mut deletion: Deletion<'a>| {
             deletion.refusal = facts.refused.get(&deletion.snapshot.id);
@@ -93,10 +99,7 @@ impl<'a> Deletions<'a> {
         };
         let waits = |deletion: &Deletion<'a>| deletion.refusal.is_some_and(|r| r.again > now);
         let mut unkept = no_longer_kept(facts, place, index, now);
-        if place.region.is_none() {
-            let copied = being_copied(facts);
-            unkept.retain(|deletion| !copied.contains(deletion.snapshot.id.as_str()));
-        }
+        unkept.retain(|deletion| !spared.contains(deletion.snapshot.id.as_str()));
         let unkept = unkept.into_iter();
         let (mut refused, unkept): (Vec<_>, Vec<_>) = unkept.map(known).partition(waits);
         let failed = failed_ones(facts, place, index).into_iter();
@@ -131,22 +134,13 @@ fn over<'a>(facts: &'a Facts, place: Place<'a>, unkept: &[Deletion<'a>]) -> Opti
 
 /// The snapshots that the deletion limit holds back, if it does.
 pub(crate) fn over_limit(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
-    let deletions = Deletions::of(facts, Place::home(facts, policy), now);
+    let home = Place::home(facts, policy);
+    let deletions = Deletions::of(facts, home, &BTreeSet::new(), now);
     if deletions.over_limit.is_none() {
         return Vec::new();
     }
     let unkept = deletions.unkept.iter();
     unkept.map(|d| d.snapshot.id.clone()).collect()
-}
-
-/// The snapshots that are being copied: their copies might fail without them.
-fn being_copied(facts: &Facts) -> BTreeSet<&str> {
-    let there = facts.elsewhere.values().flatten();
-    let copies = there.flat_map(|there| &there.copies);
-    copies
-        .filter(|copy| copy.state == State::Pending)
-        .filter_map(|copy| Some(copy.copy.as_ref()?.source.as_str()))
-        .collect()
 }
 
 /// Volumes that snapshots name and that weren't found, where that would have consequences: a

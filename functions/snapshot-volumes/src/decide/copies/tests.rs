@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::action::Delete;
 use crate::decide::decide;
@@ -92,6 +94,14 @@ fn sources(facts: &Facts, copying: &str) -> Vec<String> {
     let decisions = decided(facts, &copied(copying));
     let copies = copies_of(&decisions);
     copies.iter().map(|copy| copy.source.clone()).collect()
+}
+
+fn deleted_here(decisions: &[Decision<Action>]) -> Vec<&Delete> {
+    let deletions = decisions.iter().filter_map(|d| match &d.step {
+        Step::Act(Action::Delete(delete)) if delete.region.is_none() => Some(delete),
+        _ => None,
+    });
+    deletions.collect()
 }
 
 fn deleted_there(decisions: &[Decision<Action>]) -> Vec<&Delete> {
@@ -383,16 +393,36 @@ fn a_snapshot_that_is_being_copied_stays_here() {
         .map(|day| completed(&format!("snap-{day}"), "vol-1", day))
         .collect();
     let pending = copy("copy-4", &here[4], State::Pending);
-    let facts = two_regions(&["vol-1"], here, vec![pending]);
-    let decisions = decided(&facts, &copied("keep: {last: 9}"));
-    let gone: Vec<_> = decisions
+    let gone = |facts: &Facts, keep: &str| {
+        let decisions = decided(facts, &copied(keep));
+        let gone = deleted_here(&decisions).into_iter();
+        gone.map(|d| d.snapshot.clone()).collect::<Vec<_>>()
+    };
+    let mut facts = two_regions(&["vol-1"], here.clone(), vec![pending]);
+    // Nor does one that is about to be, or was asked for just now.
+    assert_eq!(gone(&facts, "keep: {last: 9}"), [""; 0]);
+    // Over there nobody wants snap-3.
+    assert_eq!(gone(&facts, "keep: {last: 1}"), ["snap-3"]);
+    let mut begun = Try {
+        refused: None,
+        again: at(NOW) + SignedDuration::from_mins(9),
+    };
+    let name = try_name(THERE, "snap-3", 1);
+    there(&mut facts).tries.insert(name.clone(), begun.clone());
+    assert_eq!(gone(&facts, "keep: {last: 9}"), [""; 0]);
+    // What AWS refuses to copy isn't waited for.
+    begun.refused = Some("no".to_owned());
+    there(&mut facts).tries.insert(name, begun);
+    assert_eq!(gone(&facts, "keep: {last: 9}"), ["snap-3"]);
+    // Whether any is being copied to where nobody can look isn't known.
+    facts.elsewhere.insert(THERE.to_owned(), Err(unreadable()));
+    assert_eq!(gone(&facts, "keep: {last: 9}"), [""; 0]);
+    // All that is wanted is there.
+    let copies = here
         .iter()
-        .filter_map(|d| match &d.step {
-            Step::Act(Action::Delete(delete)) => Some(delete.snapshot.as_str()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(gone, ["snap-3"]);
+        .map(|s| copy(&format!("copy of {}", s.id), s, State::Completed));
+    let facts = two_regions(&["vol-1"], here.clone(), copies.collect());
+    assert_eq!(gone(&facts, "keep: {last: 9}"), ["snap-4", "snap-3"]);
 }
 
 #[test]
@@ -579,6 +609,13 @@ proptest! {
                 }
                 let decisions = decide(&evaluate(&seen, &policy, now));
                 let before = there(&mut world).copies.clone();
+                let pending = before.iter().filter(|copy| copy.state == State::Pending);
+                let mut needed: BTreeSet<String> = pending.map(|copy| copy.copy.as_ref().unwrap().source.clone()).collect();
+                needed.extend(copies_of(&decisions).iter().map(|copy| copy.source.clone()));
+                for gone in deleted_here(&decisions) {
+                    prop_assert!(unread == 0 && !needed.contains(&gone.snapshot), "{}", gone.snapshot);
+                    world.snapshots.retain(|s| s.id != gone.snapshot);
+                }
                 for decision in decisions {
                     match decision.step {
                         Step::Act(Action::Copy(asked)) => {
