@@ -29,6 +29,10 @@ pub struct Run {
     pub response: Value,
     /// The process that it ran in.
     pub pid: Option<u32>,
+    /// From when to when it ran, in seconds since the epoch: not at all where Lambda put it off.
+    pub started: Option<f64>,
+    /// See [`Self::started`].
+    pub ended: Option<f64>,
     /// Its output, line by line.
     pub log: Vec<String>,
 }
@@ -194,6 +198,11 @@ impl LocalAws {
         self.get::<Invocations>(&format!("invocations?function={}", self.function()))
             .await
             .invocations
+    }
+
+    /// All runs of all functions of the stack, in their order.
+    pub async fn runs_of_all(&self) -> Vec<Run> {
+        self.get::<Invocations>("invocations").await.invocations
     }
 
     /// Runs that a rule started.

@@ -29,7 +29,7 @@ def test_it_costs_nothing():
 
 
 def test_it_can_be_left_out():
-    without = samstack.Stack(Monitoring="full", CreateDashboard="false").monitoring
+    without = samstack.Stack(Monitoring="full", Dashboard="never").monitoring
     assert not without.of_type("AWS::CloudWatch::Dashboard")
     assert "DashboardName" not in without.outputs
 
@@ -123,3 +123,44 @@ def test_what_an_alarm_is_about_is_on_it(stack, guardrail):
         alarm = samstack.full_stack().alarms()[name]
         (dimension,) = alarm["Dimensions"]
         assert (alarm["Namespace"], alarm["MetricName"], "Guardrail", dimension["Value"]) in shown(), name
+
+
+def queries(stack: samstack.Stack) -> list[dict]:
+    """The widgets of the dashboard that costs nothing until somebody looks."""
+    return json.loads(stack.properties("QueryDashboard")["DashboardBody"])["widgets"]
+
+
+def test_basic_monitoring_has_a_dashboard_only_where_it_is_asked_for(stack):
+    assert not stack.of_type("AWS::CloudWatch::Dashboard")
+    assert not samstack.Stack(Dashboard="never").of_type("AWS::CloudWatch::Dashboard")
+    always = samstack.Stack(Dashboard="always")
+    full = samstack.Stack(Dashboard="always", Monitoring="full")
+    assert list(always.of_type("AWS::CloudWatch::Dashboard")) == ["QueryDashboard"]
+    assert not full.of_type("AWS::CloudWatch::Dashboard") and full.monitoring.of_type("AWS::CloudWatch::Dashboard")
+    assert always.properties("QueryDashboard")["DashboardName"] == DASHBOARD["DashboardName"]
+
+
+@each_guardrail
+def test_its_queries_draw_figures_that_the_code_writes(guardrail):
+    stack = samstack.Stack(Dashboard="always")
+    (widget,) = (widget for widget in queries(stack) if widget["properties"]["title"] == guardrail.name)
+    source, query = widget["properties"]["query"].split(" | ", 1)
+    group = stack.properties(f"{guardrail.logical}LogGroup")["LogGroupName"]
+    assert source == f"SOURCE '{group}'"
+    figures = re.findall(r"max\((\w+)\)", query)
+    assert len(figures) == 4 and "Failed" in figures
+    assert not [name for name in figures if f'"{name}"' not in guardrail.sources()]
+
+
+def test_the_queries_are_of_the_guardrails_that_there_are():
+    for absent in GUARDRAILS:
+        stack = samstack.Stack(Dashboard="always", **{absent.logical: "false"})
+        widgets = queries(stack)
+        assert len(widgets) == len(GUARDRAILS)
+        present = {f"/aws/lambda/{samstack.STACK}-{guardrail.name}" for guardrail in GUARDRAILS if guardrail != absent}
+        assert set(re.findall(r"SOURCE '([^']*)'", json.dumps(widgets))) == present
+        (table,) = (widget for widget in widgets if widget["properties"]["view"] == "table")
+        # Each log a `SOURCE` of its own, before everything else.
+        assert table["properties"]["query"].count("SOURCE ") == len(present)
+        assert not re.search(r"\| (?!SOURCE).*SOURCE", table["properties"]["query"])
+        assert {widget["properties"]["region"] for widget in widgets} == {samstack.REGION}

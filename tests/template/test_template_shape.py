@@ -265,8 +265,10 @@ def test_function_is_built_and_run_as_lambda_expects(stack, guardrail):
     other = samstack.Stack(Architecture="x86_64", Memory="1024")
     assert other.properties(guardrail.function)["Architectures"] == ["x86_64"]
     assert other.properties(guardrail.function)["MemorySize"] == "1024"
-    # A new account's quota may be too small for it (SAM-5).
+    # Not by default: a new account's quota may be too small for it (SAM-5).
     assert "ReservedConcurrentExecutions" not in function
+    limited = samstack.Stack(ReservedConcurrency="5").properties(guardrail.function)
+    assert limited["ReservedConcurrentExecutions"] == "5"
 
 
 @each_guardrail

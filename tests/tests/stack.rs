@@ -1,8 +1,10 @@
 //! What AWS's services do with the stack's roles: start sweeps, forward findings, keep dead letters.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use e2e::{
-    ATTACH_SSM_ROLE, CANCEL_REFRESH, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES, Seed, deployed,
-    deployed_with, slots,
+    ATTACH_SSM_ROLE, CANCEL_REFRESH, LocalAws, QUARANTINE_LAUNCH, Run, SNAPSHOT_VOLUMES, Seed,
+    deployed, deployed_with, slots,
 };
 use serde_json::json;
 
@@ -76,4 +78,82 @@ async fn a_run_that_fails_twice_ends_in_the_dead_letter_queue() {
         })
         .await;
     }
+}
+
+/// The largest number of runs that overlap.
+fn at_once(runs: &[&Run]) -> usize {
+    let span = |run: &&Run| Some((run.started?, run.ended?));
+    let spans: Vec<_> = runs.iter().filter_map(span).collect();
+    let at = |moment: f64| {
+        let running = spans
+            .iter()
+            .filter(|(from, to)| (*from..*to).contains(&moment));
+        running.count()
+    };
+    spans.iter().map(|(from, _)| at(*from)).max().unwrap_or(0)
+}
+
+/// Launches so many instances at once, and waits until each has been seen to. Returns the most runs
+/// of each function at once, and how many attempts Lambda put off.
+async fn scaled_out(aws: &LocalAws, instances: i32) -> (BTreeMap<String, usize>, usize) {
+    aws.retry_soon().await;
+    let launch = aws.ec2.run_instances().image_id(aws.amazon_linux().await);
+    let launch = launch
+        .min_count(instances)
+        .max_count(instances)
+        .send()
+        .await;
+    let launched = launch.expect("EC2 launches them");
+    aws.wait_for_retries().await;
+    for instance in launched.instances() {
+        let id = instance.instance_id().unwrap_or_default();
+        let profile = aws.profile_of(id).await;
+        assert_eq!(profile, Some(aws.stack_profile().await), "of {id}");
+    }
+    assert_eq!(aws.dead_letters().await, [] as [serde_json::Value; 0]);
+    let runs = aws.runs_of_all().await;
+    let mut of_each: BTreeMap<String, Vec<&Run>> = BTreeMap::new();
+    for run in &runs {
+        of_each.entry(run.function.clone()).or_default().push(run);
+    }
+    for (function, runs) in &of_each {
+        let events: BTreeSet<_> = runs.iter().map(|run| &run.request_id).collect();
+        let (attempts, most) = (runs.len(), at_once(runs));
+        println!(
+            "{instances} instances, {function}: {} runs, {attempts} attempts, {most} at once",
+            events.len()
+        );
+        let done = runs.iter().filter(|run| run.outcome == "success");
+        assert_eq!(
+            done.count(),
+            events.len(),
+            "{function}: each event is seen to once"
+        );
+    }
+    let put_off = runs.iter().filter(|run| run.outcome == "throttled").count();
+    let most = of_each
+        .into_iter()
+        .map(|(name, runs)| (name, at_once(&runs)));
+    (most.collect(), put_off)
+}
+
+/// A scale-out starts functions for each instance by itself. With a limit they wait their turn and
+/// leave the account's other functions alone, and nothing is lost.
+#[tokio::test]
+async fn a_storm_of_launches_waits_its_turn_where_there_is_a_limit() {
+    // `STORM=200` measures what docs/operations.md states.
+    let instances = std::env::var("STORM").map_or(10, |count| count.parse().expect("a number"));
+    let limit = [("ReservedConcurrency", "2")];
+    deployed_with(ATTACH_SSM_ROLE, &limit, async |aws| {
+        let (most, put_off) = scaled_out(aws, instances).await;
+        assert!(most.values().all(|most| *most <= 2), "{most:?}");
+        assert!(put_off > 0, "Lambda puts off what is more");
+    })
+    .await;
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let (most, put_off) = scaled_out(aws, instances).await;
+        assert!(most.values().any(|most| *most > 2), "{most:?}");
+        assert_eq!(put_off, 0);
+    })
+    .await;
 }

@@ -10,6 +10,7 @@ from moto.awslambda.models import LambdaBackend, LambdaFunction
 from emulator import permissions
 from emulator.aws_request import AwsError
 from emulator.patching import patched
+from emulator.settings import settings
 
 RESERVED_VARIABLES = frozenset(
     {
@@ -72,6 +73,22 @@ def _check_role(arn: str) -> None:
         raise AwsError("ValidationException", f"Value '{arn}' at 'role' failed to satisfy constraint: a role's ARN")
     if not permissions.trusts(arn, "lambda.amazonaws.com"):
         raise _invalid("The role defined for the function cannot be assumed by Lambda.")
+
+
+@patched(LambdaBackend)
+def put_function_concurrency(
+    original: Any, self: LambdaBackend, function_name: str, reserved_concurrency: str
+) -> str:
+    """Lambda keeps 100 of the account's quota for functions that reserve nothing, and all of a smaller quota (SAM-5)."""
+    wanted = self.get_function(function_name)
+    others = sum(int(f.reserved_concurrency or 0) for f in self.list_functions() if f is not wanted)
+    least = min(100, settings.concurrency_limit)
+    if settings.concurrency_limit - others - int(reserved_concurrency) < least:
+        raise _invalid(
+            "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
+            f"below its minimum value of [{least}]."
+        )
+    return original(self, function_name, reserved_concurrency)
 
 
 _KEPT = {"DeadLetterConfig": "dead_letter_config", "LoggingConfig": "logging_config"}

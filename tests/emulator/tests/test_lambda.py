@@ -59,6 +59,26 @@ def test_reserved_concurrency_is_a_limit(emulator, function, client):
         invoke(emulator, "worker", {})
 
 
+def test_what_is_reserved_leaves_enough_for_other_functions(emulator, function, client):
+    """SAM-5: 100 of the account's quota; of a smaller one nothing can be reserved."""
+    function("worker")
+    function("other")
+    functions = client("lambda")
+
+    def reserve(name: str, runs: int) -> None:
+        functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=runs)
+
+    reserve("worker", 899)
+    reserve("other", 1)
+    with pytest.raises(functions.exceptions.InvalidParameterValueException, match=r"minimum value of \[100\]"):
+        reserve("other", 2)
+    reserve("worker", 5)
+    reserve("other", 2)
+    emulator.control("PATCH", "settings", concurrency_limit=10)
+    with pytest.raises(functions.exceptions.InvalidParameterValueException, match=r"minimum value of \[10\]"):
+        reserve("worker", 1)
+
+
 def test_calls_carry_the_function_that_made_them(emulator, function):
     function("worker")
     answer = invoke(emulator, "worker", {"call": "DescribeVolumes"})
