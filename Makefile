@@ -130,10 +130,10 @@ E2E_AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 ifeq ($(HAS_NEXTEST),yes)
 UNIT_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
-E2E_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and binary($(ONLY)))'
+E2E_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
 else
 UNIT_TESTS = $(CARGO_DEBUG) test --locked --workspace --lib --bins
-E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace --test '$(or $(ONLY),*)'
+E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace $(if $(ONLY),--test e2e -- $(ONLY)::,--test '*')
 endif
 
 .PHONY: unit
@@ -141,7 +141,7 @@ unit: ## Run the unit and wire tests (ONLY=snapshot-volumes: those of one crate,
 	@$(UNIT_TESTS)
 
 .PHONY: e2e
-e2e: .venv/.stamp build ## Run the end-to-end tests (ONLY=snapshot_volumes: one file of tests/tests)
+e2e: .venv/.stamp build ## Run the end-to-end tests (ONLY=snapshot_volumes: one file of tests/tests/e2e)
 	@$(E2E_TESTS)
 
 # Runs $(2), shows its output and how long it took, and keeps both in .local/test for the summary.

@@ -7,10 +7,10 @@ use e2e::{
 };
 use serde_json::json;
 
-const ONE_INSTANCE: &str = include_str!("../../docs/examples/one-instance.yaml");
-const ECS: &str = include_str!("../../docs/examples/small-production-ecs.yaml");
-const EKS: &str = include_str!("../../docs/examples/production-eks-karpenter.yaml");
-const FIFTY_ACCOUNTS: &str = include_str!("../../docs/examples/fifty-accounts.yaml");
+const ONE_INSTANCE: &str = include_str!("../../../docs/examples/one-instance.yaml");
+const ECS: &str = include_str!("../../../docs/examples/small-production-ecs.yaml");
+const EKS: &str = include_str!("../../../docs/examples/production-eks-karpenter.yaml");
+const FIFTY_ACCOUNTS: &str = include_str!("../../../docs/examples/fifty-accounts.yaml");
 
 const BASE: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
 const ECS_IMAGE: &str = "al2023-ami-ecs-hvm-2023.0.20251108-kernel-6.1-x86_64";
