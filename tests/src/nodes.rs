@@ -69,6 +69,18 @@ impl LocalAws {
         id.to_owned()
     }
 
+    /// Launches so many at once, and waits for nothing.
+    pub async fn launch_many(&self, count: i32) -> Vec<String> {
+        let request = self.ec2.run_instances();
+        let request = request.image_id(self.amazon_linux().await);
+        let request = request.instance_type(InstanceType::T3Micro);
+        let answer = request.min_count(count).max_count(count).send().await;
+        let launched = answered("RunInstances", answer);
+        let ids = launched.instances().iter();
+        ids.filter_map(|instance| instance.instance_id().map(str::to_owned))
+            .collect()
+    }
+
     /// Tags to launch an instance with.
     #[must_use]
     pub fn instance_tags(key: &str, value: &str) -> TagSpecification {

@@ -95,18 +95,12 @@ fn at_once(runs: &[&Run]) -> usize {
 
 /// Launches so many instances at once, and waits until each has been seen to. Returns the most runs
 /// of each function at once, and how many attempts Lambda put off.
+#[expect(clippy::print_stdout, reason = "what is measured")]
 async fn scaled_out(aws: &LocalAws, instances: i32) -> (BTreeMap<String, usize>, usize) {
     aws.retry_soon().await;
-    let launch = aws.ec2.run_instances().image_id(aws.amazon_linux().await);
-    let launch = launch
-        .min_count(instances)
-        .max_count(instances)
-        .send()
-        .await;
-    let launched = launch.expect("EC2 launches them");
+    let launched = aws.launch_many(instances).await;
     aws.wait_for_retries().await;
-    for instance in launched.instances() {
-        let id = instance.instance_id().unwrap_or_default();
+    for id in &launched {
         let profile = aws.profile_of(id).await;
         assert_eq!(profile, Some(aws.stack_profile().await), "of {id}");
     }
