@@ -2,6 +2,7 @@
 
 pub(crate) mod breadth;
 pub(crate) mod parameter;
+pub(crate) mod responders;
 mod warnings;
 
 use guardrails::policy::{Age, Exempt, Mode, TagMatch};
@@ -9,6 +10,8 @@ use guardrails::text::quoted;
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+
+pub use responders::{Ports, Responder};
 
 /// Which AMIs are approved, and what happens to an instance that was launched from another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +45,13 @@ pub struct Policy {
     /// What a quarantine does besides isolating.
     #[serde(default)]
     pub steps: Steps,
+    /// Who may reach what is in quarantine, for forensics. Left out: nobody.
+    #[serde(
+        default,
+        deserialize_with = "responders::few",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub responders: Vec<Responder>,
 }
 
 /// Isolating is not what a guardrail should begin with on an account that it doesn't know.
