@@ -1070,7 +1070,8 @@ async fn a_group_that_only_bears_our_tag_is_never_changed() {
             assert!(error.message.contains("isn't the group"), "{error}");
         }
     }
-    assert_eq!((world.get().changes, now_of(&world)), (0, aws));
+    let changes = world.get().changes;
+    assert_eq!((changes, now_of(&world)), (0, aws));
 }
 
 // --- warm pools ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-use super::OneOrMany;
+use super::one_or_many::OneOrMany;
 use crate::rule::Rule;
 
 /// Most inbound rules that a security group takes, unless its quota was raised.
