@@ -31,9 +31,18 @@ def _backend() -> Any:
 
 def _ec2_arn(resource_id: str) -> str:
     kind = _TYPES.get(resource_id.rsplit("-", 1)[0], "*")
-    # Snapshots and images have no account in their ARN.
-    account = "" if kind in ("snapshot", "image") else context.account_id
+    # Snapshots and images have no account in their ARN; a shared VPC and a shared group have their owner's.
+    account = "" if kind in ("snapshot", "image") else _owner(kind, resource_id)
     return f"arn:aws:ec2:{context.asked_region}:{account}:{kind}/{resource_id}"
+
+
+def _owner(kind: str, resource_id: str) -> str:
+    found = None
+    if kind == "vpc":
+        found = _backend().vpcs.get(resource_id)
+    elif kind == "security-group":
+        found = _backend().get_security_group_from_id(resource_id)
+    return found.owner_id if found is not None else context.account_id
 
 
 def _resource_tags(resource_id: str) -> dict[str, str]:
@@ -235,6 +244,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     "DescribeSnapshots",
     "DescribeSubnets",
     "DescribeTags",
+    "DescribeTrunkInterfaceAssociations",
     "DescribeVolumes",
     "DescribeVpcEndpoints",
     "DescribeVpcs",

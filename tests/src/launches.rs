@@ -88,6 +88,68 @@ impl LocalAws {
         text(&answer, "network_interface_id")
     }
 
+    /// A trunk on an instance, as EKS and ECS attach one (AMI-17).
+    pub async fn trunk(&self, instance: &str) -> String {
+        let body = json!({ "instance_id": instance, "trunk": true });
+        text(&self.post("interfaces", body).await, "network_interface_id")
+    }
+
+    /// A pod's network interface in a subnet, on this trunk; on none: AWS doesn't tell where.
+    pub async fn branch(&self, trunk: Option<&str>, subnet: &str, group: &str) -> String {
+        let body = json!({ "on": trunk, "subnet_id": subnet, "groups": [group] });
+        text(&self.post("interfaces", body).await, "network_interface_id")
+    }
+
+    /// An interface in a secondary network (AMI-19).
+    pub async fn secondary(&self, instance: &str, id: &str) {
+        let body = json!({ "instance_id": instance, "secondary_interface_id": id });
+        self.post("instances/secondary", body).await;
+    }
+
+    /// The security groups of a network interface, whatever it is attached to.
+    pub async fn groups_on(&self, interface: &str) -> Vec<String> {
+        let found = self.ec2.describe_network_interfaces();
+        let found = found.network_interface_ids(interface).send().await;
+        let found = answered("DescribeNetworkInterfaces", found);
+        let groups = found.network_interfaces()[0].groups().iter();
+        groups
+            .filter_map(|group| Some(group.group_id()?.to_owned()))
+            .collect()
+    }
+
+    /// A new security group in a VPC.
+    pub async fn security_group(&self, vpc: &str, name: &str) -> String {
+        let made = self.ec2.create_security_group().vpc_id(vpc);
+        let made = made.group_name(name).description(name).send().await;
+        let made = answered("CreateSecurityGroup", made);
+        made.group_id.expect("a security group has an id")
+    }
+
+    /// Makes it a group of another account, which shares it with this one or does so no longer.
+    pub async fn owned_by(&self, group: &str, owner: &str, shared: bool) {
+        let body = json!({ "group": group, "owner": owner, "shared": shared });
+        self.post("network/groups", body).await;
+    }
+
+    /// Whom the isolation group of a VPC lets in, each with its ports.
+    pub async fn responders_in(&self, vpc: &str) -> BTreeSet<String> {
+        let group = self.isolation_of(vpc).await.expect("it is there");
+        assert!(group.ip_permissions_egress().is_empty(), "{group:?}");
+        let mut whom = BTreeSet::new();
+        for permission in group.ip_permissions() {
+            let ports = match permission.from_port() {
+                Some(port) => format!(" {port}"),
+                None => String::new(),
+            };
+            let v4 = permission.ip_ranges().iter().map(|one| one.cidr_ip());
+            let v6 = permission.ipv6_ranges().iter().map(|one| one.cidr_ipv6());
+            let pairs = permission.user_id_group_pairs().iter();
+            let sources = v4.chain(v6).chain(pairs.map(|one| one.group_id()));
+            whom.extend(sources.flatten().map(|from| format!("{from}{ports}")));
+        }
+        whom
+    }
+
     /// Makes it an instance that only this AWS service may change (AMI-8).
     pub async fn operate(&self, instance: &str, service: &str) {
         let body = json!({ "instance_ids": [instance], "principal": service });
@@ -169,18 +231,26 @@ impl LocalAws {
         found.security_groups().first().cloned()
     }
 
-    /// Fails unless each interface of the instance has its VPC's isolation group and no other, and
-    /// that group has no rule at all.
+    /// Whether each interface of the instance has its VPC's isolation group and no other, and that
+    /// group has no rule at all.
     pub async fn is_isolated(&self, instance: &str) -> bool {
+        self.is_isolated_but(instance, &[]).await
+    }
+
+    /// The same, but for these whom it lets in.
+    pub async fn is_isolated_but(&self, instance: &str, responders: &[&str]) -> bool {
         let vpc = self.described(instance).await;
         let vpc = vpc.vpc_id().expect("it is in a VPC").to_owned();
         let Some(group) = self.isolation_of(&vpc).await else {
             return false;
         };
-        let bare = group.ip_permissions().is_empty() && group.ip_permissions_egress().is_empty();
         let only = vec![group.group_id().expect("an id").to_owned()];
         let groups = self.groups_of(instance).await;
-        bare && !groups.is_empty() && groups.values().all(|groups| *groups == only)
+        let in_it_only = !groups.is_empty() && groups.values().all(|groups| *groups == only);
+        let whom = responders.iter().map(|&one| one.to_owned()).collect();
+        in_it_only
+            && group.ip_permissions_egress().is_empty()
+            && self.responders_in(&vpc).await == whom
     }
 
     /// Whether termination protection is on.

@@ -352,9 +352,11 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:DescribeNetworkInterfaces", "*", HERE),
     ("ec2:DescribeSecurityGroups", "*", HERE),
     ("ec2:DescribeSnapshots", "*", HERE),
+    ("ec2:DescribeTrunkInterfaceAssociations", "*", HERE),
     ("ec2:DescribeInstanceAttribute", INSTANCE, QUARANTINED),
     ("ec2:GetImageAncestry", f"arn:aws:ec2:{REGION}::image/ami-0d1e2f3a4b5c60718", {}),
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
+    ("autoscaling:DescribeAutoScalingInstances", "*", NOW_HERE),
     ("cloudtrail:LookupEvents", "*", NOW_HERE),
     ("iam:GetInstanceProfile", SOMEBODYS, {}),
     ("ssm:GetParameters", AL2023, {}),
@@ -368,6 +370,7 @@ QUARANTINE_LAUNCH_ALLOWED: list[Case] = [
     ("ec2:CreateSecurityGroup", THEIR_VPC, {}),
     ("ec2:CreateSecurityGroup", SECURITY_GROUP, EVIDENCE),
     ("ec2:CreateTags", SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "CreateSecurityGroup"}),
+    ("ec2:AuthorizeSecurityGroupIngress", SECURITY_GROUP, ISOLATION),
     ("ec2:RevokeSecurityGroupEgress", SECURITY_GROUP, ISOLATION),
     ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, ISOLATION),
     ("ec2:ModifyInstanceAttribute", INSTANCE, QUARANTINED),
@@ -390,14 +393,16 @@ QUARANTINE_LAUNCH_DENIED: list[Case] = [
     # Of other accounts nothing else than that.
     ("ec2:CreateSecurityGroup", THEIR_SECURITY_GROUP, EVIDENCE),
     ("ec2:CreateTags", THEIR_SECURITY_GROUP, EVIDENCE | {"ec2:CreateAction": "CreateSecurityGroup"}),
+    ("ec2:AuthorizeSecurityGroupIngress", THEIR_SECURITY_GROUP, ISOLATION),
     ("ec2:RevokeSecurityGroupIngress", THEIR_SECURITY_GROUP, ISOLATION),
     ("ec2:ModifyNetworkInterfaceAttribute", INTERFACE.replace(ACCOUNT, "210987654321"), {}),
     ("ec2:ModifyNetworkInterfaceAttribute", THEIR_SECURITY_GROUP.replace(REGION, "us-east-1"), {}),
-    # Nobody's own security group is changed: not its rules, and no rule is ever added to any.
+    # Nobody's own security group is changed: no rule of it, and none added; and nothing ever lets anything out.
+    ("ec2:AuthorizeSecurityGroupIngress", SECURITY_GROUP, {}),
+    ("ec2:AuthorizeSecurityGroupIngress", SECURITY_GROUP, OURS),
     ("ec2:RevokeSecurityGroupEgress", SECURITY_GROUP, {}),
     ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, {}),
     ("ec2:RevokeSecurityGroupIngress", SECURITY_GROUP, OURS),
-    ("ec2:AuthorizeSecurityGroupIngress", SECURITY_GROUP, ISOLATION),
     ("ec2:AuthorizeSecurityGroupEgress", SECURITY_GROUP, ISOLATION),
     ("ec2:DeleteSecurityGroup", SECURITY_GROUP, {}),
     # Our tag can't be put on a group that exists, nor can one be made without it.

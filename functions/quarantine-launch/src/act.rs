@@ -13,14 +13,17 @@ mod protect;
 mod refusals;
 mod release;
 
+use guardrails::aws::ApiError;
 use guardrails::guardrail::Acted;
 use guardrails::state::Expect;
 use jiff::Timestamp;
 
 pub(crate) use memory::remember;
 
+use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::decide::{Action, Effect};
+use crate::facts::Isolation;
 use crate::record::{BRAKE, Brake, LATELY, QUARANTINE, Record};
 
 /// Carries out `action`.
@@ -37,9 +40,13 @@ pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted<
             Ok(None) => Acted::skipped("nothing of it is suspended any more"),
             Err(error) => Acted::failed(error),
         },
-        Action::MendIsolation { vpc, group } => match isolate::mend(&clients.ec2, group, vpc).await
-        {
-            Ok(_) => Acted::done(Some(format!("took the rules of {group} away"))),
+        Action::MendIsolation {
+            vpc,
+            group,
+            admission,
+            at,
+        } => match mend_isolation(clients, vpc, group, admission, *at).await {
+            Ok(done) => Acted::done(Some(done)),
             Err(error) => Acted::failed(error),
         },
         Action::ReleaseBrake { at } => {
@@ -56,6 +63,27 @@ pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted<
             at,
         } => forget(clients, instance, record, *at).await,
     }
+}
+
+async fn mend_isolation(
+    clients: &Clients,
+    vpc: &str,
+    group: &Isolation,
+    admission: &Admission,
+    at: Timestamp,
+) -> Result<String, ApiError> {
+    let id = &group.id;
+    let mut done = Vec::new();
+    let now = isolate::mend(clients, id, vpc, admission, at).await?;
+    if !admission.isolates(group) {
+        done.push(format!(
+            "took the rules of {id} away that the policy doesn't name"
+        ));
+    }
+    if let Some(whom) = isolate::admit(clients, vpc, &now, admission, at).await? {
+        done.push(format!("{id} lets in {whom}"));
+    }
+    Ok(done.join("; "))
 }
 
 async fn forget(

@@ -41,11 +41,11 @@ pub(crate) static UNAPPROVED: Kind = Kind {
 /// An instance that couldn't be isolated wholly.
 pub(crate) static PARTLY_ISOLATED: Kind = Kind {
     name: "partly-isolated",
-    meaning: "Something of an unapproved instance can't be isolated: a service manages it, or tasks and pods have network interfaces of their own on it.",
+    meaning: "Something of an unapproved instance can't be isolated: a service manages it, tasks and pods may have network interfaces of their own on it, or it is in a secondary network, which has no security groups.",
     one: "instance that is not wholly isolated",
     many: "instances that are not wholly isolated",
     resolved: "is isolated now, or nobody asks for it any more",
-    next: "AWS lets only the service that manages the instance or the network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), drain the node, or close the security groups that it has.",
+    next: "AWS lets only the service that manages the instance or the network interface change its security groups. Stop it in that service (EKS Auto Mode, ECS and the like), drain the node, or close the security groups that it has. Only stopping the instance cuts off a secondary network.",
     urgency: Urgency::Now,
     commands: &[],
 };
@@ -105,11 +105,11 @@ pub(crate) static EVIDENCE_FAILED: Kind = Kind {
 /// An instance behind an isolation group that has rules.
 pub(crate) static ISOLATION_OPENED: Kind = Kind {
     name: "isolation-opened",
-    meaning: "Somebody added rules to the security group that isolates, so what is in quarantine behind it could be reached. In mode enforce the rules are taken away again.",
+    meaning: "Somebody added rules to the security group that isolates, which the policy's responders don't have, so what is in quarantine behind it could be reached. In mode enforce the rules are taken away again.",
     one: "instance in quarantine that could be reached, because the isolation group had rules",
     many: "instances in quarantine that could be reached, because the isolation group had rules",
-    resolved: "is behind a group without rules again",
-    next: "Find out who added the rules (AuthorizeSecurityGroupIngress or -Egress in CloudTrail), and what came through meanwhile. Who has to look at an instance in quarantine takes its evidence snapshots, or releases it.",
+    resolved: "is behind a group that lets in no strangers again",
+    next: "Find out who added the rules (AuthorizeSecurityGroupIngress or -Egress in CloudTrail), and what came through meanwhile. Who has to look at an instance in quarantine takes its evidence snapshots, or is named in the policy under responders.",
     urgency: Urgency::Now,
     commands: &[CHECK],
 };

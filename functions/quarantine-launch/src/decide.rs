@@ -9,9 +9,12 @@ use guardrails::resource::Resource;
 use guardrails::state::Stored;
 use jiff::Timestamp;
 
+use crate::admission::Admission;
 use crate::approval::Verdict;
 use crate::ask::Ask;
-use crate::evaluate::{Evaluation, Held, Judged, Judgement, Opened, Phase, Stance, Standing};
+use crate::evaluate::{
+    Change, Evaluation, Held, Judged, Judgement, Opened, Phase, Stance, Standing,
+};
 use crate::facts::{Group, Instance, Isolation};
 use crate::labels::{self, Labels};
 use crate::launcher::{Launcher, Who};
@@ -42,12 +45,16 @@ pub enum Action {
         /// When this was decided.
         at: Timestamp,
     },
-    /// Take away the rules that somebody added to an isolation group.
+    /// Have an isolation group let in whom the policy says, and nobody else.
     MendIsolation {
         /// Its VPC.
         vpc: String,
-        /// `sg-…`
-        group: String,
+        /// The group as it was looked at.
+        group: Isolation,
+        /// Whom.
+        admission: Admission,
+        /// When this was decided.
+        at: Timestamp,
     },
     /// Forget what was isolated of late: a person has confirmed it.
     ReleaseBrake {
@@ -89,6 +96,10 @@ pub enum Occasion {
     Unfinished,
     /// Somebody changed its groups by hand.
     Drift,
+    /// A network interface came to it.
+    Attached,
+    /// It has come out of the warm pool into its group's service.
+    InService,
 }
 
 /// A quarantine to carry out.
@@ -110,6 +121,8 @@ pub struct Quarantine {
     pub steps: Steps,
     /// The isolation groups that exist, by VPC.
     pub isolation: BTreeMap<String, Isolation>,
+    /// Whom they let in.
+    pub admission: Admission,
     /// Its Auto Scaling group, as far as it is known.
     pub group: Option<Group>,
     /// Who launched it, where the event told.
@@ -163,6 +176,8 @@ pub struct Release {
     /// Other instances of its group that are in quarantine still: while there are any, the group's
     /// processes stay suspended.
     pub others: Vec<String>,
+    /// Whom the isolation groups let in.
+    pub admission: Admission,
     /// When this was decided.
     pub at: Timestamp,
 }
@@ -270,7 +285,8 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         let reason = Verdict::NothingApproved.reason();
         decisions.push(Decision::leave(parameter, "leave-alone", reason));
     }
-    decisions.extend(evaluation.opened.iter().map(mend));
+    decisions.extend(evaluation.opened.iter().map(|one| mend(one, evaluation)));
+    decisions.extend(unseen(evaluation));
     let mut lookups = 0;
     for judged in evaluation.judged.values() {
         decisions.extend(
@@ -293,19 +309,46 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     decisions
 }
 
-fn mend(opened: &Opened<'_>) -> Decision<Action> {
+fn mend(opened: &Opened<'_>, evaluation: &Evaluation<'_>) -> Decision<Action> {
     let ids: Vec<&str> = opened.instances.iter().map(|one| one.id.as_str()).collect();
+    let group = &opened.group.id;
+    let why = match opened.change {
+        Change::Opened => format!("somebody added rules to {group}"),
+        Change::Narrowed => format!("the policy names fewer responders than {group} lets in"),
+        Change::Widened => format!("the policy names responders that {group} doesn't let in"),
+    };
+    let behind = if ids.len() == 1 { "is" } else { "are" };
     let reason = format!(
-        "somebody added rules to {}, behind which {} {} in quarantine",
-        opened.group,
-        ids.join(", "),
-        if ids.len() == 1 { "is" } else { "are" }
+        "{why}, behind which {} {behind} in quarantine",
+        ids.join(", ")
     );
+    // IAM lets nobody in there; what keeps strangers out is tried, and told when it fails.
+    if opened.change == Change::Widened && !opened.group.ours {
+        let why = format!(
+            "{reason}; it isn't this guardrail's, so it stays as it is; delete it once nothing has it"
+        );
+        return Decision::leave(Resource::Account, "report", why);
+    }
     let action = Action::MendIsolation {
         vpc: opened.vpc.to_owned(),
-        group: opened.group.to_owned(),
+        group: opened.group.clone(),
+        admission: evaluation.admission.clone(),
+        at: evaluation.now,
     };
     Decision::act(Resource::Account, "mend-isolation", reason, action)
+}
+
+/// Responders that don't exist: nobody is let in from there.
+fn unseen(evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
+    let unseen: Vec<&str> = evaluation.admission.unseen().into_iter().collect();
+    (!unseen.is_empty()).then(|| {
+        let parameter = Resource::Parameter(evaluation.facts.policy_parameter.clone());
+        let why = format!(
+            "responders: {} isn't a security group of this Region that EC2 shows (or is one that isolates), so nobody is let in from there; correct the policy",
+            unseen.join(", ")
+        );
+        Decision::leave(parameter, "report", why)
+    })
 }
 
 /// What its labels say counts for nothing: anybody who may tag can write them.
@@ -419,6 +462,16 @@ fn held(
             Occasion::Drift,
             "it is in quarantine, but its security groups were changed",
         ),
+        Phase::Grown => again(
+            "isolate-again",
+            Occasion::Attached,
+            "it is in quarantine, and a network interface came to it",
+        ),
+        Phase::InService => again(
+            "quarantine",
+            Occasion::InService,
+            "it is in quarantine, and has come out of its group's warm pool into service",
+        ),
         Phase::DriftedAgain => {
             let at = record.drift.unwrap_or(record.since);
             report(
@@ -467,6 +520,7 @@ fn quarantine(
         at: evaluation.now,
         steps: evaluation.policy.steps.clone(),
         isolation: facts.isolation.clone().unwrap_or_default(),
+        admission: evaluation.admission.clone(),
         group: group_of(instance, evaluation).cloned(),
         launcher: facts.ask.launcher().cloned(),
         place: place(evaluation).filter(|_| occasion == Occasion::Launch),
@@ -622,6 +676,7 @@ fn release(
     let action = Action::Release(Box::new(Release {
         instance: instance.clone(),
         others: others.map(|(id, _)| id.clone()).collect(),
+        admission: evaluation.admission.clone(),
         at: evaluation.now,
     }));
     Decision::act(instance.resource(), "release", why.to_owned(), action)

@@ -9,12 +9,14 @@ use guardrails::ec2::State;
 use guardrails::policy::{Age, Mode};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::admission::Admission;
 use crate::approval::{self, Launch, Line, Verdict, verdict, verdict_on};
 use crate::ask::Ask;
-use crate::facts::{Facts, Group, Image, Instance};
+use crate::facts::{Facts, Group, Image, Instance, Interface, Isolation};
 use crate::labels;
 use crate::launches::{Looping, Source, is_broken, loops};
 use crate::policy::parameter::is_watched;
+use crate::policy::responders::rules;
 use crate::policy::{Policy, breadth};
 use crate::record::{Loop, Record, Seen, Stage, Value};
 
@@ -50,7 +52,9 @@ pub struct Evaluation<'a> {
     pub suspended: Vec<(&'a Group, &'a Loop)>,
     /// Quarantines whose instances are gone.
     pub forgotten: Vec<&'a str>,
-    /// Isolation groups to which rules were added, and the instances in quarantine behind them.
+    /// Whom the isolation groups are to let in.
+    pub admission: Admission,
+    /// Isolation groups that don't do that, and the instances in quarantine behind them.
     pub opened: Vec<Opened<'a>>,
     /// What is too broad about the policy.
     pub broad: Vec<String>,
@@ -58,15 +62,28 @@ pub struct Evaluation<'a> {
     pub checked: Option<Checked<'a>>,
 }
 
-/// An isolation group that lets something through.
+/// An isolation group that lets in others than the policy says, or not all of them.
 #[derive(Debug)]
 pub struct Opened<'a> {
     /// Its VPC.
     pub vpc: &'a str,
-    /// `sg-…`
-    pub group: &'a str,
+    /// The group.
+    pub group: &'a Isolation,
+    /// How that came about.
+    pub change: Change,
     /// What is in quarantine behind it.
     pub instances: Vec<&'a Instance>,
+}
+
+/// Why an isolation group doesn't let in whom the policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Somebody added rules to it.
+    Opened,
+    /// The policy named more before: this guardrail let them in.
+    Narrowed,
+    /// The policy names more now.
+    Widened,
 }
 
 /// An instance.
@@ -133,6 +150,10 @@ pub enum Phase {
     Drifted,
     /// They were changed again after it had been isolated again.
     DriftedAgain,
+    /// A network interface came to it that isn't isolated.
+    Grown,
+    /// It stands, and has come out of a warm pool into its group's service.
+    InService,
 }
 
 impl Phase {
@@ -241,13 +262,15 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         })
         .collect();
     let checked = checked(facts, policy, &judged, now);
+    let admission = Admission::new(rules(&policy.responders), facts.responders.clone());
     Evaluation {
         facts,
         policy,
         now,
         suspended: suspended(facts, &loops),
         forgotten: forgotten(facts, now),
-        opened: opened(facts, &judged),
+        opened: opened(facts, &judged, &admission),
+        admission,
         brake,
         broad: breadth::warnings(policy)
             .into_iter()
@@ -328,7 +351,10 @@ fn held<'a>(instance: &'a Instance, record: &'a Record, facts: &Facts, now: Time
         Stage::Releasing => Phase::ReleaseUnfinished,
         Stage::Started if now.duration_since(record.at) < UNDER_WAY => Phase::UnderWay,
         Stage::Started => Phase::Unfinished,
-        Stage::Partial | Stage::Complete => drift(instance, record, facts, now),
+        Stage::Partial | Stage::Complete => match drift(instance, record, facts, now) {
+            Phase::Stands if record.pooled && is_in_service(instance, facts) => Phase::InService,
+            phase => phase,
+        },
     };
     let stands = matches!(record.stage, Stage::Partial | Stage::Complete);
     Held {
@@ -346,20 +372,28 @@ fn drift(instance: &Instance, record: &Record, facts: &Facts, now: Timestamp) ->
     let Some(isolation) = &facts.isolation else {
         return Phase::Unread;
     };
-    // An interface that was attached later counts too.
-    let open = instance.interfaces.iter().any(|interface| {
+    let open = instance.interfaces.iter().filter(|interface| {
         interface.operator.is_none()
             && !record.refused.contains(&interface.id)
             && !interface.is_isolated(isolation)
     });
+    // One that was attached later nobody has changed yet.
+    let changed = |interface: &&Interface| record.interfaces.contains_key(&interface.id);
     let isolated_at = record.drift.unwrap_or(record.since).max(record.since);
-    if !open || SETTLE.after(isolated_at) > now {
+    if open.clone().count() == 0 || SETTLE.after(isolated_at) > now {
         return Phase::Stands;
     }
     match record.drift {
+        _ if !open.clone().all(|interface| changed(&interface)) => Phase::Grown,
         None => Phase::Drifted,
         Some(_) => Phase::DriftedAgain,
     }
+}
+
+fn is_in_service(instance: &Instance, facts: &Facts) -> bool {
+    let group = instance.group().and_then(|name| facts.groups.get(name));
+    let state = group.and_then(|group| group.members.get(&instance.id));
+    state.is_some_and(|state| state == "InService")
 }
 
 /// What was counted already (its isolation was begun and isn't recorded) isn't counted again.
@@ -454,10 +488,31 @@ fn forgotten(facts: &Facts, now: Timestamp) -> Vec<&str> {
     gone.map(|(id, _)| id.as_str()).collect()
 }
 
-fn opened<'a>(facts: &'a Facts, judged: &BTreeMap<&'a str, Judged<'a>>) -> Vec<Opened<'a>> {
-    let open = facts.isolation.iter().flatten();
-    let open = open.filter(|(_, isolation)| facts.ask.is_reconcile() && !isolation.bare);
-    open.filter_map(|(vpc, isolation)| {
+/// What it is that somebody else let in, and not this guardrail by an earlier policy, the table says.
+fn change(vpc: &str, group: &Isolation, facts: &Facts, admission: &Admission) -> Option<Change> {
+    let surplus = admission.surplus(group);
+    let admitted = facts.admitted.get(&group.id);
+    let ours = admitted.is_some_and(|admitted| surplus.is_subset(admitted));
+    if group.lets_out || !surplus.is_empty() && !ours {
+        Some(Change::Opened)
+    } else if !surplus.is_empty() {
+        Some(Change::Narrowed)
+    } else {
+        let missing = admission.missing(vpc, group);
+        (!missing.is_empty()).then_some(Change::Widened)
+    }
+}
+
+fn opened<'a>(
+    facts: &'a Facts,
+    judged: &BTreeMap<&'a str, Judged<'a>>,
+    admission: &Admission,
+) -> Vec<Opened<'a>> {
+    let groups = facts.isolation.iter().flatten();
+    let groups = groups.filter(|_| facts.ask.is_reconcile());
+    let open =
+        groups.filter_map(|(vpc, group)| Some((vpc, group, change(vpc, group, facts, admission)?)));
+    open.filter_map(|(vpc, isolation, change)| {
         let behind = |one: &Instance| {
             let mut groups = one
                 .interfaces
@@ -472,7 +527,8 @@ fn opened<'a>(facts: &'a Facts, judged: &BTreeMap<&'a str, Judged<'a>>) -> Vec<O
         let instances: Vec<&Instance> = held.collect();
         (!instances.is_empty()).then_some(Opened {
             vpc,
-            group: &isolation.id,
+            group: isolation,
+            change,
             instances,
         })
     })

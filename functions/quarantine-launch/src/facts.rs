@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::ask::Ask;
 pub(crate) use crate::image::{Image, Known};
 use crate::record::{Brake, Loop, Record, Released, Seen, Watched};
+use crate::rule::Rule;
 
 /// The guardrail's name.
 pub(crate) const NAME: &str = "quarantine-launch";
@@ -63,6 +64,12 @@ pub struct Facts {
     pub roles: BTreeMap<String, Read<Vec<String>>>,
     /// Isolation groups of this guardrail that exist, by VPC; none: they couldn't be read.
     pub isolation: Option<BTreeMap<String, Isolation>>,
+    /// The VPCs of the security groups that the policy names as responders, of those that exist;
+    /// none: they couldn't be read, or there was nothing to read them for.
+    pub responders: Option<BTreeMap<String, String>>,
+    /// What this guardrail has had isolation groups let in, by group: of those that have inbound
+    /// rules.
+    pub admitted: BTreeMap<String, BTreeSet<Rule>>,
     /// Evidence snapshots that failed, by the instance in quarantine, with AWS's reasons; read by a
     /// sweep only. None: they couldn't be read.
     pub failed_evidence: Option<BTreeMap<String, Vec<String>>>,
@@ -75,12 +82,16 @@ pub struct Facts {
 }
 
 /// A security group that isolates.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Isolation {
     /// `sg-…`
     pub id: String,
-    /// Whether it has no rule at all, in no direction and of no address family.
-    pub bare: bool,
+    /// Whether it bears the tag that IAM asks for: only of such a group rules may be changed.
+    pub ours: bool,
+    /// Its inbound rules.
+    pub incoming: BTreeSet<Rule>,
+    /// Whether it has outbound rules.
+    pub lets_out: bool,
 }
 
 /// An EC2 instance.
@@ -88,6 +99,8 @@ pub struct Isolation {
 pub struct Instance {
     /// `i-…`
     pub id: String,
+    /// The account that it belongs to.
+    pub account: Option<String>,
     /// Its state.
     pub state: State,
     /// When it was launched. Not its last start, which is what EC2 calls its launch time: the
@@ -111,8 +124,10 @@ pub struct Instance {
     pub spot: bool,
     /// The Spot request that launched it.
     pub spot_request: Option<String>,
-    /// Its network interfaces.
+    /// Its network interfaces, of one in quarantine those on its trunks too.
     pub interfaces: Vec<Interface>,
+    /// What of it no security group isolates, or nobody can tell, and why.
+    pub beyond: BTreeMap<String, String>,
     /// Its EBS volumes.
     pub disks: Vec<Disk>,
 }
@@ -128,8 +143,20 @@ pub struct Interface {
     pub groups: Vec<String>,
     /// The service that alone may change it.
     pub operator: Option<String>,
-    /// Whether it is a trunk, on which tasks and pods have interfaces of their own (AMI-17).
-    pub is_trunk: bool,
+    /// Whether others hang on it, or it hangs on another.
+    pub link: Link,
+}
+
+/// How a network interface is attached (AMI-17).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Link {
+    /// To the instance.
+    #[default]
+    Plain,
+    /// To the instance, and tasks and pods have interfaces of their own on it.
+    Trunk,
+    /// To a trunk.
+    Branch,
 }
 
 /// An attached EBS volume.

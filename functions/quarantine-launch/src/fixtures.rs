@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::{Action, Effect, decide};
 use crate::evaluate::evaluate;
-use crate::facts::{Disk, Facts, Group, Image, Instance, Interface, Isolation, Known};
+use crate::facts::{Disk, Facts, Group, Image, Instance, Interface, Isolation, Known, Link};
 use crate::launcher::Who;
 use crate::policy::Policy;
 use crate::policy::tests::parse;
@@ -36,6 +36,7 @@ pub(crate) fn at(time: &str) -> Timestamp {
 pub(crate) fn instance(id: &str) -> Instance {
     Instance {
         id: id.to_owned(),
+        account: Some("111122223333".to_owned()),
         state: State::Running,
         launched: now() - SignedDuration::from_mins(1),
         image: Some("ami-bad".to_owned()),
@@ -52,8 +53,9 @@ pub(crate) fn instance(id: &str) -> Instance {
             vpc: "vpc-1".to_owned(),
             groups: vec!["sg-web".to_owned(), "sg-ssh".to_owned()],
             operator: None,
-            is_trunk: false,
+            link: Link::Plain,
         }],
+        beyond: BTreeMap::new(),
         disks: vec![Disk {
             device: "/dev/xvda".to_owned(),
             volume: "vol-1".to_owned(),
@@ -126,6 +128,7 @@ pub(crate) fn record(since: &str) -> Record {
         shutdown_terminates: None,
         profile: None,
         service: None,
+        pooled: false,
         stopped: None,
         refused: BTreeSet::new(),
         drift: None,
@@ -160,7 +163,8 @@ impl Record {
 pub(crate) fn isolation() -> BTreeMap<String, Isolation> {
     let group = Isolation {
         id: "sg-isolation".to_owned(),
-        bare: true,
+        ours: true,
+        ..Isolation::default()
     };
     BTreeMap::from([("vpc-1".to_owned(), group)])
 }

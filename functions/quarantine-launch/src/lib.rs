@@ -7,6 +7,7 @@
 //! it.
 
 mod act;
+mod admission;
 mod approval;
 mod ask;
 mod clients;
@@ -23,6 +24,7 @@ pub mod policy;
 mod read;
 mod record;
 mod report;
+mod rule;
 
 #[cfg(test)]
 mod fixtures;

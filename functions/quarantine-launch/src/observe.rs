@@ -31,13 +31,15 @@ use crate::ask::Ask;
 use crate::clients::Clients;
 use crate::decide::{Action, Quarantine};
 use crate::evaluate::unapproved_so_far;
-use crate::facts::{Facts, Image, Instance, Interface, Isolation};
+use crate::facts::{Facts, Image, Instance, Interface, Isolation, Link};
 use crate::launches::{Source, launched_by, source};
 use crate::policy::Policy;
+use crate::policy::responders::rules;
 use crate::read;
 use crate::record::{
-    BRAKE, LATELY, LAUNCH, LOOP, Loop, PARAMETER, QUARANTINE, RELEASED, Seen, Watched,
+    ADMITTED, BRAKE, LATELY, LAUNCH, LOOP, Loop, PARAMETER, QUARANTINE, RELEASED, Seen, Watched,
 };
+use crate::rule::Rule;
 
 /// Reads of the memory at once.
 const CONCURRENCY: usize = 16;
@@ -172,8 +174,9 @@ async fn launch(
     )?;
     (facts.account, facts.instances) = found;
     facts.seen = seen;
+    add_branches(clients, facts).await;
     if matches!(facts.ask, Ask::Release { .. }) {
-        return release(clients, facts).await;
+        return release(clients, facts, policy).await;
     }
     further(clients, facts, policy, now).await
 }
@@ -199,12 +202,14 @@ async fn further(
         .iter()
         .filter_map(|one| one.group().map(str::to_owned))
         .collect();
+    let account = facts.account.clone();
     let sources: BTreeSet<Source> = living.iter().filter_map(|one| source(one, facts)).collect();
-    let (found, parameters, roles, isolation, groups, loops, siblings) = join!(
+    let (found, parameters, roles, isolation, responders, groups, loops, siblings) = join!(
         images::images(&clients.ec2, &images),
         names::parameters(&clients.ssm, policy, &facts.watched, now),
         names::roles(&clients.iam, policy, profiles(facts, &living)),
-        read::isolation(&clients.ec2, Some(&vpcs)),
+        read::isolation(&clients.ec2, account.as_deref(), Some(&vpcs)),
+        responders(&clients.ec2, policy),
         read::groups(&clients.autoscaling, &group_names),
         loops(&clients.state, &group_names, now),
         siblings(&clients.ec2, &sources, facts),
@@ -213,6 +218,8 @@ async fn further(
     facts.parameters = parameters;
     facts.roles = roles;
     facts.isolation = readable(isolation);
+    facts.responders = responders;
+    facts.admitted = admitted(&clients.state, facts, now).await?;
     facts.loops = loops?;
     match groups {
         Ok(groups) => facts.groups = groups,
@@ -232,7 +239,7 @@ async fn further(
 
 /// What a release needs besides the instance: those that are in quarantine with it, and where
 /// nothing was recorded the isolation groups.
-async fn release(clients: &Clients, facts: &mut Facts) -> Result<(), ApiError> {
+async fn release(clients: &Clients, facts: &mut Facts, policy: &Policy) -> Result<(), ApiError> {
     let groups: BTreeSet<&str> = facts
         .instances
         .keys()
@@ -244,12 +251,15 @@ async fn release(clients: &Clients, facts: &mut Facts) -> Result<(), ApiError> {
     });
     let beside: Vec<String> = beside.map(|(id, _)| id.clone()).collect();
     let vpcs = vpcs(&facts.instances.values().collect::<Vec<_>>());
-    let (siblings, isolation) = join!(
+    let account = facts.account.clone();
+    let (siblings, isolation, responders) = join!(
         read::instances_of(&clients.ec2, beside),
-        read::isolation(&clients.ec2, Some(&vpcs)),
+        read::isolation(&clients.ec2, account.as_deref(), Some(&vpcs)),
+        responders(&clients.ec2, policy),
     );
     facts.siblings = siblings?.1;
     facts.isolation = readable(isolation);
+    facts.responders = responders;
     Ok(())
 }
 
@@ -279,6 +289,41 @@ fn is_any_held(facts: &Facts) -> bool {
         .instances
         .keys()
         .any(|id| facts.records.contains_key(id))
+}
+
+/// What hangs on the trunks of what is in quarantine: of others it makes no difference.
+async fn add_branches(clients: &Clients, facts: &mut Facts) {
+    let records = &facts.records;
+    let instances = facts.instances.values_mut();
+    let held = instances.filter(|one| records.contains_key(&one.id));
+    read::add_branches(&clients.ec2, held).await;
+}
+
+/// Where the security groups are that the policy names as responders. One that can't be read is
+/// neither let in nor thrown out.
+async fn responders(ec2: &Client, policy: &Policy) -> Option<BTreeMap<String, String>> {
+    let rules = rules(&policy.responders);
+    let groups: BTreeSet<&str> = rules.iter().filter_map(Rule::group).collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let found = read::responders(ec2, groups).await;
+    found
+        .inspect_err(|error| tracing::warn!("the responders' groups weren't read: {error}"))
+        .ok()
+}
+
+/// What this guardrail has had isolation groups let in, where any lets anybody in.
+async fn admitted(
+    state: &state::State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<BTreeMap<String, BTreeSet<Rule>>, ApiError> {
+    let mut groups = facts.isolation.iter().flat_map(BTreeMap::values);
+    if groups.all(|group| group.incoming.is_empty()) {
+        return Ok(BTreeMap::new());
+    }
+    Ok(values(state.list(&ADMITTED, now).await?))
 }
 
 /// `found` without what is in `facts` already.
@@ -311,19 +356,24 @@ async fn sweep(
     )?;
     (facts.account, facts.instances) = found;
     facts.loops = values(loops);
+    add_branches(clients, facts).await;
     if asks_for_images(facts, policy) || is_any_held(facts) {
         let all: Vec<&Instance> = facts.instances.values().collect();
         let ids = image_ids(facts, policy, &all);
-        let (found, parameters, roles, isolation) = join!(
+        let account = facts.account.clone();
+        let (found, parameters, roles, isolation, responders) = join!(
             images::images(&clients.ec2, &ids),
             names::parameters(&clients.ssm, policy, &facts.watched, now),
             names::roles(&clients.iam, policy, profiles(facts, &all)),
-            read::isolation(&clients.ec2, None),
+            read::isolation(&clients.ec2, account.as_deref(), None),
+            responders(&clients.ec2, policy),
         );
         facts.images = found?;
         facts.parameters = parameters;
         facts.roles = roles;
         facts.isolation = readable(isolation);
+        facts.responders = responders;
+        facts.admitted = admitted(&clients.state, facts, now).await?;
         complete(clients, facts, policy, now).await;
         facts.seen = self::seen(&clients.state, in_question(facts, policy, now), now).await?;
     }
@@ -379,12 +429,16 @@ async fn list(
         clients.state.list(&LOOP, now),
     )?;
     facts.loops = values(loops);
-    let (found, isolation) = join!(
-        read::instances_of(&clients.ec2, facts.records.keys().cloned()),
-        read::isolation(&clients.ec2, None),
+    let found = read::instances_of(&clients.ec2, facts.records.keys().cloned());
+    (facts.account, facts.instances) = found.await?;
+    let account = facts.account.clone();
+    let (isolation, responders) = join!(
+        read::isolation(&clients.ec2, account.as_deref(), None),
+        responders(&clients.ec2, policy),
     );
-    (facts.account, facts.instances) = found?;
     facts.isolation = readable(isolation);
+    facts.responders = responders;
+    add_branches(clients, facts).await;
     Ok(())
 }
 
@@ -511,9 +565,14 @@ pub(crate) async fn revalidate(
         .filter_map(|action| action.instance().map(str::to_owned))
         .collect();
     let (_, now) = read::instances_of(ec2, ids).await?;
+    // Of what hangs on a trunk nothing is written down before a look that shows it.
+    let own = |one: &Instance| {
+        let own = one.interfaces.iter().filter(|one| one.link != Link::Branch);
+        own.cloned().collect::<Vec<_>>()
+    };
     let changed = |order: &Quarantine| {
         let now = now.get(&order.instance.id);
-        now.is_some_and(|now| now.interfaces != order.instance.interfaces)
+        now.is_some_and(|now| own(now) != own(&order.instance))
     };
     let mut written_down = BTreeSet::new();
     for action in actions {

@@ -1,7 +1,9 @@
 //! The section `quarantine-launch` of the policy document.
 
 pub(crate) mod breadth;
+mod one_or_many;
 pub(crate) mod parameter;
+pub(crate) mod responders;
 mod warnings;
 
 use guardrails::policy::{Age, Exempt, Mode, TagMatch};
@@ -9,6 +11,9 @@ use guardrails::text::quoted;
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+
+pub use one_or_many::OneOrMany;
+pub use responders::{Ports, Responder};
 
 /// Which AMIs are approved, and what happens to an instance that was launched from another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +47,13 @@ pub struct Policy {
     /// What a quarantine does besides isolating.
     #[serde(default)]
     pub steps: Steps,
+    /// Who may reach what is in quarantine, for forensics. Left out: nobody.
+    #[serde(
+        default,
+        deserialize_with = "responders::few",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub responders: Vec<Responder>,
 }
 
 /// Isolating is not what a guardrail should begin with on an account that it doesn't know.
@@ -217,83 +229,6 @@ impl Scope {
     /// Whether it narrows nothing.
     fn is_any(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// A text, or a list of them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
-#[serde(into = "TextOrList")]
-#[schemars(with = "TextOrList")]
-pub struct OneOrMany(Vec<String>);
-
-impl OneOrMany {
-    /// The texts; none where the key was left out.
-    #[must_use]
-    pub fn all(&self) -> &[String] {
-        &self.0
-    }
-
-    fn is_none(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The same, where there is any.
-    fn some(self) -> Option<Vec<String>> {
-        (!self.0.is_empty()).then_some(self.0)
-    }
-}
-
-/// How it is written.
-#[derive(Serialize, JsonSchema)]
-#[serde(untagged)]
-enum TextOrList {
-    One(String),
-    Many(#[schemars(length(min = 1))] Vec<String>),
-}
-
-impl From<OneOrMany> for TextOrList {
-    fn from(OneOrMany(mut texts): OneOrMany) -> Self {
-        match texts.pop() {
-            Some(one) if texts.is_empty() => Self::One(one),
-            last => {
-                texts.extend(last);
-                Self::Many(texts)
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrManyVisitor).map(Self)
-    }
-}
-
-/// By hand, so that an account's id without quotes is named as what it is: YAML reads a number.
-struct OneOrManyVisitor;
-
-impl<'de> serde::de::Visitor<'de> for OneOrManyVisitor {
-    type Value = Vec<String>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a text or a list of texts (put numbers such as account ids in quotes)")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<String>, E> {
-        Ok(vec![text.to_owned()])
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(text) = list.next_element::<OneOrMany>()? {
-            texts.extend(text.0);
-        }
-        if texts.is_empty() {
-            return Err(serde::de::Error::custom(
-                "an empty list matches nothing; leave the key out",
-            ));
-        }
-        Ok(texts)
     }
 }
 

@@ -1,5 +1,8 @@
 //! What EC2 and Auto Scaling say, as facts.
 
+mod branches;
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_autoscaling::types::AutoScalingGroup;
@@ -10,11 +13,16 @@ use guardrails::ec2::{self, FILTER_VALUES, State};
 use guardrails::tags;
 use jiff::Timestamp;
 
-use crate::facts::{Disk, Group, ISOLATION_GROUP, Instance, Interface, Isolation};
+pub(crate) use self::branches::add as add_branches;
+pub(crate) use self::rules::{isolation, isolation_of, of_any_source, responders};
+use crate::facts::{Disk, Group, ISOLATION_GROUP, Instance, Interface, Link};
 use crate::record::evidence_of;
 
 /// Largest page of `DescribeSecurityGroups`.
 const PAGE: i32 = 1_000;
+/// Why an interface in a secondary network stays open (AMI-19).
+const SECONDARY: &str =
+    "a secondary network has no security groups; stop the instance to cut it off";
 
 /// Instances by id, terminated ones too, and the account that they belong to.
 pub(crate) async fn instances(
@@ -26,7 +34,7 @@ pub(crate) async fn instances(
         if account.is_none() {
             account = owner.map(str::to_owned);
         }
-        instance(one)
+        instance(owner, one)
     })
     .await?;
     let by_id = found.into_iter().map(|one| (one.id.clone(), one));
@@ -49,21 +57,23 @@ pub(crate) async fn instances_of(
     Ok((account, found))
 }
 
-/// One instance as it is now.
+/// One instance as it is now, with what hangs on its trunks.
 pub(crate) async fn instance_now(
     ec2: &aws_sdk_ec2::Client,
     id: &str,
 ) -> Result<Option<Instance>, ApiError> {
     let (_, mut found) = instances_of(ec2, [id.to_owned()]).await?;
+    branches::add(ec2, found.values_mut()).await;
     Ok(found.remove(id))
 }
 
-fn instance(found: &sdk::Instance) -> Option<Instance> {
+fn instance(owner: Option<&str>, found: &sdk::Instance) -> Option<Instance> {
     let started = timestamp(found.launch_time()).unwrap_or(Timestamp::UNIX_EPOCH);
     let vpc = found.vpc_id().unwrap_or_default();
     let text = |value: Option<&str>| value.filter(|text| !text.is_empty()).map(str::to_owned);
     Some(Instance {
         id: found.instance_id()?.to_owned(),
+        account: owner.map(str::to_owned),
         state: State::of(found)?,
         launched: first_attached(found).unwrap_or(started),
         image: text(found.image_id()),
@@ -83,6 +93,16 @@ fn instance(found: &sdk::Instance) -> Option<Instance> {
             .network_interfaces()
             .iter()
             .filter_map(|one| interface(one, vpc))
+            .collect(),
+        beyond: found
+            .secondary_interfaces()
+            .iter()
+            .filter_map(|one| {
+                Some((
+                    one.secondary_interface_id()?.to_owned(),
+                    SECONDARY.to_owned(),
+                ))
+            })
             .collect(),
         disks: found
             .block_device_mappings()
@@ -113,7 +133,10 @@ fn interface(found: &sdk::InstanceNetworkInterface, vpc: &str) -> Option<Interfa
             .filter_map(|group| group.group_id().map(str::to_owned))
             .collect(),
         operator: ec2::operator(found.operator()),
-        is_trunk: found.interface_type() == Some("trunk"),
+        link: match found.interface_type() {
+            Some("trunk") => Link::Trunk,
+            _ => Link::Plain,
+        },
     })
 }
 
@@ -124,43 +147,6 @@ fn disk(found: &sdk::InstanceBlockDeviceMapping) -> Option<Disk> {
         volume: ebs.volume_id()?.to_owned(),
         delete_on_termination: ebs.delete_on_termination().unwrap_or_default(),
     })
-}
-
-/// The isolation groups in `vpcs` (all where none are named), by VPC. By their name, which is unique
-/// in a VPC and can't be changed: whoever made it, a group without a rule isolates.
-pub(crate) async fn isolation(
-    ec2: &aws_sdk_ec2::Client,
-    vpcs: Option<&BTreeSet<String>>,
-) -> Result<BTreeMap<String, Isolation>, ApiError> {
-    if vpcs.is_some_and(BTreeSet::is_empty) {
-        return Ok(BTreeMap::new());
-    }
-    let mut which = vec![filter("group-name", vec![ISOLATION_GROUP.to_owned()])];
-    which.extend(vpcs.map(|vpcs| filter("vpc-id", vpcs.iter().cloned().collect())));
-    let mut groups = ec2
-        .describe_security_groups()
-        .set_filters(Some(which))
-        .max_results(PAGE)
-        .into_paginator()
-        .items()
-        .send();
-    let mut found = BTreeMap::new();
-    while let Some(group) = groups
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeSecurityGroups", &error))?
-    {
-        if let (Some(id), Some(vpc)) = (group.group_id(), group.vpc_id())
-            && group.group_name() == Some(ISOLATION_GROUP)
-        {
-            let isolation = Isolation {
-                id: id.to_owned(),
-                bare: is_bare(&group),
-            };
-            found.insert(vpc.to_owned(), isolation);
-        }
-    }
-    Ok(found)
 }
 
 /// Evidence snapshots of these instances that failed, each with AWS's reason.
@@ -238,11 +224,6 @@ pub(crate) async fn left_behind(
     Ok(found)
 }
 
-/// Whether it has no rule at all.
-pub(crate) fn is_bare(group: &sdk::SecurityGroup) -> bool {
-    group.ip_permissions().is_empty() && group.ip_permissions_egress().is_empty()
-}
-
 /// The Auto Scaling groups of these names, those that exist.
 pub(crate) async fn groups(
     client: &aws_sdk_autoscaling::Client,
@@ -255,6 +236,22 @@ pub(crate) async fn groups(
     let found = autoscaling::groups(client, Which::Named(&names), group).await?;
     let by_name = found.into_iter().map(|one| (one.name.clone(), one));
     Ok(by_name.collect())
+}
+
+/// The state that Auto Scaling has of an instance, be it a group's member or in a warm pool, which
+/// the group doesn't list (ASG-17).
+pub(crate) async fn lifecycle(
+    client: &aws_sdk_autoscaling::Client,
+    instance: &str,
+) -> Result<Option<String>, ApiError> {
+    let answer = client
+        .describe_auto_scaling_instances()
+        .instance_ids(instance)
+        .send()
+        .await
+        .map_err(|error| ApiError::of("autoscaling:DescribeAutoScalingInstances", &error))?;
+    let state = answer.auto_scaling_instances().first();
+    Ok(state.and_then(|one| one.lifecycle_state().map(str::to_owned)))
 }
 
 /// One group as it is now.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Image;
 use crate::launcher::Who;
+use crate::rule::Rule;
 
 /// Of an instance: its quarantine. Kept until its release is done, or it is gone.
 pub(crate) const QUARANTINE: Topic<Record> = Topic::new("quarantine");
@@ -22,6 +23,8 @@ pub(crate) const RELEASED: Topic<Released> = Topic::new("released");
 pub(crate) const LAUNCH: Topic<Seen> = Topic::new("launch");
 /// Of a parameter whose history can't be read: what it was seen to name.
 pub(crate) const PARAMETER: Topic<Watched> = Topic::new("parameter");
+/// Of an isolation group: what this guardrail has had it let in.
+pub(crate) const ADMITTED: Topic<BTreeSet<Rule>> = Topic::new("admitted");
 /// What was isolated of late, under [`LATELY`].
 pub(crate) const BRAKE: Topic<Brake> = Topic::new("brake");
 /// The one name under [`BRAKE`].
@@ -108,6 +111,10 @@ pub struct Record {
     /// How it was taken out of its group's service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// Whether it was in its group's warm pool, out of which AWS takes nothing: it is taken out of
+    /// service when it comes into it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pooled: bool,
     /// When the quarantine stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Timestamp>,

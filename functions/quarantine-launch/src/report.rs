@@ -20,7 +20,7 @@ use crate::conditions::{
     QUARANTINED, UNAPPROVED, UNDECIDED, UNRECORDED,
 };
 use crate::decide::{Action, Effect, Occasion, Quarantine, Quarantined};
-use crate::evaluate::{Evaluation, Held, Judged, Judgement, Phase, Stance, Standing};
+use crate::evaluate::{Change, Evaluation, Held, Judged, Judgement, Phase, Stance, Standing};
 use crate::facts::{Instance, Known};
 use crate::launcher::Who;
 use crate::launches::{Source, source};
@@ -143,7 +143,7 @@ impl<'a> Came<'a> {
                     came.elsewhere.insert(&looping.group.name);
                 }
                 (Action::MendIsolation { group, .. }, _) => {
-                    came.mended.insert(group, (one.outcome, one.note));
+                    came.mended.insert(&group.id, (one.outcome, one.note));
                 }
                 (Action::RestoreGroup { group, .. }, _) if is_done => {
                     came.restored.insert(group);
@@ -342,7 +342,7 @@ impl Sums<'_> {
         self.refused(instance, held, now.map(|(_, effect)| effect));
         self.evidence(instance);
         let again = now.is_some_and(|(order, _)| order.occasion == Occasion::Drift);
-        self.drift(instance, held, again);
+        self.drift(instance, held, again, now.is_some());
     }
 
     /// What was asked for is looked at again before it is called done.
@@ -373,13 +373,17 @@ impl Sums<'_> {
         if refused.is_empty() {
             return;
         }
-        let which = refused.join(" ");
         self.counts.partly += 1;
-        let why = format!("{which} can't be isolated, so it may still be reached there");
-        self.fires(instance, &PARTLY_ISOLATED, which, why);
+        let named = refused.iter().map(|one| match instance.beyond.get(*one) {
+            Some(why) => format!("{one} ({why})"),
+            None => (*one).to_owned(),
+        });
+        let named = named.collect::<Vec<_>>().join(" and ");
+        let why = format!("{named} can't be isolated, so it may still be reached there");
+        self.fires(instance, &PARTLY_ISOLATED, refused.join(" "), why);
     }
 
-    fn drift(&mut self, instance: &Instance, held: Option<&Held<'_>>, again: bool) {
+    fn drift(&mut self, instance: &Instance, held: Option<&Held<'_>>, again: bool, ran: bool) {
         let Some(held) = held else { return };
         let first = held.record.drift.map(|at| format!(" (first at {at:.0})"));
         let first = first.unwrap_or_default();
@@ -396,6 +400,10 @@ impl Sums<'_> {
                 "changed",
                 "its security groups were changed by hand, so it is NOT isolated",
             ),
+            Phase::Grown if !ran => (
+                "grown",
+                "a network interface came to it, which is NOT isolated yet",
+            ),
             Phase::Unread => {
                 return self.unknown(instance, &[&DRIFT], "the isolation groups couldn't be read");
             }
@@ -405,10 +413,12 @@ impl Sums<'_> {
         self.fires(instance, &DRIFT, fingerprint, format!("{why}{first}"));
     }
 
+    /// Whom the policy lets in is no news.
     fn opened(&mut self) {
         let evaluation = self.evaluation;
-        for opened in &evaluation.opened {
-            let end = match self.came.mended.get(opened.group) {
+        let opened = evaluation.opened.iter();
+        for opened in opened.filter(|one| one.change == Change::Opened) {
+            let end = match self.came.mended.get(opened.group.id.as_str()) {
                 Some((Outcome::Done, _)) => "they were taken away".to_owned(),
                 Some((Outcome::Failed, Some(note))) => {
                     format!("they could not be taken away: {note}")
@@ -420,10 +430,10 @@ impl Sums<'_> {
             };
             let why = format!(
                 "somebody added rules to {}, so it could be reached; {end}",
-                opened.group
+                opened.group.id
             );
             for instance in &opened.instances {
-                self.fires(instance, &ISOLATION_OPENED, opened.group, why.clone());
+                self.fires(instance, &ISOLATION_OPENED, &opened.group.id, why.clone());
             }
         }
     }
@@ -616,6 +626,7 @@ fn detail(evaluation: &Evaluation<'_>) -> Value {
         "reason": checked.reason,
         "rules": checked.rules,
         "quarantine": record,
+        "responders": evaluation.policy.responders,
         "instances": detail::running(evaluation),
     })
 }

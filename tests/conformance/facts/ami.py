@@ -180,3 +180,27 @@ untried("AMI-12", "a tag that IAM sees late can't be brought about")
 untried("AMI-13", "an instance that shuts itself down takes a program on it")
 untried("AMI-14", "what Amazon makes private, and when, is its own to decide")
 untried("AMI-17", "trunks take a cluster of ECS or EKS")
+
+
+@probe("AMI-18", must="a rule that is there, or of a group elsewhere, is refused with all that come with it", seconds=10)
+def rules_are_added_all_or_none(aws: Account) -> None:
+    """Adds rules to a security group: one twice, and one for a group that nothing is."""
+    group_id = aws.security_group()
+
+    def add(*networks: str, **more: object) -> None:
+        ranges = [{"CidrIp": network} for network in networks]
+        permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges} | more
+        aws.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[permission])
+
+    add("10.1.0.0/16")
+    with refused("InvalidPermission.Duplicate"):
+        add("10.2.0.0/16", "10.1.0.0/16")
+    with refused("InvalidGroup.NotFound"):
+        add("10.2.0.0/16", UserIdGroupPairs=[{"GroupId": nobody("sg")}])
+    inbound = [rule.get("CidrIpv4") for rule in _rules(aws, group_id) if not rule["IsEgress"]]
+    expect("its inbound rules", inbound, ["10.1.0.0/16"])
+
+
+untried("AMI-18", "the quota takes 60 rules, and another VPC its peering")
+untried("AMI-19", "secondary networks take instances for RDMA")
+untried("AMI-20", "a shared VPC takes a second account of the organisation")

@@ -224,3 +224,4 @@ def refreshes_are_described_group_by_group(aws: Account) -> None:
 untried("ASG-13", "reaching the limit would throttle the whole account")
 untried("ASG-14", "it takes a stack whose update fails, and hours")
 untried("ASG-16", "a warm pool bills for what is stopped in it")
+untried("ASG-17", "a warm pool bills for what is stopped in it")

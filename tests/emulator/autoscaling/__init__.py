@@ -14,4 +14,5 @@ from emulator.autoscaling import (  # noqa: F401
     reading_api,
     refresh_api,
     routes,
+    warm_pool,
 )

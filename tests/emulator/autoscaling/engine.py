@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from emulator.autoscaling import clock, health, launching, notifications, refresh
 from emulator.autoscaling.leaving import terminate
@@ -27,6 +28,9 @@ NOTICE = 15.0
 """Seconds from what makes an instance unhealthy until the health check finds it."""
 RETRIES = (30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 """Waits between launches that fail, one after the other. AWS backs off likewise, without saying how long."""
+
+pools: list[tuple[Callable[[Group], None], Callable[[Group], bool]]] = []
+"""What lets warm pools go on, and takes a member out of one: `warm_pool.py`, which knows this module."""
 
 TICK = 0.05
 _ticker: threading.Thread | None = None
@@ -72,6 +76,8 @@ def settle(group: Group) -> None:
             terminate(member, f"an instance was taken out of service in response to {member.unhealthy_because}.")
     refresh.step(group)
     _scale(group)
+    for step, _ in pools:
+        step(group)
 
 
 # Members
@@ -241,7 +247,7 @@ def _scale(group: Group) -> None:
     if missing > 0 and group.runs("Launch"):
         wait = RETRIES[min(group.failures, len(RETRIES)) - 1] if group.failures else 0.0
         while missing > 0 and (not group.failures or clock.over(group.failed_at, wait)):
-            if not _launch_one(group, wanted):
+            if not any(take(group) for _, take in pools) and not _launch_one(group, wanted):
                 break
             missing -= 1
     elif missing < 0 and group.runs("Terminate"):
@@ -263,7 +269,7 @@ def _scale(group: Group) -> None:
 
 def _launch_one(group: Group, wanted: int) -> bool:
     source = refresh.source_of(group)
-    zone, subnet = _place(group)
+    zone, subnet = place(group)
     before = len(group.active)
     activity = group.start("Launching a new EC2 instance", _launch_cause(group, before))
     activity.details = {"Subnet ID": subnet or "", "Availability Zone": zone}
@@ -311,7 +317,7 @@ def _launch_cause(group: Group, before: int) -> str:
     )
 
 
-def _place(group: Group) -> tuple[str, str | None]:
+def place(group: Group) -> tuple[str, str | None]:
     """The zone with the fewest members; another one after a failure, as AWS tries them in turn."""
     if set(group.failed_zones) >= set(group.zones):
         group.failed_zones.clear()

@@ -219,7 +219,7 @@ def delete_group(request: AwsRequest) -> dict[str, Any]:
             raise AwsError("ScalingActivityInProgress", "You cannot delete an AutoScalingGroup while there are "
                            "scaling activities in progress for that group.")
     # AWS takes minutes over it ("Delete in progress"); here the members go at once.
-    for member in group.members:
+    for member in (*group.members, *group.pool):
         for arn in group.target_groups:
             health.deregister(arn, member.instance)
         member.instance.terminate()

@@ -214,6 +214,9 @@ class Group:
     operator: dict[str, str] | None = None
     suspended: dict[str, str] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    warm_pool: dict[str, Any] | None = None
+    pool: list[Member] = field(default_factory=list)
+    """The members of its warm pool, which count as none of the group."""
     activities: list[Activity] = field(default_factory=list)
     """Oldest first."""
     hooks: dict[str, Hook] = field(default_factory=dict)
@@ -264,7 +267,7 @@ class Group:
         return process not in self.suspended
 
     def member(self, instance_id: str) -> Member | None:
-        return next((m for m in self.members if m.id == instance_id), None)
+        return next((m for m in (*self.members, *self.pool) if m.id == instance_id), None)
 
     def start(self, description: str, cause: str, instance: Any = None, **details: str) -> Activity:
         if instance is not None:
@@ -289,7 +292,7 @@ def groups() -> dict[str, Group]:
 
 def all_members() -> Iterator[Member]:
     for group in groups().values():
-        yield from group.members
+        yield from (*group.members, *group.pool)
 
 
 deleted: list[Group] = []

@@ -69,6 +69,8 @@ def shown(group: Group) -> dict[str, Any]:
         answer["DefaultInstanceWarmup"] = group.default_warmup
     if group.operator:
         answer["Operator"] = group.operator
+    if group.warm_pool:
+        answer |= {"WarmPoolConfiguration": group.warm_pool, "WarmPoolSize": len(group.pool)}
     return group.given | answer
 
 
@@ -149,13 +151,6 @@ def describe_tags(request: AwsRequest) -> dict[str, Any]:
         found = [t for t in found if readers[each["Name"]](t) in (each.get("Values") or [])]
     chunk, more = page(found, request, id_of=lambda t: f"{t['ResourceId']}/{t['Key']}", default=50)
     return {"Tags": chunk} | more
-
-
-@operation("autoscaling", "DescribeWarmPool")
-def describe_warm_pool(request: AwsRequest) -> dict[str, Any]:
-    """The local AWS has no warm pools."""
-    find(request.parameters["AutoScalingGroupName"])
-    return {"Instances": []}
 
 
 @operation("autoscaling", "DescribeLoadBalancerTargetGroups")

@@ -15,9 +15,11 @@ from moto.ec2.models.elastic_network_interfaces import NetworkInterface, Network
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses import EC2Response
 
+from emulator.aws_request import AwsRequest
 from emulator.context import context
 from emulator.control import ControlError, route
 from emulator.ec2 import errors, instances, operators, security_groups
+from emulator.operations import operation
 from emulator.patching import added, patched
 
 MAX_GROUPS = 5  # the quota's default: security groups per network interface
@@ -28,7 +30,7 @@ def check_groups(backend: Any, group_ids: list[str], vpc_id: str) -> list[Any]:
     groups = []
     for group_id in dict.fromkeys(group_ids):
         group = backend.get_security_group_from_id(group_id)
-        if group is None or not security_groups.is_visible(group):
+        if group is None or not security_groups.is_visible(group) or not security_groups.is_usable(group):
             raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
         if group.vpc_id != vpc_id:
             raise EC2ClientError(
@@ -300,9 +302,13 @@ def make_interface(body: dict[str, Any]) -> Any:
     """An interface that a service of AWS makes and manages, as ECS, EKS or a load balancer does.
 
     {"instance_id": ID, "device_index"?: 1, "groups"?: [ids], "description"?, "requester_id"?: "amazon-elb"} attaches
-    it; with "subnet_id" in place of the instance it stands alone.
+    it; with "subnet_id" in place of the instance it stands alone. With "trunk": true it is a trunk that anybody may
+    change; "on": "eni-…" makes a branch, which is attached to nothing but that trunk (AMI-17); "on": null one of which
+    nobody may tell where it hangs.
     """
-    known = {"instance_id", "subnet_id", "device_index", "groups", "description", "requester_id"}
+    if "on" in body:
+        return _make_branch(body)
+    known = {"instance_id", "subnet_id", "device_index", "groups", "description", "requester_id", "trunk"}
     if unknown := body.keys() - known:
         raise ControlError(f"unknown field {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
     backend = _backend()
@@ -314,7 +320,8 @@ def make_interface(body: dict[str, Any]) -> Any:
     interface = backend.create_network_interface(
         subnet, subnet.get_available_subnet_ip(None), group_ids=groups, description=body.get("description", "")
     )
-    interface.requester_managed = True
+    interface.requester_managed = not body.get("trunk")
+    interface.interface_type = "trunk" if body.get("trunk") else interface.interface_type
     interface.requester_id = body.get("requester_id", "amazon-aws")
     if instance is not None:
         index = int(body.get("device_index", max(instance.nics, default=-1) + 1))
@@ -325,3 +332,59 @@ def make_interface(body: dict[str, Any]) -> Any:
     else:
         interface.status = "in-use"
     return {"network_interface_id": interface.id, "private_ip_address": interface.private_ip_address}
+
+
+# Trunks, and secondary networks
+
+
+def _make_branch(body: dict[str, Any]) -> Any:
+    """As Amazon EKS makes one for a pod: the account's own, and in use without an attachment."""
+    if unknown := body.keys() - {"on", "subnet_id", "groups"}:
+        raise ControlError(f"unknown field {', '.join(sorted(unknown))}; known: groups, on, subnet_id")
+    backend = _backend()
+    trunk = backend.get_network_interface(body["on"]) if body["on"] else None
+    subnet = trunk.subnet if trunk is not None else backend.get_subnet(body["subnet_id"])
+    groups = [group.id for group in check_groups(backend, body.get("groups") or [], subnet.vpc_id)]
+    branch = backend.create_network_interface(
+        subnet, subnet.get_available_subnet_ip(None), group_ids=groups, description="aws-k8s-branch-eni"
+    )
+    branch.interface_type, branch.status, branch.requester_id = "branch", "in-use", "895095153028"
+    branch.hangs_on = trunk.id if trunk is not None else None
+    return {"network_interface_id": branch.id, "private_ip_address": branch.private_ip_address}
+
+
+@operation("ec2", "DescribeTrunkInterfaceAssociations")
+def describe_trunk_interface_associations(_request: AwsRequest) -> dict[str, Any]:
+    """All of them: the only filters are for the protocol and a GRE key, and our calls have none."""
+    found = [n for n in _backend().enis.values() if getattr(n, "hangs_on", None) in _backend().enis]
+    return {
+        "InterfaceAssociations": [
+            {
+                "AssociationId": f"trunk-assoc-{branch.id.removeprefix('eni-')}",
+                "BranchInterfaceId": branch.id,
+                "TrunkInterfaceId": branch.hangs_on,
+                "InterfaceProtocol": "VLAN",
+                "VlanId": 1 + number,
+            }
+            for number, branch in enumerate(found)
+        ]
+    }
+
+
+@route("POST", "instances/secondary")
+def make_secondary(body: dict[str, Any]) -> Any:
+    """{"instance_id": ID, "secondary_interface_id": "sni-…"}: an interface in a secondary network (AMI-19)."""
+    instance = _backend().get_instance_by_id(body["instance_id"])
+    if instance is None:
+        raise ControlError(f"no such instance {body['instance_id']}")
+    instance.__dict__.setdefault("_secondary", []).append(body["secondary_interface_id"])
+    return {}
+
+
+@added(Instance)
+@property
+def secondary_interfaces(self: Any) -> list[dict[str, Any]]:
+    return [
+        {"SecondaryInterfaceId": each, "Status": "in-use", "InterfaceType": "secondary"}
+        for each in self.__dict__.get("_secondary", [])
+    ]

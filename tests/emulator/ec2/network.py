@@ -364,7 +364,7 @@ def _rule_readers(prefix: str, rules_of: Any) -> dict[str, Any]:
 
 def _all_groups(backend: Any) -> list[Any]:
     everything = [group for groups in backend.groups.values() for group in groups.values()]
-    return [group for group in everything if security_groups.is_visible(group)]
+    return [group for group in everything if security_groups.is_visible(group) and security_groups.is_usable(group)]
 
 
 def _all_rules(backend: Any) -> list[Any]:

@@ -55,6 +55,45 @@ def test_standby_without_decrement_is_replaced_unless_launch_is_suspended(emulat
     assert len(web.ids()) == 3 and state_of(web, one) == "Standby"
 
 
+def test_a_warm_pool_is_no_part_of_the_group_until_it_grows(emulator: Any) -> None:
+    web = Web(emulator, 1, MaxSize=2).up()
+    (member,) = web.ids()
+    web.asg.put_warm_pool(AutoScalingGroupName="web", PoolState="Stopped")
+    (pooled,) = web.asg.describe_warm_pool(AutoScalingGroupName="web")["Instances"]
+    assert pooled["LifecycleState"] == "Warmed:Pending" and web.group()["WarmPoolSize"] == 1
+    web.wait(60)
+    one = pooled["InstanceId"]
+    assert web.ids() == {member}
+    (found,) = web.asg.describe_auto_scaling_instances(InstanceIds=[one])["AutoScalingInstances"]
+    assert (found["LifecycleState"], found["AutoScalingGroupName"]) == ("Warmed:Stopped", "web")
+    described = web.ec2.describe_instances(InstanceIds=[one])["Reservations"][0]["Instances"][0]
+    assert described["State"]["Name"] == "stopped"
+    assert {"Key": "aws:autoscaling:groupName", "Value": "web"} in described["Tags"]
+    both = {"AutoScalingGroupName": "web", "InstanceIds": [one], "ShouldDecrementDesiredCapacity": True}
+    with refused("ValidationError", f"The instance {one} is not in InService."):
+        web.asg.enter_standby(**both)
+    with refused("ValidationError", f"The instance {one} is not in InService or Standby."):
+        web.asg.detach_instances(**both)
+    web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=2)
+    web.up()
+    assert state_of(web, one) == "InService" and web.history()["launched"] == 2
+
+
+def test_a_warm_pool_is_filled_by_launch(emulator: Any) -> None:
+    web = Web(emulator, 1, MaxSize=3).up()
+    web.asg.suspend_processes(AutoScalingGroupName="web", ScalingProcesses=["Launch"])
+    web.asg.put_warm_pool(AutoScalingGroupName="web", PoolState="Running")
+    web.wait(60)
+    assert web.group()["WarmPoolSize"] == 0
+    web.asg.resume_processes(AutoScalingGroupName="web", ScalingProcesses=["Launch"])
+    web.wait(60)
+    found = web.asg.describe_warm_pool(AutoScalingGroupName="web")["Instances"]
+    assert [one["LifecycleState"] for one in found] == ["Warmed:Running"] * 2
+    web.ec2.terminate_instances(InstanceIds=[found[0]["InstanceId"]])
+    web.wait(60)
+    assert web.history()["launched"] == 4 and web.group()["WarmPoolSize"] == 2
+
+
 def test_detached_instances_live_on(emulator: Any) -> None:
     web = Web(emulator, 2, MinSize=2).up()
     one, _ = sorted(web.ids())

@@ -230,6 +230,72 @@ def test_revoking_both_families_by_permission(ec2):
     assert rules(ec2, group) == []
 
 
+def let_in(ec2, group, permission):
+    return ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+
+
+def test_adding_rules_all_or_none_and_of_groups_that_the_vpc_knows(ec2):
+    one, two = make_group(ec2, "one"), make_group(ec2, "two")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = make_group(ec2, "elsewhere", VpcId=vpc)
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    first = {"CidrIp": "10.1.0.0/16", "Description": "responders"}
+    let_in(ec2, one, ssh | {"IpRanges": [first], "UserIdGroupPairs": [{"GroupId": two}]})
+    second = {"CidrIp": "10.2.0.0/16"}
+    with refused("InvalidPermission.Duplicate"):
+        let_in(ec2, one, ssh | {"IpRanges": [second, first]})
+    with refused("InvalidGroup.NotFound", "belong to different networks"):
+        let_in(ec2, one, ssh | {"IpRanges": [second], "UserIdGroupPairs": [{"GroupId": elsewhere}]})
+    with refused("InvalidGroup.NotFound", "sg-0a1b2c3d4e5f60718"):
+        let_in(ec2, one, ssh | {"UserIdGroupPairs": [{"GroupId": "sg-0a1b2c3d4e5f60718"}]})
+    (found,) = ec2.describe_security_groups(GroupIds=[one])["SecurityGroups"][0]["IpPermissions"]
+    assert [r["CidrIp"] for r in found["IpRanges"]] == ["10.1.0.0/16"]
+    assert [p["GroupId"] for p in found["UserIdGroupPairs"]] == [two]
+
+
+def test_a_group_of_another_account(ec2, emulator):
+    (instance_id,) = launch(ec2)
+    primary = instance(ec2, instance_id)["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    theirs = make_group(ec2, "theirs")
+    emulator.control("POST", "network/groups", group=theirs, owner="222233334444")
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=primary, Groups=[theirs])
+    assert ec2.describe_security_groups(GroupIds=[theirs])["SecurityGroups"][0]["OwnerId"] == "222233334444"
+    with refused("UnauthorizedOperation", status=403):
+        let_in(ec2, theirs, {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "10.1.0.0/16"}]})
+    emulator.control("POST", "network/groups", group=theirs, owner="222233334444", shared=False)
+    filters = [{"Name": "group-id", "Values": [theirs]}]
+    assert not ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    with refused("InvalidGroup.NotFound"):
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=primary, Groups=[theirs])
+
+
+def test_what_hangs_on_a_trunk(ec2, emulator):
+    (instance_id,) = launch(ec2)
+    group = make_group(ec2, "pods")
+    made = emulator.control("POST", "interfaces", instance_id=instance_id, trunk=True)
+    trunk = made["network_interface_id"]
+    made = emulator.control("POST", "interfaces", on=trunk, groups=[group])
+    branch = made["network_interface_id"]
+    subnet = default_subnet(ec2)["SubnetId"]
+    other = emulator.control("POST", "interfaces", on=None, subnet_id=subnet)["network_interface_id"]
+    found = {n["NetworkInterfaceId"]: n["InterfaceType"] for n in instance(ec2, instance_id)["NetworkInterfaces"]}
+    assert found[trunk] == "trunk" and branch not in found
+    filters = [{"Name": "interface-type", "Values": ["branch"]}]
+    described = ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
+    assert {n["NetworkInterfaceId"] for n in described} == {branch, other}
+    assert all("Attachment" not in n and not n["RequesterManaged"] for n in described)
+    (association,) = ec2.describe_trunk_interface_associations()["InterfaceAssociations"]
+    assert (association["BranchInterfaceId"], association["TrunkInterfaceId"]) == (branch, trunk)
+
+
+def test_an_interface_in_a_secondary_network(ec2, emulator):
+    (instance_id,) = launch(ec2)
+    assert not instance(ec2, instance_id).get("SecondaryInterfaces")
+    emulator.control("POST", "instances/secondary", instance_id=instance_id, secondary_interface_id="sni-1")
+    (found,) = instance(ec2, instance_id)["SecondaryInterfaces"]
+    assert found["SecondaryInterfaceId"] == "sni-1"
+
+
 def test_a_name_is_used_once_in_a_vpc(ec2):
     group = make_group(ec2, "quarantine")
     with refused("InvalidGroup.Duplicate", "quarantine"):

@@ -232,6 +232,7 @@ fn begun(order: &Quarantine, run: &str) -> Record {
         shutdown_terminates: None,
         profile: None,
         service: None,
+        pooled: false,
         stopped: None,
         refused: BTreeSet::new(),
         drift: None,

@@ -11,7 +11,7 @@ use crate::clients::Clients;
 use crate::decide::Quarantine;
 use crate::facts::{Group, Instance};
 use crate::policy::FromGroup;
-use crate::read::{group_now, instance_now};
+use crate::read::{group_now, instance_now, lifecycle};
 use crate::record::Service;
 
 /// How often, and how far apart, a member is looked at that isn't in service yet: only then it can
@@ -55,13 +55,14 @@ pub(super) async fn leave(
             if detached || now(&clients.ec2, instance).await?.is_none() {
                 return Ok(Left::NoMember);
             }
-            return Ok(Left::Stays(format!(
-                "it is no member of {name}, though its tag names it, as in a warm pool; the group may replace it"
-            )));
+            return not_listed(clients, claim, name, &instance.id).await;
         };
         looks -= 1;
         match state.as_str() {
-            "InService" => return go(clients, order, &group, claim).await,
+            "InService" => {
+                claim.write(|record| record.pooled = false).await?;
+                return go(clients, order, &group, claim).await;
+            }
             "Standby" | "EnteringStandby" => {
                 return Ok(Left::Out(format!("it is in standby of {name}")));
             }
@@ -79,6 +80,25 @@ pub(super) async fn leave(
             }
         }
     }
+}
+
+/// One that its group doesn't list, though its tag names it.
+async fn not_listed(
+    clients: &Clients,
+    claim: &Claim<'_>,
+    name: &str,
+    instance: &str,
+) -> Result<Left, Stop> {
+    let state = lifecycle(&clients.autoscaling, instance).await?;
+    Ok(Left::Stays(match state {
+        Some(state) if state.starts_with("Warmed:") => {
+            claim.write(|record| record.pooled = true).await?;
+            format!(
+                "it is {state} in the warm pool of {name}, out of which AWS takes nothing; it is taken out of service when it comes into it"
+            )
+        }
+        _ => format!("it is no member of {name}, though its tag names it"),
+    }))
 }
 
 /// The group that the instance's tag names now.

@@ -79,7 +79,9 @@ async fn carry_out(
         let why = "the brake holds: too many were isolated of late";
         return Ok(Acted::skipped(why).with(Effect::Braked));
     }
-    let (isolation, mut errors) = isolate::groups(ec2, &order.instance, &order.isolation).await;
+    let (known, admission) = (&order.isolation, &order.admission);
+    let (isolation, mut errors) =
+        isolate::groups(clients, &order.instance, known, admission, order.at).await;
     let claim = take(clients, order, &isolation, run).await?;
     let record = claim.record().await;
     let (isolated, labelled) = join!(
@@ -117,6 +119,7 @@ async fn carry_out(
         order,
         claim: &claim,
         now: &now,
+        isolation: &isolation,
         label: match labelled {
             Err(_) => Label::Refused,
             Ok(()) if LABEL_SEEN_AFTER.after(record.since) <= order.at => Label::Seen,
@@ -150,6 +153,7 @@ async fn last_look(
             Some(now) if now.state != State::Terminal => now,
             _ => return Err(Stop::Gone("gone meanwhile")),
         };
+        held.refused(now.beyond.clone().into_iter().collect());
         match open_interfaces(&now, isolation, &held.effect.refused) {
             None => return Ok(()),
             Some(what) => open = what,
@@ -240,6 +244,8 @@ struct Steps<'a> {
     claim: &'a Claim<'a>,
     /// The instance as it is now.
     now: &'a Instance,
+    /// The isolation groups of its VPCs.
+    isolation: &'a BTreeMap<String, Isolation>,
     label: Label,
 }
 
@@ -257,7 +263,8 @@ enum Label {
 impl Steps<'_> {
     async fn all(&self, held: &mut Held) -> Result<(), Stop> {
         self.claim.check().await?;
-        let (kept, deletion, evidence, left, (), launcher) = try_join!(
+        let (responders, kept, deletion, evidence, left, (), launcher) = try_join!(
+            self.responders(),
             self.protection(),
             self.deletion(),
             self.snapshots(),
@@ -277,7 +284,7 @@ impl Steps<'_> {
         // The role goes after the evidence is safe, and stopping comes last.
         let role = self.role().await?;
         let stopped = self.stop(out).await?;
-        for step in [kept, deletion, evidence, service, role, stopped] {
+        for step in [responders, kept, deletion, evidence, service, role, stopped] {
             held.add(step);
         }
         Ok(())
@@ -300,7 +307,33 @@ impl Steps<'_> {
 
     /// Whether only the isolation is repeated.
     fn is_repeated(&self) -> bool {
-        self.order.occasion == Occasion::Drift
+        matches!(self.order.occasion, Occasion::Drift | Occasion::Attached)
+    }
+
+    /// Nobody who isn't to come in has to wait for this, so it follows the isolation.
+    async fn responders(&self) -> Result<Step, Stop> {
+        let admission = &self.order.admission;
+        let mut let_in = Vec::new();
+        for (vpc, group) in self.isolation {
+            if admission.missing(vpc, group).is_empty() {
+                continue;
+            }
+            if !group.ours {
+                return Ok(Step::Not(format!(
+                    "no responder is let in, because {} isn't this guardrail's",
+                    group.id
+                )));
+            }
+            match isolate::admit(self.clients, vpc, group, admission, self.order.at).await {
+                Ok(whom) => let_in.extend(whom),
+                Err(error) => return self.wrong(error.into()),
+            }
+        }
+        Ok(if let_in.is_empty() {
+            Step::Nothing
+        } else {
+            Step::Done(format!("responders may come in from {}", let_in.join(", ")))
+        })
     }
 
     async fn protection(&self) -> Result<Step, Stop> {

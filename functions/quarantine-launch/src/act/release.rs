@@ -3,7 +3,7 @@
 //! The record goes last, once a look shows every interface as it was: a run that is killed before
 //! that is repeated from the start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
@@ -78,7 +78,13 @@ pub(super) async fn release(clients: &Clients, order: &Release, run: &str) -> Ac
     match steps(clients, order, run, &mut undone).await {
         Ok(true) => {
             let finished = undone.open.is_empty();
-            Acted::done(Some(undone.note())).with(Effect::Released { finished })
+            let mut note = undone.note();
+            let may_come = order.admission.whom(&order.instance.vpc);
+            if let Some(whom) = may_come.filter(|_| !finished || !undone.given_up.is_empty()) {
+                note.push_str("; responders may come in as long as it is isolated: ");
+                note.push_str(&whom);
+            }
+            Acted::done(Some(note)).with(Effect::Released { finished })
         }
         Ok(false) => Acted::skipped("it has been released meanwhile"),
         Err(Stop::Overtaken | Stop::Released) => {
@@ -160,7 +166,7 @@ async fn put_back(
 ) -> Result<(), Stop> {
     let (ec2, instance) = (&clients.ec2, &order.instance);
     let id = instance.id.as_str();
-    restore_groups(ec2, instance, record, undone).await?;
+    restore_groups(clients, order, record, undone).await?;
     claim.check().await?;
     restore_deletion(ec2, instance, &going(record), undone).await?;
     if record.protected == Some(false) {
@@ -272,18 +278,16 @@ fn attached<'a>(instance: &'a Instance, interface: &str) -> Option<&'a Interface
 /// Every interface gets its groups back, all at once: also those that are shown with them, because
 /// a look may be older than a change.
 async fn restore_groups(
-    ec2: &Client,
-    instance: &Instance,
+    clients: &Clients,
+    order: &Release,
     record: &Record,
     undone: &mut Undone,
 ) -> Result<(), ApiError> {
-    let mut changes = Vec::new();
+    let (ec2, instance) = (&clients.ec2, &order.instance);
+    let (mut changes, mut detached) = (Vec::new(), Vec::new());
     for (interface, groups) in &record.interfaces {
         match attached(instance, interface) {
-            None => undone.lost.push(format!(
-                "{interface}, which isn't attached any more (it had {})",
-                groups.join(", ")
-            )),
+            None => detached.push(interface.clone()),
             // Never isolated.
             Some(now) if record.refused.contains(interface) && now.groups == *groups => {}
             Some(_) => changes.push(restore_one(ec2, interface, groups)),
@@ -303,6 +307,31 @@ async fn restore_groups(
             undone.given_up.insert(interface.to_owned());
         }
         undone.add(answer);
+    }
+    restore_detached(clients, order, record, detached, undone).await
+}
+
+/// What isn't shown with it any more: it was detached, or hung on its trunk and AWS doesn't tell that
+/// now. Isolated still, it would cut off whoever has it.
+async fn restore_detached(
+    clients: &Clients,
+    order: &Release,
+    record: &Record,
+    detached: Vec<String>,
+    undone: &mut Undone,
+) -> Result<(), ApiError> {
+    if detached.is_empty() {
+        return Ok(());
+    }
+    let restored = restore_left(clients, record, detached.clone(), order.at).await?;
+    for interface in detached {
+        undone.add(match restored.get(&interface) {
+            Some(done) => Ok(done.clone()),
+            None => Err(format!(
+                "{interface}, which isn't attached any more (it had {})",
+                record.interfaces[&interface].join(", ")
+            )),
+        });
     }
     Ok(())
 }
@@ -469,8 +498,20 @@ pub(super) async fn left_behind(
     record: &Record,
     at: Timestamp,
 ) -> Result<Option<String>, ApiError> {
-    let ids: Vec<String> = record.interfaces.keys().cloned().collect();
-    let mut done = Vec::new();
+    let ids = record.interfaces.keys().cloned().collect();
+    let restored = restore_left(clients, record, ids, at).await?;
+    let done: Vec<&str> = restored.values().map(String::as_str).collect();
+    Ok((!done.is_empty()).then(|| done.join("; ")))
+}
+
+/// Those of these interfaces that got their groups back, and what is said of it.
+async fn restore_left(
+    clients: &Clients,
+    record: &Record,
+    ids: Vec<String>,
+    at: Timestamp,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut done = BTreeMap::new();
     for left in read::left_behind(&clients.ec2, ids).await? {
         let holder = match &left.instance {
             Some(id) => clients.state.get(&QUARANTINE, id, at).await?,
@@ -483,12 +524,12 @@ pub(super) async fn left_behind(
             .await
             .1
         {
-            Ok(Ok(what) | Err(what)) => done.push(what),
+            Ok(Ok(what) | Err(what)) => drop(done.insert(left.id, what)),
             Err(error) if is_interface_unknown(&error) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok((!done.is_empty()).then(|| done.join("; ")))
+    Ok(done)
 }
 
 /// Releases an instance of which nothing was recorded, by what its labels say: security groups of

@@ -25,6 +25,7 @@ const EVERYTHING: &str = "dissociate-profile: true, stop: true";
 fn estate_of(mut aws: Aws) -> Aws {
     aws.snapshots.clear();
     aws.security_groups.remove("sg-isolation");
+    aws.incoming.clear();
     aws
 }
 
@@ -860,24 +861,258 @@ async fn an_interface_that_is_attached_meanwhile_is_isolated_and_put_back() {
     }
 }
 
-/// Tasks of ECS and pods have interfaces that EC2 doesn't list with the instance.
-#[tokio::test(start_paused = true)]
-async fn what_hangs_on_a_trunk_is_named_as_open() {
-    let policy = policy("", 9);
+fn with_trunk(branches: &[(&str, Option<&'static str>)]) -> Aws {
     let mut aws = Aws::new();
     aws.trunk = Some("eni-2");
+    let db = || vec!["sg-db".to_owned()];
+    let branches = branches.iter();
+    aws.branches = branches
+        .map(|(id, trunk)| ((*id).to_owned(), (*trunk, db())))
+        .collect();
+    aws
+}
+
+/// Tasks of ECS and pods have interfaces that EC2 doesn't list with the instance.
+#[tokio::test(start_paused = true)]
+async fn what_hangs_on_a_trunk_is_isolated_and_put_back() {
+    let policy = policy("", 9);
+    let aws = with_trunk(&[("eni-b1", Some("eni-2")), ("eni-b2", Some("eni-9"))]);
     let world = World::new(aws.clone());
-    let acted = world.run(&policy, &event(), 0).await;
+    world.run(&policy, &event(), 0).await;
+    let now = now_of(&world);
+    assert_eq!(now.branches["eni-b1"].1, ["sg-isolation"]);
+    assert_eq!(
+        now.branches["eni-b2"].1,
+        ["sg-db"],
+        "it hangs on another's trunk"
+    );
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    assert_eq!(record(&world).unwrap()["interfaces"]["eni-b1"][0], "sg-db");
+    // Another pod comes later.
+    let pod = (Some("eni-2"), vec!["sg-db".to_owned()]);
+    world
+        .get()
+        .aws
+        .branches
+        .insert("eni-b3".to_owned(), pod.clone());
+    world.run(&policy, &event(), 600).await;
+    assert_eq!(now_of(&world).branches["eni-b3"].1, ["sg-isolation"]);
+    assert_eq!(record(&world).unwrap()["drift"], Value::Null);
+    // Where AWS doesn't tell any more what hangs there, it is found by what was written down.
+    let code = "UnauthorizedOperation";
+    world
+        .get()
+        .refuse
+        .insert("DescribeTrunkInterfaceAssociations", code);
+    world.run(&policy, &release(), 660).await;
+    let mut with_pod = aws;
+    with_pod.branches.insert("eni-b3".to_owned(), pod);
+    assert_eq!(estate_of(now_of(&world)), with_pod);
+    assert_eq!(record(&world), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_hang_on_a_trunk_is_named_as_open() {
+    let policy = policy("", 9);
+    for (aws, denied, expected) in [
+        (
+            with_trunk(&[("eni-b1", None)]),
+            false,
+            Some("it may be here: eni-b1"),
+        ),
+        (with_trunk(&[]), true, Some("it couldn't be read")),
+        (with_trunk(&[]), false, None),
+    ] {
+        let world = World::new(aws.clone());
+        if denied {
+            let code = "UnauthorizedOperation";
+            let mut state = world.get();
+            state
+                .refuse
+                .insert("DescribeTrunkInterfaceAssociations", code);
+        }
+        let acted = world.run(&policy, &event(), 0).await;
+        let told = notes(&acted);
+        let named = told.contains("what hangs on the trunk eni-2 is not isolated");
+        assert_eq!(named, expected.is_some(), "{told}");
+        assert!(told.contains(expected.unwrap_or("isolated")), "{told}");
+        let end = if named { "partial" } else { "complete" };
+        assert_eq!(stage(&world).as_deref(), Some(end));
+        let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
+        assert!(now_of(&world).groups.values().all(isolated), "itself is");
+        world.run(&policy, &release(), 60).await;
+        assert_eq!(estate_of(now_of(&world)), aws);
+    }
+}
+
+/// No security group reaches it, so it is told.
+#[tokio::test(start_paused = true)]
+async fn an_interface_in_a_secondary_network_is_named_as_open() {
+    let mut aws = Aws::new();
+    aws.secondary.push("sni-1");
+    let world = World::new(aws);
+    let acted = world.run(&policy("", 9), &event(), 0).await;
     let told = notes(&acted);
     assert!(
-        told.contains("what hangs on the trunk eni-2 is not isolated"),
+        told.contains("sni-1 is not isolated: a secondary network has no security groups"),
         "{told}"
     );
     assert_eq!(stage(&world).as_deref(), Some("partial"));
-    let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
-    assert!(now_of(&world).groups.values().all(isolated), "itself is");
-    world.run(&policy, &release(), 60).await;
-    assert_eq!(estate_of(now_of(&world)), aws);
+}
+
+/// One that was detached in quarantine would cut off whoever takes it next.
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_was_detached_gets_its_groups_back_all_the_same() {
+    let world = World::new(Aws::new());
+    world.run(&policy("", 9), &event(), 0).await;
+    {
+        let mut state = world.get();
+        let groups = state.aws.groups.remove("eni-2").unwrap();
+        let free = (None, groups);
+        state.aws.branches.insert("eni-2".to_owned(), free);
+    }
+    let acted = world.run(&policy("", 9), &release(), 60).await;
+    assert!(!notes(&acted).contains("NOT RESTORED"), "{}", notes(&acted));
+    assert_eq!(now_of(&world).branches["eni-2"].1, ["sg-db"]);
+}
+
+// --- responders ---------------------------------------------------------------------------------
+
+fn answering(responders: &str) -> Policy {
+    parse(&format!(
+        "{{mode: enforce, approve: [{{owner: amazon, name: 'al2023-ami-2023.*'}}], responders: [{responders}]}}"
+    ))
+    .unwrap()
+}
+
+fn let_in(world: &World) -> Vec<String> {
+    let aws = now_of(world);
+    aws.incoming.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn responders_are_let_in_once_it_is_isolated_and_follow_the_policy() {
+    let world = World::new(Aws::new());
+    let first = answering("{from: [10.1.2.0/24, 'fd00:1::/48', sg-db], ports: [22]}");
+    let acted = world.run(&first, &event(), 0).await;
+    let told = "10.1.2.0/24 (tcp 22), fd00:1::/48 (tcp 22), sg-db (tcp 22)";
+    assert!(notes(&acted).contains(told), "{}", notes(&acted));
+    assert_eq!(let_in(&world).join(", "), told);
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    let calls = world.get().calls.clone();
+    let of = |call: &str| calls.iter().rposition(|have| *have == call).unwrap();
+    let isolated = of("ModifyNetworkInterfaceAttribute");
+    assert!(isolated < of("AuthorizeSecurityGroupIngress"), "{calls:?}");
+    // The policy changes: the next run follows.
+    let second = answering("{from: 10.9.0.0/16}");
+    world.run(&second, &event(), 300).await;
+    assert_eq!(let_in(&world), ["10.9.0.0/16"]);
+    world.run(&answering(""), &event(), 600).await;
+    assert_eq!(let_in(&world), [""; 0]);
+    // And a rule of a stranger is taken away while those of the policy stay.
+    world.run(&second, &event(), 900).await;
+    let strange = crate::rule::Rule::everything("192.0.2.0/24");
+    world.get().aws.incoming.insert(strange);
+    world.kill(Kill::Never);
+    world.run(&second, &event(), 1_200).await;
+    assert_eq!(let_in(&world), ["10.9.0.0/16"]);
+    let calls = world.get().calls.clone();
+    assert!(
+        !calls.contains(&"AuthorizeSecurityGroupIngress"),
+        "{calls:?}"
+    );
+    world.run(&second, &release(), 1_260).await;
+    assert_eq!(estate_of(now_of(&world)), Aws::new());
+}
+
+/// A group of a stranger that lets nobody in isolates, but no responder is let into it.
+#[tokio::test(start_paused = true)]
+async fn no_rule_is_added_to_a_group_that_isnt_ours() {
+    let mut aws = Aws::new();
+    let theirs = (std::collections::BTreeMap::new(), 0);
+    aws.security_groups
+        .insert("sg-isolation".to_owned(), theirs);
+    let world = World::new(aws);
+    let acted = world
+        .run(&answering("{from: 10.1.2.0/24}"), &event(), 0)
+        .await;
+    assert!(
+        notes(&acted).contains("no responder is let in"),
+        "{}",
+        notes(&acted)
+    );
+    assert_eq!(let_in(&world), [""; 0]);
+    assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
+}
+
+/// The tag is anybody's: a group that only bears it isn't the isolation group, and stays as it is.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_only_bears_our_tag_is_never_changed() {
+    let mut aws = Aws::new();
+    let ours = std::collections::BTreeMap::from([(tags::GUARDRAIL.to_owned(), NAME.to_owned())]);
+    aws.security_groups.insert("sg-web".to_owned(), (ours, 1));
+    let world = World::new(aws.clone());
+    let policy = answering("{from: 10.1.2.0/24}");
+    let facts = world.look(&policy, &event(), 0).await;
+    let evaluation = crate::evaluate::evaluate(&facts, &policy, crate::fixtures::now());
+    let clients = world.clients().await;
+    let group = crate::facts::Isolation {
+        id: "sg-web".to_owned(),
+        ours: true,
+        ..crate::facts::Isolation::default()
+    };
+    let at = crate::fixtures::now();
+    for vpc in ["vpc-1", "vpc-2"] {
+        let (admission, id) = (&evaluation.admission, &group.id);
+        let admitted = isolate::admit(&clients, vpc, &group, admission, at).await;
+        let mended = isolate::mend(&clients, id, vpc, admission, at).await;
+        for error in [admitted.unwrap_err(), mended.unwrap_err()] {
+            assert!(error.message.contains("isn't the group"), "{error}");
+        }
+    }
+    let changes = world.get().changes;
+    assert_eq!((changes, now_of(&world)), (0, aws));
+}
+
+// --- warm pools ---------------------------------------------------------------------------------
+
+/// Out of a warm pool AWS takes nothing: isolated there, and taken out of service once it is in it.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_a_warm_pool_stays_there_and_leaves_the_service_later() {
+    let policy = policy("", 9);
+    let before = Aws::new().in_pool("Warmed:Running");
+    let world = World::new(before.clone());
+    let acted = world.run(&policy, &event(), 0).await;
+    let told = notes(&acted);
+    assert!(
+        told.contains("it is Warmed:Running in the warm pool of web"),
+        "{told}"
+    );
+    assert_eq!(stage(&world).as_deref(), Some("complete"));
+    let calls = world.get().calls.clone();
+    for never in ["EnterStandby", "DetachInstances"] {
+        assert!(!calls.contains(&never), "{calls:?}");
+    }
+    // Released there, it is as it was.
+    let released = World::new(before);
+    released.run(&policy, &event(), 0).await;
+    released.run(&policy, &release(), 60).await;
+    let back = estate_of(now_of(&released));
+    assert_eq!(back, estate_of(Aws::new().in_pool("Warmed:Running")));
+    // The group takes it into service.
+    {
+        let mut state = world.get();
+        let group = state.aws.group.as_mut().unwrap();
+        (group.member, group.pooled) = (Some("InService"), None);
+    }
+    world.run(&policy, &event(), 600).await;
+    let group = now_of(&world).group.unwrap();
+    assert_eq!((group.member, group.desired), (Some("Standby"), 1));
+    world.kill(Kill::Never);
+    world.run(&policy, &event(), 900).await;
+    assert_eq!(world.get().changes, 0);
+    world.run(&policy, &release(), 960).await;
+    assert_eq!(estate_of(now_of(&world)), estate_of(Aws::new().in_group(2)));
 }
 
 /// An instance that has just come into being may show none yet.
@@ -1082,6 +1317,7 @@ proptest! {
         (aws, steps) in estate(),
         threshold in 1..3u32,
         killed in proptest::option::of(0..24usize),
+        responders in proptest::sample::subsequence(vec!["10.1.2.0/24", "'fd00:1::/48'", "sg-db"], 0..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -1089,7 +1325,10 @@ proptest! {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let policy = policy(&steps, threshold);
+            let mut policy = policy(&steps, threshold);
+            let from = responders.join(", ");
+            let named = if from.is_empty() { from } else { format!("{{from: [{from}]}}") };
+            policy.responders = answering(&named).responders;
             let world = World::new(aws.clone());
             if let Some(at) = killed {
                 world.kill(Kill::After(at));
@@ -1099,6 +1338,9 @@ proptest! {
             world.run(&policy, &event(), 60).await;
             let held = now_of(&world);
             assert!(held.groups.values().all(|groups| *groups == ["sg-isolation"]));
+            // Whose rules are those of the responders, and no others.
+            assert_eq!(held.incoming.len(), responders.len());
+            assert_eq!(held.security_groups["sg-isolation"].1, 0);
             world.run(&policy, &release(), 120).await;
             // What a run that was killed had sent may arrive: the next sweep looks again.
             world.run(&policy, &event(), 1_000).await;

@@ -1,10 +1,12 @@
 use super::*;
+use crate::evaluate::evaluate;
 use crate::facts::Facts;
 use crate::fixtures::{
-    ADMIN, BAD, at, broken, decided, facts, group, instance, member, policy, record, refused,
+    ADMIN, BAD, at, broken, decided, facts, group, instance, member, now, policy, record, refused,
 };
 use crate::policy::Policy;
 use crate::policy::tests::parse;
+use crate::rule::Rule;
 use guardrails::guardrail::Step;
 use guardrails::tags::label;
 
@@ -627,7 +629,7 @@ fn of_a_loop_that_goes_on_the_first_launches_are_kept_as_evidence() {
 fn rules_that_were_added_to_an_isolation_group_in_use_are_taken_away() {
     let opened = |mut facts: Facts| {
         let groups = facts.isolation.as_mut().unwrap();
-        groups.get_mut("vpc-1").unwrap().bare = false;
+        groups.get_mut("vpc-1").unwrap().lets_out = true;
         words(&decided(&facts.all(), &policy()))
     };
     let mended = ("account".to_owned(), "mend-isolation", true);
@@ -636,6 +638,113 @@ fn rules_that_were_added_to_an_isolation_group_in_use_are_taken_away() {
     assert_eq!(opened(facts([])), []);
     let elsewhere = facts([instance("i-1")]).recorded("i-1", known().drifted("11:30"));
     assert!(!opened(elsewhere).contains(&mended));
+}
+
+fn letting_in(mut facts: Facts, incoming: &[&str]) -> Facts {
+    let groups = facts.isolation.as_mut().unwrap();
+    let rules = incoming.iter().map(|from| Rule::everything(from));
+    groups.get_mut("vpc-1").unwrap().incoming = rules.collect();
+    facts.all()
+}
+
+fn why(facts: &Facts, responders: &str) -> Vec<String> {
+    let section = format!(
+        "{{mode: enforce, approve: [{{owner: amazon, name: 'al2023-ami-2023.*-x86_64'}}], responders: [{responders}]}}"
+    );
+    let decisions = decided(facts, &parse(&section).unwrap()).into_iter();
+    decisions
+        .map(|one| format!("{}: {}", one.action, one.reason))
+        .collect()
+}
+
+/// A policy that changes is followed, and isn't taken for somebody who opens what is isolated.
+#[test]
+fn the_isolation_group_lets_in_whom_the_policy_names_by_now() {
+    let net = "{from: 10.1.2.0/24}";
+    let stands = letting_in(held(known()), &["10.1.2.0/24"]);
+    assert_eq!(why(&stands, net), [""; 0]);
+    let widened = why(&letting_in(held(known()), &[]), net);
+    assert!(widened[0].starts_with("mend-isolation: the policy names responders that"));
+    let opened = why(
+        &letting_in(held(known()), &["10.1.2.0/24", "192.0.2.0/24"]),
+        net,
+    );
+    assert!(opened[0].starts_with("mend-isolation: somebody added rules"));
+    let mut narrowed = stands.clone();
+    let admitted = [Rule::everything("10.1.2.0/24")].into();
+    narrowed.admitted = [("sg-isolation".to_owned(), admitted)].into();
+    let told = why(&narrowed, "{from: 10.9.0.0/24}");
+    assert!(told[0].starts_with("mend-isolation: the policy names fewer responders"));
+    // What was let in by the policy is no excuse for the rest.
+    let both = letting_in(narrowed, &["10.1.2.0/24", "192.0.2.0/24"]);
+    assert!(why(&both, "")[0].starts_with("mend-isolation: somebody added rules"));
+}
+
+#[test]
+fn nobody_is_let_into_a_strangers_group_and_what_isnt_there_is_said() {
+    let mut strange = letting_in(held(known()), &[]);
+    let groups = strange.isolation.as_mut().unwrap();
+    groups.get_mut("vpc-1").unwrap().ours = false;
+    let told = why(&strange, "{from: 10.1.2.0/24}");
+    assert!(told[0].starts_with("report: ") && told[0].contains("isn't this guardrail's"));
+    let mut missing = letting_in(held(known()), &[]);
+    assert_eq!(
+        why(&missing, "{from: sg-0a}"),
+        [""; 0],
+        "they couldn't be read"
+    );
+    missing.responders = Some([("sg-0b".to_owned(), "vpc-2".to_owned())].into());
+    let told = why(&missing, "{from: [sg-0a, sg-0b]}");
+    assert!(
+        told[0].starts_with("report: responders: sg-0a isn't"),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 1);
+}
+
+// --- what comes to it later ---------------------------------------------------------------------
+
+/// It is isolated as often as one comes: nobody has changed it by hand.
+#[test]
+fn an_interface_that_comes_later_is_isolated_and_no_drift() {
+    let phase = |instance: Instance, record: Record| {
+        let facts = facts([instance]).recorded("i-1", record);
+        match &evaluate(&facts, &policy(), now()).judged["i-1"].stance {
+            Stance::Held(held) => held.phase,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut grown = instance("i-1").isolated();
+    let mut another = grown.interfaces[0].clone();
+    (another.id, another.groups) = ("eni-2".to_owned(), vec!["sg-db".to_owned()]);
+    grown.interfaces.push(another);
+    for record in [known(), known().drifted("11:30")] {
+        assert_eq!(phase(grown.clone(), record), Phase::Grown);
+    }
+    let mut recorded = known();
+    let db = vec!["sg-db".to_owned()];
+    recorded.interfaces.insert("eni-2".to_owned(), db);
+    assert_eq!(phase(grown, recorded), Phase::Drifted);
+}
+
+#[test]
+fn what_was_in_a_warm_pool_is_taken_out_of_service_when_it_comes_into_it() {
+    let found = |state: &str, pooled: bool| {
+        let members = [("i-1".to_owned(), state.to_owned())].into();
+        let web = Group {
+            members,
+            ..group("web")
+        };
+        let record = Record { pooled, ..known() };
+        let isolated = member("i-1", "web").isolated();
+        let found = facts([isolated]).recorded("i-1", record).group(web).all();
+        words(&decided(&found, &policy()))
+    };
+    let again = [("i-1".to_owned(), "quarantine", true)];
+    assert_eq!(found("InService", true), again);
+    assert_eq!(found("Pending", true), []);
+    // One that stays in service for another reason isn't tried again and again.
+    assert_eq!(found("InService", false), []);
 }
 
 // --- what is gone -------------------------------------------------------------------------------

@@ -601,30 +601,72 @@ async fn an_event_that_launched_nothing_makes_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_without_a_rule_isolates() {
+async fn a_group_is_known_by_its_rules_of_each_kind() {
     let groups = mock!(Client::describe_security_groups).then_output(|| {
-        let group = |id: &str, vpc: &str, name: &str, open: bool| {
+        let group = |id: &str, vpc: &str, owner: &str, name: &str, open: bool| {
             let rule = ec2::IpPermission::builder().ip_protocol("-1").build();
             ec2::SecurityGroup::builder()
                 .group_id(id)
                 .vpc_id(vpc)
                 .group_name(name)
+                .owner_id(owner)
                 .set_ip_permissions_egress(open.then(|| vec![rule]))
                 .build()
         };
         DescribeSecurityGroupsOutput::builder()
-            .security_groups(group("sg-1", "vpc-1", ISOLATION_GROUP, false))
-            .security_groups(group("sg-2", "vpc-2", ISOLATION_GROUP, true))
-            .security_groups(group("sg-3", "vpc-3", "another", false))
+            .security_groups(group("sg-1", "vpc-1", "1", ISOLATION_GROUP, false))
+            .security_groups(group("sg-2", "vpc-2", "1", ISOLATION_GROUP, true))
+            .security_groups(group("sg-3", "vpc-3", "1", "another", false))
+            .security_groups(group("sg-4", "vpc-1", "2", ISOLATION_GROUP, true))
             .build()
     });
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&groups]);
-    let found = read::isolation(&ec2, None).await.unwrap();
-    let bare: Vec<(&str, bool)> = found
+    let found = read::isolation(&ec2, Some("1"), None).await.unwrap();
+    let out = found
         .values()
-        .map(|group| (group.id.as_str(), group.bare))
-        .collect();
-    assert_eq!(bare, [("sg-1", true), ("sg-2", false)]);
+        .map(|group| (group.id.as_str(), group.lets_out));
+    assert_eq!(out.collect::<Vec<_>>(), [("sg-1", false), ("sg-2", true)]);
+    // Each source of a permission is a rule of its own, whatever kind it is.
+    let permission = ec2::IpPermission::builder()
+        .ip_protocol("tcp")
+        .from_port(22)
+        .to_port(23)
+        .ip_ranges(ec2::IpRange::builder().cidr_ip("10.0.0.0/8").build())
+        .ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6("FD00:0::/48").build())
+        .user_id_group_pairs(ec2::UserIdGroupPair::builder().group_id("sg-9").build())
+        .prefix_list_ids(ec2::PrefixListId::builder().prefix_list_id("pl-1").build());
+    let group = ec2::SecurityGroup::builder().group_id("sg-1");
+    let group = group.ip_permissions(permission.build()).build();
+    let incoming = read::isolation_of(&group).unwrap().incoming;
+    let told: Vec<String> = incoming.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "10.0.0.0/8 (tcp 22-23)",
+            "fd00::/48 (tcp 22-23)",
+            "pl-1 (tcp 22-23)",
+            "sg-9 (tcp 22-23)"
+        ]
+    );
+}
+
+/// An isolation group is no responder: all that is in quarantine would be let in.
+#[tokio::test(start_paused = true)]
+async fn responders_are_looked_up_and_an_isolation_group_is_none() {
+    let groups = mock!(Client::describe_security_groups).then_output(|| {
+        let group = |id: &str, name: &str| {
+            let group = ec2::SecurityGroup::builder().group_id(id).vpc_id("vpc-1");
+            group.group_name(name).build()
+        };
+        DescribeSecurityGroupsOutput::builder()
+            .security_groups(group("sg-1", "responders"))
+            .security_groups(group("sg-2", ISOLATION_GROUP))
+            .build()
+    });
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&groups]);
+    let asked = BTreeSet::from(["sg-1", "sg-2", "sg-3"]);
+    let found = read::responders(&ec2, asked).await.unwrap();
+    assert_eq!(found, [("sg-1".to_owned(), "vpc-1".to_owned())].into());
 }
 
 #[tokio::test(start_paused = true)]

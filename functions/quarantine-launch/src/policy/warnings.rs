@@ -60,6 +60,16 @@ fn warnings(policy: &Policy) -> Vec<Remark> {
             "100 takes the brake off: nothing stops a wrong rule from isolating every launch of the last day; the default is 25",
         ));
     }
+    for (index, responder) in policy.responders.iter().enumerate() {
+        for network in responder.wide() {
+            remarks.push(Remark::new(
+                format!("responders[{index}].from"),
+                format!(
+                    "{network} is more than a team's own network: whatever runs there reaches what is in quarantine; name the network or the security group that only responders are in"
+                ),
+            ));
+        }
+    }
     for (index, rule) in policy.deny.iter().enumerate() {
         let everything = Selector {
             name: rule.which.name.clone(),
@@ -171,6 +181,10 @@ mod tests {
                 "brake.percent: 100 takes the brake off",
             ),
             (
+                "{approve: [{owner: self}], responders: [{from: [10.1.0.0/16, 10.0.0.0/8]}]}",
+                "responders[0].from: 10.0.0.0/8 is more than a team's own network",
+            ),
+            (
                 "{approve: [{owner: self}], deny: [{name: '*'}]}",
                 "deny[0]: refuses every AMI",
             ),
@@ -197,6 +211,7 @@ mod tests {
             "{approve: [{owner: self}], deny: [{name: '*', scope: {vpc: vpc-1}}]}",
             "{approve: [{owner: self}], deny: [{name: '*', architecture: arm64}]}",
             "{approve: [{owner: self}], deny: [{name: '*', owner: amazon}]}",
+            "{approve: [{owner: self}], responders: [{from: [10.1.0.0/16, 'fd00:1:2::/48', sg-1]}]}",
             "{approve: [{owner: self}], deny: [{tag: Bad}, {owner: '123456789012', tag: Bad}]}",
         ] {
             assert_eq!(of(section), [""; 0], "{section}");

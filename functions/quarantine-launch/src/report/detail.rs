@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ask::Ask;
 use crate::evaluate::{Evaluation, Stance, word};
+use crate::facts::{Instance, Isolation};
 
 /// What `launches` looks back over.
 const WEEK: Age = Age::from_hours(7 * 24);
@@ -19,13 +20,18 @@ pub(super) fn list(evaluation: &Evaluation<'_>) -> Value {
     let quarantine = facts.records.iter().map(|(id, record)| {
         let instance = facts.instances.get(id);
         let isolated = instance.zip(facts.isolation.as_ref());
+        let is_isolated = |one: &Instance, groups: &BTreeMap<String, Isolation>| {
+            let mut behind = one.interfaces.iter().filter_map(|one| groups.get(&one.vpc));
+            one.is_isolated(groups) && behind.all(|group| evaluation.admission.isolates(group))
+        };
         json!({
             "instance": id,
             "name": instance.and_then(|one| one.tag("Name")),
             "state": instance.map_or_else(|| "gone".to_owned(), |one| format!("{:?}", one.state).to_lowercase()),
             "since": record.since,
             "stage": record.stage,
-            "isolated": isolated.map(|(one, groups)| one.is_isolated(groups)),
+            "isolated": isolated.map(|(one, groups)| is_isolated(one, groups)),
+            "responders": instance.and_then(|one| evaluation.admission.whom(&one.vpc)),
             "image": record.image,
             "reason": record.reason,
             "launched-by": record.launcher.as_ref().map(|who| &who.text),

@@ -593,7 +593,7 @@ fn the_notices_as_people_get_them() {
         .unwrap()
         .get_mut("vpc-1")
         .unwrap()
-        .bare = false;
+        .lets_out = true;
     let mut opened = with(&opened, Outcome::Done, None);
     opened
         .conditions

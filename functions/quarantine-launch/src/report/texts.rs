@@ -75,6 +75,10 @@ pub(super) fn quarantined(
             text.push_str(&effect.not_done.join("; "));
         }
     }
+    if let Some(whom) = evaluation.admission.whom(&judged.instance.vpc) {
+        text.push_str(". Responders may come in: ");
+        text.push_str(&whom);
+    }
     text.push('.');
     text
 }

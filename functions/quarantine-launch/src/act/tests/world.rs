@@ -36,6 +36,7 @@ use crate::facts::{Facts, ISOLATION_GROUP, NAME};
 use crate::fixtures::{BAD, GOOD, now};
 use crate::policy::Policy;
 use crate::record::{BRAKE, Brake, LATELY, QUARANTINE};
+use crate::rule::Rule as Inbound;
 
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub(super) struct Aws {
     pub(super) groups: BTreeMap<String, Vec<String>>,
     /// The interface that is a trunk.
     pub(super) trunk: Option<&'static str>,
+    /// Branch interfaces: the trunk that each hangs on, where AWS tells it, and its groups.
+    pub(super) branches: BTreeMap<String, (Option<&'static str>, Vec<String>)>,
+    /// Interfaces in secondary networks.
+    pub(super) secondary: Vec<&'static str>,
     /// Interfaces that a service manages.
     pub(super) managed: BTreeSet<String>,
     pub(super) deletion: BTreeMap<String, bool>,
@@ -60,6 +65,8 @@ pub(super) struct Aws {
     pub(super) tags: BTreeMap<String, String>,
     /// Security groups: tags, and how many rules each has.
     pub(super) security_groups: BTreeMap<String, (BTreeMap<String, String>, usize)>,
+    /// The inbound rules of the isolation group.
+    pub(super) incoming: BTreeSet<Inbound>,
     /// The descriptions of the snapshots.
     pub(super) snapshots: Vec<String>,
     /// The Auto Scaling group, where there is one.
@@ -73,6 +80,8 @@ pub(super) struct Group {
     pub(super) desired: i32,
     pub(super) suspended: BTreeSet<String>,
     pub(super) member: Option<&'static str>,
+    /// Its state in the group's warm pool.
+    pub(super) pooled: Option<&'static str>,
     pub(super) tags: BTreeMap<String, String>,
 }
 
@@ -171,6 +180,8 @@ impl Aws {
                 ("eni-2".to_owned(), list(&["sg-db"])),
             ]),
             trunk: None,
+            branches: BTreeMap::new(),
+            secondary: Vec::new(),
             managed: BTreeSet::new(),
             deletion: BTreeMap::from([
                 ("/dev/xvda".to_owned(), true),
@@ -185,6 +196,7 @@ impl Aws {
             security_groups: ["sg-web", "sg-ssh", "sg-db"]
                 .map(|id| (id.to_owned(), (BTreeMap::new(), 1)))
                 .into(),
+            incoming: BTreeSet::new(),
             snapshots: Vec::new(),
             group: None,
         }
@@ -198,9 +210,18 @@ impl Aws {
             desired,
             suspended: BTreeSet::new(),
             member: Some("InService"),
+            pooled: None,
             tags: BTreeMap::new(),
         });
         self
+    }
+
+    /// A member of the warm pool of a group.
+    pub(super) fn in_pool(self, state: &'static str) -> Self {
+        let mut aws = self.in_group(2);
+        let group = aws.group.as_mut().unwrap();
+        (group.member, group.pooled) = (None, Some(state));
+        aws
     }
 }
 
@@ -220,6 +241,31 @@ fn asg_refused(code: &str, message: &str) -> Box<HttpResponse> {
             "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error><RequestId>1</RequestId></ErrorResponse>"
         )),
     ))
+}
+
+fn permission(rule: &Inbound) -> ec2::IpPermission {
+    let (protocol, ports) = (rule.protocol.as_str(), rule.ports.unzip());
+    let one = ec2::IpPermission::builder()
+        .ip_protocol(protocol)
+        .set_from_port(ports.0)
+        .set_to_port(ports.1);
+    match rule.group() {
+        Some(group) => {
+            let pair = ec2::UserIdGroupPair::builder().group_id(group);
+            one.user_id_group_pairs(pair.build())
+        }
+        None if rule.from.contains(':') => {
+            one.ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(&rule.from).build())
+        }
+        None => one.ip_ranges(ec2::IpRange::builder().cidr_ip(&rule.from).build()),
+    }
+    .build()
+}
+
+fn inbound(permissions: &[ec2::IpPermission]) -> BTreeSet<Inbound> {
+    let group = ec2::SecurityGroup::builder().group_id("sg-isolation");
+    let group = group.set_ip_permissions(Some(permissions.to_vec())).build();
+    crate::read::isolation_of(&group).unwrap().incoming
 }
 
 impl World {
@@ -422,6 +468,15 @@ impl World {
                     .map(|arn| ec2::IamInstanceProfile::builder().arn(arn).build()),
             )
             .set_network_interfaces(Some(interfaces.collect()))
+            .set_secondary_interfaces(Some(
+                aws.secondary
+                    .iter()
+                    .map(|id| {
+                        let one = ec2::InstanceSecondaryInterface::builder();
+                        one.secondary_interface_id(*id).build()
+                    })
+                    .collect(),
+            ))
             .set_block_device_mappings(Some(disks.collect()))
             .set_tags(Some(tags.collect()))
             .build()
@@ -431,6 +486,7 @@ impl World {
         id: &str,
         tags: &BTreeMap<String, String>,
         rules: usize,
+        incoming: &BTreeSet<Inbound>,
     ) -> ec2::SecurityGroup {
         let rule = || {
             ec2::IpPermission::builder()
@@ -444,6 +500,7 @@ impl World {
             .map(|(key, value)| ec2::Tag::builder().key(key).value(value).build());
         ec2::SecurityGroup::builder()
             .group_id(id)
+            .owner_id("111122223333")
             .vpc_id("vpc-1")
             .group_name(if id == "sg-isolation" {
                 ISOLATION_GROUP
@@ -452,6 +509,9 @@ impl World {
             })
             .set_tags(Some(tags.collect()))
             .set_ip_permissions_egress(Some((0..rules).map(|_| rule()).collect()))
+            .set_ip_permissions(
+                (id == "sg-isolation").then(|| incoming.iter().map(permission).collect()),
+            )
             .build()
     }
 
@@ -546,7 +606,9 @@ impl World {
                         })
                     });
                     let groups = found
-                        .map(|(id, (tags, rules))| Self::security_group(id, tags, *rules))
+                        .map(|(id, (tags, rules))| {
+                            Self::security_group(id, tags, *rules, &state.aws.incoming)
+                        })
                         .collect();
                     aws_sdk_ec2::operation::describe_security_groups::DescribeSecurityGroupsOutput::builder()
                         .set_security_groups(Some(groups))
@@ -587,6 +649,52 @@ impl World {
             },
             {
                 let world = world();
+                mock!(Ec2::revoke_security_group_ingress).then_compute_response(move |request| {
+                    assert_eq!(request.group_id(), Some("sg-isolation"));
+                    let rules = inbound(request.ip_permissions());
+                    assert!(!rules.is_empty());
+                    world.change("RevokeSecurityGroupIngress", |aws| {
+                        if !rules.is_subset(&aws.incoming) {
+                            return Err(refused("InvalidPermission.NotFound", "no such rule"));
+                        }
+                        aws.incoming.retain(|rule| !rules.contains(rule));
+                        Ok(aws_sdk_ec2::operation::revoke_security_group_ingress::RevokeSecurityGroupIngressOutput::builder().build())
+                    })
+                })
+            },
+            {
+                let world = world();
+                mock!(Ec2::authorize_security_group_ingress).then_compute_response(move |request| {
+                    assert_eq!(request.group_id(), Some("sg-isolation"), "never to another group");
+                    let rules = inbound(request.ip_permissions());
+                    world.change("AuthorizeSecurityGroupIngress", |aws| {
+                        if !rules.is_disjoint(&aws.incoming) {
+                            return Err(refused("InvalidPermission.Duplicate", "exists"));
+                        }
+                        aws.incoming.extend(rules);
+                        Ok(aws_sdk_ec2::operation::authorize_security_group_ingress::AuthorizeSecurityGroupIngressOutput::builder().build())
+                    })
+                })
+            },
+            {
+                let world = world();
+                mock!(Ec2::describe_trunk_interface_associations).then_compute_response(move |_| {
+                    let state = world.get();
+                    if let Some(code) = state.refuse.get("DescribeTrunkInterfaceAssociations") {
+                        return MockResponse::Http(*refused(code, "says AWS"));
+                    }
+                    let branches = state.aws.branches.iter();
+                    let found = branches.filter_map(|(branch, (trunk, _))| {
+                        let one = ec2::TrunkInterfaceAssociation::builder();
+                        Some(one.branch_interface_id(branch).trunk_interface_id((*trunk)?).build())
+                    });
+                    MockResponse::Output(aws_sdk_ec2::operation::describe_trunk_interface_associations::DescribeTrunkInterfaceAssociationsOutput::builder()
+                        .set_interface_associations(Some(found.collect()))
+                        .build())
+                })
+            },
+            {
+                let world = world();
                 mock!(Ec2::modify_network_interface_attribute).then_compute_response(move |request| {
                     let id = request.network_interface_id().unwrap().to_owned();
                     let groups = request.groups().to_vec();
@@ -608,16 +716,25 @@ impl World {
                         if groups == ["sg-isolation"] {
                             assert_eq!(aws.security_groups["sg-isolation"].1, 0, "it must isolate");
                         }
-                        aws.groups.insert(id, groups);
+                        match aws.branches.get_mut(&id) {
+                            Some(branch) => branch.1 = groups,
+                            None => drop(aws.groups.insert(id, groups)),
+                        }
                         Ok(aws_sdk_ec2::operation::modify_network_interface_attribute::ModifyNetworkInterfaceAttributeOutput::builder().build())
                     })
                 })
             },
             {
                 let world = world();
-                mock!(Ec2::describe_network_interfaces).then_compute_output(move |_| {
+                mock!(Ec2::describe_network_interfaces).then_compute_output(move |request| {
                     let state = world.get();
-                    let interfaces = state.aws.groups.iter().map(|(id, groups)| {
+                    let branches = state.aws.branches.iter();
+                    let branches = branches.map(|(id, (_, groups))| (id, groups));
+                    let own = state.aws.groups.iter().filter(|_| {
+                        let mut filters = request.filters().iter();
+                        !filters.any(|filter| filter.name() == Some("interface-type"))
+                    });
+                    let interfaces = own.chain(branches).map(|(id, groups)| {
                         let groups = groups.iter().map(|group| {
                             let name = if group == "sg-isolation" { ISOLATION_GROUP } else { group };
                             ec2::GroupIdentifier::builder().group_id(group).group_name(name).build()
@@ -625,6 +742,7 @@ impl World {
                         let attachment = ec2::NetworkInterfaceAttachment::builder();
                         ec2::NetworkInterface::builder()
                             .network_interface_id(id)
+                            .vpc_id("vpc-1")
                             .set_groups(Some(groups.collect()))
                             .attachment(attachment.set_instance_id(state.gone.map(str::to_owned)).build())
                             .build()
@@ -827,6 +945,23 @@ impl World {
             },
             {
                 let world = world();
+                mock!(Asg::describe_auto_scaling_instances).then_compute_output(move |request| {
+                    assert_eq!(request.instance_ids(), ["i-1"]);
+                    let state = world.get();
+                    let found = state.aws.group.as_ref().and_then(|group| group.member.or(group.pooled));
+                    let found = found.map(|lifecycle| {
+                        asg::AutoScalingInstanceDetails::builder()
+                            .instance_id("i-1")
+                            .lifecycle_state(lifecycle)
+                            .build()
+                    });
+                    aws_sdk_autoscaling::operation::describe_auto_scaling_instances::DescribeAutoScalingInstancesOutput::builder()
+                        .set_auto_scaling_instances(Some(found.into_iter().collect()))
+                        .build()
+                })
+            },
+            {
+                let world = world();
                 mock!(Asg::create_or_update_tags).then_compute_response(move |request| {
                     let tags: Vec<(String, String)> = request
                         .tags()
@@ -991,7 +1126,7 @@ impl World {
         self.1.items(NAME).into_iter().collect()
     }
 
-    async fn clients(&self) -> Clients {
+    pub(super) async fn clients(&self) -> Clients {
         let clients = self.2.get_or_init(|| self.make_clients()).await;
         Clients {
             restores_profiles: self.get().restores_profiles,
