@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
+from moto.core.exceptions import JsonRESTError
 from moto.ecr.models import ecr_backends
 from moto.iam.models import iam_backends
+from moto.kms.models import kms_backends
 
 from emulator import tables
 from emulator.authorization import Check, request_tags, resources_of
@@ -75,6 +77,29 @@ def _node(request: AwsRequest, action: str) -> Iterator[Check]:
     kind = "ssm" if target.startswith("mi-") else "ec2"
     name = "managed-instance" if kind == "ssm" else "instance"
     yield Check(action, f"arn:aws:{kind}:{context.region}:{context.account_id}:{name}/{target}")
+
+
+@resources_of("ssm", "GetDocument")
+def _document(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["Name"]
+    yield Check(action, f"arn:aws:ssm:{context.region}:{context.account_id}:document/{name}")
+
+
+@resources_of("kms", "DescribeKey")
+def _key(request: AwsRequest, action: str) -> Iterator[Check]:
+    """The key that an id, an alias or an ARN means: an alias's own ARN allows nothing."""
+    kms, name = kms_backends[context.account_id][context.region], request.parameters["KeyId"]
+    try:
+        key = kms.keys.get(kms.any_id_to_key_id(name))
+    except JsonRESTError:
+        key = None
+    yield Check(action, key.arn if key else f"arn:aws:kms:{context.region}:{context.account_id}:key/{name}")
+
+
+@resources_of("logs", "DescribeLogGroups")
+def _log_groups(_: AwsRequest, action: str) -> Iterator[Check]:
+    """Whichever are looked for, AWS asks about all (SSM-18)."""
+    yield Check(action, f"arn:aws:logs:{context.region}:{context.account_id}:log-group::log-stream:")
 
 
 # Actions without resource types of their own: a statement that names resources doesn't allow them.
