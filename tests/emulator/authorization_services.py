@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
-from moto.core.exceptions import JsonRESTError
 from moto.ecr.models import ecr_backends
 from moto.iam.models import iam_backends
-from moto.kms.models import kms_backends
 
 from emulator import tables
 from emulator.authorization import Check, request_tags, resources_of
 from emulator.aws_request import AwsRequest
 from emulator.cloudformation import stacks
 from emulator.context import context
+from emulator.ec2 import keys
+from emulator.ssm.sessions import all_log_groups
 
 
 @resources_of("ssm", "GetParameter", "GetParameterHistory", "GetParameters", "PutParameter")
@@ -88,18 +88,14 @@ def _document(request: AwsRequest, action: str) -> Iterator[Check]:
 @resources_of("kms", "DescribeKey")
 def _key(request: AwsRequest, action: str) -> Iterator[Check]:
     """The key that an id, an alias or an ARN means: an alias's own ARN allows nothing."""
-    kms, name = kms_backends[context.account_id][context.region], request.parameters["KeyId"]
-    try:
-        key = kms.keys.get(kms.any_id_to_key_id(name))
-    except JsonRESTError:
-        key = None
+    name = request.parameters["KeyId"]
+    key = keys.find(name)
     yield Check(action, key.arn if key else f"arn:aws:kms:{context.region}:{context.account_id}:key/{name}")
 
 
 @resources_of("logs", "DescribeLogGroups")
 def _log_groups(_: AwsRequest, action: str) -> Iterator[Check]:
-    """Whichever are looked for, AWS asks about all (SSM-18)."""
-    yield Check(action, f"arn:aws:logs:{context.region}:{context.account_id}:log-group::log-stream:")
+    yield Check(action, all_log_groups())
 
 
 # Actions without resource types of their own: a statement that names resources doesn't allow them.

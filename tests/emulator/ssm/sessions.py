@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from moto.core.exceptions import JsonRESTError
-from moto.kms.models import kms_backends
 from moto.logs.models import logs_backends
 from moto.ssm.models import ssm_backends
 
 from emulator.context import context
+from emulator.ec2 import keys
 from emulator.ssm import identity, reachability
 from emulator.ssm.identity import Denied, Session
 from emulator.ssm.reachability import Unreachable
@@ -34,7 +33,7 @@ def refusal(instance: Any, session: Session) -> str | None:
         identity.check(instance, session.role, action, reachability.path(instance, service), resource)
 
     if name := asked.get("kmsKeyId"):
-        key = _key(name)
+        key = keys.find(name)
         try:
             ask("kms", "kms:Decrypt", key.arn if key else name)
         except Unreachable:
@@ -67,11 +66,3 @@ def preferences() -> dict[str, Any]:
 def all_log_groups() -> str:
     """What AWS asks IAM about where log groups are looked for, whichever they are (SSM-18)."""
     return f"arn:aws:logs:{context.region}:{context.account_id}:log-group::log-stream:"
-
-
-def _key(name: str) -> Any:
-    kms = kms_backends[context.account_id][context.region]
-    try:
-        return kms.keys.get(kms.any_id_to_key_id(name))
-    except JsonRESTError:
-        return None

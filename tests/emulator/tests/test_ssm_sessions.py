@@ -56,6 +56,9 @@ def test_a_key_takes_kms_decrypt_and_to_be_enabled(emulator, ec2, iam, prefer):
     assert shell(emulator, instance_id) is None
     kms.disable_key(KeyId=key["KeyId"])
     assert "Fetching data key failed" in shell(emulator, instance_id)
+    grant(iam, "kms:Decrypt", "*")
+    kms.delete_alias(AliasName="alias/sessions")
+    assert "Fetching data key failed" in shell(emulator, instance_id)
 
 
 def test_a_group_that_must_be_encrypted_takes_the_right_to_look_at_all(emulator, ec2, iam, prefer):
