@@ -14,6 +14,8 @@ from emulator.authorization import Check, request_tags, resources_of
 from emulator.aws_request import AwsRequest
 from emulator.cloudformation import stacks
 from emulator.context import context
+from emulator.ec2 import keys
+from emulator.ssm.sessions import all_log_groups
 
 
 @resources_of("ssm", "GetParameter", "GetParameterHistory", "GetParameters", "PutParameter")
@@ -75,6 +77,25 @@ def _node(request: AwsRequest, action: str) -> Iterator[Check]:
     kind = "ssm" if target.startswith("mi-") else "ec2"
     name = "managed-instance" if kind == "ssm" else "instance"
     yield Check(action, f"arn:aws:{kind}:{context.region}:{context.account_id}:{name}/{target}")
+
+
+@resources_of("ssm", "GetDocument")
+def _document(request: AwsRequest, action: str) -> Iterator[Check]:
+    name = request.parameters["Name"]
+    yield Check(action, f"arn:aws:ssm:{context.region}:{context.account_id}:document/{name}")
+
+
+@resources_of("kms", "DescribeKey")
+def _key(request: AwsRequest, action: str) -> Iterator[Check]:
+    """The key that an id, an alias or an ARN means: an alias's own ARN allows nothing."""
+    name = request.parameters["KeyId"]
+    key = keys.find(name)
+    yield Check(action, key.arn if key else f"arn:aws:kms:{context.region}:{context.account_id}:key/{name}")
+
+
+@resources_of("logs", "DescribeLogGroups")
+def _log_groups(_: AwsRequest, action: str) -> Iterator[Check]:
+    yield Check(action, all_log_groups())
 
 
 # Actions without resource types of their own: a statement that names resources doesn't allow them.

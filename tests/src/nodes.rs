@@ -17,6 +17,8 @@ pub struct Agent {
     pub online: bool,
     /// Whether any message channel works.
     pub usable: bool,
+    /// What a shell ends with before it opens, by the session preferences.
+    pub shell: Option<String>,
     /// `instance profile` or `default host management`.
     pub source: Option<String>,
     /// Of the last attempt: `online`, `no credentials`, `no network`, `silent`.
@@ -160,6 +162,19 @@ impl LocalAws {
         let put = put.policy_name(action.replace(':', "-"));
         let put = put.policy_document(document.to_string()).send().await;
         answered("PutRolePolicy", put);
+    }
+
+    /// Sets the preferences of Session Manager anew.
+    pub async fn prefer(&self, inputs: Value) {
+        let name = "SSM-SessionManagerRunShell";
+        // There may be none as yet.
+        let _gone = self.ssm.delete_document().name(name).send().await;
+        let content =
+            json!({ "schemaVersion": "1.0", "sessionType": "Standard_Stream", "inputs": inputs });
+        let made = self.ssm.create_document().name(name);
+        let made = made.document_type(aws_sdk_ssm::types::DocumentType::Session);
+        let made = made.content(content.to_string()).send().await;
+        answered("CreateDocument", made);
     }
 
     /// Associates a profile as an operator does.

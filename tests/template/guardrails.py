@@ -149,7 +149,15 @@ GUARDRAILS = [
         finding_alarms=frozenset({"InstancesUnmanagedAlarm"}),
         # And two condition keys, which look like actions.
         others_actions=frozenset(
-            {"ssm:UpdateInstanceInformation", "ec2:SourceInstanceARN", "ssm:SourceInstanceARN"}
+            {
+                "ssm:UpdateInstanceInformation",
+                "ec2:SourceInstanceARN",
+                "ssm:SourceInstanceARN",
+                # Of the agent, when a session begins and ends.
+                "kms:Decrypt",
+                "logs:CreateLogStream",
+                "logs:PutLogEvents",
+            }
         ),
         shared_only=LABELLING,
         parameters={"RepairRoles": "true"},

@@ -15,6 +15,7 @@ GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:0f1e2d3c-4b5a-
 ECR = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository"
 TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{samstack.STACK}-StateTable"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:ec2-guardrails-NotificationTopic"
+DOCUMENT = f"arn:aws:ssm:{REGION}:{ACCOUNT}:document"
 SETTING = f"arn:aws:ssm:{REGION}:{ACCOUNT}:servicesetting/ssm/managed-instance"
 
 POLICY = f"{PARAMETER}/ec2-guardrails/policy"
@@ -215,6 +216,11 @@ ATTACH_SSM_ROLE_ALLOWED: list[Case] = [
     ("ec2:GetManagedPrefixListEntries", f"arn:aws:ec2:{REGION}:210987654321:prefix-list/pl-0b1c2d3e", {}),
     ("ssm:DescribeInstanceInformation", "*", NOW_HERE),
     ("ssm:GetServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
+    ("ssm:GetDocument", f"{DOCUMENT}/SSM-SessionManagerRunShell", {}),
+    ("kms:DescribeKey", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", {}),
+    # Organizations encrypt sessions with one key of a central account.
+    ("kms:DescribeKey", f"arn:aws:kms:{REGION}:210987654321:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", {}),
+    ("logs:DescribeLogGroups", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group::log-stream:", NOW_HERE),
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_HERE),
     ("autoscaling:DescribeLaunchConfigurations", "*", NOW_HERE),
     ("iam:GetInstanceProfile", SOMEBODYS, {}),
@@ -266,6 +272,10 @@ ATTACH_SSM_ROLE_DENIED: list[Case] = [
     ("autoscaling:DescribeAutoScalingGroups", "*", NOW_ELSEWHERE),
     ("ssm:GetServiceSetting", f"{SETTING}/activation-tier", {}),
     ("ssm:UpdateServiceSetting", f"{SETTING}/default-ec2-instance-management-role", {}),
+    ("ssm:GetDocument", f"{DOCUMENT}/SSM-SessionManagerRunShell2", {}),
+    ("ssm:UpdateDocument", f"{DOCUMENT}/SSM-SessionManagerRunShell", {}),
+    ("kms:Decrypt", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", {}),
+    ("logs:GetLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/sessions:log-stream:anna", {}),
     ("ssm:SendCommand", INSTANCE, {}),
     ("ssm:StartSession", INSTANCE, {}),
     ("ssm:GetConnectionStatus", f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0a1b2c3d4e5f60718", {}),

@@ -9,16 +9,21 @@ mod document;
 pub(crate) mod identity;
 mod instance;
 pub(crate) mod network;
+mod sessions;
 
 use guardrails::aws::{ApiError, ErrorKind};
 use jiff::Timestamp;
 
 use self::cause::{Cause, Certainty, Known};
+use self::sessions::Found;
+use crate::facts::network::Service;
 
 /// What was found, the primary cause first, the others from the instance outwards.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Diagnosis {
     pub(crate) causes: Vec<Cause>,
+    /// What keeps nobody out, and loses the logs of sessions.
+    pub(crate) log_only: Vec<Cause>,
     /// Whether all that matters could be read.
     pub(crate) complete: bool,
     /// Whether the next look may find more without anybody's doing.
@@ -26,14 +31,6 @@ pub(crate) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Nothing is wrong.
-    fn healthy() -> Self {
-        Self {
-            complete: true,
-            ..Self::default()
-        }
-    }
-
     /// The cause to remove first.
     pub(crate) fn primary(&self) -> Option<&Cause> {
         self.causes.first()
@@ -73,13 +70,29 @@ impl Diagnosis {
 
 /// Finds out why `known` isn't Online, or can't be used. What AWS proves outweighs all inference.
 pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
-    let mut causes = match (known.connection, known.online()) {
-        (Some(Ok(true)), _) => return Diagnosis::healthy(),
-        (_, true) => unusable(known),
-        (_, false) => unmanaged(known, now),
+    let connected = matches!(known.connection, Some(Ok(true)));
+    let mut causes = match known.online() {
+        _ if connected => Vec::new(),
+        true => unusable(known),
+        false => unmanaged(known, now),
     };
-    let unread: Vec<&ApiError> = known.unread().collect();
-    let lists = unread_lists(known);
+    let (mut unread, mut lists) = (Vec::new(), Vec::new());
+    if !connected {
+        unread.extend(known.unread());
+        lists = unread_lists(known);
+    }
+    let mut of_sessions = Found::default();
+    if connected || known.online() {
+        of_sessions = known
+            .sessions
+            .and_then(|read| read.as_ref().ok())
+            .map_or_else(Found::default, |asked| sessions::judge(known, asked));
+        unread.extend(sessions::unread(known));
+        // What several parts of the diagnosis rest on is told once.
+        let mut told = std::collections::BTreeSet::new();
+        unread.retain(|error| told.insert(error.to_string()));
+    }
+    causes.append(&mut of_sessions.blocks);
     causes.extend(unread.iter().map(|error| {
         let fix = "Allow the call in the function's role; the next sweep looks again.";
         not_read(&known.instance.id, error, fix)
@@ -88,7 +101,7 @@ pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
         let fix = "Allow the call in the function's role, and where the prefix list is another account's, have it shared; until then rules and routes with it count as perhaps.";
         not_read(list, error, fix)
     }));
-    for cause in &mut causes {
+    for cause in causes.iter_mut().chain(&mut of_sessions.loses) {
         cause.at.get_or_insert(now);
     }
     // The surest cause goes first; the others keep their order from the instance outwards.
@@ -99,6 +112,7 @@ pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
     let list_passes = lists.iter().any(|(_, error)| passing(error));
     Diagnosis {
         causes,
+        log_only: of_sessions.loses,
         // A list that may never be read mustn't hold back what is known besides.
         complete: unread.is_empty() && !list_passes,
         passing: unread.into_iter().any(passing) || list_passes,
@@ -138,7 +152,11 @@ fn unmanaged(known: &Known<'_>, now: Timestamp) -> Vec<Cause> {
 fn unusable(known: &Known<'_>) -> Vec<Cause> {
     let mut causes: Vec<Cause> = identity::without_channels(known).into_iter().collect();
     if let Some(network) = known.seen_network() {
-        causes.extend(network::to_messages(known.instance, network));
+        causes.extend(network::to_service(
+            Service::Messages,
+            known.instance,
+            network,
+        ));
     }
     let says_no = matches!(known.connection, Some(Ok(false)));
     if says_no

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::diagnosis::cause::{Cause, Certainty, Known};
 use crate::diagnosis::{Diagnosis, diagnose, identity, network, not_connected};
 use crate::facts::identity::{Identity, Permissions, REGISTER, Role};
+use crate::facts::network::Service;
 use crate::facts::{Facts, Group, Instance, Node, Read};
 use crate::memory::Managed;
 use crate::policy::Policy;
@@ -183,6 +184,7 @@ fn known<'a>(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Known
         instance,
         node: facts.nodes.get(&instance.id),
         connection: facts.connections.get(&instance.id),
+        sessions: facts.sessions.as_ref(),
         hybrid: hybrid.and_then(|nodes| {
             let mut found = addresses.filter_map(|address| nodes.get(&address.to_string()));
             found.next().map(String::as_str)
@@ -211,7 +213,8 @@ fn suspicion(known: &Known<'_>) -> Option<Cause> {
     let vpc = &known.instance.interface.vpc;
     let network = known.seen_network();
     let network = network.filter(|network| network::uneven(&network.endpoints).contains(vpc));
-    let network = network.map(|network| network::to_messages(known.instance, network));
+    let network =
+        network.map(|network| network::to_service(Service::Messages, known.instance, network));
     identity::without_channels(known)
         .into_iter()
         .chain(network.into_iter().flatten())

@@ -2,6 +2,7 @@
 
 pub(crate) mod identity;
 pub(crate) mod network;
+pub(crate) mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 
 use self::identity::Identity;
 use self::network::{Interface, Network};
+use self::sessions::Sessions;
 use crate::memory::Managed;
 
 /// Something read that the run can do without: a failure is told, not fatal.
@@ -48,6 +50,8 @@ pub struct Facts {
     pub(crate) remade: BTreeSet<String>,
     /// Whether AWS says that a session can be opened, by instance id; of those asked for only.
     pub(crate) connections: BTreeMap<String, Read<bool>>,
+    /// What sessions with the one that was asked for take besides a channel; none: nobody asked.
+    pub(crate) sessions: Option<Read<Sessions>>,
     /// Nodes of hybrid activations (`mi-…`) that are Online, by private address; read where an
     /// instance is late.
     pub(crate) hybrid: Read<HashMap<String, String>>,
@@ -73,6 +77,7 @@ impl Facts {
             dhmc: Ok(None),
             remade: BTreeSet::new(),
             connections: BTreeMap::new(),
+            sessions: None,
             hybrid: Ok(HashMap::new()),
             groups: None,
         }

@@ -149,6 +149,7 @@ pub(crate) fn in_doubt() -> Identity {
 pub(crate) fn role_with(trust: &str, permissions: Permissions) -> Identity {
     Identity::Role(Role {
         name: "web-role".to_owned(),
+        arn: "arn:aws:iam::111122223333:role/web-role".to_owned(),
         trust: trust.to_owned(),
         permissions,
         has_core: false,

@@ -74,6 +74,8 @@ impl Guardrail for AttachSsmRole {
             ec2: aws_sdk_ec2::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
+            kms: aws_sdk_kms::Client::new(config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(config),
             autoscaling: aws_sdk_autoscaling::Client::new(config),
             own: state.clone(),
             quarantine: state.of(QUARANTINE_LAUNCH),

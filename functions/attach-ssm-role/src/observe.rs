@@ -11,6 +11,7 @@ mod identity;
 mod instances;
 mod network;
 mod nodes;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,7 +31,7 @@ use crate::decide::Action;
 use crate::diagnosis::network::uneven;
 use crate::evaluate::in_question;
 use crate::facts::identity::Identity;
-use crate::facts::network::Interface;
+use crate::facts::network::{Interface, Service};
 use crate::facts::{Facts, Instance, Read};
 use crate::memory::{Managed, NODES, QUARANTINE};
 use crate::policy::Policy;
@@ -121,6 +122,10 @@ pub(crate) async fn observe(
         }
     });
     facts.connections = nodes::connections(&clients.ssm, asked).await;
+    let asked = facts.instances.values().next().filter(|_| facts.diagnose);
+    if let Some(instance) = asked.filter(|one| one.state == State::Running) {
+        facts.sessions = Some(Box::pin(sessions::sessions(clients, &facts, instance)).await);
+    }
     // Only the sweep tells of groups: several members' events at the same moment would each tell.
     if facts.complete {
         let concerned = concerned(&facts, policy, now);
@@ -216,7 +221,12 @@ async fn networks(
     } else {
         filter("vpc-id", vpcs.into_iter().cloned().collect())
     };
-    facts.network = match network::endpoints(ec2, which).await {
+    let services: &[Service] = if facts.diagnose {
+        &Service::ALL
+    } else {
+        &Service::OF_NODES
+    };
+    facts.network = match network::endpoints(ec2, which, services).await {
         Ok(endpoints) => {
             let uneven = uneven(&endpoints);
             interfaces.extend(online.iter().filter(|i| uneven.contains(&i.vpc)));

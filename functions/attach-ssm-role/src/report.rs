@@ -231,6 +231,7 @@ fn detail(evaluation: &Evaluation<'_>) -> Value {
         "expected-online-by": judged.until,
         "primary": diagnosis.primary(),
         "causes": diagnosis.causes,
+        "log-only": diagnosis.log_only,
         "complete": diagnosis.complete,
     })
 }

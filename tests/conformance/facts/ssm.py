@@ -13,6 +13,8 @@ NEEDED = (
 )  # fmt: skip
 
 untried("SSM-1", "it takes an hour of an agent's waiting; its source says so")
+untried("SSM-17", "the document is the account's own, and what asks for its key is an agent")
+untried("SSM-18", "an agent does it, when a person opens a session")
 
 
 def associate(aws: Account, instance: str, profile: str) -> None:

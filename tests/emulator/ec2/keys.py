@@ -1,4 +1,5 @@
-"""Control route: a KMS key of the account's with an id that is known beforehand, as a template's parameter needs it.
+"""KMS keys: found by whatever names them; and a control route that makes one with an id that is known beforehand, as a
+template's parameter needs it.
 
 POST keys   {"region"?, "key_id", "alias"?} makes one
 """
@@ -11,6 +12,14 @@ from moto.kms.models import kms_backends
 
 from emulator.context import context
 from emulator.control import route
+
+
+def find(name: str) -> Any:
+    """The home Region's key of this id, alias or ARN; None: there is none."""
+    kms = kms_backends[context.account_id][context.region]
+    alias = kms.get_alias_name(name)
+    key_id = kms.get_key_id_from_alias(alias) if alias.startswith("alias/") else name
+    return kms.keys.get(kms.get_key_id(key_id)) if key_id else None
 
 
 @route("POST", "keys")

@@ -100,10 +100,10 @@ def _report(instance: Any, role: Any) -> Any:
     return role
 
 
-def check(instance: Any, role: Any, action: str, way: Path) -> None:
+def check(instance: Any, role: Any, action: str, way: Path, resource: str | None = None) -> None:
     """Raises Denied unless the role's policies, and those of the endpoint on the way, allow the action."""
     arn = f"arn:aws:ec2:{context.region}:{context.account_id}:instance/{instance.id}"
-    resource = arn if action == REGISTER else "*"
+    resource = resource or (arn if action == REGISTER else "*")
     keys = {
         "aws:PrincipalArn": role.arn,
         "aws:PrincipalAccount": context.account_id,

@@ -2,7 +2,7 @@
 
 GET  nodes ?instance_id   each instance's agent and node: {"nodes": [{instance_id, agent (running, stopped, missing),
                           online, ping_status, registered, last_ping, role, source, usable, unusable_because,
-                          session_manager, attempts, outcome, reason, tried, next_attempt_in}]}
+                          session_manager, shell, attempts, outcome, reason, tried, next_attempt_in}]}
 POST nodes/retry          {"instance_ids"?: […]}: the agents try now, not at the end of their wait; answers as GET
 POST nodes/host           {"instance_ids": […], "agent"?: running|stopped|missing, "blocked"?: bool}: what happens
                           inside the host: the agent's service, a firewall that drops its packets
@@ -22,6 +22,7 @@ from emulator.control import ControlError, route
 from emulator.ec2 import status, tags
 from emulator.operations import operation
 from emulator.ssm import agent as agents
+from emulator.ssm import sessions
 from emulator.ssm.agent import Agent, Node
 
 MAX_VALUES = 100  # SSM-6
@@ -251,6 +252,7 @@ def _shown(agent: Agent) -> dict[str, Any]:
         "usable": node is not None and not node.lost and node.no_channel is None,
         "unusable_because": node.no_channel if node else None,
         "session_manager": _session_manager(agent),
+        "shell": sessions.refusal(agent.instance, node.session) if _session_manager(agent) else None,
         "attempts": agent.attempts,
         "outcome": agent.outcome,
         "reason": agent.reason,

@@ -1,4 +1,4 @@
-"""Whether an instance's packets reach a service of Systems Manager (SSM-7), evaluated from the VPC as it is.
+"""Whether an instance's packets reach a service that its agent turns to (SSM-7), evaluated from the VPC as it is.
 
 With an endpoint whose private DNS is on, the service's name leads to the endpoint's interfaces, whatever the routes
 say; without one it leads to a public address, and the routes must. Security groups are stateful, network ACLs aren't.
@@ -14,15 +14,20 @@ from emulator.context import context
 from emulator.ec2 import network
 from emulator.settings import settings
 
-SERVICES = ("ssm", "ssmmessages", "ec2messages")
 HTTPS = 443
 # The ends of Linux's range of source ports. An ACL that lets only a part of it back in lets a part of the
 # connections fail; here that counts as closed.
 EPHEMERAL = (32768, 60999)
 # Of AWS's ranges for the public (assumed: which of them a Region's endpoints have changes).
 PUBLIC = {
-    4: {"ssm": "52.119.190.10", "ssmmessages": "52.119.190.11", "ec2messages": "52.119.190.12"},
-    6: {"ssm": "2600:1f00::a", "ssmmessages": "2600:1f00::b", "ec2messages": "2600:1f00::c"},
+    4: {
+        "ssm": "52.119.190.10", "ssmmessages": "52.119.190.11", "ec2messages": "52.119.190.12",
+        "kms": "52.119.190.13", "logs": "52.119.190.14", "s3": "52.119.190.15",
+    },
+    6: {
+        "ssm": "2600:1f00::a", "ssmmessages": "2600:1f00::b", "ec2messages": "2600:1f00::c",
+        "kms": "2600:1f00::d", "logs": "2600:1f00::e", "s3": "2600:1f00::f",
+    },
 }
 
 

@@ -259,3 +259,32 @@ def test_trails_are_looked_up_without_a_resource(worker):
     assert not worker.call(*call, service="cloudtrail", body={})
     worker.may(allow("cloudtrail:LookupEvents"))
     assert worker.call(*call, service="cloudtrail", body={})
+
+
+def test_what_session_preferences_name(worker, client):
+    """A document by its ARN, a key by its own though an alias names it, log groups all or none (SSM-18)."""
+    arn = client("kms").create_key()["KeyMetadata"]["Arn"]
+    client("kms").create_alias(AliasName="alias/sessions", TargetKeyId=arn)
+    logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+
+    def calls():
+        describe = {"service": "logs", "body": {"logGroupNamePrefix": "/sessions"}}
+        return (
+            worker.ssm("GetDocument", Name="SSM-SessionManagerRunShell"),
+            worker.call("TrentService.DescribeKey", service="kms", body={"KeyId": "alias/sessions"}),
+            worker.call("Logs_20140328.DescribeLogGroups", **describe),
+        )
+
+    document = f"arn:aws:ssm:{REGION}:{ACCOUNT}:document"
+    worker.may(
+        allow("ssm:GetDocument", f"{document}/Other"),
+        allow("kms:DescribeKey", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/sessions"),
+        allow("logs:DescribeLogGroups", f"{logs}:/sessions:*"),
+    )
+    assert calls() == (False, False, False)
+    worker.may(
+        allow("ssm:GetDocument", f"{document}/SSM-SessionManagerRunShell"),
+        allow("kms:DescribeKey", arn),
+        allow("logs:DescribeLogGroups", f"{logs}:*"),
+    )
+    assert calls() == (True, True, True)

@@ -1190,3 +1190,127 @@ async fn an_instance_is_left_to_others_for_as_long_as_the_policy_says() {
     })
     .await;
 }
+
+// --- sessions -----------------------------------------------------------------------------------
+
+/// The causes of a diagnosis, and what only loses the log: certainty and code of each.
+fn of_sessions(report: &Report) -> [Vec<String>; 2] {
+    ["causes", "log-only"].map(|list| {
+        let found = report.detail[list].as_array().into_iter().flatten();
+        let word =
+            |cause: &serde_json::Value, key: &str| cause[key].as_str().unwrap_or("?").to_owned();
+        found
+            .map(|cause| format!("{} {}", word(cause, "certainty"), word(cause, "code")))
+            .collect()
+    })
+}
+
+/// AWS calls the node connected, and yet no shell opens: what the preferences ask for, which the
+/// profile that the guardrail itself attaches doesn't give.
+#[tokio::test]
+async fn what_a_session_takes_besides_a_channel_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        aws.put_policy("attach-ssm-role: { mode: observe }\n").await;
+        let image = aws.amazon_linux().await;
+        let own = aws.profile("own", &[CORE]).await;
+        let instance = aws
+            .launch(&image, |run| run.iam_instance_profile(with_profile(&own)))
+            .await;
+        let agent = aws.try_agent(&instance).await;
+        assert!(agent.usable && agent.shell.is_none(), "{agent:?}");
+        let report = diagnosis(aws, &instance).await;
+        assert_eq!(of_sessions(&report), [[""; 0], [""; 0]], "no preferences");
+
+        let key = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+        aws.key(REGION, key, "alias/sessions").await;
+        let group = "/aws/lambda/ec2-guardrails-attach-ssm-role";
+        let prefer = |key: &str, encrypted: bool| {
+            json!({ "kmsKeyId": key, "cloudWatchLogGroupName": group, "s3BucketName": "session-logs",
+                    "cloudWatchEncryptionEnabled": encrypted, "s3EncryptionEnabled": encrypted })
+        };
+        aws.prefer(prefer("alias/sessions", true)).await;
+        let shell = aws.try_agent(&instance).await.shell.unwrap_or_default();
+        assert!(shell.contains("handshake"), "{shell}");
+        let report = diagnosis(aws, &instance).await;
+        assert_eq!(report.detail["session-possible"], true, "the channel is there");
+        let blocked = [
+            "definite session-log-unencrypted",
+            "likely session-key-refused",
+            "likely session-log-unseen",
+        ];
+        let lost = ["definite session-log-refused", "likely session-log-refused"];
+        assert_eq!(of_sessions(&report), [&blocked[..], &lost], "{:?}", report.detail);
+        let problem = &report.detail["causes"][1]["problem"].to_string();
+        assert!(problem.contains(key) && problem.contains("role own"), "{problem}");
+        // It is for whoever asks; a sweep asks nothing of it.
+        let before = aws.last_call().await;
+        assert_eq!(aws.sweep().await.succeeded().firing(), 0);
+        let asked = ["GetDocument", "DescribeKey", "DescribeLogGroups", "GetConnectionStatus"];
+        let calls = aws.calls_since(before).await;
+        assert!(!calls.iter().any(|call| asked.contains(&call.operation.as_str())));
+
+        // A key that isn't there is AWS's own no.
+        aws.prefer(prefer("alias/none", false)).await;
+        let report = diagnosis(aws, &instance).await;
+        let gone = ["definite session-key-unusable"];
+        assert_eq!(of_sessions(&report), [&gone[..], &lost], "{:?}", report.detail);
+
+        aws.prefer(prefer("alias/sessions", false)).await;
+        for action in ["kms:Decrypt", "logs:*", "s3:PutObject"] {
+            aws.allow("own", action).await;
+        }
+        assert_eq!(aws.try_agent(&instance).await.shell, None);
+        let report = diagnosis(aws, &instance).await;
+        assert_eq!(of_sessions(&report), [[""; 0], [""; 0]], "{:?}", report.detail);
+        assert_eq!(report.detail["complete"], true, "{:?}", report.detail);
+    })
+    .await;
+}
+
+/// In private subnets the endpoints of Systems Manager lead to no key.
+#[tokio::test]
+async fn a_key_without_an_endpoint_for_kms_is_named() {
+    deployed(ATTACH_SSM_ROLE, async |aws| {
+        let vpc = aws.private_vpc().await;
+        vpc.open_endpoints().await;
+        vpc.endpoints_but("").await;
+        let key = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+        aws.key(REGION, key, "alias/sessions").await;
+        aws.prefer(json!({ "kmsKeyId": key })).await;
+        let image = aws.amazon_linux().await;
+        let own = aws.profile("own", &[CORE]).await;
+        aws.allow("own", "kms:Decrypt").await;
+        let in_private =
+            |run: aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder| {
+                run.subnet_id(&vpc.subnet)
+                    .iam_instance_profile(with_profile(&own))
+            };
+        let instance = aws.launch(&image, in_private).await;
+        let agent = aws.try_agent(&instance).await;
+        let shell = agent.shell.unwrap_or_default();
+        assert!(
+            agent.usable && shell.contains("Handshake timed out"),
+            "{shell}"
+        );
+        let report = diagnosis(aws, &instance).await;
+        assert_eq!(
+            of_sessions(&report)[0],
+            ["likely endpoint-missing"],
+            "{:?}",
+            report.detail
+        );
+        let resource = format!("{}/kms", vpc.id);
+        assert_eq!(report.detail["primary"]["resource"], resource);
+
+        vpc.endpoint("kms", true).await;
+        assert_eq!(aws.try_agent(&instance).await.shell, None);
+        let report = diagnosis(aws, &instance).await;
+        assert_eq!(
+            of_sessions(&report),
+            [[""; 0], [""; 0]],
+            "{:?}",
+            report.detail
+        );
+    })
+    .await;
+}

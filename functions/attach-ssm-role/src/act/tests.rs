@@ -64,6 +64,8 @@ fn clients(ec2: &[&Rule], table: &Model) -> Clients {
         ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
         ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, none),
         iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, none),
+        kms: mock_client!(aws_sdk_kms, RuleMode::MatchAny, none),
+        logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, none),
         autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, none),
         own: table.state(crate::NAME),
         quarantine: table.state("quarantine-launch"),

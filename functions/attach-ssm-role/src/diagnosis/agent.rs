@@ -19,13 +19,19 @@ enum Complaint {
 /// Phrases of the agent, what each means, and what to do (SSM-8). The first that stands in a
 /// message counts: each message begins with "unable to acquire credentials", because the agent
 /// calls them usable only once it has reported with them; so what it failed at goes first.
-const PHRASES: [(&str, Complaint, &str, &str); 20] = [
+const PHRASES: [(&str, Complaint, &str, &str); 21] = [
     ("Signature expired", Complaint::Other, CLOCK.0, CLOCK.1),
     (
         "Signature not yet current",
         Complaint::Other,
         CLOCK.0,
         CLOCK.1,
+    ),
+    (
+        "Not existing InstanceId mi-",
+        Complaint::Other,
+        "it is registered as a node of a hybrid activation that is gone",
+        "Clear that registration on the host (amazon-ssm-agent -register -clear), and in the image where it comes from there, and restart the agent.",
     ),
     // Whatever then fails, it is the name: also `lookup …: i/o timeout`.
     ("dial tcp: lookup", Complaint::Other, NAME.0, NAME.1),
@@ -130,8 +136,9 @@ const IMDS: (&str, &str) = (
     "Look at the host's firewall and routes to 169.254.169.254. After the cause is gone, restart the agent or wait up to half an hour.",
 );
 
-/// Levels of the agent's log at which it doesn't complain.
+/// Levels of the agent's log at which it doesn't complain, but for the words with which it gives up.
 const LEVELS: [&str; 3] = [" INFO ", " DEBUG ", " TRACE "];
+const GIVES_UP: &str = "Entering SSM Agent hibernate";
 
 /// Most lines of one message.
 const MESSAGE_LINES: usize = 10;
@@ -157,7 +164,8 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
         let lower = line.to_lowercase();
         let is_its = lower.contains("ssm agent") || lower.contains("amazon-ssm-agent");
         // What it only mentions is no complaint.
-        is_its && !LEVELS.iter().any(|level| line.contains(level))
+        let complains = !LEVELS.iter().any(|level| line.contains(level)) || line.contains(GIVES_UP);
+        is_its && complains
     };
     // The newest word counts: what it said before may be long repaired.
     let (message, at, complaint, meaning, fix) = (0..lines.len())

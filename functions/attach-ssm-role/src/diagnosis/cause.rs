@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::facts::identity::Identity;
 use crate::facts::network::Network;
+use crate::facts::sessions::Sessions;
 use crate::facts::{Evidence, Instance, Node, Read};
 
 /// How sure a cause is that a node isn't Online, or is Online and can't be used.
@@ -74,7 +75,12 @@ fn evidence_of(code: &str) -> &'static str {
         "not-running" | "metadata-off" => "ec2:DescribeInstances",
         "no-profile" => "ec2:DescribeInstances, ssm:GetServiceSetting",
         "profile-gone" | "profile-without-role" | "role-trust" => "iam:GetInstanceProfile",
-        "role-lacks" => "iam:SimulatePrincipalPolicy",
+        "role-lacks" | "session-key-refused" | "session-log-unseen" | "session-log-refused" => {
+            "iam:SimulatePrincipalPolicy"
+        }
+        "session-key-unusable" => "kms:DescribeKey",
+        "session-log-unencrypted" | "session-log-missing" => "logs:DescribeLogGroups",
+        "session-run-as" => "ssm:GetDocument",
         "not-connected" => "ssm:GetConnectionStatus",
         "registered-as" | "agent" | "agent-too-old" | "retry-window" => {
             "ssm:DescribeInstanceInformation"
@@ -102,6 +108,8 @@ pub(crate) struct Known<'a> {
     pub(crate) node: Option<&'a Node>,
     /// Whether a session can be opened, as AWS says; none: not asked.
     pub(crate) connection: Option<&'a Read<bool>>,
+    /// What sessions take besides a channel; none: nobody asked.
+    pub(crate) sessions: Option<&'a Read<Sessions>>,
     /// The node of a hybrid activation that is Online with its address.
     pub(crate) hybrid: Option<&'a str>,
     /// Since when it has been as it is: its start, its profile, or its last ping.

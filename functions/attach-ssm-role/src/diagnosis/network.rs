@@ -30,7 +30,7 @@ pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
     match vpc_of(instance, network) {
         Ok((vpc, dns)) => {
             causes.extend(names(instance, network, vpc, dns));
-            causes.extend(of_services(&Service::ALL, instance, network, vpc, dns));
+            causes.extend(of_services(&Service::OF_NODES, instance, network, vpc, dns));
         }
         Err(unknown) => causes.push(*unknown),
     }
@@ -117,7 +117,7 @@ fn names(instance: &Instance, network: &Network, vpc: &Vpc, dns: Dns) -> Option<
     if !vpc.resolvers.is_empty() {
         // Those may forward to AWS's resolver, or know nothing of the endpoints.
         let matters = network
-            .endpoints_of(name)
+            .endpoints_of(name, &Service::OF_NODES)
             .any(|endpoint| endpoint.private_dns);
         let servers = vpc.resolvers.join(", ");
         return (matters && !way_out(instance, network).is_empty()).then(|| {
@@ -152,7 +152,7 @@ fn of_services(
 ) -> Vec<Cause> {
     let out = way_out(instance, network);
     if network
-        .endpoints_of(&instance.interface.vpc)
+        .endpoints_of(&instance.interface.vpc, &Service::OF_NODES)
         .next()
         .is_none()
     {
@@ -173,9 +173,8 @@ fn service_causes(
     out: &[Cause],
 ) -> Vec<Cause> {
     let interface = &instance.interface;
-    let mut endpoints = network
-        .endpoints_of(&interface.vpc)
-        .filter(|endpoint| endpoint.service == service);
+    let services = [service];
+    let mut endpoints = network.endpoints_of(&interface.vpc, &services);
     let first = endpoints.clone().next();
     let own_resolver = !vpc.resolvers.is_empty();
     // Where the service's name leads: AWS lets only one endpoint of a VPC have it.
@@ -194,8 +193,14 @@ fn service_causes(
     let Some(because) = out.first() else {
         return Vec::new();
     };
-    // A name that an endpoint doesn't have may be in a zone or profile of Route 53.
-    let by_zone = first.is_some_and(|endpoint| !endpoint.private_dns);
+    if service == Service::S3 && by_gateway(instance, network) {
+        return Vec::new();
+    }
+    // A name that an endpoint doesn't have may be in a zone or profile of Route 53, and where that is
+    // so of the heartbeats', others may be there, too.
+    let by_zone = network
+        .endpoints_of(&interface.vpc, &[service, Service::Ssm])
+        .any(|endpoint| !endpoint.private_dns);
     let seen = out.iter().any(|cause| cause.certainty == Certainty::Likely);
     let certainty = if seen && !by_zone && !own_resolver && service != Service::OldMessages {
         Certainty::Likely
@@ -237,16 +242,25 @@ pub(crate) fn uneven(endpoints: &[Endpoint]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What may keep a node that is Online from its message channels: a suspicion, until AWS says that
-/// no session can be opened.
-pub(crate) fn to_messages(instance: &Instance, network: &Network) -> Vec<Cause> {
+/// Whether a gateway endpoint leads on: there are those for S3, and for `DynamoDB`, which look alike.
+fn by_gateway(instance: &Instance, network: &Network) -> bool {
+    let table = network.table_of(&instance.interface.vpc, &instance.interface.subnet);
+    let mut routes = table.into_iter().flat_map(|table| &table.routes);
+    routes.any(|route| {
+        !route.blackhole && route.prefix_list.is_some() && route.hop.id().starts_with("vpce-")
+    })
+}
+
+/// What may keep a node that is Online from `service`: a suspicion, and of its message channels one
+/// until AWS says that no session can be opened.
+pub(crate) fn to_service(service: Service, instance: &Instance, network: &Network) -> Vec<Cause> {
     let Ok((vpc, dns)) = vpc_of(instance, network) else {
         return Vec::new();
     };
     let out = way_out(instance, network);
     let to = |service| service_causes(service, instance, network, vpc, dns, &out);
     // The heartbeats come through. Where the same reasoning denies that, it isn't to be trusted.
-    let (wrong, mut causes) = (to(Service::Ssm), to(Service::Messages));
+    let (wrong, mut causes) = (to(Service::Ssm), to(service));
     causes.retain(|cause| wrong.iter().all(|other| other.code != cause.code));
     causes
 }
@@ -257,7 +271,7 @@ pub(super) fn unread<'a>(
     network: &'a Network,
 ) -> impl Iterator<Item = (&'a String, &'a ApiError)> {
     let interface = &instance.interface;
-    let endpoints = network.endpoints_of(&interface.vpc);
+    let endpoints = network.endpoints_of(&interface.vpc, &Service::OF_NODES);
     let groups = endpoints
         .flat_map(|endpoint| &endpoint.groups)
         .chain(&interface.groups)

@@ -1,3 +1,6 @@
+mod reports;
+mod sessions;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -147,7 +150,7 @@ fn endpoint(service: Service) -> Endpoint {
 /// Incident 5 as it should be: three endpoints with private DNS and no way out.
 fn with_endpoints() -> Network {
     Network {
-        endpoints: Service::ALL.map(endpoint).to_vec(),
+        endpoints: Service::OF_NODES.map(endpoint).to_vec(),
         ..closed()
     }
 }
@@ -1110,7 +1113,7 @@ fn an_online_node_is_asked_for_where_the_way_to_ssmmessages_looks_closed() {
         let mut network = healthy();
         change(&mut network);
         let uneven = network::uneven(&network.endpoints).contains("vpc-1");
-        let found = network::to_messages(&with_profile("i-1", OURS), &network)
+        let found = network::to_service(Service::Messages, &with_profile("i-1", OURS), &network)
             .into_iter()
             .find(|cause| uneven && cause.certainty != Certainty::CannotTell)
             .map(|cause| format!("{} {}", cause.code, cause.resource));

@@ -33,6 +33,7 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Role {
     pub(crate) name: String,
+    pub(crate) arn: String,
     /// Its trust policy, as JSON.
     pub(crate) trust: String,
     pub(crate) permissions: Permissions,

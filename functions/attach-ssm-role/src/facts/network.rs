@@ -24,7 +24,7 @@ pub(crate) struct Network {
     /// What else couldn't be read of VPCs: whose they are, their DHCP options.
     pub(crate) unread: Vec<ApiError>,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
-    /// Interface endpoints for Systems Manager.
+    /// Interface endpoints for Systems Manager, and in a diagnosis for what sessions take.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) tables: Vec<Table>,
     pub(crate) acls: Vec<Acl>,
@@ -73,11 +73,24 @@ pub(crate) enum Service {
     Messages,
     /// What agents before 3.3.40 use for messages (SSM-5).
     OldMessages,
+    /// What sessions take where their preferences name a key, a log group or a bucket (SSM-17).
+    Kms,
+    Logs,
+    S3,
 }
 
 impl Service {
-    /// All, the needed ones first.
-    pub(crate) const ALL: [Self; 3] = [Self::Ssm, Self::Messages, Self::OldMessages];
+    /// Those of Systems Manager, the needed ones first.
+    pub(crate) const OF_NODES: [Self; 3] = [Self::Ssm, Self::Messages, Self::OldMessages];
+    /// All.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Ssm,
+        Self::Messages,
+        Self::OldMessages,
+        Self::Kms,
+        Self::Logs,
+        Self::S3,
+    ];
 
     /// The end of its endpoints' service name.
     pub(crate) fn name(self) -> &'static str {
@@ -85,6 +98,9 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Messages => "ssmmessages",
             Self::OldMessages => "ec2messages",
+            Self::Kms => "kms",
+            Self::Logs => "logs",
+            Self::S3 => "s3",
         }
     }
 }

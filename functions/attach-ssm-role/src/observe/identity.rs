@@ -13,6 +13,7 @@ use guardrails::resource::{Arn, name_of};
 use percent_encoding::percent_decode_str;
 
 use crate::facts::identity::{CHANNELS, Identity, Permissions, REGISTER, Role};
+use crate::facts::sessions::Right;
 use crate::facts::{Instance, Read};
 
 /// Profiles read at once; IAM's rates are low, and shared by the whole account.
@@ -72,6 +73,7 @@ async fn identity(iam: &Client, profile: &str, instance: &Instance) -> Read<(Str
         simulated_for: instance.id.clone(),
         trust: decoded(role.assume_role_policy_document.as_deref()),
         name: role.role_name,
+        arn: role.arn,
         permissions,
         has_core,
     };
@@ -93,40 +95,56 @@ async fn simulate(
     profile: &str,
     instance: &Instance,
 ) -> Read<Permissions> {
-    let partition = Arn::read(profile).map_or("aws", |arn| arn.partition);
-    let account = Arn::read(profile).map_or("", |arn| arn.account);
-    let region = iam.config().region().map_or("", |region| region.as_ref());
-    let id = &instance.id;
-    let arn = format!("arn:{partition}:ec2:{region}:{account}:instance/{id}");
-    let context = context(region, &arn, instance);
-    let of = |actions: &[&str], resource: Option<&String>| {
-        let call = iam
-            .simulate_principal_policy()
-            .policy_source_arn(role)
-            .set_action_names(Some(actions.iter().map(|one| (*one).to_owned()).collect()))
-            .set_resource_arns(resource.map(|arn| vec![arn.clone()]))
-            .set_context_entries(Some(context.clone()));
-        let pages = call.into_paginator().items().send();
-        pages.collect::<Result<Vec<EvaluationResult>, _>>()
-    };
     // Channels know no resources.
+    let mine = arn_of(iam, profile, instance);
     let register = [REGISTER];
-    let (register, channels) = futures::join!(of(&register, Some(&arn)), of(&CHANNELS, None));
-    let refused = |error| ApiError::of("iam:SimulatePrincipalPolicy", &error);
-    let results = [register.map_err(refused)?, channels.map_err(refused)?].concat();
+    let (register, channels) = futures::join!(
+        simulated(iam, role, profile, instance, &register, Some(&mine)),
+        simulated(iam, role, profile, instance, &CHANNELS, None),
+    );
+    let results = [register?, channels?].concat();
     let (mut missing, mut unclear) = (Vec::new(), Vec::new());
     for action in [REGISTER].into_iter().chain(CHANNELS) {
         let result = results.iter().find(|one| one.eval_action_name == action);
-        match result.map(|one| (one, &one.eval_decision)) {
-            Some((_, PolicyEvaluationDecisionType::Allowed)) => {}
-            Some((result, _)) => match doubt(result) {
-                None => missing.push(action.to_owned()),
-                Some(why) => unclear.push(format!("{action} ({why})")),
-            },
+        match result.map(right_of) {
+            Some(Right::Allowed) => {}
+            Some(Right::Missing | Right::Denied) => missing.push(action.to_owned()),
+            Some(Right::Unclear(why)) => unclear.push(format!("{action} ({why})")),
             None => unclear.push(format!("{action} (no answer)")),
         }
     }
     Ok(Permissions::Simulated { missing, unclear })
+}
+
+/// What the simulation says of `actions` on `resource`, for an agent on `instance` with `role`.
+pub(super) async fn simulated(
+    iam: &Client,
+    role: &str,
+    profile: &str,
+    instance: &Instance,
+    actions: &[&str],
+    resource: Option<&str>,
+) -> Read<Vec<EvaluationResult>> {
+    let region = iam.config().region().map_or("", |region| region.as_ref());
+    let context = context(region, &arn_of(iam, profile, instance), instance);
+    let call = iam
+        .simulate_principal_policy()
+        .policy_source_arn(role)
+        .set_action_names(Some(actions.iter().map(|one| (*one).to_owned()).collect()))
+        .set_resource_arns(resource.map(|arn| vec![arn.to_owned()]))
+        .set_context_entries(Some(context));
+    let pages = call.into_paginator().items().send();
+    let results = pages.collect::<Result<Vec<EvaluationResult>, _>>().await;
+    results.map_err(|error| ApiError::of("iam:SimulatePrincipalPolicy", &error))
+}
+
+/// The ARN of `instance`, in the account and partition of `profile`.
+fn arn_of(iam: &Client, profile: &str, instance: &Instance) -> String {
+    let region = iam.config().region().map_or("", |region| region.as_ref());
+    let (partition, account) =
+        Arn::read(profile).map_or(("aws", ""), |arn| (arn.partition, arn.account));
+    let id = &instance.id;
+    format!("arn:{partition}:ec2:{region}:{account}:instance/{id}")
 }
 
 /// What IAM gets to know of a request by the agent, as far as it is known.
@@ -168,20 +186,25 @@ fn context(region: &str, arn: &str, instance: &Instance) -> Vec<ContextEntry> {
     all.into_iter().filter(given).collect()
 }
 
-/// Why a denial may not be one (SSM-12): a condition whose value nobody gave; the organization's
-/// policies, whose conditions the simulation doesn't know; a boundary likewise.
-fn doubt(result: &EvaluationResult) -> Option<String> {
+/// What one answer of the simulation says. A denial may be none (SSM-12): for a condition whose value
+/// nobody gave; by the organization's policies, whose conditions the simulation doesn't know; by a
+/// boundary likewise.
+pub(super) fn right_of(result: &EvaluationResult) -> Right {
     let keys = result.missing_context_values();
     let by_organization = result.organizations_decision_detail();
     let by_boundary = result.permissions_boundary_decision_detail();
-    if !keys.is_empty() {
-        Some(format!("no value for {}", keys.join(", ")))
+    if result.eval_decision == PolicyEvaluationDecisionType::Allowed {
+        Right::Allowed
+    } else if !keys.is_empty() {
+        Right::Unclear(format!("no value for {}", keys.join(", ")))
     } else if by_organization.is_some_and(|detail| !detail.allowed_by_organizations) {
-        Some("the organization's policies say no".to_owned())
+        Right::Unclear("the organization's policies say no".to_owned())
     } else if by_boundary.is_some_and(|detail| !detail.allowed_by_permissions_boundary) {
-        Some("the permissions boundary says no".to_owned())
+        Right::Unclear("the permissions boundary says no".to_owned())
+    } else if result.eval_decision == PolicyEvaluationDecisionType::ExplicitDeny {
+        Right::Denied
     } else {
-        None
+        Right::Missing
     }
 }
 

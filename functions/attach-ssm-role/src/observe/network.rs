@@ -216,16 +216,20 @@ fn is_on(value: Option<&AttributeBooleanValue>) -> bool {
     value.and_then(AttributeBooleanValue::value) == Some(true)
 }
 
-fn service_of(name: &str) -> Option<Service> {
+fn service_of(name: &str, services: &[Service]) -> Option<Service> {
     let last = name.rsplit('.').next()?;
-    Service::ALL
-        .into_iter()
+    services
+        .iter()
+        .copied()
         .find(|service| service.name() == last)
 }
 
-/// The interface endpoints for Systems Manager that `which` selects, as yet without their
-/// addresses.
-pub(super) async fn endpoints(ec2: &Client, which: Filter) -> Read<Vec<Endpoint>> {
+/// The interface endpoints for `services` that `which` selects, as yet without their addresses.
+pub(super) async fn endpoints(
+    ec2: &Client,
+    which: Filter,
+    services: &[Service],
+) -> Read<Vec<Endpoint>> {
     let mut pages = ec2
         .describe_vpc_endpoints()
         .filters(which)
@@ -239,7 +243,8 @@ pub(super) async fn endpoints(ec2: &Client, which: Filter) -> Read<Vec<Endpoint>
         .await
         .map_err(|error| ApiError::of("ec2:DescribeVpcEndpoints", &error))?
     {
-        let Some(service) = endpoint.service_name().and_then(service_of) else {
+        let name = endpoint.service_name();
+        let Some(service) = name.and_then(|name| service_of(name, services)) else {
             continue;
         };
         if endpoint.vpc_endpoint_type() != Some(&VpcEndpointType::Interface) {

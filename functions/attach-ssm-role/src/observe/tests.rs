@@ -1,3 +1,5 @@
+mod sessions;
+
 use super::*;
 use crate::facts::identity::{CHANNELS, Identity, NEEDED, Permissions, REGISTER};
 use crate::fixtures::{OURS, TRUST, at, default_policy, now, remember};
@@ -196,11 +198,14 @@ fn clients(ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
 /// Default Host Management is off, where a test says nothing else of it.
 fn clients_with(table: &Model, ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
     let off = host_management("$None");
+    let none: [&Rule; 0] = [];
     let ssm: Vec<&Rule> = ssm.iter().copied().chain([&off]).collect();
     Clients {
         ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
         ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
         iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, iam),
+        kms: mock_client!(aws_sdk_kms, RuleMode::MatchAny, none),
+        logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, none),
         autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&no_groups()]),
         own: table.state(crate::NAME),
         quarantine: table.state("quarantine-launch"),

@@ -329,6 +329,13 @@ fn an_instance_that_is_managed_as_a_hybrid_node_is_not_called_unmanaged() {
     assert_eq!(status(&facts, &UNMANAGED), Status::Resolved);
     facts.hybrid = node("10.0.1.11");
     assert_eq!(status(&facts, &UNMANAGED), Status::Firing);
+    // Those launched from an image of it share the node, which has the address of one of them.
+    facts.hybrid = node("10.0.1.10");
+    let mut clone = with_profile("i-2", OURS);
+    clone.interface.addresses = vec!["10.0.1.11".parse().unwrap()];
+    facts.instances.insert("i-2".to_owned(), clone);
+    let of = |id| status_in(&sum_up(&facts), &UNMANAGED, &Resource::instance(id));
+    assert_eq!((of("i-1"), of("i-2")), (Status::Resolved, Status::Firing));
 }
 
 /// Under its name there is another one, of another id, which the instance never had.

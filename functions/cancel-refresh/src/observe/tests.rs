@@ -175,6 +175,54 @@ async fn a_quiet_group_costs_one_call() {
     }
 }
 
+/// Groups in pages, one call for each group's newest refresh, one more for each that runs and has no
+/// alarms, and one look into the table: any other call would fail the test.
+#[tokio::test]
+async fn a_sweep_makes_one_call_per_group_and_one_more_per_refresh_that_runs() {
+    let named = |numbers: std::ops::Range<usize>| {
+        numbers.map(|number| group_named(&format!("g-{number}")).build())
+    };
+    let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
+        .then_compute_output(move |request| {
+            let (found, next) = match request.next_token() {
+                None => (named(0..100), Some("more")),
+                Some(_) => (named(100..120), None),
+            };
+            DescribeAutoScalingGroupsOutput::builder()
+                .set_auto_scaling_groups(Some(found.collect()))
+                .set_next_token(next.map(str::to_owned))
+                .build()
+        });
+    let refreshes = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
+        .then_compute_output(|request| {
+            let runs = ["g-1", "g-50", "g-119"];
+            let status = match request.auto_scaling_group_name() {
+                Some(name) if runs.contains(&name) => asg::InstanceRefreshStatus::InProgress,
+                _ => asg::InstanceRefreshStatus::Successful,
+            };
+            let refresh = asg::InstanceRefresh::builder()
+                .instance_refresh_id("r-1")
+                .status(status)
+                .start_time(DateTime::from_secs(START));
+            DescribeInstanceRefreshesOutput::builder()
+                .instance_refreshes(refresh.build())
+                .build()
+        });
+    let activities = mock!(aws_sdk_autoscaling::Client::describe_scaling_activities)
+        .then_output(|| DescribeScalingActivitiesOutput::builder().build());
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes, &activities],
+        ..Rules::default()
+    };
+    let table = Model::default();
+    let facts = look_with(&rules, &table, &Request::sweep()).await.unwrap();
+    assert_eq!(facts.cases.len(), 120);
+    assert!(facts.cases.values().all(|case| case.unread.is_empty()));
+    let calls = [&groups, &refreshes, &activities].map(Rule::num_calls);
+    assert_eq!(calls, [2, 120, 3]);
+    assert_eq!(table.calls().len(), 1, "{:?}", table.calls());
+}
+
 #[tokio::test]
 async fn groups_and_activities_come_in_pages() {
     let groups = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)

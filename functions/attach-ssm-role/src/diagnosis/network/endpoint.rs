@@ -11,6 +11,7 @@ use crate::diagnosis::document::{self, Verdict};
 use crate::facts::Instance;
 use crate::facts::identity::{CHANNELS, REGISTER};
 use crate::facts::network::{Endpoint, Hop, Interface, Network, Service};
+use crate::facts::sessions::{DECRYPT, FIND_LOG_GROUP, WRITE_LOG, WRITE_OBJECT};
 
 /// Actions that the policy of a service's endpoint must allow.
 fn actions(service: Service) -> &'static [&'static str] {
@@ -18,6 +19,9 @@ fn actions(service: Service) -> &'static [&'static str] {
         Service::Ssm => &[REGISTER],
         Service::Messages => &CHANNELS,
         Service::OldMessages => &["ec2messages:GetMessages"],
+        Service::Kms => &[DECRYPT],
+        Service::Logs => &[FIND_LOG_GROUP, WRITE_LOG[0], WRITE_LOG[1]],
+        Service::S3 => &[WRITE_OBJECT],
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::facts::network::{Acl, Endpoint, Entry, Hop, Network, Route, Rule, Table};
+use crate::facts::network::{Acl, Endpoint, Entry, Hop, Network, Route, Rule, Service, Table};
 
 /// The port that Systems Manager listens on.
 pub(crate) const HTTPS: u16 = 443;
@@ -71,10 +71,11 @@ impl Network {
     pub(crate) fn endpoints_of<'a>(
         &'a self,
         vpc: &'a str,
+        services: &'a [Service],
     ) -> impl Iterator<Item = &'a Endpoint> + Clone {
         self.endpoints
             .iter()
-            .filter(move |endpoint| endpoint.vpc == vpc)
+            .filter(move |endpoint| endpoint.vpc == vpc && services.contains(&endpoint.service))
     }
 
     pub(crate) fn acl_of(&self, subnet: &str) -> Option<&Acl> {

@@ -141,7 +141,7 @@ async fn a_vpc_is_read_as_aws_describes_it() {
     };
     let (one, two) = (interface("subnet-a"), interface("subnet-b"));
     let which = filter("vpc-endpoint-type", vec!["Interface".to_owned()]);
-    let endpoints = endpoints(&ec2, which).await.unwrap();
+    let endpoints = endpoints(&ec2, which, &Service::OF_NODES).await.unwrap();
     let account = "111122223333";
     let found = network(&ec2, account, &[&one, &two], endpoints)
         .await
