@@ -78,11 +78,24 @@ def _create_volume(request: AwsRequest, action: str) -> Iterator[Check]:
     arn = f"arn:aws:ec2:{context.asked_region}:{context.account_id}:volume/*"
     tags = _tags_at_creation(request, "volume")
     keys = request_tags(tags)
-    yield Check(action, arn, keys)
+    given = {"ec2:VolumeType": request.parameters.get("VolumeType", "gp2")}
+    yield Check(action, arn, keys | given)
     if tags:
         yield Check("ec2:CreateTags", arn, keys | {"ec2:CreateAction": request.operation})
     if snapshot_id := request.parameters.get("SnapshotId"):
         yield Check(action, _ec2_arn(snapshot_id), _resource_tags(snapshot_id))
+
+
+@resources_of("ec2", "DeleteVolume")
+def _delete_volume(request: AwsRequest, action: str) -> Iterator[Check]:
+    volume_id = request.parameters.get("VolumeId", "")
+    yield Check(action, _ec2_arn(volume_id), _resource_tags(volume_id))
+
+
+@resources_of("ebs", "GetSnapshotBlock", "ListSnapshotBlocks")
+def _snapshot_blocks(request: AwsRequest, action: str) -> Iterator[Check]:
+    snapshot_id = request.parameters.get("SnapshotId", "")
+    yield Check(action, _ec2_arn(snapshot_id), _resource_tags(snapshot_id))
 
 
 @resources_of("ec2", "CreateSnapshots")
@@ -216,6 +229,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
 # Actions without resource types of their own: a statement that names resources doesn't allow them.
 @resources_of(
     "ec2",
+    "DescribeAvailabilityZones",
     "DescribeDhcpOptions",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
@@ -235,6 +249,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     "DescribeSnapshots",
     "DescribeSubnets",
     "DescribeTags",
+    "DescribeVolumeStatus",
     "DescribeVolumes",
     "DescribeVpcEndpoints",
     "DescribeVpcs",
