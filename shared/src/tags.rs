@@ -26,6 +26,9 @@ pub const VOLUMES: &str = "ec2-guardrails:volumes";
 pub const SOURCE: &str = "ec2-guardrails:source";
 /// Of a copy: the Region of that snapshot. A label.
 pub const SOURCE_REGION: &str = "ec2-guardrails:source-region";
+/// On a volume that a restore drill made: which one, as the state table says it too. It has to agree
+/// with the table: the tag alone makes no volume a drill's.
+pub const DRILL: &str = "ec2-guardrails:drill";
 /// The instance that the volume was attached to.
 pub const INSTANCE: &str = "ec2-guardrails:instance";
 /// The AMI that the instance was launched from.

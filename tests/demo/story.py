@@ -44,8 +44,9 @@ snapshot-volumes:
   brake: { percent: 100 }   # the big clean-up is meant
 """
 
-# The same, with copies elsewhere.
+# The same, with copies elsewhere, and drills that try them.
 COPYING = POLICY.replace("  brake:", f"      copies: [{{ region: {ELSEWHERE}, keep: {{ last: 1 }} }}]\n  brake:")
+DRILL = f"  drills: [{{ name: elsewhere, schedule: '0 0 * * *', region: {ELSEWHERE}, volumes: 9 }}]\n"
 
 
 class Story:
@@ -210,9 +211,9 @@ class Story:
     # ---- deployment ----
 
     def deploy(self) -> None:
-        event("owner", "sam deploy; its parameters name the releases' image repository and the Region for copies.")
+        event("owner", "sam deploy; its parameters name the releases' image repository and the Region for copies, and let restores be tried.")
         repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
-        self.aws.deploy(self.template, ImageRepositoryArns=repository, CopyRegions=ELSEWHERE, Monitoring="full")
+        self.aws.deploy(self.template, ImageRepositoryArns=repository, CopyRegions=ELSEWHERE, RestoreDrills="true", Monitoring="full")
         event("owner", "confirms the subscription from the mail that SNS has sent; until then nobody would be notified.")
         stack = self.aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         holds(stack["StackStatus"] == "CREATE_COMPLETE", f"the stack is {stack['StackStatus']}")
@@ -496,13 +497,19 @@ class Story:
         event("EC2", f"{by_hand}, made by hand, is still there: only what carries the guardrail's tag is ever deleted.")
         return f"{len(left)} of {owned} are kept, by rule, and those made by hand never touched"
 
+    def _put_policy(self, document: str) -> None:
+        """It holds at once: another configuration is another process, which reads it anew."""
+        self.aws.client("ssm").put_parameter(
+            Name="/ec2-guardrails/policy", Type="String", Value=document, Overwrite=True
+        )
+        function = function_of(SNAPSHOT_VOLUMES)
+        memory = self.aws.client("lambda").get_function_configuration(FunctionName=function)["MemorySize"]
+        self.aws.client("lambda").update_function_configuration(FunctionName=function, MemorySize=memory + 1)
+
     def copies(self, kept: str) -> None:
         """Against the loss of the whole Region."""
         database = self.shop["/dev/sdf"]
-        self.aws.client("ssm").put_parameter(
-            Name="/ec2-guardrails/policy", Type="String", Value=COPYING, Overwrite=True
-        )
-        self.aws.client("lambda").update_function_configuration(FunctionName=function_of(SNAPSHOT_VOLUMES), MemorySize=258)
+        self._put_policy(COPYING)
         event("owner", f"wants the newest of each volume in {ELSEWHERE} too:")
         block(COPYING)
         run = self._sweep()
@@ -522,11 +529,25 @@ class Story:
         volume = elsewhere.describe_volumes(VolumeIds=[made])["Volumes"][0]
         holds(volume["State"] == "available", f"{made} is available")
         event("owner", f"makes a volume of it there, without anything of {REGION}: {made} is available.")
-        self._sweep(told=False)
+        self._put_policy(COPYING + DRILL)
+        event("owner", "wants that tried every day, for whoever asks:")
+        block(DRILL)
+        run = self._sweep()
+        read = len(self.aws.calls_of(run, "GetSnapshotBlock"))
+        event("Lambda", f"{_run_of(run)}: {read} blocks of the copies read, their checksums compared.", run["ended"])
+        answer = self.aws.client("lambda").invoke(
+            FunctionName=function_of(SNAPSHOT_VOLUMES), Qualifier="operator",
+            Payload=json.dumps({"trigger": "command", "command": "proofs"}).encode(),
+        )  # fmt: skip
+        proofs = json.loads(answer["Payload"].read())["detail"]["proofs"]
+        (proof,) = [row["proven"] for row in proofs if row["volume"] == database]
+        holds(read and proof["snapshot"] == copy["SnapshotId"], "the database's copy is proven")
+        holds(len(proofs) == begun and all(row["proven"] for row in proofs), "each copy is")
+        event("auditor", f"asks for the proofs: of the database {proof['snapshot']}, {proof['found']}.")
         outcome(
             2,
             "each tagged volume has its snapshot of the day; a failed one was made again at once and told with AWS's "
-            f"reason; {kept}; the newest of each lies encrypted in {ELSEWHERE}, and a volume was made of it there",
+            f"reason; {kept}; the newest of each lies encrypted in {ELSEWHERE}, a volume was made of it there, and each is proven to be readable",
             guarded=True,
         )
 

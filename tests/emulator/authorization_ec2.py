@@ -87,11 +87,24 @@ def _create_volume(request: AwsRequest, action: str) -> Iterator[Check]:
     arn = f"arn:aws:ec2:{context.asked_region}:{context.account_id}:volume/*"
     tags = _tags_at_creation(request, "volume")
     keys = request_tags(tags)
-    yield Check(action, arn, keys)
+    given = {"ec2:VolumeType": request.parameters.get("VolumeType", "gp2")}
+    yield Check(action, arn, keys | given)
     if tags:
         yield Check("ec2:CreateTags", arn, keys | {"ec2:CreateAction": request.operation})
     if snapshot_id := request.parameters.get("SnapshotId"):
         yield Check(action, _ec2_arn(snapshot_id), _resource_tags(snapshot_id))
+
+
+@resources_of("ec2", "DeleteVolume")
+def _delete_volume(request: AwsRequest, action: str) -> Iterator[Check]:
+    volume_id = request.parameters.get("VolumeId", "")
+    yield Check(action, _ec2_arn(volume_id), _resource_tags(volume_id))
+
+
+@resources_of("ebs", "GetSnapshotBlock", "ListSnapshotBlocks")
+def _snapshot_blocks(request: AwsRequest, action: str) -> Iterator[Check]:
+    snapshot_id = request.parameters.get("SnapshotId", "")
+    yield Check(action, _ec2_arn(snapshot_id), _resource_tags(snapshot_id))
 
 
 @resources_of("ec2", "CreateSnapshots")
@@ -225,6 +238,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
 # Actions without resource types of their own: a statement that names resources doesn't allow them.
 @resources_of(
     "ec2",
+    "DescribeAvailabilityZones",
     "DescribeDhcpOptions",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
@@ -245,6 +259,7 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     "DescribeSubnets",
     "DescribeTags",
     "DescribeTrunkInterfaceAssociations",
+    "DescribeVolumeStatus",
     "DescribeVolumes",
     "DescribeVpcEndpoints",
     "DescribeVpcs",

@@ -18,6 +18,16 @@ class SnapshotError:
 
 
 @dataclass
+class VolumeFault:
+    """What becomes of the next volumes from a snapshot (from any, without an id): they end in `error`, stay `creating`, or
+    vanish, as those do whose KMS key can't be used (EBS-25)."""
+
+    becomes: str = "error"
+    snapshot_id: str | None = None
+    count: int = 1
+
+
+@dataclass
 class CapacityShortage:
     """Auto Scaling's launches that fail because EC2 has no capacity; without a count for as long as it is set."""
 
@@ -36,6 +46,14 @@ class Settings:
     """How long DescribeSnapshots doesn't show a new snapshot yet: EC2's eventual consistency."""
     snapshot_errors: list[SnapshotError] = field(default_factory=list)
     """Snapshots that fail on purpose; each use counts `count` down."""
+    volume_creating_seconds: float = 0.0
+    """How long a new volume stays `creating`."""
+    volume_faults: list[VolumeFault] = field(default_factory=list)
+    """Volumes from snapshots that aren't made as they should; each use counts `count` down."""
+    volume_status: str = "ok"
+    """What DescribeVolumeStatus says of every volume: ok, impaired, insufficient-data."""
+    block_token_seconds: float = 604800.0
+    """How long the tokens of ListSnapshotBlocks hold (EBS-21)."""
     instance_transition_seconds: float = 0.0
     """How long an instance stays in pending, stopping and shutting-down."""
     instance_visibility_delay_seconds: float = 0.0
@@ -128,6 +146,8 @@ def _parse(name: str, kind: Any, value: Any) -> Any:
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if kind is str and isinstance(value, str):
         return value
     if kind is bool and isinstance(value, bool):
         return value

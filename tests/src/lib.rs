@@ -22,6 +22,7 @@
 )]
 
 mod control;
+mod drills;
 mod elsewhere;
 mod estate;
 mod groups;

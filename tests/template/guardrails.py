@@ -114,7 +114,7 @@ GUARDRAILS = [
         finding_alarms=frozenset({"VolumesStaleAlarm"}),
         # Groups and profiles are others' matter. Its own tags are given at creation.
         shared_only=LABELLING | {"autoscaling:DescribeAutoScalingGroups", "ec2:DescribeIamInstanceProfileAssociations"},
-        parameters={"CopyRegions": "us-east-1", "CopyKeyArns": COPY_KEY},
+        parameters={"CopyRegions": "us-east-1", "CopyKeyArns": COPY_KEY, "RestoreDrills": "true"},
         delegated=frozenset(
             {
                 "kms:CreateGrant",

@@ -141,6 +141,27 @@ COPIES_ALLOWED: list[Case] = [
     ("kms:CreateGrant", COPY_KEY, VIA_EC2 | {"kms:GrantIsForAWSResource": "true"}),
 ]
 
+DRILL = {"aws:RequestTag/ec2-guardrails:drill": "drill-0a1b", "ec2:VolumeType": "gp3"}
+DRILLS_OWN = {"aws:ResourceTag/ec2-guardrails:drill": "drill-0a1b"}
+ASKED_ELSEWHERE = {"aws:RequestedRegion": "us-east-1"}
+FAR_VOLUME = f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/vol-0b1c2d3e4f5a60718"
+
+# With the parameter RestoreDrills, and CopyRegions for those elsewhere.
+DRILLS_ALLOWED: list[Case] = [
+    ("ec2:DescribeAvailabilityZones", "*", HERE),
+    ("ec2:DescribeVolumeStatus", "*", HERE),
+    ("ec2:DescribeVolumes", "*", ELSEWHERE),
+    ("ebs:ListSnapshotBlocks", SNAPSHOT, OURS | {"aws:RequestedRegion": REGION}),
+    ("ebs:GetSnapshotBlock", SNAPSHOT, OURS | {"aws:RequestedRegion": REGION}),
+    ("ebs:GetSnapshotBlock", COPY, OURS | ASKED_ELSEWHERE),
+    ("ec2:CreateVolume", SNAPSHOT, OURS | HERE),
+    ("ec2:CreateVolume", VOLUME, DRILL | HERE),
+    ("ec2:CreateVolume", FAR_VOLUME, DRILL | ELSEWHERE),
+    ("ec2:CreateTags", VOLUME, DRILL | HERE | {"ec2:CreateAction": "CreateVolume"}),
+    ("ec2:DeleteVolume", VOLUME, DRILLS_OWN | HERE),
+    ("ec2:DeleteVolume", FAR_VOLUME, DRILLS_OWN | ELSEWHERE),
+]
+
 SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("dynamodb:GetItem", TABLE, partitions("quarantine-launch")),
     # Deletion: only what carries our tag.
@@ -157,7 +178,8 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("ec2:CreateTags", SNAPSHOT, OURS | keys(TOLD)),
     ("ec2:DeleteTags", SNAPSHOT, OURS | keys(TOLD)),
     ("ec2:CreateTags", VOLUME, keys(TOLD)),
-    ("ec2:CreateTags", VOLUME, MARKED | {"ec2:CreateAction": "CreateVolume"}),
+    ("ec2:CreateTags", VOLUME, DRILL | HERE),
+    ("ec2:CreateTags", VOLUME, DRILL | HERE | {"ec2:CreateAction": "RunInstances"}),
     ("ec2:CreateTags", INSTANCE, keys(TOLD)),
     # DeleteTags without keys takes every tag off.
     ("ec2:DeleteTags", SNAPSHOT, OURS),
@@ -167,7 +189,7 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("ec2:CreateSnapshot", SNAPSHOT, {f"aws:RequestTag/{OUR_TAG}": "quarantine-launch"}),
     ("ec2:CreateSnapshots", SNAPSHOT, keys("Name")),
     # What it has no business with.
-    ("ec2:DescribeVolumes", "*", ELSEWHERE),
+    ("ec2:DescribeVolumes", "*", {"ec2:Region": "ap-south-1"}),
     ("ec2:ModifySnapshotAttribute", SNAPSHOT, OURS),
     # Copies: none but of its own, with its tag, to the Regions and with the keys that are named.
     ("ec2:DescribeSnapshots", "*", {"ec2:Region": "ap-south-1"}),
@@ -187,7 +209,20 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("kms:CreateGrant", COPY_KEY, VIA_EC2),
     ("kms:CreateGrant", COPY_KEY, VIA_EC2 | {"kms:GrantIsForAWSResource": "false"}),
     ("kms:CreateGrant", COPY_KEY, {"kms:ViaService": "s3.us-east-1.amazonaws.com", "kms:GrantIsForAWSResource": "true"}),
+    # Drills: only what is ours is read, only gp3 with the drill's tag is made, only such is deleted.
+    ("ebs:GetSnapshotBlock", SNAPSHOT, {"aws:RequestedRegion": REGION}),
+    ("ebs:GetSnapshotBlock", SNAPSHOT, FOREIGN | {"aws:RequestedRegion": REGION}),
+    ("ebs:GetSnapshotBlock", FAR_COPY, OURS | {"aws:RequestedRegion": "ap-south-1"}),
+    ("ebs:PutSnapshotBlock", SNAPSHOT, OURS | {"aws:RequestedRegion": REGION}),
+    ("ec2:CreateVolume", SNAPSHOT, HERE),
+    ("ec2:CreateVolume", VOLUME, HERE),
+    ("ec2:CreateVolume", VOLUME, DRILL | HERE | {"ec2:VolumeType": "io2"}),
+    ("ec2:CreateVolume", VOLUME, DRILL | HERE | {"aws:RequestTag/ec2-guardrails:drill": "x"}),
+    ("ec2:AttachVolume", VOLUME, DRILLS_OWN | HERE),
     ("ec2:DeleteVolume", VOLUME, {}),
+    ("ec2:DeleteVolume", VOLUME, HERE),
+    ("ec2:DeleteVolume", VOLUME, OURS | HERE),
+    ("ec2:DeleteVolume", FAR_VOLUME, DRILLS_OWN | {"ec2:Region": "ap-south-1"}),
 ]
 
 PROFILE = f"{IAM}:instance-profile/{samstack.STACK}-InstanceProfile"

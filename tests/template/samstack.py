@@ -180,6 +180,9 @@ class Deployment:
             if function == "Fn::Join":
                 separator, values = argument
                 return separator.join(self._resolve(values, where))
+            if function == "Fn::Split":
+                separator, text = argument
+                return self._resolve(text, where).split(separator)
             assert not function.startswith("Fn::"), f"{where}: {function} isn't known to the tests"
         resolved = {key: self._resolve(value, where) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not None}

@@ -27,7 +27,7 @@ each_extent = pytest.mark.parametrize("parameters", [{}, FULL], ids=["default", 
 
 # Logical ids that belong to a guardrail without beginning with its name.
 BELONG = {"InstanceRole": "AttachSsmRole", "InstanceProfile": "AttachSsmRole", "ImageParametersPolicy": "QuarantineLaunch"}
-BELONG |= dict.fromkeys(("CopiesPolicy", "CopyGrantsPolicy", "CopyKeysPolicy"), "SnapshotVolumes")
+BELONG |= dict.fromkeys(("CopiesPolicy", "CopyGrantsPolicy", "CopyKeysPolicy", "DrillsPolicy"), "SnapshotVolumes")
 BELONG |= {"RestoredRolesPolicy": "QuarantineLaunch"}
 
 

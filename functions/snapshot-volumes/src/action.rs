@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::facts::drills::{Ended, Made, Outcome, Record, Remembered};
 use crate::facts::{Snapshot, Tag};
 
 /// What `act` carries out.
@@ -13,6 +14,57 @@ pub enum Action {
     Copy(CopyTo),
     /// Delete one snapshot of ours.
     Delete(Delete),
+    /// A drill's next step with one volume.
+    Drill(Box<Drilling>),
+}
+
+/// A drill's next step with one volume.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drilling {
+    /// What its record is called: see [`crate::facts::drills::key`].
+    pub key: String,
+    /// The Region.
+    pub region: String,
+    /// The record that it rests on, where there is one.
+    pub remembered: Option<Remembered>,
+    /// The step.
+    pub step: Step,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Read blocks of a snapshot, for the first time in a slot or again.
+    Read {
+        /// `snap-…`
+        snapshot: String,
+        /// The slot.
+        slot: Timestamp,
+    },
+    /// Write down that a volume is to be made, and ask for it.
+    Make {
+        /// `snap-…`
+        snapshot: String,
+        /// The slot.
+        slot: Timestamp,
+        /// The zone that it shall not be in, if there is another.
+        not_in: Option<String>,
+        /// The volume that the snapshot is of.
+        of: String,
+    },
+    /// Ask for the volume that was written down: once more, by the same token.
+    Ask {
+        /// The volume that the snapshot is of.
+        of: String,
+    },
+    /// Write down what was seen.
+    Note(Made),
+    /// Look at the status of a volume that is ready.
+    Check(Made),
+    /// Write down what came of it, and delete the volume.
+    Close(Made, Outcome),
+    /// Write down what came of it.
+    Settle(Ended),
 }
 
 /// A copy to be made.
@@ -133,4 +185,6 @@ pub enum Effect {
     Deleted,
     /// AWS refuses to delete it, for a reason that people have to know; which.
     Refused(String),
+    /// What a drill has written down.
+    Drilled(Box<Record>),
 }

@@ -9,6 +9,9 @@ pub(crate) const KINDS: &[&Kind] = &[
     &COPY_STALE,
     &COPY_FAILED,
     &COPY_FULL,
+    &PROOF_FAILED,
+    &PROOF_STALE,
+    &DRILL_LEFT_BEHIND,
     &DELETION_LIMIT,
     &DISOWNED,
     &UNDELETABLE,
@@ -79,6 +82,42 @@ pub(crate) static COPY_FULL: Kind = Kind {
     next: "If the key was changed on purpose (in the plan's `copies`, behind its alias, or the Region's default for EBS): nothing; transfer and storage of the whole volume are charged once. Else put the key back before the next slot.",
     urgency: Urgency::Know,
     commands: &[EXPLAIN],
+};
+
+/// On a volume.
+pub(crate) static PROOF_FAILED: Kind = Kind {
+    name: "proof-failed",
+    meaning: "A drill tried the volume's newest snapshot or copy, and it can't be restored as it should: a checksum is wrong, the disk is empty, or a volume made from it wasn't ready within 6 hours. No proof has come since.",
+    one: "backup that a drill found wrong",
+    many: "backups that a drill found wrong",
+    resolved: "is proven again, or no drill tries it any more",
+    next: "Take the reason seriously: make a volume from that snapshot by hand and look at what you need of it. An empty disk: see whether the application writes where you think. A checksum that is wrong, or a volume that ends in `error`: keep the older snapshots (the tag that `hold` names), take a new one, and ask AWS. The volume is tried again when its turn comes.",
+    urgency: Urgency::Now,
+    commands: &[EXPLAIN],
+};
+
+/// On a volume.
+pub(crate) static PROOF_STALE: Kind = Kind {
+    name: "proof-stale",
+    meaning: "The last proof that the volume's backup can be restored is older than the drill's `proven-within`; a volume that never had one counts from when the drill and its first snapshot were there. Or it couldn't be tried for a day.",
+    one: "backup without a fresh proof",
+    many: "backups without a fresh proof",
+    resolved: "is proven again, or no drill tries it any more",
+    next: "Where a reason stands beside the volume, remove it: a key that drills may not use goes into the stack's parameter CopyKeyArns. Where none does, its turn doesn't come in time: let the drill try more `volumes`, or more often (`schedule`).",
+    urgency: Urgency::Soon,
+    commands: &[EXPLAIN],
+};
+
+/// On a volume that a drill made.
+pub(crate) static DRILL_LEFT_BEHIND: Kind = Kind {
+    name: "drill-left-behind",
+    meaning: "A volume that a drill made is still there and isn't deleted: somebody attached it or changed its tag, AWS refuses to delete it, or it can't be looked at.",
+    one: "volume that a drill left behind",
+    many: "volumes that drills left behind",
+    resolved: "is gone",
+    next: "It costs until it is deleted. Detach it, or give it back its tag ec2-guardrails:drill, and the next sweep deletes it; or delete it by hand. If you want to keep it: nothing, it is left alone as long as it is attached or lacks the tag.",
+    urgency: Urgency::Know,
+    commands: &[],
 };
 
 /// On the account.

@@ -2,6 +2,7 @@
 
 pub(crate) mod copies;
 mod deletions;
+pub(crate) mod drills;
 mod sets;
 
 use std::collections::HashSet;
@@ -26,6 +27,9 @@ const CREATE: &str = "create-snapshot";
 
 /// Decides.
 pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
+    if evaluation.facts.drills.asked.is_some() {
+        return Vec::new();
+    }
     let mut decisions: Vec<_> = evaluation
         .facts
         .not_found
@@ -40,6 +44,7 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         decisions.extend(deletions(&evaluation.deletions, None));
     }
     decisions.extend(copies::decide(evaluation));
+    decisions.extend(drills::decide(evaluation));
     decisions
 }
 

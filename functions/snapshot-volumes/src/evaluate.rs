@@ -2,6 +2,7 @@
 
 mod copies;
 mod deletions;
+pub(crate) mod drills;
 mod index;
 mod standing;
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 pub(crate) use crate::evaluate::copies::{CopyNeed, Line, There};
 use crate::evaluate::deletions::Place;
 pub(crate) use crate::evaluate::deletions::{Deletion, Deletions, maybe_gone, over_limit};
+use crate::evaluate::drills::{Going, Round};
 use crate::evaluate::index::Index;
 pub(crate) use crate::evaluate::standing::{Freshness, Judged, Need, Planned, Selected, Standing};
 use crate::facts::{Facts, Snapshot, Volume};
@@ -34,6 +36,9 @@ pub struct Evaluation<'a> {
     pub(crate) piling_up: Vec<&'a Snapshot>,
     /// The copies in other Regions.
     pub(crate) elsewhere: Vec<There<'a>>,
+    /// The drills, and what of them is under way: also of drills that the policy no longer has.
+    pub(crate) rounds: Vec<Round<'a>>,
+    pub(crate) going: Vec<Going<'a>>,
 }
 
 /// Judges.
@@ -49,9 +54,18 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         planless: BTreeMap::new(),
         piling_up: Vec::new(),
         elsewhere: Vec::new(),
+        rounds: Vec::new(),
+        going: drills::under_way(facts, now),
     };
     evaluation.volumes = judged(facts, &evaluation.plans, index, now);
     evaluation.elsewhere = copies::elsewhere(facts, policy, &evaluation.volumes, now);
+    evaluation.rounds = drills::rounds(
+        facts,
+        policy,
+        &evaluation.volumes,
+        &evaluation.elsewhere,
+        now,
+    );
     if facts.complete {
         let home = Place::home(facts, policy);
         let spared = copies::sources(facts, policy, &evaluation.elsewhere);

@@ -1,5 +1,7 @@
 //! What was found: plain data, no AWS types.
 
+pub(crate) mod drills;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -7,6 +9,8 @@ use guardrails::aws::ApiError;
 use guardrails::ec2;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::facts::drills::Drills;
 
 /// A tag.
 pub(crate) type Tag = (String, String);
@@ -36,6 +40,8 @@ pub struct Facts {
     pub region: String,
     /// Our copies in other Regions, by Region: why not where they couldn't be read, or mayn't.
     pub elsewhere: BTreeMap<String, Result<Elsewhere, ApiError>>,
+    /// What is known of drills.
+    pub drills: Drills,
 }
 
 /// What is ours in another Region.
@@ -86,6 +92,10 @@ pub struct Volume {
     pub created: Timestamp,
     /// AWS's word for its state, such as `in-use`.
     pub state: String,
+    /// Its size in GiB.
+    pub gib: i32,
+    /// Its Availability Zone.
+    pub zone: Option<String>,
     /// Where it lies, if that isn't a zone of the Region: its snapshot would leave that place.
     pub outside: Option<String>,
     /// Its tags.

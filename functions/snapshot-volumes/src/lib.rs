@@ -1,4 +1,5 @@
-//! Snapshots EBS volumes on schedule, copies the snapshots to other Regions, and prunes both.
+//! Snapshots EBS volumes on schedule, copies the snapshots to other Regions, prunes both, and tries
+//! whether they can be restored.
 //!
 //! Each plan's *slot* is the last time of its schedule that has come. A sweep makes what the slot
 //! still lacks and deletes what the plan no longer keeps. What exists is read from the snapshots'
@@ -8,6 +9,7 @@ mod act;
 mod action;
 mod conditions;
 mod decide;
+mod disk;
 mod evaluate;
 mod facts;
 mod memory;
@@ -38,6 +40,13 @@ pub use crate::ownership::NAME;
 use crate::policy::Policy;
 use crate::regions::Regions;
 
+/// What is asked beyond where to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// The table of proofs: from the one that follows this key on.
+    proofs: Option<String>,
+}
+
 /// The guardrail.
 #[derive(Debug)]
 pub struct SnapshotVolumes {
@@ -49,7 +58,7 @@ impl Guardrail for SnapshotVolumes {
     const NAME: &'static str = NAME;
     const KINDS: &'static [&'static Kind] = conditions::KINDS;
     type Policy = Policy;
-    type Ask = ();
+    type Ask = Ask;
     type Facts = Facts;
     type Evaluation<'a> = Evaluation<'a>;
     type Action = Action;
@@ -66,7 +75,7 @@ impl Guardrail for SnapshotVolumes {
         })
     }
 
-    fn request(trigger: &Trigger) -> Result<Request<()>, TriggerError> {
+    fn request(trigger: &Trigger) -> Result<Request<Ask>, TriggerError> {
         match trigger {
             Trigger::Sweep => Ok(Request::sweep()),
             Trigger::Event(event) => Ok(Request::of(Scope::one(volume_of(event)?))),
@@ -78,9 +87,23 @@ impl Guardrail for SnapshotVolumes {
                 })?;
                 Ok(Request::asking(Scope::one(volume)))
             }
+            Trigger::Command(command) if command.name == "proofs" => {
+                command.takes(&["after"])?;
+                let after = match command.arguments.get("after") {
+                    None => String::new(),
+                    Some(_) => command.argument("after")?.to_owned(),
+                };
+                let ask = Ask {
+                    proofs: Some(after),
+                };
+                Ok(Request {
+                    ask,
+                    ..Request::asking(Scope::Only(Vec::new()))
+                })
+            }
             Trigger::Command(command) => Err(TriggerError::Command {
                 name: command.name.clone(),
-                known: "explain (with `volume-id`)",
+                known: "explain (with `volume-id`), proofs",
             }),
         }
     }
@@ -88,7 +111,7 @@ impl Guardrail for SnapshotVolumes {
     fn observe(
         &self,
         policy: &Policy,
-        request: &Request<()>,
+        request: &Request<Ask>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Facts, ApiError>> + Send {
         observe::observe(&self.regions, &self.state, policy, request, now)
@@ -111,6 +134,13 @@ impl Guardrail for SnapshotVolumes {
 
     fn act(&self, action: &Action, run: &str) -> impl Future<Output = Acted<Effect>> + Send {
         act::act(&self.regions, &self.state, action, run)
+    }
+
+    fn remember<'a, 'b: 'a>(
+        &'a self,
+        evaluation: &'a Evaluation<'b>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send {
+        act::drills::begin(&self.state, evaluation)
     }
 
     fn report(evaluation: &Evaluation<'_>, settled: &[Settled<'_, Action, Effect>]) -> Assessment {
@@ -158,7 +188,7 @@ mod tests {
     use guardrails::trigger::Order;
     use serde_json::json;
 
-    fn request(payload: Value) -> Result<Request<()>, TriggerError> {
+    fn request(payload: Value) -> Result<Request<Ask>, TriggerError> {
         SnapshotVolumes::request(&guardrails::trigger::parse(payload).unwrap())
     }
 
@@ -217,6 +247,23 @@ mod tests {
         ] {
             assert!(request(payload.clone()).is_err(), "{payload}");
         }
+    }
+
+    #[test]
+    fn proofs_are_asked_for_and_nothing_is_changed() {
+        for (payload, after) in [
+            (json!({"trigger": "command", "command": "proofs"}), ""),
+            (
+                json!({"trigger": "command", "command": "proofs", "after": "a/b/c"}),
+                "a/b/c",
+            ),
+        ] {
+            let request = request(payload).unwrap();
+            assert_eq!(request.order, Order::Question);
+            assert_eq!(request.ask.proofs.as_deref(), Some(after));
+        }
+        request(json!({"trigger": "command", "command": "proofs", "volume-id": "vol-1"}))
+            .unwrap_err();
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! What is remembered: which snapshots AWS refused to delete, and which copies were asked for.
+//! What is remembered: which snapshots AWS refused to delete, which copies were asked for, and what
+//! drills have shown.
 
 use guardrails::state::Topic;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::facts::drills::Record;
 use crate::facts::{Refusal, Try};
 
 /// By snapshot.
@@ -21,3 +23,10 @@ pub(crate) const TRIES: Topic<Try> = Topic::new("copy");
 pub(crate) const SEEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// What AWS has refused is asked for again after so long.
 pub(crate) const COPY_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// By [`crate::facts::drills::key`].
+pub(crate) const PROOFS: Topic<Record> = Topic::new("proof");
+/// Since when there is a drill, by its name.
+pub(crate) const DRILLS: Topic<Timestamp> = Topic::new("drill");
+/// What nobody has tried for so long is forgotten, unless something is under way.
+pub(crate) const PROOFS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24 * 730);

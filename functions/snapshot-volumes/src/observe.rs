@@ -1,6 +1,7 @@
 //! Reads volumes, snapshots, instances and images into facts: paged, filtered by AWS, and only
 //! what is needed.
 
+pub(crate) mod drills;
 mod elsewhere;
 mod snapshot;
 
@@ -17,6 +18,7 @@ use guardrails::state;
 use guardrails::trigger::{Order, Request, Scope};
 use jiff::Timestamp;
 
+use crate::Ask;
 use crate::action::Action;
 use crate::evaluate;
 use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, Volume};
@@ -36,11 +38,24 @@ pub(crate) async fn observe(
     regions: &Regions,
     state: &state::State,
     policy: &Policy,
-    request: &Request<()>,
+    request: &Request<Ask>,
     now: Timestamp,
 ) -> Result<Facts, ApiError> {
     let ec2 = &regions.here;
+    let asked = request.ask.proofs.clone();
     let mut facts = match &request.scope {
+        _ if asked.is_some() => {
+            let (facts, elsewhere) = futures::try_join!(
+                everything(ec2, state, policy, now),
+                elsewhere::elsewhere(regions, state, policy, None, now),
+            )?;
+            // A question is no sweep: nothing follows for what it doesn't name.
+            Facts {
+                complete: false,
+                elsewhere,
+                ..facts
+            }
+        }
         Scope::All => {
             let (mut facts, elsewhere) = futures::try_join!(
                 everything(ec2, state, policy, now),
@@ -61,6 +76,9 @@ pub(crate) async fn observe(
         }
     };
     regions.home().clone_into(&mut facts.region);
+    facts.drills = drills::drills(regions, state, policy, now).await?;
+    facts.drills.asked = asked;
+    drills::set_apart(&mut facts);
     if policy.needs_instances() {
         let attachments = facts
             .volumes
@@ -243,6 +261,8 @@ fn volume(volume: aws_sdk_ec2::types::Volume) -> Volume {
             .state()
             .map_or("unknown", |state| state.as_str())
             .to_owned(),
+        gib: volume.size().unwrap_or_default(),
+        zone: volume.availability_zone().map(str::to_owned),
         outside: outside(&volume),
         attachments: volume
             .attachments()
@@ -418,6 +438,8 @@ pub(crate) async fn revalidate(
                 let here = again.entry(None).or_default();
                 here.snapshots.insert(copy.source.clone());
             }
+            // Its record is what it rests on.
+            Action::Drill(_) => {}
             Action::Delete(delete) => {
                 let place = again.entry(delete.region.as_deref()).or_default();
                 place.snapshots.extend(delete.keeper.clone());
@@ -493,6 +515,7 @@ fn verdict<'s>(action: &Action, seen: &'s [Seen<'_>]) -> Result<Option<String>, 
                 ))
             }
         }
+        Action::Drill(_) => None,
         Action::Delete(delete) => match delete.keeper.as_deref() {
             Some(keeper) if !is_usable(delete.region.as_deref(), keeper)? => Some(format!(
                 "{keeper}, which was to stay, is gone or archived; the next sweep looks again"

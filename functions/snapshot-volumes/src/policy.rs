@@ -1,6 +1,7 @@
 //! The section `snapshot-volumes` of the policy document.
 
 mod copies;
+mod drills;
 mod keep;
 mod misread;
 mod select;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::facts::{Facts, Volume};
 use crate::slots::{Schedule, Zone};
 pub use copies::Copying;
+pub use drills::{Drill, Way};
 pub use keep::{Count, Keep, Within};
 pub use select::{Exclude, Of, Select, TagOf};
 
@@ -45,6 +47,14 @@ pub struct Policy {
     /// When a run deletes nothing, because it would delete too much.
     #[serde(default)]
     pub brake: Brake,
+    /// Whether what is kept can be restored is tried: when, and how.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "drills::drills"
+    )]
+    #[schemars(length(min = 1))]
+    pub drills: Vec<Drill>,
 }
 
 impl Policy {
@@ -55,19 +65,22 @@ impl Policy {
         plans.find(|plan| plan.names().any(|known| known == name))
     }
 
-    /// The next slots of each plan, from now on: for whoever checks a document.
+    /// The next slots of each plan and drill, from now on: for whoever checks a document.
     #[must_use]
     pub fn outlook(&self) -> Vec<String> {
         let now = Timestamp::now();
         let plans = self.plans.0.iter();
+        let plans = plans.map(|plan| ("plan", &plan.name, &plan.schedule, &plan.timezone));
+        let drills = self.drills.iter();
+        let drills = drills.map(|one| ("drill", &one.name, &one.schedule, &one.timezone));
         plans
-            .map(|plan| {
+            .chain(drills)
+            .map(|(what, name, schedule, zone)| {
                 format!(
-                    "plan {} (`{}`, {}): {}",
-                    plan.name,
-                    plan.schedule.as_str(),
-                    plan.timezone.name(),
-                    plan.next_slots(now, 5)
+                    "{what} {name} (`{}`, {}): {}",
+                    schedule.as_str(),
+                    zone.name(),
+                    schedule.next_slots(zone, now, 5)
                 )
             })
             .collect()
@@ -192,7 +205,7 @@ pub struct Plan {
 
 fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    check_name(&name).map_err(D::Error::custom)?;
+    check_name("plan", &name).map_err(D::Error::custom)?;
     Ok(name)
 }
 
@@ -204,18 +217,18 @@ fn former_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String
         ));
     }
     for name in &names {
-        check_name(name).map_err(D::Error::custom)?;
+        check_name("plan", name).map_err(D::Error::custom)?;
     }
     Ok(names)
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(what: &str, name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=40).contains(&name.len()) && !name.starts_with('-') && name.chars().all(allowed) {
         return Ok(());
     }
     Err(format!(
-        "plan name {}: expected 1 to 40 lower case letters, digits and dashes",
+        "{what} name {}: expected 1 to 40 lower case letters, digits and dashes",
         quoted(name)
     ))
 }
@@ -256,17 +269,6 @@ impl Plan {
     #[must_use]
     pub fn slot_at(&self, now: Timestamp) -> Option<Zoned> {
         self.schedule.slot_at(&self.timezone, now)
-    }
-
-    /// The next `count` slots as people say them: `Sun 2026-11-22 03:00`.
-    #[must_use]
-    pub fn next_slots(&self, now: Timestamp, count: usize) -> String {
-        let next = |slot: &Zoned| self.schedule.slot_after(&self.timezone, slot.timestamp());
-        let slots = std::iter::successors(next(&self.timezone.at(now)), next).take(count);
-        let labels: Vec<_> = slots
-            .map(|slot| slot.strftime("%a %Y-%m-%d %H:%M").to_string())
-            .collect();
-        labels.join(", ")
     }
 }
 
@@ -333,6 +335,15 @@ pub(crate) mod tests {
     pub(crate) fn parse(plan: &str) -> Result<Policy, policy::Mistakes> {
         policy::parse(
             &format!("snapshot-volumes:\n  plans:\n    - {plan}\n"),
+            crate::NAME,
+        )
+    }
+
+    /// One plan called `daily` that is copied to us-east-1, and more keys of the section.
+    pub(crate) fn parse_with(keys: &str) -> Result<Policy, policy::Mistakes> {
+        let plan = "{name: daily, select: {tag: Backup}, schedule: \"0 3 * * *\", keep: {last: 3}, copies: [{region: us-east-1, keep: {last: 2}}]}";
+        policy::parse(
+            &format!("snapshot-volumes:\n  plans: [{plan}]\n  {keys}\n"),
             crate::NAME,
         )
     }

@@ -22,14 +22,16 @@ pub(crate) struct Regions {
     pub(crate) here: Client,
     home: String,
     there: BTreeMap<String, Client>,
+    /// What reads blocks of snapshots, by Region: where the stack lets drills be done.
+    ebs: BTreeMap<String, aws_sdk_ebs::Client>,
     /// ARNs of the keys that copies may use.
     keys: Vec<String>,
     presigner: Option<Presigner>,
 }
 
 impl Regions {
-    /// Reads `COPY_REGIONS` and `COPY_KEY_ARNS`, lists with commas, and `EC2_HOST` where there are
-    /// Regions.
+    /// Reads `COPY_REGIONS` and `COPY_KEY_ARNS`, lists with commas, `EC2_HOST` where there are
+    /// Regions, and `RESTORE_DRILLS`.
     pub(crate) fn new(
         config: &SdkConfig,
         environment: &Environment,
@@ -57,7 +59,16 @@ impl Regions {
             let credentials = config.credentials_provider();
             credentials.map(|credentials| Presigner::new(host, home.clone(), credentials))
         };
+        let ebs = |region: &String| {
+            let client = aws_sdk_ebs::config::Builder::from(config)
+                .region(aws_sdk_ebs::config::Region::new(region.clone()))
+                .build();
+            (region.clone(), aws_sdk_ebs::Client::from_conf(client))
+        };
+        let drills = environment.optional("RESTORE_DRILLS").as_deref() == Some("true");
+        let regions = there.keys().chain([&home]).filter(|_| drills);
         Ok(Self {
+            ebs: regions.map(ebs).collect(),
             here: Client::new(config),
             home,
             there,
@@ -85,20 +96,41 @@ impl Regions {
         }
     }
 
+    /// The client of a Region by its name.
+    pub(crate) fn client_in(&self, region: &str) -> Result<&Client, ApiError> {
+        self.client((region != self.home).then_some(region))
+    }
+
+    /// What reads blocks in a Region.
+    pub(crate) fn ebs(&self, region: &str) -> Result<&aws_sdk_ebs::Client, ApiError> {
+        let client = self.ebs.get(region);
+        client.ok_or_else(|| self.no_drills().unwrap_or_else(|| self.not_named(region)))
+    }
+
+    /// Why no drill may be done, if none may.
+    pub(crate) fn no_drills(&self) -> Option<ApiError> {
+        self.ebs.is_empty().then(|| ApiError {
+            operation: "ebs:GetSnapshotBlock",
+            code: "DrillsNotAllowed".to_owned(),
+            message: "the policy has drills, and the stack's parameter RestoreDrills is false; set it to true, or take `drills` out of the policy".to_owned(),
+            kind: ErrorKind::Refused,
+        })
+    }
+
     /// What a Region is that the stack doesn't name.
     pub(crate) fn not_named(&self, region: &str) -> ApiError {
         if region == self.home {
             return not_allowed(
                 "OwnRegion",
                 format!(
-                    "the policy copies to {region}, which is the stack's own Region; take it out of the plan's `copies`"
+                    "the policy asks for copies in {region}, which is the stack's own Region; take it out of the plan's `copies`"
                 ),
             );
         }
         not_allowed(
             "RegionNotNamed",
             format!(
-                "the policy copies to {region}, and the stack's parameter CopyRegions doesn't name it; add it there, or take it out of the plan's `copies`"
+                "the policy asks for copies in {region}, and the stack's parameter CopyRegions doesn't name it; add it there, or take it out of the policy's `copies` and `drills`"
             ),
         )
     }
@@ -147,9 +179,17 @@ impl Regions {
             there: there
                 .map(|(region, client)| ((*region).to_owned(), (*client).clone()))
                 .collect(),
+            ebs: BTreeMap::new(),
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
             presigner: None,
         }
+    }
+
+    /// With what reads blocks here.
+    #[cfg(test)]
+    pub(crate) fn with_ebs(mut self, ebs: &aws_sdk_ebs::Client) -> Self {
+        self.ebs.insert(self.home.clone(), ebs.clone());
+        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sums up a run: numbers, and what stands against the policy. Pure.
 
 mod copies;
+mod drills;
 mod explain;
 mod stand;
 
@@ -16,9 +17,10 @@ use serde_json::Value;
 
 use crate::action::{Action, Create, Effect};
 use crate::conditions::{
-    COPY_STALE, DELETION_LIMIT, DISOWNED, FAILED, KINDS, PLANLESS, STALE, UNDELETABLE,
+    COPY_STALE, DELETION_LIMIT, DISOWNED, FAILED, KINDS, PLANLESS, PROOF_STALE, STALE, UNDELETABLE,
 };
 use crate::evaluate::{Deletions, Evaluation, Freshness, Judged, Standing};
+use crate::report::drills::Records;
 use crate::report::stand::{Stand, newest};
 use crate::slots;
 
@@ -27,6 +29,15 @@ pub(crate) fn report(
     evaluation: &Evaluation<'_>,
     settled: &[Settled<'_, Action, Effect>],
 ) -> Assessment {
+    let records = Records::of(evaluation, settled);
+    if let Some(after) = &evaluation.facts.drills.asked {
+        return Assessment {
+            considered: evaluation.volumes.len() as u64,
+            conditions: drills::conditions(evaluation, &records),
+            detail: drills::proofs(evaluation, &records, after),
+            ..Assessment::default()
+        };
+    }
     let complete = evaluation.facts.complete;
     let creations = Creations::of(settled);
     let mut conditions = Vec::new();
@@ -37,6 +48,7 @@ pub(crate) fn report(
         conditions.extend(failed.on(judged, &FAILED, complete));
     }
     conditions.extend(copies::conditions(evaluation));
+    conditions.extend(drills::conditions(evaluation, &records));
     conditions.extend(disowned(evaluation));
     conditions.extend(over_limit(evaluation));
     conditions.extend(undeletable(evaluation, settled));
@@ -50,6 +62,7 @@ pub(crate) fn report(
                     .iter()
                     .copied()
                     .filter(|kind| copies::is_known(evaluation, kind))
+                    .filter(|kind| drills::is_known(evaluation, kind))
                     .collect(),
                 present: present(evaluation, settled),
             }
@@ -60,7 +73,7 @@ pub(crate) fn report(
         detail: if complete {
             Value::Null
         } else {
-            explain::explain(evaluation)
+            explain::explain(evaluation, &records)
         },
     }
 }
@@ -331,6 +344,7 @@ fn present(
     volumes
         .chain(snapshots.map(|id| Resource::Snapshot(id.clone())))
         .chain(elsewhere)
+        .chain(drills::present(evaluation))
         .chain([Resource::Account])
         .collect()
 }
@@ -368,6 +382,10 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
     let elsewhere = copies
         .into_iter()
         .filter(|_| !evaluation.elsewhere.is_empty());
+    let unproven = [("VolumesUnproven", firing(&PROOF_STALE))];
+    let unproven = unproven
+        .into_iter()
+        .filter(|_| !evaluation.rounds.is_empty());
     let orphaned = facts
         .snapshots
         .iter()
@@ -387,6 +405,7 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
     .into_iter()
     // Nobody pays for numbers of what isn't there.
     .chain(elsewhere)
+    .chain(unproven)
     .map(|(name, value)| Metric { name, value })
     .collect()
 }

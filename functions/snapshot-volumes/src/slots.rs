@@ -184,6 +184,17 @@ impl Schedule {
         }
     }
 
+    /// The next `count` slots as people say them: `Sun 2026-11-22 03:00`.
+    #[must_use]
+    pub fn next_slots(&self, zone: &Zone, now: Timestamp, count: usize) -> String {
+        let next = |slot: &Zoned| self.slot_after(zone, slot.timestamp());
+        let slots = std::iter::successors(next(&zone.at(now)), next).take(count);
+        let labels: Vec<_> = slots
+            .map(|slot| slot.strftime("%a %Y-%m-%d %H:%M").to_string())
+            .collect();
+        labels.join(", ")
+    }
+
     /// Whether its hours are written with `*`.
     fn follows_time(&self) -> bool {
         self.cron.pattern.hours.from_wildcard

@@ -257,4 +257,21 @@ untried("EBS-16", "a probe stays in one Region; within it, EBS-9's copies one, w
 untried("EBS-17", "the SDK for Python, which the probes use, signs the request by itself")
 untried("EBS-18", "so many copies would be in the account's way, and small ones complete too fast")
 untried("EBS-19", "whether a copy was incremental only its event tells, to a rule in the destination's Region")
+untried("EBS-21", "a snapshot holds no block before something was written to its volume, which takes an instance")
+untried("EBS-22", "as EBS-21; what IAM asks for takes a role that may do less")
+untried("EBS-23", "as EBS-20")
+
+
+@probe("EBS-24", must="the same volume for the same token, and IdempotentParameterMismatch for another size", usd=0.001, seconds=20)
+def a_client_token_makes_one_volume(aws: Account) -> None:
+    """Creates a volume twice by one token."""
+    token = aws.name("token")
+    made = aws.volume(ClientToken=token)
+    expect("the volume of the same request", aws.volume(ClientToken=token), made)
+    with refused("IdempotentParameterMismatch"):
+        aws.volume(ClientToken=token, Size=2)
+
+
+untried("EBS-25", "as EBS-20")
+untried("EBS-26", "when a check has run is AWS's own matter")
 untried("EBS-20", "a key of one's own bills for a month at least, and is deleted after a week at the earliest")

@@ -7,6 +7,7 @@ AWS's documentation or in a real thread: the code is the nearest documented one.
 
 from emulator.ec2 import (  # noqa: F401
     attributes,
+    blocks,
     image_access,
     images,
     instances,

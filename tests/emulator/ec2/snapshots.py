@@ -393,16 +393,16 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
     if encrypted and not given:
         # The Region's default, whatever the source is encrypted with.
         key = backend.default_kms_key_id or backend._create_default_encryption_key()
-    found = _key(backend, key) if key else None
+    found = key_of(backend, key) if key else None
     # EBS-19: incremental with the same key only.
-    made = [s for s in copies if s.status == "completed" and s.lineage == _lineage(source)]
+    made = [s for s in copies if s.status == "completed" and s.lineage == lineage(source)]
     snapshot = EbsSnapshot(
         backend,
         SourceVolume(VOLUME_ID_OF_COPIES, source.volume_size, encrypted, found.arn if found else key),
         _description(self),
         start_time=_millisecond(utcnow()),
         copied_from=(region, source.id),
-        lineage=_lineage(source),
+        lineage=lineage(source),
         is_incremental_copy=any(s.kms_key_id == (found.arn if found else key) for s in made),
     )
     message = _take_planned_failure(source.volume_id) or _why_copy_fails(self, region, source, key, found)
@@ -411,7 +411,7 @@ def copy_snapshot(_original: Any, self: Any) -> ActionResult:
     return ActionResult({"SnapshotId": snapshot.id, "Tags": tags.as_list(snapshot)})
 
 
-def _key(backend: EBSBackend, key: str) -> Any:
+def key_of(backend: EBSBackend, key: str) -> Any:
     kms = kms_backends[backend.account_id][backend.region_name]
     try:
         return kms.keys.get(kms.any_id_to_key_id(key))
@@ -434,12 +434,12 @@ def _why_copy_fails(request: Any, region: str, source: EbsSnapshot, key: str | N
     role = environment and environment.role_arn and permissions.find_role(environment.role_arn)
     if not role or not settings.enforce_role_policies:
         return None
-    source_key = _key(source.ec2_backend, source.kms_key_id) if source.kms_key_id else None
+    source_key = key_of(source.ec2_backend, source.kms_key_id) if source.kms_key_id else None
     for used, name, actions in (
         (source_key, region, ("Decrypt", "ReEncryptFrom")),
         (found, backend.region_name, ("GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
     ):
-        if used is None or _is_aws_managed(used, name, backend.account_id):
+        if used is None or is_aws_managed(used, name, backend.account_id):
             continue
         keys = {"kms:ViaService": f"ec2.{name}.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
         for action in ("DescribeKey", "CreateGrant", *actions):
@@ -448,13 +448,13 @@ def _why_copy_fails(request: Any, region: str, source: EbsSnapshot, key: str | N
     return None
 
 
-def _is_aws_managed(key: Any, region: str, account_id: str) -> bool:
+def is_aws_managed(key: Any, region: str, account_id: str) -> bool:
     """EBS's own key, which everybody of the account may use by way of EC2."""
     kms = kms_backends[account_id][region]
     return kms.alias_exists("alias/aws/ebs") and kms.get_key_id_from_alias("alias/aws/ebs") == key.id
 
 
-def _lineage(snapshot: EbsSnapshot) -> str:
+def lineage(snapshot: EbsSnapshot) -> str:
     """The volume that a snapshot or a copy of it (of a copy …) comes from."""
     return getattr(snapshot, "lineage", snapshot.volume_id)
 

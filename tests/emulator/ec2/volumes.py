@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError, InvalidVolumeAttachmentError, InvalidVolumeDetachmentError
+from moto.ec2.models import ec2_backends
 from moto.ec2.models.block_device import BlockDeviceType
 from moto.ec2.models.elastic_block_store import EBSBackend, Volume, VolumeAttachment
 from moto.ec2.responses import EC2Response
 
+from emulator import callers, permissions
+from emulator.context import context, later
+from emulator.control import route
 from emulator.ec2 import errors, filters, notifications, paging, tags
+from emulator.ec2.snapshots import is_aws_managed, key_of
 from emulator.patching import patched
+from emulator.settings import settings
 
 PAGE = paging.Limits(lowest=5, highest=1000, ids_parameter="volumeSet", cut=True)  # EBS-7
 MAX_ATTACHMENTS = 16  # of a Multi-Attach volume
@@ -182,13 +189,24 @@ def describe(volume: Any) -> dict[str, Any]:
 # Creation and deletion
 
 
+_GIVEN = ("AvailabilityZone", "Encrypted", "Iops", "KmsKeyId", "Size", "SnapshotId", "TagSpecifications", "VolumeType")
+
+
 @patched(EC2Response)
 def create_volume(original: Any, self: Any) -> ActionResult:
     tags.at_creation(self, "volume")
     backend, token = self.ec2_backend, self._get_param("ClientToken")
     made = backend.__dict__.setdefault("_volumes_by_client_token", {})
-    if token in made:  # EBS-1: unlike snapshots, volumes are created once per token
-        return ActionResult(backend.get_volume(made[token]))
+    given = str([self._get_param(name) for name in _GIVEN])
+    if token in made:  # EBS-24: unlike snapshots, volumes are created once per token
+        volume_id, before = made[token]
+        if before != given or volume_id not in backend.volumes:
+            # AWS says the same of a token whose volume is gone (EBS-25).
+            raise EC2ClientError(
+                "IdempotentParameterMismatch",
+                "Parameters on this idempotent request are inconsistent with parameters used in previous request(s)",
+            )
+        return ActionResult(describe(backend.get_volume(volume_id)))
     zone = self._get_param("AvailabilityZone")
     if zone and backend.get_zone_by_name(zone) is None:
         raise EC2ClientError("InvalidZone.NotFound", f"The zone '{zone}' does not exist.")
@@ -196,14 +214,81 @@ def create_volume(original: Any, self: Any) -> ActionResult:
     if snapshot_id := self._get_param("SnapshotId"):
         snapshot = backend.get_snapshot(snapshot_id)
         _check_restorable(snapshot, self.current_account, self._get_param("Size"))
-    result = original(self)
-    volume = result.result
+    volume = original(self).result
     if snapshot:
         volume.kms_key_id = volume.kms_key_id or snapshot.kms_key_id
+        volume.encrypted = volume.encrypted or snapshot.encrypted
     if token:
-        made[token] = volume.id
-    notifications.volume_changed(backend, volume.id, "createVolume", "available")
-    return result
+        made[token] = volume.id, given
+    volume._state = "creating"
+    answer = describe(volume)
+    becomes = _becomes(self, volume, snapshot) if snapshot else "available"
+    if becomes != "creating":
+        later(settings.volume_creating_seconds, _ready, backend, volume.id, becomes)
+    if not settings.volume_creating_seconds and becomes == "available":
+        volume._state = None
+    return ActionResult(answer)
+
+
+def _becomes(request: Any, volume: Any, snapshot: Any) -> str:
+    """What AWS finds out only after it has answered."""
+    for planned in settings.volume_faults:
+        if planned.count > 0 and planned.snapshot_id in (None, snapshot.id):
+            planned.count -= 1
+            return planned.becomes
+    return "available" if volume.kms_key_id is None or _key_is_usable(request, volume) else "vanish"
+
+
+def _key_is_usable(request: Any, volume: Any) -> bool:
+    backend = request.ec2_backend
+    key = key_of(backend, volume.kms_key_id)
+    if key is None or not key.enabled:
+        return False
+    environment = callers.environment_of(request.access_key)
+    role = environment and environment.role_arn and permissions.find_role(environment.role_arn)
+    if not role or not settings.enforce_role_policies or is_aws_managed(key, backend.region_name, backend.account_id):
+        return True
+    keys = {"kms:ViaService": f"ec2.{backend.region_name}.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
+    actions = ("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintext")
+    return all(permissions.may(role, f"kms:{action}", key.arn, keys) for action in actions)
+
+
+def _ready(backend: Any, volume_id: str, becomes: str) -> None:
+    if (volume := backend.volumes.get(volume_id)) is None:
+        return
+    if becomes == "vanish":
+        backend.tags.pop(volume_id, None)
+        backend.volumes.pop(volume_id)
+        return
+    volume._state = None if becomes == "available" else becomes
+    notifications.volume_changed(backend, volume_id, "createVolume", becomes)
+
+
+@patched(EC2Response)
+def describe_volume_status(_original: Any, self: Any) -> ActionResult:
+    """moto lacks it. Of volumes that are being made there is none yet."""
+    self.error_on_dryrun()
+    chosen = _select(list(self.ec2_backend.volumes.values()), self._filters_from_querystring())
+    ready = [v for v in chosen if v.status in ("available", "in-use")]
+    chunk, token = paging.page(
+        ready, id_of=lambda v: v.id, request=self, operation="DescribeVolumeStatus", limits=PAGE, ids=[]
+    )
+    statuses = [
+        {"VolumeId": v.id, "AvailabilityZone": v.availability_zone, "VolumeStatus": {"Status": settings.volume_status}}
+        for v in chunk
+    ]
+    return ActionResult({"VolumeStatuses": statuses, "NextToken": token})
+
+
+@route("POST", "volumes/age")
+def age_volumes(body: dict[str, Any]) -> Any:
+    """{"seconds": N, "volume_ids"?, "region"?}: they were created so much earlier."""
+    backend = ec2_backends[context.account_id][body.get("region") or context.region]
+    by = timedelta(seconds=float(body["seconds"]))
+    chosen = [v for v in backend.volumes.values() if v.id in body.get("volume_ids", [v.id])]
+    for volume in chosen:
+        volume.create_time -= by
+    return {"aged": len(chosen)}
 
 
 def _check_restorable(snapshot: Any, account_id: str, size: int | None) -> None:

@@ -20,7 +20,7 @@ pub(super) fn without_id(operation: &'static str) -> ApiError {
     ApiError {
         operation,
         code: "UnreadableAnswer".to_owned(),
-        message: "the answer has no snapshot's id".to_owned(),
+        message: "the answer has no id".to_owned(),
         kind: ErrorKind::Unknown,
     }
 }

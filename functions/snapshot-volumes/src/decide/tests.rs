@@ -22,6 +22,8 @@ pub(crate) fn volume(id: &str) -> Volume {
         id: id.to_owned(),
         created: at("2026-01-01T00:00:00Z"),
         state: "available".to_owned(),
+        gib: 8,
+        zone: Some("eu-central-1a".to_owned()),
         outside: None,
         tags: vec![("Backup".to_owned(), "true".to_owned())],
         attachments: Vec::new(),
@@ -1175,7 +1177,9 @@ mod properties {
             let decisions = decide(&self.facts, policy, now);
             for decision in decisions {
                 match decision.step {
-                    Step::Leave | Step::CannotJudge(_) | Step::Act(Action::Copy(_)) => {}
+                    Step::Leave
+                    | Step::CannotJudge(_)
+                    | Step::Act(Action::Copy(_) | Action::Drill(_)) => {}
                     Step::Act(Action::Delete(delete)) => self.delete(&delete)?,
                     Step::Act(Action::Create(create)) => {
                         let fate = fates.next().unwrap_or(Fate::Completes);

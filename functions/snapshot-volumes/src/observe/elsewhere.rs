@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::regions::{Regions, in_region};
 
 /// Longest that is waited for another Region: what is here goes on without it.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Copies of all volumes, or of some.
 pub(super) async fn elsewhere(
@@ -30,7 +30,11 @@ pub(super) async fn elsewhere(
     now: Timestamp,
 ) -> Result<BTreeMap<String, Result<Elsewhere, ApiError>>, ApiError> {
     let asked = policy.plans.0.iter().flat_map(|plan| &plan.copies);
-    let asked: BTreeSet<&str> = asked.map(|copying| copying.region.as_str()).collect();
+    let asked = asked.map(|copying| copying.region.as_str());
+    let drills = policy.drills.iter().filter_map(|one| one.region.as_deref());
+    // A drill may name the stack's own Region.
+    let drills = drills.filter(|region| *region != regions.home());
+    let asked: BTreeSet<&str> = asked.chain(drills).collect();
     let named: BTreeMap<&str, &Client> = regions.there().collect();
     if asked.is_empty() && named.is_empty() {
         return Ok(BTreeMap::new());
@@ -42,7 +46,7 @@ pub(super) async fn elsewhere(
             let read = timeout(PATIENCE, copies(client, home, volumes, &policy.hold)).await;
             (
                 (*region).to_owned(),
-                read.unwrap_or_else(|_elapsed| Err(too_slow()))
+                read.unwrap_or_else(|_elapsed| Err(too_slow("ec2:DescribeSnapshots")))
                     .map_err(|error| in_region(region, error)),
             )
         }
@@ -81,9 +85,9 @@ fn forbidden(regions: &Regions, policy: &Policy, region: &str) -> BTreeMap<Strin
         .collect()
 }
 
-fn too_slow() -> ApiError {
+pub(super) fn too_slow(operation: &'static str) -> ApiError {
     ApiError {
-        operation: "ec2:DescribeSnapshots",
+        operation,
         code: "Timeout".to_owned(),
         message: format!("no answer within {} s", PATIENCE.as_secs()),
         kind: ErrorKind::Unknown,

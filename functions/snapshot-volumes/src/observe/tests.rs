@@ -143,7 +143,7 @@ async fn observed(rules: &[&Rule], policy: &Policy, scope: Scope) -> Facts {
     asked(rules, policy, Request::of(scope)).await
 }
 
-async fn asked(rules: &[&Rule], policy: &Policy, request: Request<()>) -> Facts {
+async fn asked(rules: &[&Rule], policy: &Policy, request: Request<Ask>) -> Facts {
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
     let state = Model::default().state(crate::NAME);
     observe(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::policy::keep::{self, Keep};
 use crate::slots::{Schedule, Zone};
 
-const REGION: &str = "^[a-z]{2,}(-[a-z]+)+-[0-9]+$";
+pub(super) const REGION: &str = "^[a-z]{2,}(-[a-z]+)+-[0-9]+$";
 const KEY: &str = "^(arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)|alias)/[A-Za-z0-9/_-]+$";
 
 /// Copies of a plan's snapshots in one other Region; always encrypted.
@@ -50,7 +50,7 @@ fn default_grace() -> Age {
     Age::from_hours(24)
 }
 
-fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     let mut parts = name.split('-').rev();
     let is_number = parts

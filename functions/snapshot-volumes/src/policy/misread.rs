@@ -30,7 +30,7 @@ pub(super) fn misread(plan: &Plan, now: Timestamp) -> Option<String> {
         .or_else(|| fields.steps_that_start_anew())?;
     Some(format!(
         "`{text}` {reading} (next: {}); {intended}",
-        plan.next_slots(now, SHOWN)
+        plan.schedule.next_slots(&plan.timezone, now, SHOWN)
     ))
 }
 

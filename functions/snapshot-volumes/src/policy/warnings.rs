@@ -99,6 +99,7 @@ fn warnings(policy: &Policy, now: Timestamp) -> Vec<Remark> {
             }
         }
     }
+    remarks.extend(drills(policy));
     let brake = policy.brake;
     if brake.percent == 100 {
         remarks.push(Remark::new(
@@ -130,7 +131,33 @@ fn requirements(policy: &Policy) -> Vec<Remark> {
             })
         });
     remarks.extend(slots);
+    if !policy.drills.is_empty() {
+        let text = "takes the stack's parameter RestoreDrills at true";
+        remarks.push(Remark::new("drills", text));
+    }
     remarks
+}
+
+/// What of the drills can try nothing.
+fn drills(policy: &Policy) -> impl Iterator<Item = Remark> {
+    policy.drills.iter().enumerate().flat_map(|(at, drill)| {
+        let place = move |key: &str| format!("drills[{at}].{key}");
+        let plans = policy.plans.0.iter();
+        let is_known = move |name: &String| plans.clone().any(|plan| plan.name == *name);
+        let unknown = drill.plans.iter().filter(move |name| !is_known(name));
+        let unknown = unknown.map(move |name| {
+            let text = format!("there is no plan \"{name}\", so nothing of it is tried");
+            Remark::new(place("plans"), text)
+        });
+        let region = drill.region.as_deref();
+        let mut plans = policy.plans.0.iter().filter(|plan| drill.is_for(&plan.name));
+        let not_copied = region.filter(|region| !plans.any(|plan| plan.copies_to(region).is_some()));
+        let not_copied = not_copied.map(move |region| {
+            let text = format!("no plan of drill \"{}\" is copied to {region}; leave `region` out to try the snapshots in the stack's own Region", drill.name);
+            Remark::new(place("region"), text)
+        });
+        unknown.chain(not_copied)
+    })
 }
 
 /// What a plan's copies take.

@@ -6,14 +6,22 @@ use serde_json::{Value, json};
 
 use crate::evaluate::{Evaluation, Freshness, Judged, Planned, Selected, Standing};
 use crate::facts::Snapshot;
-use crate::report::copies;
+use crate::report::drills::Records;
+use crate::report::{copies, drills};
 use crate::slots;
 
-pub(super) fn explain(evaluation: &Evaluation<'_>) -> Value {
+pub(super) fn explain(evaluation: &Evaluation<'_>, records: &Records<'_>) -> Value {
     let volumes: BTreeMap<&str, Value> = evaluation
         .volumes
         .iter()
-        .map(|judged| (judged.volume.id.as_str(), volume(evaluation, judged)))
+        .map(|judged| {
+            let mut value = volume(evaluation, judged);
+            let drills = drills::explain(evaluation, records, &judged.volume.id);
+            if !drills.is_empty() {
+                value["drills"] = drills.into();
+            }
+            (judged.volume.id.as_str(), value)
+        })
         .collect();
     json!({ "volumes": volumes })
 }

@@ -68,6 +68,7 @@ fn after(facts: &Facts, now: &str, outcome: Outcome, note: Option<&str>) -> Asse
 fn brought_about(action: &Action) -> Effect {
     match action {
         Action::Copy(_) => Effect::Copied,
+        Action::Drill(_) => Effect::Drilled(Box::default()),
         Action::Delete(_) => Effect::Deleted,
         Action::Create(create) => {
             Effect::Started(create.members.iter().map(|m| m.volume.clone()).collect())

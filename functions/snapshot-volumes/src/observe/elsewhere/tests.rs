@@ -1,4 +1,5 @@
 use super::*;
+use crate::Ask;
 use crate::action::{Action, CopyTo, Delete};
 use crate::decide::copies::tests::copied;
 use crate::observe::{observe, revalidate};
@@ -83,7 +84,7 @@ fn no_volumes() -> Rule {
     mock!(Client::describe_volumes).then_output(|| DescribeVolumesOutput::builder().build())
 }
 
-async fn seen(there: &[&Rule], regions: &[&str], request: Request<()>) -> crate::facts::Facts {
+async fn seen(there: &[&Rule], regions: &[&str], request: Request<Ask>) -> crate::facts::Facts {
     let (volumes, here) = (no_volumes(), snapshots("ec2-guardrails", vec![]));
     let here = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&volumes, &here]);
     let there = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, there);
