@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{check_name, copies, utc};
 pub use crate::facts::drills::Way;
+use crate::policy::copies;
+use crate::policy::name::check_name;
 use crate::slots::{Schedule, Zone};
 
 /// Most volumes that one slot of a drill tries.
@@ -24,7 +25,7 @@ pub struct Drill {
     /// When its slots are. Cron expression: minute, hour, day of month, month, day of week.
     pub schedule: Schedule,
     /// IANA time zone of the schedule. Default UTC.
-    #[serde(default = "utc")]
+    #[serde(default)]
     pub timezone: Zone,
     /// Plans whose volumes are tried, by name. Left out: those of all plans.
     #[serde(
