@@ -57,6 +57,7 @@ async fn blocks_are_read_and_what_lies_there_is_told_to_an_auditor() {
         assert_eq!(proven["snapshot"], snapshots[0]);
         // The slot has had its two, and each once.
         let calls = aws.calls_of("GetSnapshotBlock").await.len();
+        assert_eq!(calls, 4, "of each its two blocks, once");
         sweep(aws).await;
         assert_eq!(aws.calls_of("GetSnapshotBlock").await.len(), calls);
         let answer = aws.command("proofs", &[]).await;
