@@ -27,6 +27,7 @@ SERVICES = {
     "aws_sdk_cloudwatch": ("cloudwatch", "cloudwatch"),
     "aws_sdk_cloudwatchlogs": ("logs", "logs"),
     "aws_sdk_dynamodb": ("dynamodb", "dynamodb"),
+    "aws_sdk_ebs": ("ebs", "ebs"),
     "aws_sdk_ec2": ("ec2", "ec2"),
     "aws_sdk_ecr": ("ecr", "ecr"),
     "aws_sdk_elasticloadbalancingv2": ("elbv2", "elasticloadbalancing"),

@@ -15,6 +15,13 @@ use crate::facts::drills::Drills;
 /// A tag.
 pub(crate) type Tag = (String, String);
 
+/// What is asked beyond where to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// The table of proofs: from the one that follows this key on.
+    pub proofs: Option<String>,
+}
+
 /// What `observe` found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {

@@ -35,17 +35,10 @@ use serde_json::Value;
 
 use crate::action::{Action, Effect};
 use crate::evaluate::Evaluation;
-use crate::facts::Facts;
+use crate::facts::{Ask, Facts};
 pub use crate::ownership::NAME;
 use crate::policy::Policy;
 use crate::regions::Regions;
-
-/// What is asked beyond where to look.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ask {
-    /// The table of proofs: from the one that follows this key on.
-    proofs: Option<String>,
-}
 
 /// The guardrail.
 #[derive(Debug)]

@@ -18,10 +18,9 @@ use guardrails::state;
 use guardrails::trigger::{Order, Request, Scope};
 use jiff::Timestamp;
 
-use crate::Ask;
 use crate::action::Action;
 use crate::evaluate;
-use crate::facts::{Attachment, Disowned, Facts, Instance, Refusal, Snapshot, Volume};
+use crate::facts::{Ask, Attachment, Disowned, Facts, Instance, Refusal, Snapshot, Volume};
 use crate::memory::REFUSED;
 use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
 use crate::ownership::{self, Owned};

@@ -4,6 +4,7 @@ mod copies;
 mod drills;
 mod keep;
 mod misread;
+mod name;
 mod select;
 mod warnings;
 
@@ -15,6 +16,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::facts::{Facts, Volume};
+use crate::policy::name::check_name;
 use crate::slots::{Schedule, Zone};
 pub use copies::Copying;
 pub use drills::{Drill, Way};
@@ -184,7 +186,7 @@ pub struct Plan {
     /// When its slots are. Cron expression: minute, hour, day of month, month, day of week.
     pub schedule: Schedule,
     /// IANA time zone of the schedule and of `keep`. Default UTC.
-    #[serde(default = "utc")]
+    #[serde(default)]
     pub timezone: Zone,
     /// What is kept of each volume's snapshots.
     #[serde(deserialize_with = "keep::keep_something")]
@@ -222,23 +224,8 @@ fn former_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String
     Ok(names)
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=40).contains(&name.len()) && !name.starts_with('-') && name.chars().all(allowed) {
-        return Ok(());
-    }
-    Err(format!(
-        "{what} name {}: expected 1 to 40 lower case letters, digits and dashes",
-        quoted(name)
-    ))
-}
-
 fn default_grace() -> Age {
     Age::from_hours(6)
-}
-
-fn utc() -> Zone {
-    Zone::UTC
 }
 
 impl Plan {

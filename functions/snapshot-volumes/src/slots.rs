@@ -90,6 +90,12 @@ impl Zone {
     }
 }
 
+impl Default for Zone {
+    fn default() -> Self {
+        Self::UTC
+    }
+}
+
 impl TryFrom<String> for Zone {
     type Error = String;
 

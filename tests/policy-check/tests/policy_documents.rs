@@ -359,6 +359,7 @@ fn what_the_stack_must_allow_are_parameters_that_it_has() {
         "QuarantineStops",
         "QuarantineTakesProfiles",
         "RepairRoles",
+        "RestoreDrills",
         "SweepSchedule",
     ];
     assert!(named.iter().eq(expected), "{named:?}");

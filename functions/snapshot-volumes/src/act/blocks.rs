@@ -93,7 +93,12 @@ impl Sample<'_> {
         let layout = self.layout(&start, size).await?;
         for n in 0..SPREAD {
             let at = i32::try_from(listed.total / size * n / SPREAD).unwrap_or(i32::MAX);
-            if let Some(block) = self.list(at).await?.first {
+            // Where little was written, several points come to the same block.
+            if let Some(block) = self.list(at).await?.first
+                && block
+                    .block_index()
+                    .is_some_and(|index| !self.read.contains(&index))
+            {
                 self.block(&block, size).await?;
             }
         }

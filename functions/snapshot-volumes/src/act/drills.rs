@@ -296,7 +296,13 @@ impl<'a> Book<'a> {
         let Err(error) = answer.map_err(|error| ApiError::of(DELETE, &error)) else {
             return Ok(format!("{} is deleted", made.id));
         };
-        if error.is_not_found() {
+        // The role allows deletion by the volume's tag, and what is gone has none.
+        let is_gone = error.is_not_found()
+            || (error.kind == ErrorKind::Denied
+                && made_of(ec2, "volume-id", vec![made.id.clone()])
+                    .await?
+                    .is_empty());
+        if is_gone {
             return Ok(format!("{} is gone already", made.id));
         }
         if !matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) {

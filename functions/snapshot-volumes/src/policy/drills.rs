@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{check_name, copies, utc};
 pub use crate::facts::drills::Way;
+use crate::policy::copies;
+use crate::policy::name::check_name;
 use crate::slots::{Schedule, Zone};
 
 /// Most volumes that one slot of a drill tries.
@@ -24,7 +25,7 @@ pub struct Drill {
     /// When its slots are. Cron expression: minute, hour, day of month, month, day of week.
     pub schedule: Schedule,
     /// IANA time zone of the schedule. Default UTC.
-    #[serde(default = "utc")]
+    #[serde(default)]
     pub timezone: Zone,
     /// Plans whose volumes are tried, by name. Left out: those of all plans.
     #[serde(
@@ -134,6 +135,37 @@ impl Drill {
 #[cfg(test)]
 mod tests {
     use crate::policy::tests::parse_with;
+    use guardrails::policy::Section as _;
+
+    #[test]
+    fn what_can_try_nothing_and_what_the_stack_must_allow_is_said() {
+        let remarks = |drill: &str| {
+            let good = "name: weekly, schedule: \"0 4 * * SUN\"";
+            parse_with(&format!("drills: [{{{good}{drill}}}]")).unwrap()
+        };
+        for (drill, expected) in [
+            ("", None),
+            (", plans: [daily], region: us-east-1", None),
+            (", plans: [dayly]", Some("no plan \"dayly\"")),
+            (", region: eu-west-1", Some("is copied to eu-west-1")),
+        ] {
+            let warnings = remarks(drill).warnings();
+            let said = warnings
+                .iter()
+                .find(|remark| remark.path.starts_with("drills[0]"));
+            assert_eq!(said.is_some(), expected.is_some(), "{drill}: {warnings:?}");
+            if let (Some(said), Some(expected)) = (said, expected) {
+                assert!(said.text.contains(expected), "{said}");
+            }
+        }
+        let takes = remarks("").requirements();
+        assert!(
+            takes
+                .iter()
+                .any(|remark| remark.text.contains("RestoreDrills")),
+            "{takes:?}"
+        );
+    }
 
     #[test]
     fn mistakes_are_told_with_their_place() {

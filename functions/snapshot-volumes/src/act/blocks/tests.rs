@@ -100,6 +100,16 @@ async fn what_lies_on_the_disk_is_told() {
     );
 }
 
+/// Several points of the sample come to it.
+#[tokio::test]
+async fn a_block_is_read_once() {
+    let (listing, rule) = (listing(&[1_900]), content(1_900, block(&[(9, b"x")]), None));
+    let rules: Vec<&Rule> = listing.iter().chain([&rule]).collect();
+    let ebs = mock_client!(aws_sdk_ebs, RuleMode::MatchAny, &rules);
+    read(&ebs, "snap-1").await.unwrap();
+    assert_eq!(rule.num_calls(), 1);
+}
+
 #[tokio::test]
 async fn an_empty_disk_and_a_wrong_checksum_are_failures() {
     for (disk, checksum, expected) in [

@@ -1,7 +1,7 @@
 use super::*;
-use crate::Ask;
 use crate::action::{Action, CopyTo, Delete};
 use crate::decide::copies::tests::copied;
+use crate::facts::Ask;
 use crate::observe::{observe, revalidate};
 use aws_sdk_ec2::operation::describe_snapshots::{DescribeSnapshotsError, DescribeSnapshotsOutput};
 use aws_sdk_ec2::operation::describe_volumes::DescribeVolumesOutput;
