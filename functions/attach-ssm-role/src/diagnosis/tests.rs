@@ -1386,8 +1386,8 @@ fn who_has_ipv6_only_gets_out_by_nat64_or_by_endpoints_that_have_it_too() {
     );
 }
 
-/// Only what AWS itself refuses, or says isn't there, is definite: these, and no other. For each the
-/// answer of AWS that it rests on.
+/// Only what AWS itself refuses, or says isn't there, is definite: these, and no other but those of
+/// sessions. For each the answer of AWS that it rests on.
 #[test]
 fn definite_is_only_what_aws_itself_says() {
     type Change = fn(&mut Facts);

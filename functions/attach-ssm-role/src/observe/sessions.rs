@@ -233,7 +233,7 @@ fn asked(
 
 /// The role that the agent has: the profile's, unless that may not register, so that Default Host
 /// Management carries the node (SSM-4).
-fn role_of(
+pub(super) fn role_of(
     facts: &Facts,
     instance: &Instance,
     partition: &str,

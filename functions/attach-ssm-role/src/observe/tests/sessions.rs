@@ -4,6 +4,8 @@ use super::*;
 use crate::facts::sessions::{
     CHECK_BUCKET, DECRYPT, FIND_LOG_GROUP, FoundKey, Right, Sessions, WRITE_LOG, WRITE_OBJECT,
 };
+use crate::fixtures::{denied, facts, instance, role, with_profile};
+use crate::observe::sessions::role_of;
 use aws_sdk_cloudwatchlogs::operation::describe_log_groups::DescribeLogGroupsOutput;
 use aws_sdk_cloudwatchlogs::types::LogGroup;
 use aws_sdk_kms::operation::describe_key::DescribeKeyOutput;
@@ -213,4 +215,40 @@ async fn a_key_is_gone_by_its_own_word_only() {
         assert!(sessions.key.unwrap().found.is_err(), "{asked}");
         assert_eq!(sessions.rights.is_some(), simulated, "{asked}");
     }
+}
+
+/// Default Host Management carries who has no profile, or one that may not register (SSM-4).
+#[test]
+fn the_agents_role_is_the_one_that_registers() {
+    let own = || Some(Ok("arn:aws:iam::111122223333:role/web-role".to_owned()));
+    let host = || {
+        Some(Ok(
+            "arn:aws:iam::111122223333:role/service-role/Hosts".to_owned()
+        ))
+    };
+    let of = |facts: &Facts| role_of(facts, &facts.instances["i-1"], "aws", "111122223333");
+    let with = |missing: &[&str]| facts([with_profile("i-1", OURS)]).role(OURS, role(missing));
+    let hosted = |mut facts: Facts| {
+        facts.dhmc = Ok(Some("service-role/Hosts".to_owned()));
+        facts
+    };
+    assert_eq!(of(&with(&[])), own());
+    assert_eq!(
+        of(&hosted(with(&CHANNELS))),
+        own(),
+        "it keeps the other out"
+    );
+    assert_eq!(of(&hosted(with(&NEEDED))), host());
+    assert_eq!(of(&hosted(facts([instance("i-1")]))), host());
+    assert_eq!(
+        of(&with(&NEEDED)),
+        own(),
+        "it is Online by it, whatever was simulated"
+    );
+    assert_eq!(of(&facts([instance("i-1")])), None);
+    let mut unread = with(&NEEDED);
+    unread.dhmc = Err(denied("ssm:GetServiceSetting"));
+    assert!(matches!(of(&unread), Some(Err(_))));
+    unread.identities = BTreeMap::from([(OURS.to_owned(), Err(denied("iam:GetInstanceProfile")))]);
+    assert!(matches!(of(&unread), Some(Err(_))));
 }
