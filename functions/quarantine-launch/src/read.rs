@@ -18,7 +18,7 @@ pub(crate) use self::rules::{isolation, isolation_of, of_any_source, responders}
 use crate::facts::{Disk, Group, ISOLATION_GROUP, Instance, Interface, Link};
 use crate::record::evidence_of;
 
-/// Largest page of `DescribeSecurityGroups`.
+/// Largest page of `DescribeSnapshots`.
 const PAGE: i32 = 1_000;
 /// Why an interface in a secondary network stays open (AMI-19).
 const SECONDARY: &str =

@@ -6,7 +6,7 @@
 //! brake, writing down, isolating.
 //! Six rounds, five with the policy at hand; a new process first remembers that there is a policy.
 //! What a new VPC's first quarantine adds is creating
-//! the isolation group, and three rounds to make sure that it is bare.
+//! the isolation group, and three rounds to make sure that it lets in no stranger.
 //!
 //! Each step may be repeated: it looks at what there is, or sets what may be set twice.
 

@@ -8,9 +8,11 @@ use guardrails::aws::{ApiError, filter};
 use guardrails::ec2::FILTER_VALUES;
 use guardrails::tags;
 
-use super::PAGE;
 use crate::facts::{ISOLATION_GROUP, Isolation, NAME};
 use crate::rule::Rule;
+
+/// Largest page of `DescribeSecurityGroups`.
+const PAGE: i32 = 1_000;
 
 /// The isolation groups of the account in `vpcs` (all where none are named), by VPC. By their name,
 /// which is unique in a VPC and can't be changed: whoever made it, a group that lets in nobody else
