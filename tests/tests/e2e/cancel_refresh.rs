@@ -214,7 +214,8 @@ async fn an_unhealthy_release_costs_a_few_instances_and_not_an_hour_of_them() {
         let id = group.start_refresh(Some(&version), |p| p.instance_warmup(120)).await;
         let minutes = group.seconds_until("Failed", 180 * NATIVE_MINUTES).await / 60;
         let without = group.cost(&id).await;
-        assert!(minutes >= NATIVE_MINUTES, "AWS takes its hour: {minutes} minutes");
+        // The time that the test itself takes passes as well.
+        assert!(minutes + 1 >= NATIVE_MINUTES, "AWS takes its hour: {minutes} minutes");
         assert!(aws.notices().await.is_empty(), "the group is excluded");
         assert!(aws.changes().await.is_empty());
 
