@@ -83,9 +83,9 @@ def template(architecture: str) -> str:
     text = replaced(r"^    Metadata: \{ BuildMethod: \S+ \}\n", "", text, len(GUARDRAILS))
     text = replaced(r"^(      CodeUri: functions/[a-z-]+)/$", r"\1.zip", text, len(GUARDRAILS))
     return replaced(
-        r"(^  Architecture:\n    Type: String\n)    Default: .*?(?=^  \w)",
-        rf"\1    Default: {architecture}\n    AllowedValues: [{architecture}]\n"
-        r"    Description: Processor that the functions of this bundle are built for; another bundle has the other.\n",
+        r"(^  Architecture:\n    \{ Type: String, )Default: .*?(?=^  \w)",
+        rf"\1Default: {architecture}, AllowedValues: [{architecture}],\n"
+        '      Description: "Processor that the functions of this bundle are built for; another bundle has the other." }\n',
         text,
         1,
     )

@@ -218,6 +218,7 @@ SNAPSHOT_VOLUMES_DENIED: list[Case] = [
     ("ec2:CreateVolume", VOLUME, HERE),
     ("ec2:CreateVolume", VOLUME, DRILL | HERE | {"ec2:VolumeType": "io2"}),
     ("ec2:CreateVolume", VOLUME, DRILL | HERE | {"aws:RequestTag/ec2-guardrails:drill": "x"}),
+    ("ec2:CreateVolume", FAR_COPY, OURS | {"ec2:Region": "ap-south-1"}),
     ("ec2:CreateVolume", FAR_VOLUME, DRILL | {"ec2:Region": "ap-south-1"}),
     ("ec2:CreateTags", FAR_VOLUME, DRILL | {"ec2:Region": "ap-south-1", "ec2:CreateAction": "CreateVolume"}),
     ("ec2:AttachVolume", VOLUME, DRILLS_OWN | HERE),

@@ -99,10 +99,12 @@ def test_every_resource_of_another_account_is_given_by_parameter(stack):
     text = json.dumps(stack.resources)
     own = {samstack.ACCOUNT, ""}
     accounts = set(re.findall(r"arn:aws:[a-z0-9-]+:[a-z0-9-]*:(\d{12}|\*|aws)?:", text))
-    # Prefix lists, VPCs and their security groups are shared between accounts, and AWS owns its policies.
+    # Prefix lists, VPCs and their security groups are shared between accounts, session preferences may name another
+    # account's key, which is only looked at, and AWS owns its policies.
     assert accounts <= own | {"*", "aws"}
-    anybodys = re.findall(rf'"arn:aws:ec2:{samstack.REGION}:\*:([^"]+)"', text)
-    assert sorted(anybodys) == ["prefix-list/*", "security-group/*", "vpc/*", "vpc/*"]
+    anybodys = re.findall(rf'"arn:aws:((?:ec2|kms):{samstack.REGION}:\*:[^"]+)"', text)
+    anybodys = [one.replace(f":{samstack.REGION}:*", "") for one in anybodys]
+    assert sorted(anybodys) == ["ec2:prefix-list/*", "ec2:security-group/*", "ec2:vpc/*", "ec2:vpc/*", "kms:key/*"]
     assert text.count(f"{samstack.REGION}:*:") == len(anybodys)
 
 
