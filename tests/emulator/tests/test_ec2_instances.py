@@ -72,5 +72,5 @@ def test_a_stopped_instance_still_has_its_volumes(ec2):
 
 def test_what_the_emulator_lacks_is_an_aws_error(ec2):
     """Not an HTML page with status 500, which an SDK would retry."""
-    with refused("InvalidAction", "DescribeVolumeStatus"):
-        ec2.describe_volume_status()
+    with refused("InvalidAction", "DescribeBundleTasks"):
+        ec2.describe_bundle_tasks()
