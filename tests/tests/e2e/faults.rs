@@ -184,10 +184,10 @@ async fn ten_invocations_at_once_make_one_snapshot_for_each_slot() {
 async fn a_run_near_its_end_starts_nothing_and_leaves_the_rest_to_the_next() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy()).await;
-        // A tenth of it is kept for what a run does after its last action.
-        aws.set_timeout(12).await;
+        // A tenth of it is kept for the last actions, and for what a run does after them.
+        aws.set_timeout(16).await;
         let volumes = aws.volumes(480, &[("Backup", "true")]).await;
-        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(0.9))
+        aws.inject(Fault::on("ec2", "CreateSnapshot").slow(1.0))
             .await;
         let behind = "doesn't keep up";
         let (mut left, mut subjects) = (480, Vec::new());

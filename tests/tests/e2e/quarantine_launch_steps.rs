@@ -62,8 +62,11 @@ async fn an_instance_is_isolated_six_rounds_of_calls_after_its_event() {
             .map(|call| call.operation.as_str())
             .partition(|operation| ["GetItem", "PutItem", "Query"].contains(operation));
         println!("from the event to the isolation: {names:?}, and of the table {table:?}");
-        // Those of the third round come in any order.
+        // Those of the third round come in any order; the label goes out beside the last one.
         names[2..4].sort_unstable();
+        if names[4] == "CreateTags" {
+            names.remove(4);
+        }
         assert_eq!(
             names,
             [
