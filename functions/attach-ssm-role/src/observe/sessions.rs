@@ -97,22 +97,45 @@ async fn preferences(ssm: &aws_sdk_ssm::Client) -> Read<Inputs> {
 }
 
 const GET_DOCUMENT: &str = "ssm:GetDocument";
+const DESCRIBE_KEY: &str = "kms:DescribeKey";
 
 async fn key(kms: &aws_sdk_kms::Client, name: Option<String>) -> Option<Key> {
     let name = name?;
     let answer = kms.describe_key().key_id(&name).send().await;
-    let found = match answer.map_err(|error| ApiError::of("kms:DescribeKey", &error)) {
-        Ok(answer) => Ok(answer.key_metadata.map(|found| FoundKey {
-            state: found
-                .key_state()
-                .map_or("unknown", aws_sdk_kms::types::KeyState::as_str)
-                .to_owned(),
-            arn: found.arn.unwrap_or_default(),
-        })),
+    let found = match answer.map_err(|error| ApiError::of(DESCRIBE_KEY, &error)) {
+        Ok(answer) => answer.key_metadata.map(known_key).map_or_else(
+            // That nothing is said of it doesn't mean that it is gone.
+            || {
+                Err(unreadable(
+                    DESCRIBE_KEY,
+                    format!("nothing is said of the key {name}"),
+                ))
+            },
+            |found| Ok(Some(found)),
+        ),
         Err(error) if error.code == "NotFoundException" => Ok(None),
         Err(error) => Err(error),
     };
     Some(Key { name, found })
+}
+
+fn known_key(found: aws_sdk_kms::types::KeyMetadata) -> FoundKey {
+    FoundKey {
+        state: found
+            .key_state()
+            .map_or("unknown", aws_sdk_kms::types::KeyState::as_str)
+            .to_owned(),
+        arn: found.arn.unwrap_or_default(),
+    }
+}
+
+fn unreadable(operation: &'static str, message: String) -> ApiError {
+    ApiError {
+        operation,
+        code: "UnreadableAnswer".to_owned(),
+        message,
+        kind: ErrorKind::Unknown,
+    }
 }
 
 async fn log_group(logs: &aws_sdk_cloudwatchlogs::Client, asked: &Inputs) -> Option<LogGroup> {

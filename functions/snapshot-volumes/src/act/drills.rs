@@ -168,8 +168,12 @@ impl<'a> Book<'a> {
                 self.write().await?;
                 match ask(ec2, &restore, of).await {
                     Ok(made) => self.note(&made).await,
-                    // Nothing was made.
-                    Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) => {
+                    // Nothing was made; but the SDK may have asked twice, and a mismatch says that a
+                    // volume was made by the first request (EBS-25).
+                    Err(error)
+                        if error.code != MISMATCH
+                            && matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) =>
+                    {
                         self.not_tried(Way::Volume, snapshot, error).await
                     }
                     Err(error) => Err(error.into()),

@@ -142,8 +142,12 @@ fn read(volume: Volume) -> Option<Made> {
     Some(Made {
         token: ec2::tag(&tags, tags::DRILL).map(str::to_owned),
         snapshot: volume.snapshot_id().unwrap_or_default().to_owned(),
-        created: timestamp(volume.create_time())?,
-        state: volume.state()?.as_str().to_owned(),
+        // What an answer leaves out doesn't make a volume gone: it is none that may be deleted.
+        created: timestamp(volume.create_time()).unwrap_or(Timestamp::MIN),
+        state: volume
+            .state()
+            .map_or("unknown", |state| state.as_str())
+            .to_owned(),
         attached,
         id: volume.volume_id?,
     })

@@ -96,6 +96,9 @@ async fn read(document: Rule, simulations: &[Rule]) -> (Read<Sessions>, usize) {
     let gone = mock!(aws_sdk_kms::Client::describe_key)
         .match_requests(|request| request.key_id() == Some("gone"))
         .then_http_response(json_error("NotFoundException"));
+    let silent = mock!(aws_sdk_kms::Client::describe_key)
+        .match_requests(|request| request.key_id() == Some("silent"))
+        .then_output(|| DescribeKeyOutput::builder().build());
     let secret = mock!(aws_sdk_kms::Client::describe_key)
         .match_requests(|request| request.key_id().is_some_and(|id| id.ends_with("secret")))
         .then_http_response(json_error("AccessDeniedException"));
@@ -118,7 +121,11 @@ async fn read(document: Rule, simulations: &[Rule]) -> (Read<Sessions>, usize) {
                 .build()
         })
         .build();
-    clients.kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, [&key, &gone, &secret]);
+    clients.kms = mock_client!(
+        aws_sdk_kms,
+        RuleMode::MatchAny,
+        [&key, &gone, &silent, &secret]
+    );
     clients.logs = mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, [&groups]);
     let mut request = Request::asking(Scope::one(Resource::instance("i-1")));
     request.ask = Ask::Diagnose;
@@ -208,6 +215,14 @@ async fn a_key_is_gone_by_its_own_word_only() {
         (Ok(None), None)
     );
     let arn = "arn:aws:kms:us-east-1:111122223333:key/secret";
+    let allowed = says(
+        DECRYPT,
+        "arn:aws:kms:us-east-1:111122223333:key/silent",
+        false,
+    );
+    let (sessions, _) = read(document(r#"{"kmsKeyId":"silent"}"#), &[allowed]).await;
+    let found = sessions.unwrap().key.unwrap().found;
+    assert_eq!(found.unwrap_err().code, "UnreadableAnswer");
     for (asked, simulated) in [("secret", true), ("alias/secret", false)] {
         let name = Box::leak(format!(r#"{{"kmsKeyId":"{asked}"}}"#).into_boxed_str());
         let (sessions, _) = read(document(name), &[says(DECRYPT, arn, false)]).await;

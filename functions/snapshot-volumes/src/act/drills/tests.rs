@@ -162,6 +162,8 @@ async fn each_answer_to_a_creation_is_taken_for_what_it_is() {
         ("VolumeLimitExceeded", true, false),
         ("InternalError", true, true),
         ("RequestLimitExceeded", false, true),
+        // Asked twice by the SDK: the first request has made one.
+        (MISMATCH, true, true),
     ] {
         let model = Model::default();
         let acted = acted(

@@ -73,6 +73,15 @@ async fn nothing_under_way_needs_no_call_and_the_parameter_is_named() {
     assert!(drills.forbidden.unwrap().message.contains("RestoreDrills"));
 }
 
+/// Taken for gone, it would be forgotten and left behind.
+#[test]
+fn a_volume_of_which_an_answer_leaves_something_out_is_there_and_isnt_deleted() {
+    let tag = Tag::builder().key(tags::DRILL).value("drill-1").build();
+    let volume = Volume::builder().volume_id("vol-9").snapshot_id("snap-1");
+    let found = read(volume.tags(tag).build()).unwrap();
+    restore().may_delete(&found).unwrap_err();
+}
+
 /// Else a plan for all volumes would snapshot them.
 #[test]
 fn a_drills_own_volume_is_no_matter_of_plans_unless_somebody_uses_it() {
