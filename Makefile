@@ -24,9 +24,8 @@ FUNCTIONS := $(patsubst functions/%/Cargo.toml,%,$(sort $(wildcard functions/*/C
 # workspace's own crates in place of rustc, as `cargo clippy` has it do, but to code as well. A
 # warning is an error, so nothing with one is ever kept as compiled. Always the whole workspace with
 # its tests' features: a choice of packages would give the AWS SDK others and compile it once more.
-# The SDK is compiled on demand, see .cargo/rustc.
 export CLIPPY_ARGS := -Dwarnings__CLIPPY_HACKERY__
-CARGO_DEBUG := RUSTC_WRAPPER='$(CURDIR)/.cargo/rustc' RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo
+CARGO_DEBUG := RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo
 
 # --- help ---------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """How the crates are built: no ring of modules, nothing public without need, pure parts without AWS, labels never read."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,21 @@ def test_functions_know_nothing_of_each_other(crate: Path) -> None:
     others = [other.name for other in FUNCTIONS if other != crate]
     dependencies = (crate / "Cargo.toml").read_text()
     assert not [other for other in others if re.search(rf"^{other}\b", dependencies, flags=re.MULTILINE)]
+
+
+def test_functions_build_the_sdk_with_one_set_of_features() -> None:
+    """Or `sam build`, which builds them one by one, would compile aws-sdk-ec2 anew for one of them."""
+
+    def tree(package: str) -> set[str]:
+        command = ["cargo", "tree", "--locked", "--edges=normal,build", "--prefix=none", "--format={p} {f}", "--package", package]
+        lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+        return {line.removesuffix(" (*)") for line in lines if line}
+
+    below = {line.split()[0] for line in tree("aws-sdk-ec2")}
+    assert "aws-smithy-http" in below
+    built = {crate.name: {line for line in tree(crate.name) if line.split()[0] in below} for crate in FUNCTIONS}
+    several = set.union(*built.values()) - set.intersection(*built.values())
+    assert not several, f"name the features in shared/Cargo.toml: {sorted(several)}"
 
 
 def test_tags_of_ours_are_named_in_one_place() -> None:
