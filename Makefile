@@ -100,9 +100,12 @@ package: .venv/.stamp ## Check the template, build what `sam deploy` puts into a
 	@echo "Built for $(ARCHITECTURE) in .aws-sam/build. To deploy it:"
 	@echo "  sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)"
 
-# What a release hands out. cargo-lambda builds policy-check too, so that it runs with the glibc of
-# old distributions, and for the other processor.
+# What a release hands out. It takes the minutes for thin LTO, which every change of the code can't:
+# see "The release profile" in docs/benchmark.md. cargo-lambda builds policy-check too, so that it
+# runs with the glibc of old distributions, and for the other processor.
 .PHONY: bundle
+bundle: export CARGO_PROFILE_RELEASE_LTO := thin
+bundle: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 4
 bundle: package ## Put together what deploys without Rust, and deploy that to the local AWS (ARCHITECTURE=arm64|x86_64)
 	@echo "Compiling policy-check for $(ARCHITECTURE)"
 	@cd tests/policy-check && cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
