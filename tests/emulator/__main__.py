@@ -60,7 +60,7 @@ def main() -> None:
     context.account_id, context.region = arguments.account, arguments.region
     _configure_moto()
 
-    from emulator import copies, server, usage
+    from emulator import copies, gateway, server, usage
     from emulator.deploy import DeploymentFailed, deploy, set_parameters
     from emulator.functions import service
 
@@ -76,6 +76,7 @@ def main() -> None:
             deploy(arguments.deploy, stopped, parameters)
         if arguments.copies and not stopped.is_set():
             service.unpack_all()
+            gateway.warm_up()
             running.pause()
             copies.quiet()
             client = copies.serve(arguments.copies, arguments.whoever, stopped)

@@ -125,14 +125,19 @@ def around(
         call.fault = ",".join(fault.id for fault in acting)
     before = [fault for fault in acting if fault.when == "before"]
     after = [fault for fault in acting if fault.when == "after"]
-    time.sleep(sum(fault.latency for fault in before))
+    _wait(before)
     ends, response = _outcome(before, request, environment)
     if ends:
         return response
     answer = execute()
-    time.sleep(sum(fault.latency for fault in after))
+    _wait(after)
     ends, response = _outcome(after, request, environment)
     return response if ends else answer
+
+
+def _wait(acting: list[Fault]) -> None:
+    if latency := sum(fault.latency for fault in acting):  # a sleep of 0 s gives the interpreter to another thread
+        time.sleep(latency)
 
 
 def _outcome(acting: list[Fault], request: AwsRequest, environment: Environment | None) -> tuple[bool, Response | None]:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
+from moto import backends
+from moto.core.routing import get_service_router
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from emulator import authorization, aws_request, callers, calls, cbor, control, faults, operations
@@ -24,6 +26,25 @@ from emulator.context import context
 log = logging.getLogger("emulator")
 
 _moto = DomainDispatcherApplication(create_backend_app)
+# moto would list its folder for each request.
+_modules = frozenset(backends.list_of_moto_modules())
+backends.list_of_moto_modules = lambda: _modules
+
+
+# What guardrails and tests call, by moto's names.
+_SERVICES = (
+    "autoscaling awslambda cloudformation cloudtrail cloudwatch dynamodb ebs ec2 ecr elbv2 events"
+    " iam kms logs s3 scheduler sns sqs ssm sts"
+).split()
+
+
+def warm_up() -> None:
+    """Load what the first request to each service would, model and routes: a copy then finds it here."""
+    with context.lock:
+        for name in _SERVICES:
+            get_service_router(name.removeprefix("aws"))
+            _moto.app_instances.setdefault(name, create_backend_app(name))
+        backends.get_backend("ec2")[context.account_id][context.region]  # with all of Amazon's images
 
 
 def application(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
