@@ -131,8 +131,9 @@ dashboard: ## Draw docs/dashboard.svg: the stack's dashboard after some hours in
 E2E_AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 ifeq ($(HAS_NEXTEST),yes)
-UNIT_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
-E2E_TESTS = $(CARGO_DEBUG) nextest run --locked --workspace --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
+NEXTEST := --config-file tests/nextest.toml
+UNIT_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
+E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
 else
 UNIT_TESTS = $(CARGO_DEBUG) test --locked --workspace --lib --bins
 E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace $(if $(ONLY),--test e2e -- $(ONLY)::,--test '*')
