@@ -9,6 +9,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import InvalidAMIIdError, UnvailableAMIIdError
+from moto.ec2.models import amis
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.responses import EC2Response
 
@@ -45,6 +46,13 @@ def usable(backend: Any, image_id: str) -> Any:
     if image.state != "available":
         raise UnvailableAMIIdError(image_id)
     return image
+
+
+@patched(amis)
+def load_resource(original: Any, path: str) -> list[dict[str, Any]]:
+    """moto has 1,200 images for ECS in each Region, which was half of what an account costs to make."""
+    images = original(path)
+    return images[::20] if "/ecs/" in path else images
 
 
 @patched(AmiBackend)
