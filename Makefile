@@ -76,9 +76,9 @@ $(LOCAL)/template.yaml: template.yaml $(LOCAL)/shared/monitoring/template.yaml $
 $(LOCAL)/shared/monitoring/template.yaml: shared/monitoring/template.yaml
 	@mkdir -p $(@D) && cp $< $@
 
-# Without what a debugger reads: `sam deploy` packs and uploads it.
+# Without names, as in the release build: `sam deploy` packs and uploads it.
 $(LOCAL)/functions/%/bootstrap: $(TARGET)/debug/%
-	@mkdir -p $(@D) && strip --strip-debug -o $@ $<
+	@mkdir -p $(@D) && strip -o $@ $<
 
 # What the template has by default, where this machine can build it.
 ARCHITECTURE ?= $(if $(shell rustup target list --installed 2>/dev/null | grep aarch64-unknown-linux-gnu),arm64,$(HOST_ARCHITECTURE))

@@ -72,9 +72,14 @@ class NoManagedPolicies:
         return {}
 
 
-def source() -> dict:
+@functools.cache
+def _parsed(path: Path) -> dict:
+    return yaml_parse(path.read_text())
+
+
+def source(path: Path = TEMPLATE) -> dict:
     """The template as it is written."""
-    return yaml_parse(TEMPLATE.read_text())
+    return copy.deepcopy(_parsed(path))
 
 
 class Refused(Exception):
@@ -249,7 +254,7 @@ class Stack(Deployment):
         given = self.properties("MonitoringStack")
         assert ROOT / given["TemplateURL"] == MONITORING
         pseudo = self._pseudo | {"AWS::StackName": f"{self._pseudo['AWS::StackName']}-MonitoringStack"}
-        return Deployment(yaml_parse(MONITORING.read_text()), given["Parameters"], pseudo)
+        return Deployment(source(MONITORING), given["Parameters"], pseudo)
 
     def alarms(self) -> dict[str, dict]:
         """By logical id, those of the nested stack among them."""
