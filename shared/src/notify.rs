@@ -90,6 +90,7 @@ impl Change {
             label: self.condition.label.clone(),
             stage,
             on_bus,
+            told: (self.before.as_ref()).is_some_and(|before| before.value.is_known()),
         }
     }
 }
@@ -168,15 +169,8 @@ impl Notifier {
         let on_bus = self
             .put_events(origin, &claimed, &mut notified.errors)
             .await;
-        self.remember(
-            &claimed,
-            send,
-            told,
-            &on_bus,
-            origin.now,
-            &mut notified.errors,
-        )
-        .await;
+        self.remember(&claimed, told, &on_bus, origin.now, &mut notified.errors)
+            .await;
         notified
     }
 
@@ -307,7 +301,9 @@ impl Notifier {
                         tries: tries + 1,
                     }
                 } else {
-                    Stage::Held
+                    // Only for the bus: what people were told stands.
+                    let before = change.before.as_ref().filter(|_| !change.held);
+                    before.map_or(Stage::Held, |before| before.value.stage.clone())
                 };
                 let memory = change.memory(stage, !change.bus);
                 let expect = Expect::read(change.before.as_ref());
@@ -427,7 +423,6 @@ impl Notifier {
     async fn remember(
         &self,
         claimed: &[Change],
-        send: bool,
         told: bool,
         on_bus: &[bool],
         now: Timestamp,
@@ -440,11 +435,11 @@ impl Notifier {
                 };
                 let expect = Expect::Version(claim.version.clone());
                 let name = change.name();
-                let stage = match (change.notice && send, told) {
-                    (true, true) => Stage::Given,
+                let stage = if change.notice && told {
+                    Stage::Given
+                } else {
                     // It may have gone out all the same: tried again, but not at every sweep.
-                    (true, false) => claim.value.stage.clone(),
-                    (false, _) => Stage::Held,
+                    claim.value.stage.clone()
                 };
                 // What is over is remembered until everybody knows it.
                 let known = *on_bus && !change.held && !matches!(stage, Stage::Sending { .. });

@@ -351,14 +351,16 @@ impl<G: Guardrail> Runner<G> {
                 batch
             } else {
                 looked = Instant::now();
-                match self.still_needed(entries, &batch).await {
-                    Ok(needed) => needed,
-                    Err(error) if error.kind == ErrorKind::Throttled => {
+                match timeout_at(last_start, self.still_needed(entries, &batch)).await {
+                    Ok(Ok(needed)) => needed,
+                    // It must not take the report its time.
+                    Err(_elapsed) => break,
+                    Ok(Err(error)) if error.kind == ErrorKind::Throttled => {
                         throttled = true;
                         queue.extend(batch);
                         Vec::new()
                     }
-                    Err(error) => {
+                    Ok(Err(error)) => {
                         for (index, _) in batch {
                             entries[*index].fail(&error);
                         }

@@ -29,6 +29,7 @@ pub(crate) async fn act(clients: &Clients, action: &Action) -> Acted<Effect> {
             instance,
             profile,
             at,
+            ..
         } => attach(clients, instance, profile, *at).await,
         Action::Confirm {
             instance,

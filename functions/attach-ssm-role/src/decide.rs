@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use guardrails::guardrail::Decision;
+use guardrails::policy::Exempt;
 use guardrails::resource::Resource;
 use guardrails::state::Version;
 use jiff::Timestamp;
@@ -13,13 +14,15 @@ use crate::memory::Managed;
 use crate::standing::Standing;
 
 /// What can be carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Associate the stack's instance profile.
     Attach {
         instance: String,
         profile: String,
         at: Timestamp,
+        /// What the instance may be excluded by until then.
+        exclude: Exempt,
     },
     /// Attach `AmazonSSMManagedInstanceCore` to a role.
     Repair { role: String, policy: String },
@@ -96,6 +99,7 @@ fn of_instance(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decis
                 instance: instance.id.clone(),
                 profile: evaluation.profile.to_owned(),
                 at: evaluation.now,
+                exclude: evaluation.exclude.clone(),
             },
         )),
         Standing::Unknown => judged.quarantine_unread.map(|error| {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
-use guardrails::policy::Age;
+use guardrails::policy::{Age, Exempt};
 use guardrails::resource::name_of;
 use guardrails::state::Stored;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::diagnosis::cause::{Cause, Certainty, Known};
 use crate::diagnosis::{Diagnosis, diagnose, identity, network, not_connected};
 use crate::facts::identity::{Identity, Permissions, REGISTER, Role};
-use crate::facts::network::Service;
+use crate::facts::network::{Network, Service};
 use crate::facts::{Facts, Group, Instance, Node, Read};
 use crate::memory::Managed;
 use crate::policy::Policy;
@@ -29,6 +29,8 @@ pub struct Evaluation<'a> {
     pub(crate) complete: bool,
     pub(crate) diagnose: bool,
     pub(crate) profile: &'a str,
+    /// The policy's.
+    pub(crate) exclude: &'a Exempt,
     pub(crate) instances: Vec<Judged<'a>>,
     /// None: not looked at, or not readable.
     pub(crate) groups: Option<Vec<JudgedGroup<'a>>>,
@@ -105,6 +107,7 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
         complete: facts.complete,
         diagnose: facts.diagnose,
         profile: &facts.profile,
+        exclude: &policy.exclude,
         unread: unread(facts, policy, &instances),
         instances,
         groups,
@@ -209,16 +212,24 @@ pub(crate) fn in_question(instance: &Instance, facts: &Facts, policy: &Policy) -
 
 /// What makes it look as though a node that is Online can't be used.
 fn suspicion(known: &Known<'_>) -> Option<Cause> {
-    let is_likely = |cause: &Cause| cause.certainty != Certainty::CannotTell;
-    let vpc = &known.instance.interface.vpc;
-    let network = known.seen_network();
-    let network = network.filter(|network| network::uneven(&network.endpoints).contains(vpc));
-    let network =
-        network.map(|network| network::to_service(Service::Messages, known.instance, network));
+    suspects(known).find(|cause| cause.certainty != Certainty::CannotTell)
+}
+
+/// The same, and what can't be told.
+fn suspects(known: &Known<'_>) -> impl Iterator<Item = Cause> {
+    let network = uneven_network(known)
+        .map(|network| network::to_service(Service::Messages, known.instance, network));
     identity::without_channels(known)
         .into_iter()
         .chain(network.into_iter().flatten())
-        .find(is_likely)
+}
+
+/// Its network, where the way of its messages isn't that of its heartbeats.
+fn uneven_network<'a>(known: &Known<'a>) -> Option<&'a Network> {
+    let vpc = &known.instance.interface.vpc;
+    known
+        .seen_network()
+        .filter(|network| network::uneven(&network.endpoints).contains(vpc))
 }
 
 /// The role, and what it lacks, where that alone keeps an instance from being a node that can be
@@ -325,22 +336,38 @@ fn unusable(judged: &Judged<'_>, known: &Known<'_>, settled: bool, now: Timestam
                 ),
             };
         }
-        (None, _) if suspicion.is_none() => {
-            // By what couldn't be read it may still be so.
-            let profile = known.instance.profile.as_ref();
-            let identity = profile.and(known.identity.and_then(|read| read.as_ref().err()));
-            let network = known.network.and_then(|read| read.as_ref().err());
-            return match identity.or(network) {
-                Some(error) => Judgement::Unknown(format!("part of it couldn't be read: {error}")),
-                None if profile.is_some() && known.identity.is_none() => {
-                    Judgement::Unknown("its role wasn't read".to_owned())
-                }
-                None => Judgement::Not,
-            };
-        }
+        (None, _) if suspicion.is_none() => return unsuspected(judged, known),
         _ => {}
     }
     Judgement::Unknown("whether a session can be opened isn't known yet".to_owned())
+}
+
+/// The same of a node that AWS wasn't asked about: by what couldn't be read, or doesn't tell, it may
+/// still be so.
+fn unsuspected(judged: &Judged<'_>, known: &Known<'_>) -> Judgement {
+    let dns = || {
+        let network = uneven_network(known)?;
+        let vpc = network.vpcs.get(&known.instance.interface.vpc)?;
+        // Only its owner may read a shared VPC's.
+        vpc.dns.as_ref().err().filter(|_| vpc.shared_by.is_none())
+    };
+    let profile = known.instance.profile.as_ref();
+    let identity = profile.and(known.identity.and_then(|read| read.as_ref().err()));
+    let network = known.network.and_then(|read| read.as_ref().err());
+    if let Some(error) = identity.or(network).or_else(dns) {
+        return Judgement::Unknown(format!("part of it couldn't be read: {error}"));
+    }
+    let remembered = judged.memory;
+    let why = if profile.is_some() && known.identity.is_none() {
+        "its role wasn't read"
+    } else if suspects(known).next().is_some() {
+        "whether its role and network let it be used can't be told"
+    } else if remembered.is_some_and(|memory| !memory.value.connected) {
+        "AWS wasn't asked in this run whether a session can be opened"
+    } else {
+        return Judgement::Not;
+    };
+    Judgement::Unknown(why.to_owned())
 }
 
 fn groups<'a>(

@@ -121,7 +121,7 @@ pub(crate) async fn observe(
             *so == Standing::Online && in_question(one, &facts, policy)
         }
     });
-    facts.connections = nodes::connections(&clients.ssm, asked).await;
+    facts.connections = nodes::connections(&clients.ssm, nodes::in_turn(asked, now)).await;
     let asked = facts.instances.values().next().filter(|_| facts.diagnose);
     if let Some(instance) = asked.filter(|one| one.state == State::Running) {
         facts.sessions = Some(Box::pin(sessions::sessions(clients, &facts, instance)).await);
@@ -308,7 +308,10 @@ pub(crate) async fn revalidate(
         now.extend(instances(ec2, filter("instance-id", some.to_vec())).await?);
     }
     let overtaken = |action: &&Action| {
-        let Action::Attach { instance, .. } = action else {
+        let Action::Attach {
+            instance, exclude, ..
+        } = action
+        else {
             return None;
         };
         match now.get(instance) {
@@ -316,10 +319,15 @@ pub(crate) async fn revalidate(
             Some(found) if found.state == State::Terminal => {
                 Some("it is being terminated".to_owned())
             }
-            Some(found) => found
-                .profile
-                .as_ref()
-                .map(|profile| format!("it has {profile} meanwhile")),
+            Some(found) => {
+                let profile = found.profile.as_ref();
+                let tag = exclude.tag_of(|key| found.tag(key));
+                let operator = found.operator.as_ref();
+                profile
+                    .map(|profile| format!("it has {profile} meanwhile"))
+                    .or_else(|| tag.map(|tag| format!("its tag {tag} excludes it meanwhile")))
+                    .or_else(|| operator.map(|operator| format!("{operator} manages it meanwhile")))
+            }
         }
     };
     Ok(actions.iter().map(overtaken).collect())

@@ -47,16 +47,20 @@ struct Entry<'a> {
     state: &'a State,
     target: &'a Target,
     memory: Memory,
+    /// As it stood before this action: what a claim that came to nothing leaves behind.
+    stood: Memory,
     expect: Expect,
 }
 
 impl<'a> Entry<'a> {
     fn of(state: &'a State, target: &'a Target) -> Self {
         let before = &target.before;
+        let memory = Memory::of(&target.refresh, before.memory.as_ref());
         Self {
             state,
             target,
-            memory: Memory::of(&target.refresh, before.memory.as_ref()),
+            stood: memory.clone(),
+            memory,
             expect: before.expect.clone(),
         }
     }
@@ -98,6 +102,8 @@ impl<'a> Entry<'a> {
         match beside(&stored.value).filter(|_| of_it) {
             Some(memory) => {
                 self.memory = memory;
+                // The stop that stands there may be this action's own first try.
+                self.stood.image = stored.value.image;
                 self.expect = Expect::Version(stored.version);
                 self.write().await
             }
@@ -144,10 +150,19 @@ impl Stopping<'_> {
             let image = image.map_or_else(String::new, |image| format!("; {}", say(image)));
             return Ok(ActResult::Skipped(format!("{why}{image}")));
         }
-        match self.send().await? {
-            Sent::Done(how, hit) => Ok(self.done(how, hit).await),
-            Sent::Skipped(why) => Ok(ActResult::Skipped(why)),
+        let error = match self.send().await {
+            Ok(Sent::Done(how, hit)) => return Ok(self.done(how, hit).await),
+            Ok(Sent::Skipped(why)) => return Ok(ActResult::Skipped(why)),
+            Err(error) => error,
+        };
+        if is_refused(&error) {
+            self.withdraw().await;
         }
+        if error.code == NOT_ACTIVE {
+            let why = format!("it came to its end by itself meanwhile ({NOT_ACTIVE})");
+            return Ok(ActResult::Skipped(why));
+        }
+        Err(error)
     }
 
     fn claim_at(&self, step: Step) -> Claim {
@@ -182,7 +197,20 @@ impl Stopping<'_> {
         self.entry.write_beside(beside).await
     }
 
-    /// Why the refresh isn't to be stopped after all; none: it still is.
+    /// Takes back its claim, of which nothing comes: it would be told as a stop by this guardrail.
+    /// An image tag that may have been moved stays written down.
+    async fn withdraw(&mut self) {
+        let entry = &mut self.entry;
+        entry.memory.stop.clone_from(&entry.stood.stop);
+        if self.stopped.image.is_none() {
+            entry.memory.image.clone_from(&entry.stood.image);
+        }
+        // Where that fails, the claim runs out by itself.
+        let _ = entry.write().await;
+    }
+
+    /// Why the refresh isn't to be stopped after all, and then its claim is taken back; none: it
+    /// still is.
     async fn look(&mut self) -> Result<Option<String>, ApiError> {
         let (asg, group) = (&self.clients.autoscaling, &self.stop.target.group);
         let (found, newest, entry) = futures::future::try_join3(
@@ -200,7 +228,11 @@ impl Stopping<'_> {
             return Ok(Some("another run has claimed it meanwhile".to_owned()));
         };
         self.entry.expect = Expect::Version(entry.version);
-        Ok(changed(self.stop, found.as_ref(), newest.first()))
+        let changed = changed(self.stop, found.as_ref(), newest.first());
+        if changed.is_some() {
+            self.withdraw().await;
+        }
+        Ok(changed)
     }
 
     /// Whether there was anything to do about the image tag.
@@ -221,40 +253,23 @@ impl Stopping<'_> {
     async fn send(&mut self) -> Result<Sent, ApiError> {
         let asg = &self.clients.autoscaling;
         let group = &self.stop.target.group;
-        let ended = |error: &ApiError| {
-            Sent::Skipped(format!(
-                "it came to its end by itself meanwhile ({})",
-                error.code
-            ))
-        };
         let error = match request(asg, group, self.stop.how).await {
             Ok(hit) => return Ok(Sent::Done(self.stop.how, hit)),
             Err(error) => error,
         };
-        let refused = matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused);
-        match error.code.as_str() {
-            "ActiveInstanceRefreshNotFound" => Ok(ended(&error)),
-            // Irreversible, CloudFormation's own (ASG-14), or not allowed: to cancel may be.
-            _ if self.stop.how == How::Rollback && refused => {
-                // A cancel would hit a rollback too (ASG-2), and another run may have got through
-                // with one meanwhile.
-                if let Some(why) = self.look().await? {
-                    return Ok(Sent::Skipped(why));
-                }
-                let fallback = format!("AWS doesn't roll it back: {}", error.message);
-                match request(asg, group, How::Cancel).await {
-                    Ok(hit) => {
-                        self.stopped.fallback = Some(fallback);
-                        Ok(Sent::Done(How::Cancel, hit))
-                    }
-                    Err(error) if error.code == "ActiveInstanceRefreshNotFound" => {
-                        Ok(ended(&error))
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            _ => Err(error),
+        // Irreversible, CloudFormation's own (ASG-14), or not allowed: to cancel may be.
+        let may_cancel = is_refused(&error) && error.code != NOT_ACTIVE;
+        if self.stop.how != How::Rollback || !may_cancel {
+            return Err(error);
         }
+        // A cancel would hit a rollback too (ASG-2), and another run may have got through with one
+        // meanwhile.
+        if let Some(why) = self.look().await? {
+            return Ok(Sent::Skipped(why));
+        }
+        let hit = request(asg, group, How::Cancel).await?;
+        self.stopped.fallback = Some(format!("AWS doesn't roll it back: {}", error.message));
+        Ok(Sent::Done(How::Cancel, hit))
     }
 
     /// AWS has accepted it, and says which refresh it hit.
@@ -301,10 +316,19 @@ impl Stopping<'_> {
     }
 }
 
+/// AWS's code where the group has no refresh that runs.
+const NOT_ACTIVE: &str = "ActiveInstanceRefreshNotFound";
+
+/// Whether AWS says that it has not done what it was asked, and won't.
+fn is_refused(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused)
+}
+
 /// What came of a call that stops.
 enum Sent {
     /// Accepted; with the id that AWS named.
     Done(How, Option<String>),
+    /// Not sent: the look before it says why.
     Skipped(String),
 }
 

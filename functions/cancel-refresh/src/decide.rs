@@ -109,9 +109,6 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
         let said = (!complete).then(|| Decision::leave(resource(group), action, reason));
         said.into_iter().collect::<Vec<_>>()
     };
-    if let Some(why) = &group.excluded {
-        return quiet("leave-alone", why.clone());
-    }
     if let Some(error) = group.case.unread.first() {
         let reason = "not all of it could be read".to_owned();
         return vec![Decision::cannot_judge(
@@ -119,6 +116,9 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
             reason,
             error.clone(),
         )];
+    }
+    if let Some(why) = &group.excluded {
+        return quiet("leave-alone", why.clone());
     }
     let Some(newest) = &group.refresh else {
         let reason = "the group has had no instance refresh in the last six weeks";
@@ -244,8 +244,8 @@ fn remember(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Actio
         "what {}:{} points to couldn't be read, so it can't be put back if refresh {} fails",
         tags.repository, tags.tag, refresh.id
     );
-    let image = match group.case.image.as_ref()? {
-        Ok(image) => image,
+    let found = match group.case.image.as_ref()? {
+        Ok(found) => found,
         // Not one of the stack's repositories, or none at all: for a person to settle, and told when
         // it matters.
         Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) => {
@@ -257,7 +257,9 @@ fn remember(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Actio
             return Some(Decision::cannot_judge(resource(group), unread, error));
         }
     };
-    let digest = image.current.clone()?;
+    // Written down later, it would be taken for the refresh's own at the next look.
+    let current = found.current.clone();
+    let digest = current.filter(|_| image::seen_in_time(refresh, group.case.looked))?;
     let reason = format!(
         "refresh {} is seen for the first time; {}:{} points to {digest}",
         refresh.id, tags.repository, tags.tag

@@ -162,10 +162,21 @@ impl<'a> Newest<'a> {
         self.failed && self.ended_recently
     }
 
-    /// Whether a run began to put its image tag back.
-    pub(crate) fn is_restoring(&self) -> bool {
-        self.seen
-            .is_some_and(|seen| seen.repair == Repair::Restoring)
+    /// Whether its image tag was put back, or may have been: a run began to.
+    fn was_moved(&self) -> bool {
+        let repair = self.seen.map(|seen| seen.repair);
+        matches!(repair, Some(Repair::Restoring | Repair::Restored))
+    }
+
+    /// Why it can't be told where its image tag points that was put back, or may have been.
+    pub(crate) fn lost_sight(&self) -> Option<&str> {
+        match &self.image {
+            Standing::Refused(why) if self.was_moved() => Some(why),
+            Standing::NotAsked if self.was_moved() => {
+                Some("the image tag was put back, and the group's settings name none any more")
+            }
+            _ => None,
+        }
     }
 
     /// What its group goes on launching from though it failed: after a cancel, its own version.

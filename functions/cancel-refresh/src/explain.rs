@@ -30,7 +30,8 @@ pub(crate) enum Word {
     Stopped,
     /// It failed, couldn't be rolled back, or came through with another image than it brought.
     EndedBadly,
-    /// AWS shows no such refresh of the group, or didn't answer.
+    /// AWS shows no such refresh of the group or didn't answer, or where its image tag points can't
+    /// be told.
     Unknown,
 }
 
@@ -73,13 +74,18 @@ fn of_newest(group: &Evaluated<'_>, newest: &Newest<'_>) -> (Word, Vec<String>) 
         because.push(format!("not all of it could be read: {error}"));
         return (Word::Unknown, because);
     }
+    let through = refresh.status == Status::Successful;
+    if let Some(why) = newest.lost_sight().filter(|_| through) {
+        because.push(why.to_owned());
+        return (Word::Unknown, because);
+    }
     let word = match (&group.judgement.verdict, &newest.image) {
         _ if stopped && !refresh.status.is_ended() => Word::Stopped,
         (Verdict::Failing(why), _) => {
             because.extend(why.clone());
             Word::Failing
         }
-        (_, Standing::Moved(moved)) if refresh.status == Status::Successful => {
+        (_, Standing::Moved(moved)) if through => {
             because.push(format!(
                 "{} was put back to the known good image",
                 moved.name

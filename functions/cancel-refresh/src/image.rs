@@ -188,7 +188,8 @@ fn compared<'a>(
     Ok(Some((bad, good)))
 }
 
-fn seen_in_time(refresh: &Refresh, looked: Timestamp) -> bool {
+/// Whether what is seen now is what the refresh brought.
+pub(crate) fn seen_in_time(refresh: &Refresh, looked: Timestamp) -> bool {
     refresh.start.is_none_or(|start| {
         start
             .checked_add(FIRST_SIGHT)

@@ -218,24 +218,23 @@ impl Look<'_> {
         }
     }
 
-    /// What may keep a failing refresh from being stopped, and what its image tag points to.
+    /// What its image tag points to; and, of a refresh that fails with that known, what may keep it
+    /// from being stopped.
     async fn settings_of_a_stop(&self, case: &mut Case) {
         let evaluated = self.evaluated(case);
         let Some(newest) = &evaluated.refresh else {
             return;
         };
-        let failing = evaluated.judgement.is_failing();
-        let stack_matters = (failing || self.asked) && case.group.operator.is_none();
-        let image_matters = failing || self.asked || image_matters(newest);
-        let tags = evaluated.settings.image.filter(|_| image_matters);
-        let stack = if stack_matters {
-            read::stack(&self.clients.cloudformation, &case.group).await
-        } else {
-            None
-        };
-        case.stack = stack;
-        if let Some(tags) = tags {
+        let image_matters = evaluated.judgement.is_failing()
+            || self.asked
+            || image_matters(newest)
+            || signals::may_be_again(case, &evaluated.settings);
+        if let Some(tags) = evaluated.settings.image.filter(|_| image_matters) {
             case.image = Some(ecr::read(&self.clients.ecr, &tags).await);
+        }
+        let failing = self.evaluated(case).judgement.is_failing();
+        if (failing || self.asked) && case.group.operator.is_none() {
+            case.stack = read::stack(&self.clients.cloudformation, &case.group).await;
         }
     }
 }

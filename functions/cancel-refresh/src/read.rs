@@ -7,7 +7,7 @@ use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 use aws_sdk_ec2::types::Instance;
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 use guardrails::autoscaling::{self, Which};
-use guardrails::aws::{ApiError, filter, timestamp};
+use guardrails::aws::{ApiError, ErrorKind, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES};
 use guardrails::resource::Arn;
 use jiff::{SignedDuration, Timestamp};
@@ -248,11 +248,17 @@ pub(crate) async fn stack(
         .await
         .map_err(|error| ApiError::of("cloudformation:DescribeStacks", &error));
     match answer {
-        Ok(answer) => answer
-            .stacks()
-            .first()
-            .and_then(|stack| stack.stack_status())
-            .map(|status| Ok(status.as_str().to_owned())),
+        Ok(answer) => {
+            let stack = answer.stacks().first();
+            let status = stack.and_then(|stack| stack.stack_status());
+            let status = status.map(|status| status.as_str().to_owned());
+            Some(status.ok_or_else(|| ApiError {
+                operation: "cloudformation:DescribeStacks",
+                code: "IncompleteAnswer".to_owned(),
+                message: "the answer has no stack".to_owned(),
+                kind: ErrorKind::Unknown,
+            }))
+        }
         // A stack that was deleted and left the group behind is at work on nothing.
         Err(error)
             if error.code == "ValidationError" && error.message.contains("does not exist") =>

@@ -333,10 +333,7 @@ impl View<'_> {
                 prose::moved_now(newest, tags, digest, kept_as)
             }
             (_, image::Standing::Moved(moved), _) => prose::moved(newest, moved),
-            (_, image::Standing::Refused(why), _) if newest.is_restoring() => {
-                return Some(self.unknown(&MOVED, why));
-            }
-            _ => return None,
+            _ => return newest.lost_sight().map(|why| self.unknown(&MOVED, why)),
         };
         Some(self.firing(&MOVED, format!("{id} moved"), why))
     }

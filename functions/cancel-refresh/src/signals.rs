@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::activities::{self, Did};
 use crate::facts::{Case, Group, Member, Refresh, Status, TargetHealth};
 use crate::history::{self, Attempt, Counts, Excuse, Fate, History, rounds, standing};
+use crate::memory::LastStop;
 use crate::policy::{Again, Settings};
 use crate::source::Source;
 use crate::words::Fault;
@@ -148,7 +149,7 @@ pub(crate) fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgeme
         health: history.health(),
         alarms: history.alarms(settings),
         stall: history.stall(settings, now),
-        again: again(case),
+        again: again(case, settings),
         ..Judgement::none(Verdict::Fine)
     };
     if let Some(refresh) = refresh {
@@ -179,8 +180,9 @@ pub(crate) fn read_from(case: &Case) -> Option<Timestamp> {
 
 /// Whether the targets' health matters to the judgement.
 pub(crate) fn targets_matter(judgement: &Judgement) -> bool {
-    let launches = &judgement.launches;
-    launches.rounds > 0 || judgement.stall.as_ref().is_some_and(Stall::is_unexplained)
+    judgement.launches.rounds > 0
+        || judgement.stall.as_ref().is_some_and(Stall::is_unexplained)
+        || judgement.alarms.iter().any(|alarm| alarm.counts)
 }
 
 /// One that doesn't begin.
@@ -202,20 +204,37 @@ fn pending(case: &Case, settings: &Settings, now: Timestamp) -> Option<Stall> {
     })
 }
 
-/// That what this refresh goes to was stopped a short while ago. With an image tag, it is the same
-/// only if the tag points to the same image again.
-fn again(case: &Case) -> Option<String> {
+/// The refresh that was stopped a short while ago and went where this one goes.
+fn same_source(case: &Case) -> Option<&LastStop> {
     let refresh = case.refresh.as_ref()?;
     let last = case.remembered.memory.as_ref()?.last_stop.as_ref()?;
     let recent = refresh
         .start
         .is_some_and(|start| start.duration_since(last.at) < AGAIN);
-    let image = match (&last.image, &case.image) {
+    let same = last.refresh != refresh.id && recent && refresh.goes_where(&last.source);
+    same.then_some(last)
+}
+
+/// Whether only the image tag can tell if what was stopped is started again.
+pub(crate) fn may_be_again(case: &Case, settings: &Settings) -> bool {
+    let ended = case
+        .refresh
+        .as_ref()
+        .is_none_or(|refresh| refresh.status.is_ended());
+    let last = same_source(case).filter(|_| settings.image.is_some() && !ended);
+    last.is_some_and(|last| last.image.is_some())
+}
+
+/// That what this refresh goes to was stopped a short while ago. With an image tag, it is the same
+/// only if the tag points to the same image again.
+fn again(case: &Case, settings: &Settings) -> Option<String> {
+    let last = same_source(case)?;
+    let same = match (&last.image, &case.image) {
         (Some(image), Some(Ok(now))) => now.current.as_ref() == Some(image),
         (Some(_), _) => false,
-        (None, _) => true,
+        // With an image tag, nobody saw which image was stopped.
+        (None, _) => settings.image.is_none(),
     };
-    let same = last.refresh != refresh.id && recent && image && refresh.goes_where(&last.source);
     same.then(|| {
         format!(
             "the same configuration ({}) was stopped at {:.0} already, as refresh {}",

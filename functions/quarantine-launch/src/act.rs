@@ -24,6 +24,7 @@ use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::decide::{Action, Effect};
 use crate::facts::Isolation;
+use crate::read;
 use crate::record::{BRAKE, Brake, LATELY, QUARANTINE, Record};
 
 /// Carries out `action`.
@@ -93,20 +94,29 @@ async fn forget(
     at: Timestamp,
 ) -> Acted<Effect> {
     let forgotten = async {
+        // A look may have left it out: it is isolated still, and a release needs its record.
+        let ids = record.interfaces.keys().cloned().collect();
+        let mut left = read::left_behind(&clients.ec2, ids).await?.into_iter();
+        if left.any(|one| one.instance.as_deref() == Some(instance)) {
+            return Ok(Err(
+                "its network interfaces are attached to it still; a later sweep forgets it",
+            ));
+        }
+        let changed = "it was changed meanwhile";
         let given_back = release::left_behind(clients, record, at).await?;
         let Some(stored) = clients.state.get(&QUARANTINE, instance, at).await? else {
-            return Ok(None);
+            return Ok(Err(changed));
         };
         if stored.value != *record {
-            return Ok(None);
+            return Ok(Err(changed));
         }
         let expect = Expect::Version(stored.version);
         let written = clients.state.delete(&QUARANTINE, instance, &expect).await?;
-        Ok(written.is_done().then_some(given_back))
+        Ok(written.is_done().then_some(given_back).ok_or(changed))
     };
     match forgotten.await {
-        Ok(Some(given_back)) => Acted::done(given_back),
-        Ok(None) => Acted::skipped("it was changed meanwhile"),
+        Ok(Ok(given_back)) => Acted::done(given_back),
+        Ok(Err(why)) => Acted::skipped(why),
         Err(error) => Acted::failed(error),
     }
 }

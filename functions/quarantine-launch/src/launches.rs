@@ -14,6 +14,9 @@ use crate::record::Record;
 /// The processes that make an Auto Scaling group launch again (AMI-6).
 pub(crate) const PROCESSES: [&str; 2] = ["Launch", "ReplaceUnhealthy"];
 
+/// The tag that names the Fleet on its instances.
+const FLEET: &str = "aws:ec2:fleet-id";
+
 /// Where launches come from (AMI-7).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
@@ -78,12 +81,16 @@ pub(crate) fn source(instance: &Instance, facts: &Facts) -> Option<Source> {
     if let Some(group) = instance.group() {
         return Some(Source::Group(group.to_owned()));
     }
+    // Only AWS writes `aws:` tags. Karpenter's anybody may, so it counts beside that of a Fleet, by
+    // which Karpenter launches: a loop that nobody stops keeps less evidence.
+    let is_vouched = |one: Controller| one != Controller::NodePool || instance.tag(FLEET).is_some();
     for controller in Controller::ALL {
-        if let Some(name) = instance.tag(controller.tag()) {
+        let name = instance.tag(controller.tag());
+        if let Some(name) = name.filter(|_| is_vouched(controller)) {
             return Some(Source::Controller(controller, name.to_owned()));
         }
     }
-    for key in ["aws:ec2:fleet-id", "aws:ec2spot:fleet-request-id"] {
+    for key in [FLEET, "aws:ec2spot:fleet-request-id"] {
         if let Some(id) = instance.tag(key) {
             return Some(Source::Fleet(id.to_owned()));
         }

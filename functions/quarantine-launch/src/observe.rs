@@ -258,7 +258,13 @@ async fn release(clients: &Clients, facts: &mut Facts, policy: &Policy) -> Resul
         responders(&clients.ec2, policy),
     );
     facts.siblings = siblings?.1;
-    facts.isolation = readable(isolation);
+    // By labels only what is known to be isolated is put back, and then they are taken away.
+    let mut ids = facts.instances.keys();
+    facts.isolation = if ids.any(|id| !facts.records.contains_key(id)) {
+        Some(isolation?)
+    } else {
+        readable(isolation)
+    };
     facts.responders = responders;
     Ok(())
 }

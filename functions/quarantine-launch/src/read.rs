@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_ec2::types::{self as sdk, Filter, InstanceLifecycleType};
 use guardrails::autoscaling::{self, Which};
-use guardrails::aws::{ApiError, filter, timestamp};
+use guardrails::aws::{ApiError, ErrorKind, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES, State};
 use guardrails::tags;
 use jiff::Timestamp;
@@ -23,6 +23,16 @@ const PAGE: i32 = 1_000;
 /// Why an interface in a secondary network stays open (AMI-19).
 const SECONDARY: &str =
     "a secondary network has no security groups; stop the instance to cut it off";
+
+/// An answer to `operation` that leaves `what` out: it doesn't say "no".
+pub(crate) fn incomplete(operation: &'static str, what: &str) -> ApiError {
+    ApiError {
+        operation,
+        code: "IncompleteAnswer".to_owned(),
+        message: format!("the answer lacks {what}"),
+        kind: ErrorKind::Unknown,
+    }
+}
 
 /// Instances by id, terminated ones too, and the account that they belong to.
 pub(crate) async fn instances(

@@ -29,6 +29,9 @@ use crate::record::Loop;
 /// Most instances that are named in one sentence.
 const NAMED: usize = 20;
 
+/// What is told of an instance in quarantine, and isn't known while another run is at it.
+static OF_QUARANTINE: [&Kind; 4] = [&QUARANTINED, &PARTLY_ISOLATED, &DRIFT, &EVIDENCE_FAILED];
+
 /// Sums up.
 pub(crate) fn report(
     evaluation: &Evaluation<'_>,
@@ -58,13 +61,21 @@ pub(crate) fn report(
     }
 }
 
-/// A sweep has judged everything of every kind, loops only where it could read the groups.
+/// A sweep has judged everything of every kind: loops only where it could read the groups, and they
+/// and the brake, which count launches, only where no read failed that a verdict needed.
 fn coverage(evaluation: &Evaluation<'_>) -> Coverage {
     let facts = evaluation.facts;
     if !facts.complete || facts.ask != Ask::Reconcile {
         return Coverage::Named;
     }
-    let judged = |kind: &&&'static Kind| facts.groups_unread.is_none() || **kind != &LOOP;
+    let mut verdicts = evaluation.judged.values().map(|judged| &judged.verdict);
+    let unread =
+        verdicts.any(|one| matches!(one, Verdict::Undecided(unclear) if unclear.error.is_some()));
+    let judged = |kind: &&&'static Kind| match **kind {
+        kind if kind == &LOOP => facts.groups_unread.is_none() && !unread,
+        kind if kind == &BRAKE => !unread,
+        _ => true,
+    };
     let living = evaluation.judged.values();
     let living = living.filter(|judged| !matches!(judged.stance, Stance::Terminal));
     let present: HashSet<Resource> = living
@@ -109,6 +120,7 @@ impl<'a> Came<'a> {
         let mut came = Self::default();
         for one in settled {
             let is_done = one.outcome == Outcome::Done;
+            let finished = matches!(one.effect, Some(Effect::Released { finished: true }));
             if let (Some(id), Some(Effect::Braked)) = (one.action.instance(), one.effect) {
                 came.braked.insert(id);
             }
@@ -129,12 +141,11 @@ impl<'a> Came<'a> {
                 (Action::NameLauncher(name), Some(Effect::Named(who))) => {
                     came.named.insert(&name.instance, who);
                 }
-                (Action::Release(release), effect) => {
-                    let finished = matches!(effect, Some(Effect::Released { finished: true }));
+                (Action::Release(release), _) => {
                     came.released.insert(&release.instance.id, finished);
                 }
                 (Action::ReleaseByLabels(release), _) => {
-                    came.released.insert(&release.instance.id, is_done);
+                    came.released.insert(&release.instance.id, finished);
                 }
                 (Action::BreakLoop(looping), _) if is_done => {
                     came.broken.insert(&looping.group.name);
@@ -246,7 +257,7 @@ impl Sums<'_> {
         match &judged.stance {
             Stance::Undecided => {
                 let why = judged.verdict.reason();
-                self.unknown(instance, &[&UNAPPROVED], &why);
+                self.unknown(instance, &[&UNAPPROVED, &PARTLY_ISOLATED], &why);
                 self.fires(instance, &UNDECIDED, "can't be judged", why);
             }
             Stance::Managed(operator) => {
@@ -303,12 +314,15 @@ impl Sums<'_> {
     }
 
     fn released(&mut self, judged: &Judged<'_>, finished: bool) {
-        let kinds: [&'static Kind; 3] = [&QUARANTINED, &PARTLY_ISOLATED, &DRIFT];
         if !finished {
             self.counts.quarantined += u64::from(matches!(judged.stance, Stance::Held(_)));
-            return self.unknown(judged.instance, &kinds, "its release isn't finished");
+            return self.unknown(
+                judged.instance,
+                &OF_QUARANTINE,
+                "its release isn't finished",
+            );
         }
-        for kind in kinds {
+        for kind in [&QUARANTINED, &PARTLY_ISOLATED, &DRIFT] {
             let condition = Condition::resolved(judged.instance.resource(), kind);
             self.conditions
                 .push(condition.called(judged.instance.label()));
@@ -326,7 +340,7 @@ impl Sums<'_> {
         // Somebody else is at it right now, and tells.
         if now.is_none() && held.is_some_and(|held| held.phase.is_under_way()) {
             let why = "another run is at it, or has to finish it";
-            return self.unknown(instance, &[&QUARANTINED, &PARTLY_ISOLATED, &DRIFT], why);
+            return self.unknown(instance, &OF_QUARANTINE, why);
         }
         let launcher = now
             .and_then(|(_, effect)| effect.launcher.as_ref())
@@ -416,6 +430,13 @@ impl Sums<'_> {
     /// Whom the policy lets in is no news.
     fn opened(&mut self) {
         let evaluation = self.evaluation;
+        if evaluation.facts.complete && evaluation.facts.isolation.is_none() {
+            let judged = evaluation.judged.values();
+            for held in judged.filter(|one| matches!(one.stance, Stance::Held(_))) {
+                let why = "the isolation groups couldn't be read";
+                self.unknown(held.instance, &[&ISOLATION_OPENED], why);
+            }
+        }
         let opened = evaluation.opened.iter();
         for opened in opened.filter(|one| one.change == Change::Opened) {
             let end = match self.came.mended.get(opened.group.id.as_str()) {

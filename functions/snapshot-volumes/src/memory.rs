@@ -26,7 +26,9 @@ pub(crate) const COPY_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(1
 
 /// By [`crate::facts::drills::key`].
 pub(crate) const PROOFS: Topic<Record> = Topic::new("proof");
-/// Since when there is a drill, by its name.
+/// Since when there is a drill, by its name; and by [`crate::facts::drills::key`] since when it asks
+/// for the first proof of a volume: the snapshots that tell are pruned.
 pub(crate) const DRILLS: Topic<Timestamp> = Topic::new("drill");
-/// What nobody has tried for so long is forgotten, unless something is under way.
+/// What nobody has tried for so long is forgotten, unless something is under way; so is since when a
+/// first proof is asked for.
 pub(crate) const PROOFS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24 * 730);

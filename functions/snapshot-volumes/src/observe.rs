@@ -445,15 +445,16 @@ pub(crate) async fn revalidate(
             }
         }
     }
-    let mut seen: Vec<Seen<'_>> = Vec::new();
-    for (region, Again { volumes, snapshots }) in again {
+    let looks = again.into_iter().map(|(region, again)| async move {
+        let Again { volumes, snapshots } = again;
         let looked = match region {
             None => Ok(look_again(&regions.here, volumes, snapshots).await?),
             // What can't be seen there is no matter of what is done here.
             Some(region) => elsewhere::made(regions, region, &volumes, &snapshots).await,
         };
-        seen.push((region, looked));
-    }
+        Ok::<Seen<'_>, ApiError>((region, looked))
+    });
+    let seen = futures::future::try_join_all(looks).await?;
     let verdicts = actions.iter().map(|action| verdict(action, &seen));
     Ok(verdicts
         .map(|verdict| verdict.unwrap_or_else(|error| Some(error.to_string())))

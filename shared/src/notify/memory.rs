@@ -36,6 +36,16 @@ pub(super) struct Memory {
     pub(super) stage: Stage,
     /// Whether it is on the event bus.
     pub(super) on_bus: bool,
+    /// Whether people were, or may have been, notified of it as it stood before.
+    #[serde(default)]
+    pub(super) told: bool,
+}
+
+impl Memory {
+    /// Whether people may know that it stands.
+    pub(super) fn is_known(&self) -> bool {
+        self.told || (self.fingerprint.is_some() && self.stage != Stage::Held)
+    }
 }
 
 /// How far the notice is.
@@ -82,8 +92,10 @@ pub(super) fn firing(memory: Option<&Memory>, fingerprint: &str, now: Timestamp)
 pub(super) fn resolved(memory: Option<&Memory>, now: Timestamp) -> (bool, bool) {
     match memory {
         None => (false, false),
-        Some(memory) if memory.fingerprint.is_none() => (!memory.on_bus, memory.stage.is_due(now)),
-        Some(memory) => (true, memory.stage != Stage::Held),
+        Some(memory) if memory.fingerprint.is_none() => {
+            (!memory.on_bus, memory.told && memory.stage.is_due(now))
+        }
+        Some(memory) => (true, memory.is_known()),
     }
 }
 

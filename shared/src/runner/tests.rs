@@ -28,6 +28,7 @@ struct Scripted {
     answers: Mutex<HashMap<usize, Vec<Answer>>>,
     overtaken: Vec<usize>,
     look: Option<ErrorKind>,
+    look_hangs: bool,
     log: Mutex<Vec<String>>,
     actions: usize,
     stands: bool,
@@ -140,6 +141,9 @@ impl Guardrail for Scripted {
             .lock()
             .unwrap()
             .push(format!("look {}", actions.len()));
+        if self.look_hangs {
+            sleep(Duration::from_hours(1)).await;
+        }
         if let Some(kind) = self.look {
             return Err(failed(kind));
         }
@@ -463,6 +467,19 @@ async fn at_the_deadline_the_rest_is_left_for_the_next_sweep() {
         started.elapsed() <= Duration::from_secs(95),
         "no action starts in the last tenth"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_takes_the_report_no_time() {
+    let slow: Vec<(usize, &[Answer])> = (0..40).map(|n| (n, &[Answer::Slow(6)][..])).collect();
+    let guardrail = Scripted {
+        look_hangs: true,
+        ..scripted(40, &slow)
+    };
+    let started = Instant::now();
+    let report = sweep(&runner(guardrail, ENFORCE), 100).await.unwrap();
+    assert_eq!((report.outcomes.done, report.outcomes.left), (16, 24));
+    assert!(started.elapsed() <= Duration::from_secs(95));
 }
 
 #[tokio::test(start_paused = true)]

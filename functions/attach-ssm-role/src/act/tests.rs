@@ -14,7 +14,7 @@ use aws_smithy_types::body::SdkBody;
 use guardrails::state::model::{Fault, Model};
 use serde_json::json;
 
-use crate::fixtures::{at, now, remember as remembers};
+use crate::fixtures::{at, default_policy, now, remember as remembers};
 
 const OURS: &str = "arn:aws:iam::111122223333:instance-profile/ours";
 const THEIRS: &str = "arn:aws:iam::111122223333:instance-profile/theirs";
@@ -77,6 +77,7 @@ async fn attach_in(table: &Model, rules: &[&Rule]) -> ActResult {
         instance: "i-1".to_owned(),
         profile: OURS.to_owned(),
         at: now(),
+        exclude: default_policy().exclude,
     };
     act(&clients(rules, table), &action).await.result
 }

@@ -32,6 +32,7 @@ fn attach(id: &str) -> Action {
         instance: id.to_owned(),
         profile: OURS.to_owned(),
         at: now(),
+        exclude: default_policy().exclude,
     }
 }
 
@@ -285,7 +286,9 @@ fn a_profile_is_attached_only_where_nobody_else_is_about_to() {
 #[test]
 fn what_the_policy_names_is_left_alone() {
     let named = policy("{leave-alone: {images: [ami-1], groups: [web], vpcs: [vpc-1]}}");
-    let other = policy("{leave-alone: {images: [ami-2], groups: [db], vpcs: [vpc-2]}}");
+    let other = policy(
+        "{exclude: {tag: NoSsm}, leave-alone: {images: [ami-2], groups: [db], vpcs: [vpc-2]}}",
+    );
     let facts = facts([instance("i-1").member_of("web")]);
     assert_eq!(actions(&facts, &named), []);
     assert_eq!(actions(&facts, &other), [attach("i-1")]);

@@ -201,10 +201,12 @@ pub(crate) fn core_policy(arn: &str) -> String {
 }
 
 /// Which message channels the role of a node that is Online lacks: it can't be used (SSM-4).
-/// Without the right to register, the node is Online through Default Host Management.
+/// Without the right to register, the node is Online through Default Host Management; where that
+/// can't be simulated, neither can the channels.
 pub(crate) fn without_channels(known: &Known<'_>) -> Option<Cause> {
     let profile = known.instance.profile.as_ref()?;
     let role = known.identity?.as_ref().ok()?.role()?;
     let cause = permissions(known.instance, profile, role)?;
-    registers(known).then_some(cause)
+    let listed = matches!(role.permissions, Permissions::Attached { .. });
+    (listed || registers(known)).then_some(cause)
 }

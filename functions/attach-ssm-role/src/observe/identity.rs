@@ -64,9 +64,8 @@ async fn identity(iam: &Client, profile: &str, instance: &Instance) -> Read<(Str
     };
     let has_core = match &permissions {
         Permissions::Simulated { missing, .. } if missing.is_empty() => false,
-        Permissions::Simulated { .. } => attached(iam, &role.role_name)
-            .await
-            .is_ok_and(|policies| has_core(&policies)),
+        // Unread it mustn't count as not attached: a repair would follow.
+        Permissions::Simulated { .. } => has_core(&attached(iam, &role.role_name).await?),
         Permissions::Attached { policies } => has_core(policies),
     };
     let role = Role {

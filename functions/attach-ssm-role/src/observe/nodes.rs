@@ -8,6 +8,7 @@ use aws_sdk_ssm::types::{
 };
 use futures::stream::{self, StreamExt as _};
 use guardrails::aws::{ApiError, ErrorKind, timestamp};
+use jiff::Timestamp;
 
 use crate::facts::{Node, Read};
 
@@ -57,6 +58,21 @@ pub(super) async fn hybrid(ssm: &Client) -> Read<HashMap<String, String>> {
 /// Asked at once, and in one run: one call each.
 const CONCURRENCY: usize = 4;
 const CONNECTIONS: usize = 50;
+
+/// The turn moves on by one node in so many seconds. Between two sweeps, which are half an hour
+/// apart at most, that is by fewer than are asked, so none is left out.
+const TURN: i64 = 40;
+
+/// `ids` in the order in which they are asked: where they are too many for one run, each gets its
+/// turn.
+pub(super) fn in_turn(mut ids: Vec<String>, now: Timestamp) -> Vec<String> {
+    if ids.len() > CONNECTIONS {
+        let moved = usize::try_from(now.as_second() / TURN).unwrap_or_default();
+        let first = moved % ids.len();
+        ids.rotate_left(first);
+    }
+    ids
+}
 
 /// Whether sessions can be opened with the first of `ids`.
 pub(super) async fn connections(ssm: &Client, ids: Vec<String>) -> BTreeMap<String, Read<bool>> {

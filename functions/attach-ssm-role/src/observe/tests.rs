@@ -334,6 +334,34 @@ async fn unknown_words_are_no_answers() {
     }
 }
 
+/// Where more nodes are in question than one run asks about, the next runs ask about the others.
+#[test]
+fn each_node_in_question_gets_its_turn() {
+    let ids: Vec<String> = (0..200).map(|n| format!("i-{n:03}")).collect();
+    let mut asked = BTreeSet::new();
+    for sweep in 0..6 {
+        let at = now() + jiff::SignedDuration::from_mins(30 * sweep);
+        asked.extend(nodes::in_turn(ids.clone(), at).into_iter().take(50));
+    }
+    assert_eq!(asked.len(), 200);
+    let few = ids[..50].to_vec();
+    assert_eq!(nodes::in_turn(few.clone(), now()), few);
+}
+
+/// Taken for not attached, a policy that is there would be attached again.
+#[tokio::test]
+async fn a_role_whose_policies_cannot_be_listed_is_unread() {
+    let denied = mock!(aws_sdk_iam::Client::list_attached_role_policies)
+        .then_http_response(refused("AccessDenied"));
+    let (profile, simulation) = (profile(), simulation(&NEEDED[..1]));
+    let rules = [&profile, &simulation, &denied];
+    let iam = mock_client!(aws_sdk_iam, RuleMode::MatchAny, rules);
+    let one = instance(&ec2_instance("i-1")).unwrap();
+    let found = identity::identities(&iam, [(OURS.to_owned(), one)].into()).await;
+    let unread = found[OURS].as_ref().unwrap_err();
+    assert_eq!(unread.operation, "iam:ListAttachedRolePolicies");
+}
+
 /// Denials that are none: a condition without a value, and those of the organization and of the
 /// boundary, whose conditions the simulation doesn't know.
 #[tokio::test]
@@ -905,19 +933,31 @@ fn reads_an_instance_as_aws_describes_it() {
 async fn an_attachment_overtaken_since_the_decision_is_not_sent() {
     let mut without = ec2_instance("i-2");
     without.iam_instance_profile = None;
-    let found = mock!(Client::describe_instances)
-        .then_output(move || page(vec![ec2_instance("i-1"), without.clone()], None));
+    let mut excluded = without.clone();
+    excluded.instance_id = Some("i-4".to_owned());
+    excluded.tags = Some(vec![Tag::builder().key("NoSsm").value("").build()]);
+    let mut operated = without.clone();
+    operated.instance_id = Some("i-5".to_owned());
+    let operator = OperatorResponse::builder().managed(true);
+    operated.operator = Some(operator.principal("eks.amazonaws.com").build());
+    let found = vec![ec2_instance("i-1"), without, excluded, operated];
+    let found = mock!(Client::describe_instances).then_output(move || page(found.clone(), None));
     let ec2 = mock_client!(aws_sdk_ec2, [&found]);
     let attach = |id: &str| Action::Attach {
         instance: id.to_owned(),
         profile: OURS.to_owned(),
         at: now(),
+        exclude: default_policy().exclude,
     };
-    let actions = [attach("i-1"), attach("i-2"), attach("i-3")];
+    let actions = ["i-1", "i-2", "i-3", "i-4", "i-5"].map(attach);
     let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
         .await
         .unwrap();
     assert_eq!(verdicts[0], Some(format!("it has {OURS} meanwhile")));
     assert_eq!(verdicts[1], None);
     assert_eq!(verdicts[2], Some("gone meanwhile".to_owned()));
+    let excluded = "its tag NoSsm excludes it meanwhile".to_owned();
+    assert_eq!(verdicts[3], Some(excluded));
+    let operated = "eks.amazonaws.com manages it meanwhile".to_owned();
+    assert_eq!(verdicts[4], Some(operated));
 }

@@ -2,11 +2,12 @@ use super::*;
 use crate::decide::decide;
 use crate::diagnosis::tests::only_ssm_endpoint;
 use crate::evaluate::evaluate;
-use crate::facts::identity::{CHANNELS, NEEDED};
+use crate::facts::identity::{CHANNELS, NEEDED, Permissions};
 use crate::facts::network::Network;
 use crate::facts::{Evidence, Facts};
 use crate::fixtures::{
-    OURS, THEIRS, at, default_policy, denied, facts, instance, now, role, throttled, with_profile,
+    OURS, THEIRS, TRUST, at, default_policy, denied, facts, in_doubt, instance, now, role,
+    role_with, throttled, with_profile,
 };
 use guardrails::ec2::State;
 use guardrails::guardrail::Step;
@@ -302,6 +303,45 @@ fn an_online_node_without_a_way_to_its_message_channels_is_told_and_cured() {
     assert_eq!(status(&facts, &UNUSABLE), Status::Unknown);
     facts.network = None;
     assert_eq!(status(&facts, &UNUSABLE), Status::Resolved);
+}
+
+/// What was told of it isn't over because it can't be told any more.
+#[test]
+fn a_node_of_which_something_is_in_doubt_is_not_called_cured() {
+    let of = |identity| {
+        let node = facts([with_profile("i-1", OURS)]).online("i-1");
+        status(&node.role(OURS, identity), &UNUSABLE)
+    };
+    let listed = |policies| role_with(TRUST, Permissions::Attached { policies });
+    let core = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore";
+    assert_eq!(of(in_doubt()), Status::Unknown);
+    assert_eq!(of(listed(vec![])), Status::Unknown);
+    assert_eq!(of(listed(vec![core.to_owned()])), Status::Resolved);
+
+    let unread = |shared_by: Option<&str>| {
+        let mut network = only_ssm_endpoint();
+        let vpc = network.vpcs.get_mut("vpc-1").unwrap();
+        vpc.dns = Err(denied("ec2:DescribeVpcAttribute"));
+        vpc.shared_by = shared_by.map(str::to_owned);
+        let mut facts = cut_off().network(network);
+        facts.connections.clear();
+        status(&facts, &UNUSABLE)
+    };
+    assert_eq!(unread(None), Status::Unknown);
+    // Of a VPC that is another account's nothing is ever seen.
+    assert_eq!(unread(Some("444455556666")), Status::Resolved);
+}
+
+/// Others may have had their turn.
+#[test]
+fn a_node_that_had_no_session_yet_is_not_called_usable_unasked() {
+    let node = || {
+        let online = facts([with_profile("i-1", OURS)]).online("i-1");
+        online.role(OURS, role(&[])).attached("i-1", "09:00:00")
+    };
+    assert_eq!(status(&node(), &UNUSABLE), Status::Unknown);
+    let asked = node().connected("i-1", true);
+    assert_eq!(status(&asked, &UNUSABLE), Status::Resolved);
 }
 
 /// A node that got its profile here: its channel comes up shortly after its first heartbeat.

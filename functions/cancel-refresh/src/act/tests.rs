@@ -402,7 +402,8 @@ async fn what_changes_before_the_call_keeps_it_from_being_sent() {
                 meanwhile.push_back(change);
                 // The group is read beside the refresh: what changes it shows at the next look.
                 meanwhile.push_back(change);
-                if matches!(because, "gone" | "manages the group") {
+                let at_once = matches!(because, "gone" | "manages the group");
+                if at_once {
                     with(&world, change);
                 }
                 with(&world, |world| world.meanwhile = meanwhile);
@@ -412,6 +413,13 @@ async fn what_changes_before_the_call_keeps_it_from_being_sent() {
                 };
                 assert!(why.contains(because), "{why}");
                 assert_eq!(stopped_times(&world), 0, "{:?}", calls(&world));
+                // Nor does its claim stay, which would be told as a stop; another run's does.
+                let stays = match because {
+                    "another run has claimed it" => "cancel",
+                    _ if at_once || looks == 0 => "",
+                    _ => "restored",
+                };
+                assert_eq!(remembered(&world), stays, "{because}");
             }
         }
     }
@@ -661,6 +669,9 @@ async fn each_refusal_is_sent_once() {
                 "{code}"
             );
             assert_eq!(stopped.how, None);
+            // Only what may have been done, or is tried again, stays claimed.
+            let open = matches!(expected, Some(ErrorKind::Throttled | ErrorKind::Unknown));
+            assert_eq!(remembered(&world), if open { name } else { "" }, "{code}");
         }
     }
 }

@@ -194,7 +194,11 @@ fn what_cant_be_read_is_not_judged_and_stops_nothing() {
 
 #[test]
 fn an_excluded_group_is_not_even_told() {
-    assert_eq!(decided(&bad().tagged(&[("Hands", "off")])), []);
+    let excluded = bad().tagged(&[("Hands", "off")]);
+    assert_eq!(decided(&excluded), []);
+    // Where somebody asks about it and it couldn't be read, that is the answer.
+    let unread = excluded.change(|case| case.unread.push(error(ErrorKind::Denied)));
+    not_judged(&unread, "not all of it could be read");
 }
 
 #[test]
@@ -256,6 +260,11 @@ fn the_image_is_written_down_at_first_sight() {
             .change(|case| case.newest().id = "another".to_owned());
         assert!(matches!(only(&next).step, Step::Act(Action::Remember(_))));
     }
+    // Later it may be another push's.
+    let late = fine()
+        .pulling('b')
+        .change(|case| case.looked = "09:11".at());
+    assert_eq!(decided(&late), []);
 }
 
 #[test]

@@ -1,16 +1,20 @@
 use super::*;
 use crate::NAME;
 use crate::facts::{Ended, TargetHealth};
-use crate::memory::{CLAIM_VALID, Claim, Remembered, Step};
-use crate::tests::fixtures::policy;
+use crate::memory::{CLAIM_VALID, Claim, LastStop, Remembered, Seen, Step};
+use crate::tests::fixtures::{policy, source};
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
 use aws_sdk_autoscaling::operation::describe_scaling_activities::DescribeScalingActivitiesOutput;
 use aws_sdk_autoscaling::primitives::DateTime;
 use aws_sdk_autoscaling::types as asg;
+use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksOutput;
+use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
 use aws_sdk_cloudwatch::types::{CompositeAlarm, MetricAlarm, StateValue};
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
+use aws_sdk_ecr::types::{Image, ImageIdentifier};
 use aws_sdk_elasticloadbalancingv2::operation::describe_target_health::DescribeTargetHealthOutput;
 use aws_sdk_elasticloadbalancingv2::types::{
     TargetDescription, TargetHealth as ElbHealth, TargetHealthDescription, TargetHealthStateEnum,
@@ -38,10 +42,11 @@ struct Rules<'a> {
     ec2: Vec<&'a Rule>,
     elb: Vec<&'a Rule>,
     cloudwatch: Vec<&'a Rule>,
+    cloudformation: Vec<&'a Rule>,
+    ecr: Vec<&'a Rule>,
 }
 
 fn clients(rules: &Rules<'_>) -> Clients {
-    let none: &[&Rule] = &[];
     Clients {
         autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, &rules.autoscaling),
         ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &rules.ec2),
@@ -51,8 +56,12 @@ fn clients(rules: &Rules<'_>) -> Clients {
             &rules.elb
         ),
         cloudwatch: mock_client!(aws_sdk_cloudwatch, RuleMode::MatchAny, &rules.cloudwatch),
-        cloudformation: mock_client!(aws_sdk_cloudformation, RuleMode::MatchAny, none),
-        ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, none),
+        cloudformation: mock_client!(
+            aws_sdk_cloudformation,
+            RuleMode::MatchAny,
+            &rules.cloudformation
+        ),
+        ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, &rules.ecr),
     }
 }
 
@@ -359,6 +368,7 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
         ec2: vec![&instances],
         elb: vec![&health],
         cloudwatch: vec![&alarms],
+        ..Rules::default()
     };
     let facts = look(&rules, one()).await;
     let case = &facts.cases["web"];
@@ -596,4 +606,70 @@ async fn asking_about_a_group_that_isnt_there_is_an_error_and_an_event_of_one_is
         error.contains("there is no Auto Scaling group web"),
         "{error}"
     );
+}
+
+/// The image tells that it is what was stopped, and then its stack tells whether it may be again.
+#[tokio::test(start_paused = true)]
+async fn of_what_is_started_again_the_image_is_read_before_the_stack() {
+    let keeps = "cancel-refresh: {when-started-again: stop, groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod-stable}}]}";
+    let keeps: Policy = guardrails::policy::parse(keeps, NAME).unwrap();
+    let in_stack = group_named("web").tags(tag("aws:cloudformation:stack-name", "web"));
+    let groups = groups_rule(in_stack.build());
+    let refreshes =
+        mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes).then_output(|| {
+            let version = asg::LaunchTemplateSpecification::builder()
+                .launch_template_id("lt-1")
+                .version("4");
+            let wanted = asg::DesiredConfiguration::builder().launch_template(version.build());
+            let refresh = asg::InstanceRefresh::builder()
+                .instance_refresh_id("r-1")
+                .status(asg::InstanceRefreshStatus::InProgress)
+                .start_time(DateTime::from_secs(START))
+                .desired_configuration(wanted.build());
+            DescribeInstanceRefreshesOutput::builder()
+                .instance_refreshes(refresh.build())
+                .build()
+        });
+    let activities = activities_rule(Vec::new());
+    let images = mock!(aws_sdk_ecr::Client::batch_get_image).then_output(|| {
+        let id = ImageIdentifier::builder()
+            .image_tag("prod")
+            .image_digest("b");
+        let image = Image::builder().image_id(id.build()).image_manifest("{}");
+        BatchGetImageOutput::builder().images(image.build()).build()
+    });
+    let stacks = mock!(aws_sdk_cloudformation::Client::describe_stacks).then_output(|| {
+        let stack = Stack::builder().stack_status(StackStatus::UpdateRollbackInProgress);
+        DescribeStacksOutput::builder()
+            .stacks(stack.build())
+            .build()
+    });
+    let rules = Rules {
+        autoscaling: vec![&groups, &refreshes, &activities],
+        cloudformation: vec![&stacks],
+        ecr: vec![&images],
+        ..Rules::default()
+    };
+    let memory = Memory {
+        // Not seen for the first time: its image is read only for what was stopped.
+        image: Some(Seen {
+            digest: "b".to_owned(),
+            repair: Repair::Seen,
+        }),
+        last_stop: Some(LastStop {
+            refresh: "r-0".to_owned(),
+            source: source("4"),
+            image: Some("b".to_owned()),
+            at: Timestamp::from_second(START - 600).unwrap(),
+        }),
+        ..Memory::of("r-1", None)
+    };
+    let table = Model::default();
+    let state = table.state(NAME);
+    let put = state.put(&REFRESHES, "web", &memory, None, &Expect::Any, now());
+    assert!(put.await.unwrap().is_done());
+    let request = Request::of(one());
+    let facts = observe(&clients(&rules), &state, &keeps, &request, now()).await;
+    let stack = facts.unwrap().cases["web"].stack.clone();
+    assert_eq!(stack, Some(Ok("UPDATE_ROLLBACK_IN_PROGRESS".to_owned())));
 }

@@ -1,5 +1,7 @@
 use super::*;
 use aws_sdk_autoscaling::primitives::DateTime;
+use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksOutput;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
 
 /// 2026-11-21T09:00:00Z
 const START: i64 = 1_795_251_600;
@@ -102,4 +104,22 @@ fn an_activity_names_its_zone_in_its_details() {
     for none in ["{}", "", r#"{"Availability Zone":""}"#, "[1]"] {
         assert_eq!(zone(none), None, "{none}");
     }
+}
+
+/// Taken for none, it would be stopped in the middle of whatever its stack is in.
+#[tokio::test]
+async fn a_stack_that_the_answer_leaves_out_couldnt_be_read() {
+    let empty = mock!(aws_sdk_cloudformation::Client::describe_stacks)
+        .then_output(|| DescribeStacksOutput::builder().build());
+    let client = mock_client!(aws_sdk_cloudformation, RuleMode::MatchAny, &[&empty]);
+    let key = "aws:cloudformation:stack-name".to_owned();
+    let group = Group {
+        tags: [(key, "web".to_owned())].into(),
+        ..Group::default()
+    };
+    let error = stack(&client, &group).await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.kind),
+        ("IncompleteAnswer", ErrorKind::Unknown)
+    );
 }

@@ -5,7 +5,7 @@ use crate::evaluate::evaluate;
 use crate::facts::{Case, Facts, Question};
 use crate::memory::{Mismatch, Remembered, Repair, Step};
 use crate::tests::fixtures::{
-    NO_CAPACITY, NOW, REFRESH, When, bad, fine, launch_fails, policy_with_image, web,
+    NO_CAPACITY, NOW, REFRESH, When, bad, fine, launch_fails, policy, policy_with_image, web,
 };
 use guardrails::aws::{ApiError, ErrorKind};
 use jiff::SignedDuration;
@@ -564,6 +564,13 @@ fn a_moved_image_tag_is_told_whatever_becomes_of_the_refresh() {
     assert_eq!(status(&next, &[], &MOVED), Standing::Resolved);
     let unread = moved(Repair::Restoring).change(|case| case.image = Some(Err(throttled())));
     assert_eq!(status(&unread, &[], &MOVED), Standing::Unknown);
+    // Nor does it end with the image's name in the policy.
+    let facts = moved(Repair::Restored).facts();
+    let unnamed = report(&evaluate(&facts, &policy(), NOW.at()), &[]).conditions;
+    let [unnamed] = unnamed.as_slice() else {
+        panic!("{unnamed:?}");
+    };
+    assert_eq!((unnamed.kind, unnamed.status), (&MOVED, Standing::Unknown));
     // The stop itself was refused: the tag is moved all the same.
     let action = stop();
     let effect = Effect::Stopped(Stopped {
@@ -672,6 +679,15 @@ fn a_verdict_is_one_word_with_its_reasons() {
         (fine().ended(Status::Successful, "09:04"), "good"),
         // What came through isn't what runs.
         (moved(Repair::Restored), "ended-badly"),
+        // What runs can't be told.
+        (
+            moved(Repair::Restoring).change(|case| case.image = Some(Err(throttled()))),
+            "unknown",
+        ),
+        (
+            moved(Repair::Restoring).change(|case| case.image = None),
+            "unknown",
+        ),
     ] {
         let detail = asked(case, None);
         assert_eq!(detail["verdict"], expected, "{detail}");

@@ -1,11 +1,11 @@
 use super::*;
 use crate::facts::Alarm;
-use crate::memory::{LastStop, Memory};
+use crate::memory::Memory;
 use crate::policy::OnFailure;
 use crate::source::Override;
 use crate::tests::fixtures::{
-    Happens, NO_AMI, NO_CAPACITY, When, instance, launch_fails, new, old, policy, source, template,
-    web,
+    Happens, NO_AMI, NO_CAPACITY, When, instance, launch_fails, new, old, policy,
+    policy_with_image, source, template, web,
 };
 use guardrails::tags;
 use jiff::ToSpan as _;
@@ -454,6 +454,9 @@ fn an_alarm_counts_when_it_went_off_after_something_was_launched() {
     );
     assert_eq!(verdict(&launched(rings("08:59:55")), "09:00:30"), "fine");
     assert_eq!(verdict(&launched(rings("09:00:25")), "09:00:30"), "failing");
+    // Whether it is an outage the targets may tell alone.
+    let matter = |case| targets_matter(&judged(&launched(case), "09:00:30"));
+    assert!(matter(rings("09:00:25")) && !matter(rings("08:59:55")));
     // Also while it bakes, and never while it is pending.
     let baking = launched(rings("09:00:25")).in_status(Status::Baking);
     assert_eq!(verdict(&baking, "09:00:30"), "failing");
@@ -687,6 +690,10 @@ fn a_configuration_that_is_started_again_is_known() {
     };
     assert!(text(&brought("b")).is_some());
     assert_eq!(text(&brought("c")), None);
+    // Nor is anything known where nobody saw which image was stopped.
+    let unseen = started_again("4").pulling('b');
+    let settings = Settings::of(&policy_with_image(), &unseen.group);
+    assert_eq!(judge(&unseen, &settings, "09:00:10".at()).again, None);
 }
 
 #[test]

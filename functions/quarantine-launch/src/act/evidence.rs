@@ -19,14 +19,14 @@ pub(super) async fn snapshots(
     instance: &Instance,
     since: Timestamp,
 ) -> Result<Vec<String>, ApiError> {
-    let found = find(ec2, &instance.id, since).await?;
+    let found = find(ec2, instance, since).await?;
     if !found.is_empty() {
         return Ok(found);
     }
     match create(ec2, instance, since).await {
         Err(error) if error.code == "SnapshotCreationPerVolumeRateExceeded" => {
             // Another run was faster, or somebody made a snapshot just now.
-            match find(ec2, &instance.id, since).await? {
+            match find(ec2, instance, since).await? {
                 none if none.is_empty() => Err(error),
                 found => Ok(found),
             }
@@ -73,12 +73,15 @@ fn description(instance: &str, since: Timestamp) -> String {
     format!("{}{since:.0}", evidence_of(instance))
 }
 
-/// The snapshots taken of `instance` at the quarantine that began at `since`.
-async fn find(ec2: &Client, instance: &str, since: Timestamp) -> Result<Vec<String>, ApiError> {
-    let evidence = filter(
-        &format!("tag:{}", tags::EVIDENCE),
-        vec![instance.to_owned()],
-    );
+/// The snapshots taken of `instance` at the quarantine that began at `since`. Tag and description
+/// anybody may give to a snapshot of another volume.
+async fn find(
+    ec2: &Client,
+    instance: &Instance,
+    since: Timestamp,
+) -> Result<Vec<String>, ApiError> {
+    let id = instance.id.as_str();
+    let evidence = filter(&format!("tag:{}", tags::EVIDENCE), vec![id.to_owned()]);
     let mut pages = ec2
         .describe_snapshots()
         .owner_ids("self")
@@ -97,11 +100,14 @@ async fn find(ec2: &Client, instance: &str, since: Timestamp) -> Result<Vec<Stri
         let failed = snapshot.state() == Some(&SnapshotState::Error);
         let ours = snapshot
             .description()
-            .is_some_and(|text| text.starts_with(&evidence_of(instance)));
+            .is_some_and(|text| text.starts_with(&evidence_of(id)));
+        let mut disks = instance.disks.iter();
+        let of_it = disks.any(|disk| snapshot.volume_id() == Some(disk.volume.as_str()));
         // An earlier quarantine of the instance has its own. AWS gives the start to the second.
         let of_this = timestamp(snapshot.start_time())
             .is_some_and(|started| started.as_second() >= since.as_second());
         if ours
+            && of_it
             && of_this
             && !failed
             && let Some(id) = snapshot.snapshot_id()

@@ -12,6 +12,7 @@ use guardrails::ec2::profile_association;
 use super::claim::{Claim, Stop};
 use super::refusals::is_refused;
 use crate::facts::Instance;
+use crate::read::incomplete;
 
 /// Termination protection on, written down first as it was. A Spot instance can't be protected
 /// (AMI-7).
@@ -74,8 +75,11 @@ async fn terminates_on_shutdown(ec2: &Client, instance: &str) -> Result<bool, Ap
         .send()
         .await
         .map_err(|error| ApiError::of("ec2:DescribeInstanceAttribute", &error))?;
-    let behaviour = answer.instance_initiated_shutdown_behavior();
-    Ok(behaviour.and_then(AttributeValue::value) == Some("terminate"))
+    let behaviour = answer
+        .instance_initiated_shutdown_behavior()
+        .and_then(AttributeValue::value)
+        .ok_or_else(|| incomplete("ec2:DescribeInstanceAttribute", "the shutdown behavior"))?;
+    Ok(behaviour == "terminate")
 }
 
 /// Sets whether it is terminated, or else stopped, when it shuts itself down.
@@ -103,10 +107,10 @@ pub(super) async fn protection(ec2: &Client, instance: &str) -> Result<bool, Api
         .send()
         .await
         .map_err(|error| ApiError::of("ec2:DescribeInstanceAttribute", &error))?;
-    Ok(answer
+    answer
         .disable_api_termination()
         .and_then(AttributeBooleanValue::value)
-        .unwrap_or_default())
+        .ok_or_else(|| incomplete("ec2:DescribeInstanceAttribute", "termination protection"))
 }
 
 /// Sets termination protection.

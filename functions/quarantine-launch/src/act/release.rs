@@ -57,14 +57,17 @@ impl Undone {
         }
     }
 
-    fn note(&self) -> String {
+    /// `next` is who goes on where it isn't finished.
+    fn note(&self, next: &str) -> String {
         let mut note = self.done.join("; ");
         if !self.lost.is_empty() {
             note.push_str("; NOT RESTORED: ");
             note.push_str(&self.lost.join("; "));
         }
         if !self.open.is_empty() {
-            note.push_str("; NOT FINISHED, and the next sweep goes on: ");
+            note.push_str("; NOT FINISHED, ");
+            note.push_str(next);
+            note.push_str(": ");
             note.push_str(&self.open.join("; "));
         }
         note
@@ -78,7 +81,7 @@ pub(super) async fn release(clients: &Clients, order: &Release, run: &str) -> Ac
     match steps(clients, order, run, &mut undone).await {
         Ok(true) => {
             let finished = undone.open.is_empty();
-            let mut note = undone.note();
+            let mut note = undone.note("and the next sweep goes on");
             let may_come = order.admission.whom(&order.instance.vpc);
             if let Some(whom) = may_come.filter(|_| !finished || !undone.given_up.is_empty()) {
                 note.push_str("; responders may come in as long as it is isolated: ");
@@ -538,7 +541,11 @@ async fn restore_left(
 pub(super) async fn by_labels(clients: &Clients, order: &ReleaseByLabels) -> Acted<Effect> {
     let mut undone = Undone::default();
     match put_back_by_labels(clients, order, &mut undone).await {
-        Ok(()) => Acted::done(Some(undone.note())).with(Effect::Released { finished: true }),
+        Ok(()) => {
+            let finished = undone.open.is_empty();
+            let note = undone.note("so order it again");
+            Acted::done(Some(note)).with(Effect::Released { finished })
+        }
         Err(error) if error.is_not_found() && error.code.starts_with("InvalidInstanceID") => {
             Acted::skipped("gone meanwhile")
         }
@@ -568,18 +575,23 @@ async fn put_back_by_labels(
         }
     }
     for (interface, answer) in join_all(changes).await {
-        undone.add(match answer {
+        match answer {
             Err(error) if is_interface_unknown(&error) => {
-                Err(format!("{interface}, which EC2 doesn't find; try again"))
+                let what = format!("{interface}, which EC2 doesn't find");
+                undone.open.push(what);
             }
-            other => other?,
-        });
+            other => undone.add(other?),
+        }
     }
     let going: Vec<&str> = said.going.iter().map(String::as_str).collect();
     restore_deletion(ec2, instance, &going, undone).await?;
     if said.unprotected {
         protect::set_protection(ec2, &instance.id, false).await?;
         undone.done.push("termination protection off".to_owned());
+    }
+    // Whoever orders it again needs them.
+    if !undone.open.is_empty() {
+        return Ok(());
     }
     let keys = instance.tags.iter().map(|(key, _)| key.clone());
     let keys: Vec<String> = keys.filter(|key| labels::is_label(key)).collect();

@@ -6,6 +6,8 @@ use crate::fixtures::notes;
 use crate::labels::is_label;
 use crate::policy::Policy;
 use crate::policy::tests::parse;
+use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use guardrails::guardrail::ActResult;
 use guardrails::tags::{self, label};
 use proptest::prelude::*;
@@ -54,7 +56,7 @@ fn stage(world: &World) -> Option<String> {
 fn normalized(world: &World) -> (Aws, Option<Value>) {
     let mut aws = without_labels(now_of(world));
     aws.snapshots.sort();
-    aws.snapshots.dedup();
+    aws.snapshots.dedup_by(|(one, _), (other, _)| one == other);
     let mut record = record(world);
     if let Some(record) = &mut record {
         for key in ["run", "at", "stopped"] {
@@ -124,6 +126,28 @@ async fn a_launch_is_isolated_before_anything_else_and_all_steps_follow() {
     world.kill(Kill::Never);
     let again = world.run(&policy(EVERYTHING, 1), &event(), 300).await;
     assert_eq!(world.get().changes, 0, "{}", notes(&again));
+}
+
+/// What an answer leaves out is no "no".
+#[tokio::test(start_paused = true)]
+async fn protection_that_aws_doesnt_tell_of_isnt_off() {
+    let empty = mock!(aws_sdk_ec2::Client::describe_instance_attribute)
+        .then_output(|| DescribeInstanceAttributeOutput::builder().build());
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&empty]);
+    let error = protect::protection(&ec2, "i-1").await.unwrap_err();
+    assert_eq!(error.code, "IncompleteAnswer");
+}
+
+/// Whoever may tag may take a snapshot of an empty volume that says that it is the evidence.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_another_volume_is_no_evidence() {
+    let world = World::new(Aws::new());
+    let text = "Evidence: i-1 in quarantine since 2026-11-21T12:00:00Z";
+    let planted = (text.to_owned(), "vol-other".to_owned());
+    world.get().aws.snapshots.push(planted);
+    world.run(&policy("", 9), &event(), 0).await;
+    let calls = world.get().calls.clone();
+    assert!(calls.contains(&"CreateSnapshots"), "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -721,6 +745,28 @@ async fn a_release_by_labels_gives_back_what_harms_nobody() {
         notes(&acted)
     );
     assert_eq!(now_of(&world).groups["eni-1"], ["sg-web"]);
+
+    // The labels are all that is left to go by: they stay until it is done.
+    let world = lost().await;
+    let unknown = (
+        "ModifyNetworkInterfaceAttribute",
+        "InvalidNetworkInterfaceID.NotFound",
+    );
+    world.get().refuse.insert(unknown.0, unknown.1);
+    let acted = world.run(&policy, &release_from_labels(), 120).await;
+    assert!(
+        notes(&acted).contains("order it again"),
+        "{}",
+        notes(&acted)
+    );
+    let unfinished = Effect::Released { finished: false };
+    assert_eq!(acted[0].1.effect, Some(unfinished));
+    assert!(now_of(&world).tags.keys().any(|key| is_label(key)));
+    world.get().refuse.clear();
+    world.run(&policy, &release_from_labels(), 180).await;
+    let now = now_of(&world);
+    assert_eq!(now.groups, Aws::new().groups);
+    assert!(!now.tags.keys().any(|key| is_label(key)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -1228,6 +1274,17 @@ async fn what_an_instance_leaves_behind_is_given_back() {
     world.get().gone = Some("i-2");
     world.record_of("i-2").await;
     world.run(&policy, &release(), 60).await;
+    assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
+    // Not gone yet: it is left out of a look, or is shutting down.
+    let world = held().await;
+    world.get().gone = Some("i-1");
+    let acted = world.run(&policy, &release(), 60).await;
+    assert!(
+        notes(&acted).contains("attached to it still"),
+        "{}",
+        notes(&acted)
+    );
+    assert!(record(&world).is_some());
     assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
 }
 

@@ -615,8 +615,11 @@ fn of_a_loop_that_goes_on_the_first_launches_are_kept_as_evidence() {
         });
         kept.map(|one| one.resource.to_string()).collect::<Vec<_>>()
     };
-    let node = |id: &str| instance(id).tagged("karpenter.sh/nodepool", "default");
+    let tagged = |id: &str| instance(id).tagged("karpenter.sh/nodepool", "default");
+    let node = |id: &str| tagged(id).tagged("aws:ec2:fleet-id", &format!("fleet-{id}"));
     assert_eq!(kept(&node), ["i-0", "i-1"]);
+    // Whoever launches may write Karpenter's tag, and makes no evidence go by it.
+    assert_eq!(kept(&tagged).len(), 4);
     assert_eq!(kept(&|id| member(id, "nodes")), ["i-0", "i-1"]);
     // This one is stopped here, and these are no loop.
     assert_eq!(kept(&|id| member(id, "web")).len(), 4);

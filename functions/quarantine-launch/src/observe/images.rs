@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::facts::{Ancestor, Facts, Image, Instance, Known, Read};
 use crate::policy::{Policy, Which};
+use crate::read::incomplete;
 
 /// Most instances per call of `DescribeInstanceImageMetadata`.
 const METADATA_IDS: usize = 100;
@@ -240,7 +241,13 @@ pub(super) async fn ancestry(
             .send()
             .await
             .map_err(|error| ApiError::of("ec2:GetImageAncestry", &error))
-            .map(|answer| chain(ec2, answer.image_ancestry_entries()));
+            .and_then(|answer| match answer.image_ancestry_entries() {
+                // From the AMI itself to its root.
+                entries @ [own, ..] if own.image_id() == Some(id.as_str()) => {
+                    Ok(chain(ec2, entries))
+                }
+                _ => Err(incomplete("ec2:GetImageAncestry", "the AMI itself")),
+            });
         (id.clone(), chain)
     });
     ancestry.extend(join_all(reads).await);

@@ -13,6 +13,7 @@ use crate::approval::{NO_IMAGE, PARAMETER_NOT_FOUND};
 use crate::facts::{Parameter, Read};
 use crate::policy::parameter::{has_history, has_label, is_watched};
 use crate::policy::{Approve, Policy, Which};
+use crate::read::incomplete;
 use crate::record::{Value, Watched};
 
 /// Most names in one `GetParameters`.
@@ -263,17 +264,12 @@ pub(super) async fn roles(
             .send()
             .await
             .map_err(|error| ApiError::of("iam:GetInstanceProfile", &error))
-            .map(|answer| {
-                answer
-                    .instance_profile()
-                    .map(|profile| {
-                        profile
-                            .roles()
-                            .iter()
-                            .map(|role| role.role_name().to_owned())
-                            .collect()
-                    })
-                    .unwrap_or_default()
+            .and_then(|answer| {
+                let names = answer.instance_profile().map(|profile| {
+                    let roles = profile.roles().iter();
+                    roles.map(|role| role.role_name().to_owned()).collect()
+                });
+                names.ok_or_else(|| incomplete("iam:GetInstanceProfile", "the profile"))
             });
         (arn.to_owned(), roles)
     });

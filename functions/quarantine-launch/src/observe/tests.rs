@@ -11,6 +11,7 @@ use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::operation::describe_security_groups::DescribeSecurityGroupsOutput;
 use aws_sdk_ec2::operation::get_image_ancestry::GetImageAncestryOutput;
 use aws_sdk_ec2::types as ec2;
+use aws_sdk_iam::operation::get_instance_profile::GetInstanceProfileOutput;
 use aws_sdk_ssm::operation::get_parameter_history::GetParameterHistoryOutput;
 use aws_sdk_ssm::operation::get_parameters::GetParametersOutput;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -499,6 +500,40 @@ async fn the_ancestry_of_own_amis_is_read_where_a_rule_asks_for_it() {
     assert_eq!(ancestry.num_calls(), 1);
 }
 
+/// What an answer leaves out is no "no".
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_lacks_what_was_asked_for_is_a_failed_read() {
+    let rules = "{approve: [{derived: true}]}";
+    for first in [None, Some("ami-2")] {
+        let ancestry = mock!(Client::get_image_ancestry).then_output(move || {
+            let entry = first.map(|id| ec2::ImageAncestryEntry::builder().image_id(id).build());
+            GetImageAncestryOutput::builder()
+                .set_image_ancestry_entries(Some(entry.into_iter().collect()))
+                .build()
+        });
+        let (describe, image, groups) = (
+            describes(vec![found("i-1", "ami-1")]),
+            images(&[("ami-1", "web-1", "111122223333")]),
+            no_groups(),
+        );
+        let clients = clients(&[&describe, &image, &groups, &ancestry], &[]);
+        let facts = observed(&clients, rules, &one()).await.unwrap();
+        let error = facts.ancestry["ami-1"].as_ref().unwrap_err();
+        assert_eq!(error.code, "IncompleteAnswer");
+        let reason = verdict_of(&facts, rules);
+        assert!(reason.starts_with("it can't be told"), "{reason}");
+    }
+
+    let profile = "arn:aws:iam::1:instance-profile/app";
+    let empty = mock!(aws_sdk_iam::Client::get_instance_profile)
+        .then_output(|| GetInstanceProfileOutput::builder().build());
+    let iam = mock_client!(aws_sdk_iam, RuleMode::MatchAny, [&empty]);
+    let scoped = parse("{approve: [{owner: amazon, scope: {role: web}}]}").unwrap();
+    let found = names::roles(&iam, &scoped, [profile].into()).await;
+    let error = found[profile].as_ref().unwrap_err();
+    assert_eq!(error.code, "IncompleteAnswer");
+}
+
 #[test]
 fn an_ancestry_tells_where_each_is_from_and_until_when_it_counts() {
     let entry = |id: &str, source: Option<(&str, Option<&str>)>, days: i64| {
@@ -727,6 +762,30 @@ async fn what_is_remembered_is_read_from_the_table() {
     );
     assert!(facts.images.is_empty());
     assert_eq!(in_web.since, at("11:00"));
+}
+
+/// By labels it is put back only what is known to be isolated.
+#[tokio::test(start_paused = true)]
+async fn a_release_by_labels_needs_the_isolation_groups_and_one_by_the_record_doesnt() {
+    let denied = || refused(403, "UnauthorizedOperation");
+    let groups = mock!(Client::describe_security_groups).then_http_response(denied);
+    let describe = describes(vec![found("i-1", "ami-bad")]);
+    let clients = clients(&[&describe, &groups], &[]);
+    let release = Request {
+        order: Order::Person,
+        ask: Ask::Release {
+            instance: "i-1".to_owned(),
+            from_labels: true,
+        },
+        ..one()
+    };
+    let error = observed(&clients, NARROW, &release).await.unwrap_err();
+    assert_eq!(error.code, "UnauthorizedOperation");
+    let (state, known) = (&clients.state, record("11:00"));
+    let put = state.put(&QUARANTINE, "i-1", &known, None, &Expect::Any, now());
+    assert!(put.await.unwrap().is_done());
+    let facts = observed(&clients, NARROW, &release).await.unwrap();
+    assert_eq!(facts.isolation, None);
 }
 
 /// Nothing is written down as having been before that has changed since it was looked at.

@@ -134,7 +134,10 @@ fn what_another_run_is_at_is_unknown_here() {
         conditions.all(|one| one.status == Status::Unknown)
     };
     let started = record("11:59:55").only(Stage::Started);
-    assert!(unknown(&quiet(&held(started))));
+    let started = quiet(&held(started));
+    assert!(unknown(&started));
+    let evidence = ("evidence-failed", "i-1".to_owned(), Status::Unknown);
+    assert!(told(&started).contains(&evidence));
     let releasing = record("11:59:55").only(Stage::Releasing);
     assert!(unknown(&quiet(&held(releasing))));
     // Begun here too, but another run was faster.
@@ -146,21 +149,28 @@ fn what_another_run_is_at_is_unknown_here() {
 
 #[test]
 fn a_release_resolves_what_was_told_once_it_is_finished() {
-    let facts = held(record("11:00").launched_by(ADMIN)).asked(Ask::Release {
+    let release = |from_labels| Ask::Release {
         instance: "i-1".to_owned(),
-        from_labels: false,
-    });
+        from_labels,
+    };
+    let recorded = held(record("11:00").launched_by(ADMIN)).asked(release(false));
+    let labels = instance("i-1").tagged(label::QUARANTINED, "complete 2026-11-20T12:00:00Z");
+    let labelled = facts([labels]).asked(release(true));
     for (finished, outcome, status) in [
         (true, Outcome::Done, Status::Resolved),
         (false, Outcome::Done, Status::Unknown),
         (false, Outcome::Failed, Status::Unknown),
     ] {
-        let assessment = with(&facts, outcome, Some(&Effect::Released { finished }));
-        let expected = ["quarantined", "partly-isolated", "drift"];
-        assert_eq!(
-            told(&assessment),
-            expected.map(|kind| (kind, "i-1".to_owned(), status))
-        );
+        for facts in [&recorded, &labelled] {
+            let assessment = with(facts, outcome, Some(&Effect::Released { finished }));
+            let mut expected = vec!["quarantined", "partly-isolated", "drift"];
+            expected.extend((!finished).then_some("evidence-failed"));
+            let expected = expected.into_iter();
+            let expected: Vec<_> = expected
+                .map(|kind| (kind, "i-1".to_owned(), status))
+                .collect();
+            assert_eq!(told(&assessment), expected);
+        }
     }
 }
 
@@ -328,11 +338,27 @@ fn a_launch_that_cant_be_judged_is_told_and_counted() {
         told(&assessment),
         [
             ("unapproved", "i-1".to_owned(), Status::Unknown),
+            ("partly-isolated", "i-1".to_owned(), Status::Unknown),
             ("undecided", "i-1".to_owned(), Status::Firing)
         ]
     );
     assert_eq!(metric(&assessment, "LaunchesUndecided"), 1);
-    assert!(assessment.conditions[1].why.contains("ssm:GetParameters"));
+    assert!(assessment.conditions[2].why.contains("ssm:GetParameters"));
+    // How many launches there are that nothing approves isn't known either.
+    let Coverage::All { kinds, .. } = &assessment.coverage else {
+        panic!("a sweep");
+    };
+    assert!(!kinds.contains(&&LOOP) && !kinds.contains(&&BRAKE));
+    assert_eq!(kinds.len(), KINDS.len() - 2);
+}
+
+#[test]
+fn whether_an_isolation_group_was_opened_is_unknown_where_none_was_read() {
+    let mut unread = held(record("11:00")).all();
+    unread.isolation = None;
+    let told = told(&quiet(&unread));
+    let unknown = ("isolation-opened", "i-1".to_owned(), Status::Unknown);
+    assert!(told.contains(&unknown), "{told:?}");
 }
 
 #[test]

@@ -170,13 +170,19 @@ impl Sample<'_> {
                 .send()
                 .await
                 .map_err(|error| ApiError::of(LIST, &error))?;
-            let first = page.blocks().first().cloned();
+            let (Some(size @ 1..), Some(total @ 1..), Some(blocks)) =
+                (page.block_size, page.volume_size, page.blocks)
+            else {
+                let lacks = "the answer lacks the blocks, their size or the volume's";
+                return Err(unreadable(LIST, lacks).into());
+            };
+            let first = blocks.into_iter().next();
             token = page.next_token;
             if first.is_some() || token.is_none() {
                 return Ok(Listed {
                     first,
-                    size: page.block_size.unwrap_or_default().into(),
-                    total: page.volume_size.unwrap_or_default().saturating_mul(GIB),
+                    size: size.into(),
+                    total: total.saturating_mul(GIB),
                 });
             }
         }

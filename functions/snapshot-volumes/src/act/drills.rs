@@ -26,6 +26,8 @@ const CREATE: &str = "ec2:CreateVolume";
 const DELETE: &str = "ec2:DeleteVolume";
 const STATUS: &str = "ec2:DescribeVolumeStatus";
 const ZONES: &str = "ec2:DescribeAvailabilityZones";
+/// Writes at once.
+const AT_ONCE: usize = 8;
 /// What a token begins with; the role may make and delete no volume whose tag begins otherwise.
 const TOKEN: &str = "drill-";
 /// The token's volume was made and is gone (EBS-25), or was asked for in other words.
@@ -68,7 +70,8 @@ pub(super) async fn drill(
     }
 }
 
-/// Since when drills are there: written down by the first sweep that finds them in the policy.
+/// Since when drills are there, and ask for a volume's first proof: written down by the first sweep
+/// that finds them so. What another run has written stands.
 pub(crate) async fn begin(state: &State, evaluation: &Evaluation<'_>) -> Result<(), ApiError> {
     if !evaluation.facts.complete {
         return Ok(());
@@ -79,6 +82,20 @@ pub(crate) async fn begin(state: &State, evaluation: &Evaluation<'_>) -> Result<
         state
             .put(&DRILLS, name, &now, None, &Expect::Absent, now)
             .await?;
+    }
+    let rounds = evaluation.rounds.iter();
+    let read = rounds.filter(|round| round.unread.is_none());
+    let lines = read.flat_map(|round| &round.lines);
+    let begun: Vec<_> = lines.filter(|line| line.begins()).collect();
+    let until = Some(now + PROOFS_KEPT_FOR);
+    for some in begun.chunks(AT_ONCE) {
+        let puts = some.iter().map(|line| async move {
+            let (key, since) = (&line.key, &line.since);
+            state
+                .put(&DRILLS, key, since, until, &Expect::Absent, now)
+                .await
+        });
+        futures::future::try_join_all(puts).await?;
     }
     Ok(())
 }

@@ -51,6 +51,8 @@ pub(crate) struct Line<'a> {
     pub(crate) lacking: Vec<(&'a Snapshot, CopyNeed<'a>)>,
     /// None where no copy of it is wanted (any more).
     pub(crate) freshness: Option<Freshness<'a>>,
+    /// Whether copies of it are wanted hangs on an instance that wasn't found.
+    pub(crate) unsure: bool,
     /// The newest copy and the one before it, where their keys differ: AWS has copied the whole
     /// volume (EBS-19).
     pub(crate) rekeyed: Option<(&'a Snapshot, &'a Snapshot)>,
@@ -186,7 +188,7 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// Of each volume that has snapshots or copies, or that the plan selects.
+    /// Of each volume that has snapshots or copies, or that the plan selects, or may select.
     fn lines(
         &self,
         home: &Index<'a>,
@@ -199,23 +201,27 @@ impl<'a> Judge<'a> {
             .filter(|(_, name, _)| *name == plan)
             .map(|(volume, ..)| volume)
             .collect();
-        let wanted = |judged: &Judged<'a>| {
+        let selected = |judged: &Judged<'a>| {
             let mut standings = judged.standings.iter();
-            standings.any(|s| s.plan.name == plan && s.selected == Selected::Yes)
-                && !judged.volume.is_new()
+            let its = standings.find(|s| s.plan.name == plan && !judged.volume.is_new());
+            its.map_or(Selected::No, |s| s.selected)
         };
-        let all = judged.values().filter(|judged| wanted(judged));
+        let all = judged.values();
+        let all = all.filter(|judged| selected(judged) != Selected::No);
         volumes.extend(all.map(|judged| judged.volume.id.as_str()));
         volumes
             .into_iter()
             .map(|volume| {
-                let judged = judged.get(volume).filter(|judged| wanted(judged));
-                let created = judged.map(|judged| judged.volume.created);
+                let judged = judged.get(volume).copied();
+                let wanted = judged.filter(|judged| selected(judged) == Selected::Yes);
+                let created = wanted.map(|judged| judged.volume.created);
+                let unsure = judged.is_some_and(|judged| selected(judged) == Selected::Unknown);
                 self.line(
                     volume,
                     home.get(volume, plan),
                     there.get(volume, plan),
                     created,
+                    unsure,
                 )
             })
             .collect()
@@ -228,6 +234,7 @@ impl<'a> Judge<'a> {
         home: &[&'a Snapshot],
         copies: &[&'a Snapshot],
         created: Option<Timestamp>,
+        unsure: bool,
     ) -> Line<'a> {
         let newest = copies.iter().rev().find(|copy| copy.protects()).copied();
         Line {
@@ -238,6 +245,7 @@ impl<'a> Judge<'a> {
             failed: failed(copies),
             lacking: self.lacking(home, copies),
             freshness: created.map(|created| self.freshness(copies, newest, created)),
+            unsure,
             rekeyed: rekeyed(copies),
             copies: copies.to_vec(),
         }

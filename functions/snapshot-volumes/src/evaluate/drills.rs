@@ -60,11 +60,21 @@ pub(crate) struct Tried<'a> {
     pub(crate) zone: Option<&'a str>,
     /// A proof is asked for from then on.
     pub(crate) since: Timestamp,
+    /// Whether that isn't written down yet.
+    pub(crate) since_is_new: bool,
+    /// Whether it is for the volume hangs on an instance that wasn't found.
+    pub(crate) unsure: bool,
     pub(crate) too_large: bool,
     pub(crate) remembered: Option<&'a Remembered>,
 }
 
 impl<'a> Tried<'a> {
+    /// Whether `since` is to be written down: where there is a proof, it is no matter.
+    pub(crate) fn begins(&self) -> bool {
+        let is_proven = self.record().is_some_and(|record| record.proof.is_some());
+        self.since_is_new && !self.unsure && !is_proven
+    }
+
     fn record(&self) -> Option<&'a Record> {
         self.remembered.map(|stored| &stored.value)
     }
@@ -275,13 +285,14 @@ struct Of<'a> {
 }
 
 impl<'a> Of<'a> {
-    /// Of the volumes that a plan of the drill selects.
+    /// Of the volumes that a plan of the drill selects, or may select.
     fn here(&self, volumes: &[Judged<'a>]) -> Vec<Tried<'a>> {
         let of_volume = |judged: &Judged<'a>| {
             let plans = judged.standings.iter();
             let plans = plans.filter(|standing| {
-                standing.selected == Selected::Yes && self.drill.is_for(&standing.plan.name)
+                standing.selected != Selected::No && self.drill.is_for(&standing.plan.name)
             });
+            let unsure = plans.clone().all(|s| s.selected != Selected::Yes);
             let snapshots = plans.flat_map(|standing| &standing.snapshots).copied();
             let volume = judged.volume;
             let zone = volume.zone.as_deref();
@@ -291,6 +302,7 @@ impl<'a> Of<'a> {
                 volume.gib,
                 zone,
                 volume.created,
+                unsure,
             )
         };
         volumes.iter().filter_map(of_volume).collect()
@@ -308,7 +320,7 @@ impl<'a> Of<'a> {
             .filter_map(|(volume, copies)| {
                 let gib = copies.iter().rev().find_map(|copy| copy.copy.as_ref());
                 let gib = gib.map_or(0, |copied| copied.gib);
-                self.tried(volume, &copies, gib, None, Timestamp::MIN)
+                self.tried(volume, &copies, gib, None, Timestamp::MIN, false)
             })
             .collect()
     }
@@ -321,18 +333,23 @@ impl<'a> Of<'a> {
         gib: i32,
         zone: Option<&'a str>,
         created: Timestamp,
+        unsure: bool,
     ) -> Option<Tried<'a>> {
         let usable = snapshots.iter().filter(|snapshot| snapshot.protects());
         let snapshot = usable.max_by(|one, other| one.order().cmp(&other.order()))?;
-        // What came under a plan later is known by its first snapshot.
+        // What came under a plan later is known by its first snapshot. That is pruned, so it is
+        // written down.
         let first = snapshots.iter().map(|snapshot| snapshot.started).min()?;
         let key = key(&self.drill.name, self.region, volume);
+        let known = self.facts.drills.since.get(&key).copied();
         Some(Tried {
             volume,
             snapshot,
             gib,
             zone,
-            since: self.since.max(created).max(first),
+            since: known.unwrap_or(self.since.max(created).max(first)),
+            since_is_new: known.is_none(),
+            unsure,
             too_large: self.drill.leaves_out(gib),
             remembered: self.facts.drills.records.get(&key),
             key,
@@ -358,6 +375,7 @@ fn turn(facts: &Facts, round: &Round<'_>, now: Timestamp) -> Vec<usize> {
     let lacking = (round.drill.volumes as usize).saturating_sub(done);
     let is_idle = |line: &&(usize, &Tried<'_>)| {
         !line.1.too_large
+            && !line.1.unsure
             && line
                 .1
                 .record()
@@ -382,7 +400,7 @@ fn turn(facts: &Facts, round: &Round<'_>, now: Timestamp) -> Vec<usize> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Proven {
     Fresh,
-    /// It is older, or there is none: since when, and why.
+    /// It is older, or there is none: a fingerprint, and why.
     Stale(String, String),
 }
 
@@ -398,10 +416,17 @@ pub(crate) fn proven(
     }
     let proof = record.and_then(|record| record.proof.as_ref());
     let untried = record.and_then(|record| record.untried.as_ref());
-    let from = proof.map_or(line.since, |proof| proof.at);
-    let last = match proof {
-        Some(proof) => format!("the last proof is of {}, by {}", proof.at, proof.snapshot),
-        None => "there has never been a proof".to_owned(),
+    let (from, fingerprint, last) = match proof {
+        Some(proof) => (
+            proof.at,
+            format!("since {}", proof.at),
+            format!("the last proof is of {}, by {}", proof.at, proof.snapshot),
+        ),
+        None => (
+            line.since,
+            "never".to_owned(),
+            "there has never been a proof".to_owned(),
+        ),
     };
     let why = untried.map(|untried| {
         format!(
@@ -411,7 +436,7 @@ pub(crate) fn proven(
     });
     if drill.proven_within.after(from) < now {
         let why = why.unwrap_or_else(|| format!("within {} one is asked for", drill.proven_within));
-        return Proven::Stale(format!("since {from}"), format!("{last}; {why}"));
+        return Proven::Stale(fingerprint, format!("{last}; {why}"));
     }
     match (untried, why) {
         (Some(untried), Some(why)) if untried.since + UNTRIED_FOR < now => Proven::Stale(

@@ -27,7 +27,7 @@ pub enum Way {
 pub struct Drills {
     /// Why none may be done: the stack doesn't let them.
     pub forbidden: Option<ApiError>,
-    /// Since when each is known, by name.
+    /// Since when each is known, by name; and by [`key`] since when a proof of a volume is asked for.
     pub since: BTreeMap<String, Timestamp>,
     /// What is remembered, by [`key`].
     pub records: BTreeMap<String, Remembered>,

@@ -48,7 +48,7 @@ pub(super) async fn drills(
     }
     let reads = under_way.into_iter().map(|(region, restores)| async move {
         let read = timeout(PATIENCE, made(regions, region, &restores)).await;
-        let read = read.unwrap_or_else(|_elapsed| Err(too_slow(VOLUMES)));
+        let read = read.unwrap_or_else(|_elapsed| Err(too_slow(VOLUMES, PATIENCE)));
         (
             region.to_owned(),
             read.map_err(|error| in_region(region, error)),

@@ -20,6 +20,9 @@ use crate::regions::{Regions, in_region};
 
 /// Longest that is waited for another Region: what is here goes on without it.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
+/// The same before something is carried out: well within `guardrails::runner::LOOK_VALID`, or the
+/// look at what is here would have grown old meanwhile.
+const RELOOK: Duration = Duration::from_secs(4);
 
 /// Copies of all volumes, or of some.
 pub(super) async fn elsewhere(
@@ -46,7 +49,7 @@ pub(super) async fn elsewhere(
             let read = timeout(PATIENCE, copies(client, home, volumes, &policy.hold)).await;
             (
                 (*region).to_owned(),
-                read.unwrap_or_else(|_elapsed| Err(too_slow("ec2:DescribeSnapshots")))
+                read.unwrap_or_else(|_elapsed| Err(too_slow("ec2:DescribeSnapshots", PATIENCE)))
                     .map_err(|error| in_region(region, error)),
             )
         }
@@ -85,11 +88,11 @@ fn forbidden(regions: &Regions, policy: &Policy, region: &str) -> BTreeMap<Strin
         .collect()
 }
 
-pub(super) fn too_slow(operation: &'static str) -> ApiError {
+pub(super) fn too_slow(operation: &'static str, waited: Duration) -> ApiError {
     ApiError {
         operation,
         code: "Timeout".to_owned(),
-        message: format!("no answer within {} s", PATIENCE.as_secs()),
+        message: format!("no answer within {} s", waited.as_secs()),
         kind: ErrorKind::Unknown,
     }
 }
@@ -192,7 +195,10 @@ pub(super) async fn made(
         made.extend(by_id(ec2, home, &keepers).await?);
         Ok(made)
     };
-    look.await.map_err(|error| in_region(region, error))
+    let looked = timeout(RELOOK, look).await;
+    looked
+        .unwrap_or_else(|_elapsed| Err(too_slow("ec2:DescribeSnapshots", RELOOK)))
+        .map_err(|error| in_region(region, error))
 }
 
 #[cfg(test)]

@@ -12,16 +12,18 @@ pub(super) const PAGE: i32 = 1_000;
 
 /// None for one in the Recycle Bin: somebody deleted it, so it protects nobody and isn't ours to touch.
 pub(super) fn state_of(found: &Snapshot) -> Option<State> {
-    Some(match found.state()? {
-        SnapshotState::Completed => State::Completed,
-        SnapshotState::Pending | SnapshotState::Recovering => State::Pending,
-        SnapshotState::Error => State::Error(
+    Some(match found.state() {
+        Some(SnapshotState::Recoverable) => return None,
+        Some(SnapshotState::Completed) => State::Completed,
+        Some(SnapshotState::Error) => State::Error(
             found
                 .state_message()
                 .unwrap_or("no reason given")
                 .to_owned(),
         ),
-        _ => return None,
+        // Pending, recovering, or a word that isn't known yet: it is there, so no other is made for
+        // its slot, and protects nobody; `grace` tells if that lasts.
+        _ => State::Pending,
     })
 }
 

@@ -205,6 +205,17 @@ async fn an_idle_sweep_reads_volumes_and_snapshots_only() {
     );
 }
 
+/// Taken for none, another would be made for its slot.
+#[test]
+fn a_snapshot_in_a_state_that_is_not_known_yet_is_under_way() {
+    let state = SnapshotState::from("verifying");
+    let found = aws_snapshot("snap-1", "vol-1", "2026-11-21T03:00:00Z", state);
+    let Some(Owned::Ours(ours)) = snapshot(&found, &Exempt::default()) else {
+        panic!("it is ours");
+    };
+    assert_eq!(ours.state, crate::facts::State::Pending);
+}
+
 #[tokio::test]
 async fn a_volume_is_gone_only_when_a_second_look_does_not_find_it() {
     let lost = |volume: &str| {

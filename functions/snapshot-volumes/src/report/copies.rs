@@ -39,10 +39,18 @@ pub(super) fn conditions(evaluation: &Evaluation<'_>) -> Vec<Condition> {
     conditions
 }
 
-/// Whether a kind can be judged everywhere: what is said of snapshots and of the account takes all
-/// Regions.
+/// Whether a kind can be judged everywhere: what is said of snapshots, of the account and of volumes
+/// that may be gone, so that only copies tell of them, takes all Regions.
 pub(super) fn is_known(evaluation: &Evaluation<'_>, kind: &'static Kind) -> bool {
-    let needs_all = [&DISOWNED, &PLANLESS, &UNDELETABLE, &DELETION_LIMIT].contains(&kind);
+    let needs_all = [
+        &COPY_FAILED,
+        &COPY_FULL,
+        &DISOWNED,
+        &PLANLESS,
+        &UNDELETABLE,
+        &DELETION_LIMIT,
+    ]
+    .contains(&kind);
     !needs_all || evaluation.elsewhere.iter().all(|there| there.read.is_ok())
 }
 
@@ -120,6 +128,10 @@ fn slot(line: &Line<'_>, copy: &Snapshot) -> String {
 
 fn stale(there: &There<'_>, line: &Line<'_>, stand: &mut Stand) {
     let name = name(line);
+    if line.unsure {
+        stand.unsure(&name);
+        return;
+    }
     match line.freshness {
         None | Some(Freshness::Fresh) => {}
         Some(Freshness::UnderWay(copy)) => {
@@ -250,8 +262,11 @@ fn of_line(line: &Line<'_>) -> Value {
             (source.id.as_str(), waits)
         })
         .collect();
+    let overdue = line
+        .freshness
+        .is_some_and(|fresh| fresh != Freshness::Fresh);
     json!({
-        "overdue": line.freshness.is_some_and(|fresh| fresh != Freshness::Fresh),
+        "overdue": (!line.unsure).then_some(overdue),
         "copies": copies,
         "lacking": lacking,
     })

@@ -50,7 +50,7 @@ pub(super) fn conditions(evaluation: &Evaluation<'_>, records: &Records<'_>) -> 
         for line in &round.lines {
             let record = records.get(&line.key);
             let found = stands.entry((line.volume, &PROOF_FAILED)).or_default();
-            failed(round, record, found);
+            failed(round, line, record, found);
             let found = stands.entry((line.volume, &PROOF_STALE)).or_default();
             stale(evaluation, round, line, record, found);
         }
@@ -103,9 +103,11 @@ fn name(round: &Round<'_>) -> String {
     format!("drill {}, {}", round.drill.name, round.region)
 }
 
-fn failed(round: &Round<'_>, record: Option<&Record>, stand: &mut Stand) {
+fn failed(round: &Round<'_>, line: &Tried<'_>, record: Option<&Record>, stand: &mut Stand) {
     let name = name(round);
-    if let Some(failure) = record.and_then(|record| record.failed.as_ref()) {
+    if line.unsure {
+        stand.unsure(&name);
+    } else if let Some(failure) = record.and_then(|record| record.failed.as_ref()) {
         let text = format!(
             "{name}: {} by {} at {}: {}",
             failure.snapshot,
@@ -130,6 +132,7 @@ fn stale(
 ) {
     let name = name(round);
     match proven(round.drill, line, record, evaluation.now) {
+        _ if line.unsure => stand.unsure(&name),
         Proven::Fresh => {}
         Proven::Stale(fingerprint, why) => {
             stand
@@ -180,6 +183,7 @@ fn rows(evaluation: &Evaluation<'_>, records: &Records<'_>) -> BTreeMap<String, 
             let mut row = row(evaluation, of.0, of.1, of.2, record);
             let stale = match proven(round.drill, line, record, evaluation.now) {
                 _ if line.too_large => json!("left out: larger than max-size"),
+                _ if line.unsure => json!("can't be told: its instance wasn't found"),
                 Proven::Fresh => json!(false),
                 Proven::Stale(_, why) => json!(why),
             };

@@ -49,6 +49,13 @@ impl Stand {
         Some(condition.called(label))
     }
 
+    /// Whether `what` is for the volume hangs on an instance that wasn't found.
+    pub(super) fn unsure(&mut self, what: &str) {
+        self.unknown.push(format!(
+            "{what}: whether it is for this volume can't be told, because its instance wasn't found"
+        ));
+    }
+
     /// With why it can't be told of some plans.
     pub(super) fn of(judged: &Judged<'_>) -> Self {
         let mut stand = Self::default();
@@ -65,9 +72,7 @@ impl Stand {
                     "plan {plan}: the volume is in state `{state}`; {newest}"
                 ));
             } else if standing.selected == Selected::Unknown {
-                stand.unknown.push(format!(
-                    "plan {plan}: whether it is for this volume can't be told, because its instance wasn't found"
-                ));
+                stand.unsure(&format!("plan {plan}"));
             }
         }
         stand

@@ -368,6 +368,34 @@ async fn what_is_over_within_the_minute_is_told_by_the_sweep() {
     assert_eq!(world.sweep(1, &[]).await.changed, 0);
 }
 
+/// What changed within the minute was told as it stood before.
+#[tokio::test]
+async fn what_changed_within_the_minute_and_is_over_is_told_to_be_over() {
+    let mut world = World::new();
+    world.event(0, stale("vol-1", "a")).await;
+    assert!(
+        world
+            .event(0, stale("vol-1", "b"))
+            .await
+            .held_back
+            .is_some()
+    );
+    world.sweep(1, &[]).await;
+    assert_eq!(world.sent(), (2, 3));
+}
+
+/// Nobody was told that it stands, and the bus takes nothing when it is over.
+#[tokio::test]
+async fn who_was_never_told_is_not_told_of_the_end_while_the_bus_fails() {
+    let mut world = World::of(published(), bus(&[Some("NoSuchBus"); 40]), "1");
+    world.event(0, stale("vol-9", "a")).await;
+    world.event(0, stale("vol-1", "a")).await;
+    for _ in 0..3 {
+        world.sweep(5, &[stale("vol-9", "a")]).await;
+    }
+    assert_eq!(world.sent().0, 1, "nor is vol-9 told again");
+}
+
 #[tokio::test]
 async fn twenty_five_at_once_are_one_notice_and_three_calls_of_the_bus() {
     let mut world = World::new();

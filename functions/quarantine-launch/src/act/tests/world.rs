@@ -67,8 +67,8 @@ pub(super) struct Aws {
     pub(super) security_groups: BTreeMap<String, (BTreeMap<String, String>, usize)>,
     /// The inbound rules of the isolation group.
     pub(super) incoming: BTreeSet<Inbound>,
-    /// The descriptions of the snapshots.
-    pub(super) snapshots: Vec<String>,
+    /// The snapshots: the description of each, and its volume.
+    pub(super) snapshots: Vec<(String, String)>,
     /// The Auto Scaling group, where there is one.
     pub(super) group: Option<Group>,
 }
@@ -241,6 +241,10 @@ fn asg_refused(code: &str, message: &str) -> Box<HttpResponse> {
             "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error><RequestId>1</RequestId></ErrorResponse>"
         )),
     ))
+}
+
+fn volume(device: &str) -> String {
+    format!("vol{}", device.replace('/', "-"))
 }
 
 fn permission(rule: &Inbound) -> ec2::IpPermission {
@@ -439,7 +443,7 @@ impl World {
                 .device_name(device)
                 .ebs(
                     ec2::EbsInstanceBlockDevice::builder()
-                        .volume_id(format!("vol{}", device.replace('/', "-")))
+                        .volume_id(volume(device))
                         .delete_on_termination(*delete)
                         .build(),
                 )
@@ -806,10 +810,11 @@ impl World {
                 mock!(Ec2::describe_snapshots).then_compute_output(move |_| {
                     let state = world.get();
                     let snapshots = state.aws.snapshots.iter().enumerate();
-                    let snapshots = snapshots.map(|(n, description)| {
+                    let snapshots = snapshots.map(|(n, (description, volume))| {
                         ec2::Snapshot::builder()
                             .snapshot_id(format!("snap-{n}"))
                             .description(description)
+                            .volume_id(volume)
                             .start_time(DateTime::from_secs(now().as_second() + 3_600))
                             .build()
                     });
@@ -823,7 +828,8 @@ impl World {
                 mock!(Ec2::create_snapshots).then_compute_response(move |request| {
                     let description = request.description().unwrap().to_owned();
                     world.change_labelled("CreateSnapshots", |aws| {
-                        let more = aws.deletion.keys().map(|_| description.clone());
+                        let devices = aws.deletion.keys();
+                        let more = devices.map(|device| (description.clone(), volume(device)));
                         aws.snapshots.extend(more);
                         let made = (0..aws.snapshots.len()).map(|n| {
                             ec2::SnapshotInfo::builder()

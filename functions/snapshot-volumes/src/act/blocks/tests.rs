@@ -133,6 +133,28 @@ async fn an_empty_disk_and_a_wrong_checksum_are_failures() {
     }
 }
 
+/// Taken for an empty disk, it would be a failure.
+#[tokio::test]
+async fn an_answer_that_leaves_out_blocks_or_sizes_is_not_known() {
+    let whole = || {
+        ListSnapshotBlocksOutput::builder()
+            .set_blocks(Some(Vec::new()))
+            .block_size(SIZE)
+            .volume_size(1)
+    };
+    for lacking in [
+        whole().set_blocks(None),
+        whole().set_block_size(None),
+        whole().set_volume_size(None),
+    ] {
+        let answer = lacking.build();
+        let rule = mock!(Client::list_snapshot_blocks).then_output(move || answer.clone());
+        let ebs = mock_client!(aws_sdk_ebs, RuleMode::MatchAny, [&rule]);
+        let error = read(&ebs, "snap-1").await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn what_could_not_be_read_is_not_known() {
     for (code, pause) in [

@@ -1,7 +1,8 @@
 use super::*;
 use crate::act::act;
 use crate::action::Action;
-use crate::decide::drills::tests::{made, restore};
+use crate::decide::drills::tests::{backed_up, drills, made, proven, remember, restore};
+use crate::evaluate::evaluate;
 use crate::facts::drills::Remembered;
 use aws_sdk_ec2::operation::create_volume::{CreateVolumeError, CreateVolumeOutput};
 use aws_sdk_ec2::operation::delete_volume::{DeleteVolumeError, DeleteVolumeOutput};
@@ -246,6 +247,27 @@ async fn a_volume_that_is_ready_is_looked_at_and_deleted() {
     .await;
     assert_eq!(record(&waits).restore().unwrap().outcome, None);
     assert_eq!(rules[2].num_calls(), 0);
+}
+
+/// Who has a proof counts from it.
+#[tokio::test]
+async fn since_when_a_first_proof_is_asked_for_is_written_down_once() {
+    let model = Model::default();
+    let state = model.state(crate::NAME);
+    let policy = drills("");
+    let mut facts = backed_up(&["vol-1", "vol-2"]);
+    remember(&mut facts, "eu-central-1", "vol-1", proven(3));
+    let first: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+    let later: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    for now in [first, later] {
+        begin(&state, &evaluate(&facts, &policy, now))
+            .await
+            .unwrap();
+    }
+    let since = serde_json::json!("2026-11-21T10:00:00Z");
+    let expected = ["drill#weekly", "drill#weekly/eu-central-1/vol-2"];
+    let expected = expected.map(|item| (item.to_owned(), since.clone()));
+    assert_eq!(model.items(crate::NAME), expected);
 }
 
 /// The look that decided is some seconds old.

@@ -1,8 +1,9 @@
 use crate::conditions::{COPY_FAILED, COPY_FULL, COPY_STALE, DISOWNED, PLANLESS};
 use crate::decide::copies::tests::{THERE, copied, copy, slot, two_regions, unreadable};
-use crate::decide::tests::{at, snapshot};
+use crate::decide::tests::{at, attached, snapshot};
 use crate::evaluate::evaluate;
 use crate::facts::{Disowned, Facts, Snapshot, State};
+use crate::policy::tests::parse;
 use crate::report::report;
 use guardrails::condition::{Condition, Coverage, Kind, Status};
 use guardrails::guardrail::Assessment;
@@ -66,6 +67,29 @@ fn what_can_not_be_read_is_unknown_and_resolves_nothing() {
         panic!("all");
     };
     assert!(!kinds.contains(&&DISOWNED) && kinds.contains(&&COPY_STALE));
+    // Of a volume that is gone only what can't be read would tell.
+    assert!(!kinds.contains(&&COPY_FAILED) && !kinds.contains(&&COPY_FULL));
+}
+
+/// Else a copy that is overdue would be told as resolved.
+#[test]
+fn whether_copies_are_wanted_of_a_volume_whose_instance_is_not_found_is_unknown() {
+    let policy = parse(&format!(
+        "{{name: daily, select: {{tag: Backup}}, exclude: {{boot: true}}, schedule: \"0 3 * * *\", keep: {{last: 3}}, copies: [{{region: {THERE}, keep: {{last: 2}}}}]}}"
+    ))
+    .unwrap();
+    // With snapshots and without.
+    for here in [vec![completed("snap-9", 9)], vec![]] {
+        let mut facts = two_regions(&["vol-1"], here, vec![]);
+        let volume = attached("vol-1", "i-1", "/dev/sdf");
+        facts.volumes.insert(volume.id.clone(), volume);
+        let assessment = report(&evaluate(&facts, &policy, at(NOW)), &[]);
+        let [only] = of_kind(&assessment, &COPY_STALE)[..] else {
+            panic!("{assessment:?}");
+        };
+        assert_eq!(only.status, Status::Unknown);
+        assert!(only.why.contains("instance wasn't found"), "{}", only.why);
+    }
 }
 
 #[test]

@@ -3,11 +3,12 @@ use crate::decide::copies::tests::{THERE, unreadable};
 use crate::decide::drills::tests::{
     backed_up, drills, going, made, proven as proven_days_ago, remember, restore,
 };
-use crate::decide::tests::at;
+use crate::decide::tests::{at, attached};
 use crate::evaluate::evaluate;
 use crate::facts::Facts;
-use crate::facts::drills::Ended;
+use crate::facts::drills::{Ended, key};
 use crate::policy::Way;
+use crate::policy::tests::parse;
 use crate::report::report;
 use guardrails::condition::{Coverage, Status};
 use guardrails::guardrail::Assessment;
@@ -85,6 +86,50 @@ fn a_proof_that_is_too_old_or_was_never_made_is_told() {
             .iter()
             .all(|metric| metric.name != "VolumesUnproven")
     );
+}
+
+#[test]
+fn pruning_changes_neither_when_a_missing_proof_is_told_nor_as_what() {
+    let days_ago = |days: i64| at(NOW) - SignedDuration::from_hours(24 * days);
+    for (oldest, known) in [(40, None), (35, None), (7, Some(40)), (7, None)] {
+        let mut facts = known_since(backed_up(&["vol-1"]), 40);
+        facts.snapshots[0].started = days_ago(oldest);
+        let since = known.map(|days| (key("weekly", HOME, "vol-1"), days_ago(days)));
+        facts.drills.since.extend(since);
+        let all = conditions_of(&facts).into_iter();
+        let firing = all.filter(|c| c.status == Status::Firing);
+        let told: Vec<String> = firing.map(|c| c.fingerprint).collect();
+        let is_told = known.is_some() || oldest > 30;
+        let expected = is_told.then(|| "drill weekly, eu-central-1 never".to_owned());
+        assert_eq!(told, Vec::from_iter(expected), "{oldest} {known:?}");
+    }
+}
+
+/// Else what a drill found wrong would be told as resolved.
+#[test]
+fn whether_a_drill_is_for_a_volume_whose_instance_is_not_found_is_unknown() {
+    let plan = "{name: daily, select: {tag: Backup}, exclude: {boot: true}, schedule: \"0 3 * * *\", keep: {last: 3}}";
+    let drill = "{name: weekly, schedule: \"0 4 * * SUN\"}";
+    let policy = parse(&format!("{plan}\n  drills: [{drill}]")).unwrap();
+    let mut facts = backed_up(&["vol-1"]);
+    let volume = attached("vol-1", "i-1", "/dev/sdf");
+    facts.volumes.insert(volume.id.clone(), volume);
+    ended(&mut facts, Ended::Failed("it is broken".to_owned()), 1);
+    let evaluation = evaluate(&facts, &policy, at(NOW));
+    assert!(evaluation.rounds[0].turn.is_empty(), "it is never tried");
+    let told = report(&evaluation, &[]).conditions;
+    for kind in [&PROOF_FAILED, &PROOF_STALE] {
+        let mut of_kind = told.iter().filter(|c| c.kind == kind);
+        assert!(
+            of_kind.any(|c| c.status == Status::Unknown && c.why.contains("instance")),
+            "{told:?}"
+        );
+    }
+    facts.complete = false;
+    facts.drills.asked = Some(String::new());
+    let detail = report(&evaluate(&facts, &policy, at(NOW)), &[]).detail;
+    let stale = detail["proofs"][0]["stale"].as_str();
+    assert!(stale.unwrap().contains("can't be told"), "{detail}");
 }
 
 fn ended(facts: &mut Facts, ended: Ended, hours_ago: i64) {
