@@ -67,7 +67,7 @@ pub(super) async fn stop_on_shutdown(
     Ok(())
 }
 
-async fn terminates_on_shutdown(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
+pub(super) async fn terminates_on_shutdown(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
     let answer = ec2
         .describe_instance_attribute()
         .instance_id(instance)

@@ -134,8 +134,12 @@ async fn protection_that_aws_doesnt_tell_of_isnt_off() {
     let empty = mock!(aws_sdk_ec2::Client::describe_instance_attribute)
         .then_output(|| DescribeInstanceAttributeOutput::builder().build());
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&empty]);
-    let error = protect::protection(&ec2, "i-1").await.unwrap_err();
-    assert_eq!(error.code, "IncompleteAnswer");
+    for answer in [
+        protect::protection(&ec2, "i-1").await,
+        protect::terminates_on_shutdown(&ec2, "i-1").await,
+    ] {
+        assert_eq!(answer.unwrap_err().code, "IncompleteAnswer");
+    }
 }
 
 /// Whoever may tag may take a snapshot of an empty volume that says that it is the evidence.
