@@ -134,7 +134,7 @@ impl Account {
             "GetServiceSetting" => Ok(nodes::host_management()),
             "GetInstanceProfile" => Ok(nodes::profile(call)),
             "SimulatePrincipalPolicy" => Ok(nodes::simulate(call)),
-            "DescribeInstanceAttribute" => Ok(launches::attribute(self, call)),
+            "DescribeInstanceAttribute" => launches::attribute(self, call),
             "EnterStandby" => launches::standby(self, call),
             "LookupEvents" => Ok(launches::lookup(call)),
             "ModifyInstanceAttribute" => launches::modify(self, call),

@@ -119,13 +119,20 @@ pub(crate) fn modify(account: &mut Account, call: &Call) -> Answer {
     }
 }
 
-pub(crate) fn attribute(account: &mut Account, call: &Call) -> String {
+/// One attribute, as EC2 has it: the one that was asked for, and no other.
+pub(crate) fn attribute(account: &mut Account, call: &Call) -> Answer {
     let id = call.get("InstanceId");
-    let protects = format!("ModifyInstanceAttribute {id} DisableApiTermination");
-    let protected = account.changed.contains(&protects);
-    format!(
-        "<instanceId>{id}</instanceId><disableApiTermination><value>{protected}</value></disableApiTermination>"
-    )
+    let (attribute, value) = match call.get("Attribute") {
+        name @ "disableApiTermination" => {
+            let protects = format!("ModifyInstanceAttribute {id} DisableApiTermination");
+            (name, account.changed.contains(&protects).to_string())
+        }
+        name @ "instanceInitiatedShutdownBehavior" => (name, "stop".to_owned()),
+        _ => return refuse("another attribute"),
+    };
+    Ok(format!(
+        "<instanceId>{id}</instanceId><{attribute}><value>{value}</value></{attribute}>"
+    ))
 }
 
 pub(crate) fn standby(account: &mut Account, call: &Call) -> Answer {
