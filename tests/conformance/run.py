@@ -69,11 +69,13 @@ def try_all(aws: Account, probes: Sequence[Probe], tell: Callable[[Result], None
 @contextmanager
 def interruptible(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Inside, the first Ctrl-C, SIGTERM or closed terminal raises Interrupted. After it, or once what is yielded has
-    been called, they only say that it is removing."""
-    removing = False
+    been called, they only say that it is removing. Outside again, whoever was impatient takes neither the last lines
+    nor the exit code."""
+    removing = interrupted = False
 
     def handle(number: int, _frame: Any) -> None:
-        nonlocal removing
+        nonlocal removing, interrupted
+        interrupted = True
         if not removing:
             removing = True
             raise Interrupted(signal.Signals(number).name)
@@ -90,7 +92,7 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
         yield from_now_on
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if interrupted else handler)
 
 
 def run(

@@ -398,9 +398,9 @@ def test_an_interruption_leaves_nothing(
     control("POST", "faults", service=service, operation=operation, when="after", latency=4, count=1)
     interrupted = process("--only", "DDB-1,EBS-2,EBS-5", "--yes")
     wait_for(lambda: any(found == kind for found, _ in left()))
-    interrupted.send_signal(number)
-    time.sleep(0.2)
-    interrupted.send_signal(number)  # somebody is impatient
+    while interrupted.poll() is None:  # somebody is impatient, to the very end
+        interrupted.send_signal(number)
+        time.sleep(0.1)
     assert "interrupted" in end(interrupted, 130)
     assert left() == []
     (report_path,) = tmp_path.glob("*.json")
