@@ -21,12 +21,13 @@ pub enum Which<'a> {
     Filtered(Filter),
 }
 
-/// Groups, as `read` takes them.
+/// Groups, as `read` takes them. One that it can't take isn't gone: that fails.
 pub async fn groups<T>(
     client: &Client,
     which: Which<'_>,
     mut read: impl FnMut(&AutoScalingGroup) -> Option<T>,
 ) -> Result<Vec<T>, ApiError> {
+    const CALL: &str = "autoscaling:DescribeAutoScalingGroups";
     let describe = || client.describe_auto_scaling_groups().max_records(PAGE);
     let calls = match which {
         Which::All => vec![describe()],
@@ -42,9 +43,10 @@ pub async fn groups<T>(
         while let Some(group) = pages
             .try_next()
             .await
-            .map_err(|error| ApiError::of("autoscaling:DescribeAutoScalingGroups", &error))?
+            .map_err(|error| ApiError::of(CALL, &error))?
         {
-            found.extend(read(&group));
+            let lacks = || ApiError::incomplete(CALL, "a group's name");
+            found.push(read(&group).ok_or_else(lacks)?);
         }
     }
     Ok(found)
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
     use aws_sdk_autoscaling::operation::create_or_update_tags::CreateOrUpdateTagsOutput;
     use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
-    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 
     #[tokio::test]
     async fn a_group_is_tagged_and_its_new_members_are_not() {
@@ -122,20 +124,37 @@ mod tests {
             .unwrap();
     }
 
-    #[tokio::test]
-    async fn many_names_are_asked_for_in_several_calls() {
-        let read = mock!(Client::describe_auto_scaling_groups)
+    fn described(name: Option<&'static str>) -> Rule {
+        mock!(Client::describe_auto_scaling_groups)
             .match_requests(|request| request.auto_scaling_group_names().len() <= NAMES)
-            .then_output(|| {
-                let group = AutoScalingGroup::builder().auto_scaling_group_name("g");
+            .then_output(move || {
+                let group = AutoScalingGroup::builder()
+                    .set_auto_scaling_group_name(name.map(str::to_owned));
                 DescribeAutoScalingGroupsOutput::builder()
                     .auto_scaling_groups(group.build())
                     .build()
-            });
-        let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&read]);
-        let names: Vec<String> = (0..150).map(|n| format!("g-{n}")).collect();
-        let name = |group: &AutoScalingGroup| group.auto_scaling_group_name.clone();
-        let found = groups(&client, Which::Named(&names), name).await.unwrap();
+            })
+    }
+
+    async fn names(read: &Rule, which: Which<'_>) -> Result<Vec<String>, ApiError> {
+        let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [read]);
+        groups(&client, which, |group| {
+            group.auto_scaling_group_name.clone()
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn many_names_are_asked_for_in_several_calls() {
+        let read = described(Some("g"));
+        let many: Vec<String> = (0..150).map(|n| format!("g-{n}")).collect();
+        let found = names(&read, Which::Named(&many)).await.unwrap();
         assert_eq!((found, read.num_calls()), (vec!["g".to_owned(); 2], 2));
+    }
+
+    #[tokio::test]
+    async fn a_group_without_its_name_is_not_gone() {
+        let error = names(&described(None), Which::All).await.unwrap_err();
+        assert_eq!(error.code, "IncompleteAnswer");
     }
 }

@@ -25,9 +25,6 @@ use jiff::Timestamp;
 
 use crate::text::clip;
 
-/// Longest a creation may take before its outcome counts as unknown.
-pub const CREATION_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Longest until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -92,12 +89,12 @@ pub fn never_again() -> RetryConfig {
     RetryConfig::disabled()
 }
 
-/// How long what is sent exactly once may take: [`CREATION_TIMEOUT`].
+/// How long what is sent exactly once may take before its outcome counts as unknown.
 #[must_use]
 pub fn creation_timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .operation_timeout(CREATION_TIMEOUT)
+        .operation_timeout(Duration::from_secs(20))
         .build()
 }
 
@@ -131,9 +128,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// What a code says about a call, or about one entry of a call that has several (`PutEvents`).
-    #[must_use]
-    pub fn of_code(code: &str) -> Self {
+    fn of_code(code: &str) -> Self {
         if (THROTTLING_ERRORS.contains(&code) && code != QUOTA) || BUSY.contains(&code) {
             Self::Throttled
         } else if DENIED.contains(&code) {
@@ -239,47 +234,90 @@ const AWS_SAYS: usize = 600;
 const OTHERS_SAY: usize = 300;
 
 impl ApiError {
+    /// An error in our own words.
+    #[must_use]
+    pub fn new(
+        operation: &'static str,
+        code: &str,
+        message: impl Into<String>,
+        kind: ErrorKind,
+    ) -> Self {
+        Self {
+            operation,
+            code: code.to_owned(),
+            message: message.into(),
+            kind,
+        }
+    }
+
+    /// An answer that leaves `what` out: it doesn't say "no".
+    #[must_use]
+    pub fn incomplete(operation: &'static str, what: &str) -> Self {
+        let message = format!("the answer lacks {what}");
+        Self::new(operation, "IncompleteAnswer", message, ErrorKind::Unknown)
+    }
+
+    /// What AWS's code says about a call, or about one entry of a call that has several
+    /// (`PutEvents`).
+    #[must_use]
+    pub fn coded(operation: &'static str, code: &str, message: Option<&str>) -> Self {
+        let message = clip(message.unwrap_or("no message"), AWS_SAYS);
+        let kind = ErrorKind::of_code(code);
+        Self::new(operation, &clip(code, 100), message, kind)
+    }
+
     /// Reads the SDK's error of `operation`.
     pub fn of<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        let (code, message, kind) = match error {
+        let unknown =
+            |code: &str, message: String| Self::new(operation, code, message, ErrorKind::Unknown);
+        match error {
             SdkError::ServiceError(service) => {
                 let status = service.raw().status().as_u16();
                 match service.err().code() {
                     Some(code) if status >= 400 => {
-                        let kind = match ErrorKind::of_code(code) {
-                            ErrorKind::Denied | ErrorKind::Refused if status >= 500 => {
-                                ErrorKind::Unknown
-                            }
-                            kind => kind,
-                        };
-                        let message = service.err().message().unwrap_or("no message");
-                        (clip(code, 100), clip(message, AWS_SAYS), kind)
+                        let mut error = Self::coded(operation, code, service.err().message());
+                        if status >= 500 && error.kind != ErrorKind::Throttled {
+                            error.kind = ErrorKind::Unknown;
+                        }
+                        error
                     }
-                    _ => unreadable(service.raw()),
+                    _ => Self::unreadable(operation, service.raw()),
                 }
             }
-            SdkError::ResponseError(response) => unreadable(response.raw()),
-            SdkError::ConstructionFailure(_) => (
-                "InvalidRequest".to_owned(),
+            SdkError::ResponseError(response) => Self::unreadable(operation, response.raw()),
+            SdkError::ConstructionFailure(_) => Self::new(
+                operation,
+                "InvalidRequest",
                 causes(error),
                 ErrorKind::Refused,
             ),
-            SdkError::TimeoutError(_) => (
-                "Timeout".to_owned(),
-                "no answer in time".to_owned(),
-                ErrorKind::Unknown,
-            ),
-            _ => ("NoAnswer".to_owned(), causes(error), ErrorKind::Unknown),
-        };
-        Self {
-            operation,
-            code,
-            message,
-            kind,
+            SdkError::TimeoutError(_) => unknown("Timeout", "no answer in time".to_owned()),
+            _ => unknown("NoAnswer", causes(error)),
         }
+    }
+
+    /// What came can't be read as an answer of AWS's: a proxy's page, or one that was cut off. Only
+    /// a "no" that AWS itself says is one, so whether it was carried out is open, whatever the
+    /// status.
+    fn unreadable(operation: &'static str, answer: &HttpResponse) -> Self {
+        let status = answer.status().as_u16();
+        let form = answer.headers().get("content-type").unwrap_or("no type");
+        let size = answer
+            .body()
+            .bytes()
+            .map_or_else(String::new, |body| format!(", {} bytes", body.len()));
+        let message = format!(
+            "HTTP {status} ({}{size}) can't be read as an answer of AWS; if it comes again, look for a proxy or an endpoint that isn't AWS's",
+            clip(form, 60)
+        );
+        let kind = match status {
+            429 => ErrorKind::Throttled,
+            _ => ErrorKind::Unknown,
+        };
+        Self::new(operation, "UnreadableAnswer", message, kind)
     }
 
     /// Whether the call changes nothing, whatever became of it.
@@ -289,37 +327,11 @@ impl ApiError {
         READS.iter().any(|verb| call.starts_with(verb))
     }
 
-    /// Whether a conditional write wasn't carried out because its condition doesn't hold.
-    #[must_use]
-    pub fn condition_failed(&self) -> bool {
-        self.code == "ConditionalCheckFailedException"
-    }
-
     /// Whether the thing that the call named isn't there (any more): `Invalid….NotFound`.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.code.ends_with(".NotFound")
     }
-}
-
-/// What came can't be read as an answer of AWS's: a proxy's page, or one that was cut off. Only a
-/// "no" that AWS itself says is one, so whether it was carried out is open, whatever the status.
-fn unreadable(answer: &HttpResponse) -> (String, String, ErrorKind) {
-    let status = answer.status().as_u16();
-    let form = answer.headers().get("content-type").unwrap_or("no type");
-    let size = answer
-        .body()
-        .bytes()
-        .map_or_else(String::new, |body| format!(", {} bytes", body.len()));
-    let message = format!(
-        "HTTP {status} ({}{size}) can't be read as an answer of AWS; if it comes again, look for a proxy or an endpoint that isn't AWS's",
-        clip(form, 60)
-    );
-    let kind = match status {
-        429 => ErrorKind::Throttled,
-        _ => ErrorKind::Unknown,
-    };
-    ("UnreadableAnswer".to_owned(), message, kind)
 }
 
 /// An error and what caused it, without the request or the answer that the SDK would add.
@@ -348,17 +360,19 @@ mod tests {
     use aws_smithy_types::body::SdkBody;
     use tokio::time::timeout;
 
-    fn answer(status: u16, code: &str) -> HttpResponse {
-        HttpResponse::new(
-            StatusCode::try_from(status).unwrap(),
-            SdkBody::from(format!(
-                "<Response><Errors><Error><Code>{code}</Code><Message>says AWS</Message></Error></Errors><RequestID>1</RequestID></Response>"
-            )),
-        )
+    fn http(status: u16, body: impl Into<SdkBody>) -> HttpResponse {
+        HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into())
+    }
+
+    fn refusal(status: u16, code: &str, message: &str) -> HttpResponse {
+        let body = format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
+        );
+        http(status, body)
     }
 
     async fn failing(status: u16, code: &'static str) -> ApiError {
-        answered(move || answer(status, code)).await
+        answered(move || refusal(status, code, "says AWS")).await
     }
 
     async fn answered(answer: impl Fn() -> HttpResponse + Send + Sync + 'static) -> ApiError {
@@ -443,28 +457,6 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_condition_that_does_not_hold_is_told_from_other_refusals() {
-        let put = mock!(aws_sdk_dynamodb::Client::put_item).then_http_response(|| {
-            HttpResponse::new(
-                StatusCode::try_from(400).unwrap(),
-                SdkBody::from(
-                    r#"{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "The conditional request failed"}"#,
-                ),
-            )
-        });
-        let dynamodb = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&put]);
-        let error = dynamodb.put_item().table_name("state").send().await;
-        let error = ApiError::of("dynamodb:PutItem", &error.unwrap_err());
-        assert_eq!(error.kind, ErrorKind::Refused);
-        assert!(error.condition_failed(), "{error}");
-        assert!(
-            !failing(400, "InvalidSnapshot.InUse")
-                .await
-                .condition_failed()
-        );
-    }
-
     /// What isn't AWS's: a proxy's page, half an answer, a megabyte of either.
     #[tokio::test(start_paused = true)]
     async fn what_is_no_answer_of_aws_is_unknown_and_told_in_one_line() {
@@ -476,8 +468,7 @@ mod tests {
             (429, page.clone(), ErrorKind::Throttled),
         ] {
             let error = answered(move || {
-                let status = StatusCode::try_from(status).unwrap();
-                let mut answer = HttpResponse::new(status, SdkBody::from(body.clone()));
+                let mut answer = http(status, body.clone());
                 answer.headers_mut().insert("content-type", "text/html");
                 answer.headers_mut().insert("x-token", "secret");
                 answer
@@ -503,9 +494,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_success_that_cant_be_read_after_a_creation_is_unknown() {
         for body in ["<html>", "", "<Create"] {
-            let create = mock!(Client::create_snapshot).then_http_response(move || {
-                HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(body))
-            });
+            let create = mock!(Client::create_snapshot).then_http_response(move || http(200, body));
             let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&create]);
             let error = ec2.create_snapshot().volume_id("vol-1").send().await;
             let error = ApiError::of("ec2:CreateSnapshot", &error.expect_err(body));
@@ -531,13 +520,7 @@ mod tests {
             ("sns:Publish", false),
             ("dynamodb:PutItem", false),
         ] {
-            let text = ApiError {
-                operation,
-                code: "Timeout".to_owned(),
-                message: "no answer in time".to_owned(),
-                kind: ErrorKind::Unknown,
-            }
-            .to_string();
+            let text = ApiError::new(operation, "Timeout", "-", ErrorKind::Unknown).to_string();
             assert_eq!(text.contains("nothing was changed"), read, "{text}");
             assert_eq!(text.contains("may have been carried out"), !read, "{text}");
         }
@@ -545,17 +528,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_message_of_aws_is_cut() {
-        let error = answered(|| {
-            let mut message = "x ".repeat(1_000_000);
-            message.push('\n');
-            HttpResponse::new(
-                StatusCode::try_from(400).unwrap(),
-                SdkBody::from(format!(
-                    "<Response><Errors><Error><Code>Invalid</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
-                )),
-            )
-        })
-        .await;
+        let message = "x ".repeat(1_000_000) + "\n";
+        let error = answered(move || refusal(400, "Invalid", &message)).await;
         assert_eq!(error.code, "Invalid");
         assert!(error.to_string().len() < 700, "{}", error.to_string().len());
     }
@@ -619,10 +593,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_creation_is_never_repeated_by_the_sdk() {
         for (status, code) in [(500, "InternalError"), (503, "RequestLimitExceeded")] {
-            let create =
-                mock!(Client::create_snapshot).then_http_response(move || answer(status, code));
-            let read =
-                mock!(Client::describe_volumes).then_http_response(move || answer(status, code));
+            let refused = move || refusal(status, code, "says AWS");
+            let create = mock!(Client::create_snapshot).then_http_response(refused);
+            let read = mock!(Client::describe_volumes).then_http_response(refused);
             let interceptor = MockResponseInterceptor::new()
                 .rule_mode(RuleMode::MatchAny)
                 .with_rule(&create)

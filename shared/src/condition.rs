@@ -29,6 +29,13 @@ pub struct Kind {
     pub commands: &'static [Command],
 }
 
+/// By its name.
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
 /// How pressing a condition is: what needs a person first stands first in a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
@@ -73,8 +80,7 @@ pub enum On {
 
 impl On {
     /// The key that names the resource in a command's payload.
-    #[must_use]
-    pub fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Volume => "volume-id",
             Self::Instance => "instance-id",
@@ -83,8 +89,7 @@ impl On {
     }
 
     /// Whether `resource` is such a resource.
-    #[must_use]
-    pub fn is(self, resource: &Resource) -> bool {
+    pub(crate) fn is(self, resource: &Resource) -> bool {
         matches!(
             (self, resource),
             (Self::Volume, Resource::Volume(_))
@@ -114,7 +119,6 @@ pub struct Condition {
     /// What people call it: its id and its name.
     pub label: String,
     /// The kind.
-    #[serde(serialize_with = "kind_name")]
     pub kind: &'static Kind,
     /// Whether it stands.
     pub status: Status,
@@ -123,14 +127,6 @@ pub struct Condition {
     pub fingerprint: String,
     /// Why, without the resource: a notice says once what several conditions say in the same words.
     pub why: String,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
-fn kind_name<S: Serializer>(kind: &&'static Kind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.name)
 }
 
 impl Condition {

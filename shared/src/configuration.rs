@@ -39,8 +39,7 @@ pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// The process's own.
-    #[must_use]
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         // Variables that aren't Unicode are none of ours.
         Self(
             env::vars_os()
@@ -86,11 +85,11 @@ pub struct Configuration {
     /// Name or ARN of the SSM parameter that holds the policy document.
     pub policy_parameter: String,
     /// ARN of the SNS topic that notices go to.
-    pub topic_arn: String,
+    pub(crate) topic_arn: String,
     /// Name of the state table.
-    pub state_table: String,
+    pub(crate) state_table: String,
     /// What becomes of the figures of a run.
-    pub figures: Form,
+    pub(crate) figures: Form,
 }
 
 impl Configuration {

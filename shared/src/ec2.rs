@@ -45,7 +45,11 @@ impl State {
 #[must_use]
 pub fn tags(tags: &[Tag]) -> Vec<(String, String)> {
     tags.iter()
-        .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
+        .filter_map(|tag| {
+            // A key alone is a tag too: whoever leaves resources alone by it may give it no value.
+            let value = tag.value().unwrap_or_default();
+            Some((tag.key()?.to_owned(), value.to_owned()))
+        })
         .collect()
 }
 
@@ -75,7 +79,7 @@ pub fn operator(found: Option<&OperatorResponse>) -> Option<String> {
 }
 
 /// The instances that `filters` choose (all without any), terminated ones too, as `read` takes them:
-/// it is given each with the account that owns it.
+/// it is given each with the account that owns it. One that it can't take isn't gone: that fails.
 ///
 /// By filter and not by ids: an id that is gone would fail the whole call.
 pub async fn instances<T>(
@@ -83,6 +87,7 @@ pub async fn instances<T>(
     filters: Vec<Filter>,
     mut read: impl FnMut(Option<&str>, &Instance) -> Option<T>,
 ) -> Result<Vec<T>, ApiError> {
+    const CALL: &str = "ec2:DescribeInstances";
     let mut pages = ec2
         .describe_instances()
         .set_filters((!filters.is_empty()).then_some(filters))
@@ -94,15 +99,13 @@ pub async fn instances<T>(
     while let Some(reservation) = pages
         .try_next()
         .await
-        .map_err(|error| ApiError::of("ec2:DescribeInstances", &error))?
+        .map_err(|error| ApiError::of(CALL, &error))?
     {
-        let owner = reservation.owner_id();
-        found.extend(
-            reservation
-                .instances()
-                .iter()
-                .filter_map(|one| read(owner, one)),
-        );
+        for instance in reservation.instances() {
+            let one = read(reservation.owner_id(), instance);
+            let lacks = || ApiError::incomplete(CALL, "an instance's id or state");
+            found.push(one.ok_or_else(lacks)?);
+        }
     }
     Ok(found)
 }
@@ -195,30 +198,41 @@ pub async fn profile_association(
     ec2: &Client,
     instance: &str,
 ) -> Result<Option<(String, String)>, ApiError> {
-    let answer = ec2
+    const CALL: &str = "ec2:DescribeIamInstanceProfileAssociations";
+    let states = vec!["associating".to_owned(), "associated".to_owned()];
+    let found: Vec<_> = ec2
         .describe_iam_instance_profile_associations()
         .filters(filter("instance-id", vec![instance.to_owned()]))
-        .filters(filter(
-            "state",
-            vec!["associating".to_owned(), "associated".to_owned()],
-        ))
+        .filters(filter("state", states))
+        .into_paginator()
+        .items()
         .send()
+        .try_collect()
         .await
-        .map_err(|error| ApiError::of("ec2:DescribeIamInstanceProfileAssociations", &error))?;
-    Ok(answer
-        .iam_instance_profile_associations()
-        .iter()
-        .find_map(|association| {
-            Some((
-                association.association_id()?.to_owned(),
-                association.iam_instance_profile()?.arn()?.to_owned(),
-            ))
-        }))
+        .map_err(|error| ApiError::of(CALL, &error))?;
+    // An instance has one at most.
+    let Some(association) = found.first() else {
+        return Ok(None);
+    };
+    let profile = association.iam_instance_profile();
+    match (
+        association.association_id(),
+        profile.and_then(|profile| profile.arn()),
+    ) {
+        (Some(id), Some(arn)) => Ok(Some((id.to_owned(), arn.to_owned()))),
+        _ => Err(ApiError::incomplete(
+            CALL,
+            "the association's id or profile",
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sdk_ec2::operation::delete_tags::DeleteTagsOutput;
+    use aws_sdk_ec2::operation::describe_iam_instance_profile_associations::DescribeIamInstanceProfileAssociationsOutput;
+    use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+    use aws_sdk_ec2::types::{IamInstanceProfileAssociation, Reservation};
     use aws_smithy_mocks::{mock, mock_client};
 
     use super::*;
@@ -240,5 +254,36 @@ mod tests {
             Ok(())
         );
         assert_eq!(sent.num_calls(), 1);
+    }
+
+    #[test]
+    fn a_tag_without_a_value_is_one() {
+        let found = tags(&[Tag::builder().key("NoBackup").build()]);
+        assert_eq!(tag(&found, "NoBackup"), Some(""));
+    }
+
+    /// An instance without a state isn't gone, an association without a profile isn't none.
+    #[tokio::test]
+    async fn what_an_answer_leaves_out_is_unknown() {
+        let described = mock!(Client::describe_instances).then_output(|| {
+            let instance = Instance::builder().instance_id("i-1").build();
+            let reservation = Reservation::builder().instances(instance).build();
+            DescribeInstancesOutput::builder()
+                .reservations(reservation)
+                .build()
+        });
+        let associated =
+            mock!(Client::describe_iam_instance_profile_associations).then_output(|| {
+                let association = IamInstanceProfileAssociation::builder().association_id("a-1");
+                DescribeIamInstanceProfileAssociationsOutput::builder()
+                    .iam_instance_profile_associations(association.build())
+                    .build()
+            });
+        let ec2 = mock_client!(aws_sdk_ec2, [&described, &associated]);
+
+        let states = instances(&ec2, vec![], |_, one| State::of(one)).await;
+        assert_eq!(states.unwrap_err().code, "IncompleteAnswer");
+        let association = profile_association(&ec2, "i-1").await;
+        assert_eq!(association.unwrap_err().code, "IncompleteAnswer");
     }
 }

@@ -137,37 +137,31 @@ pub enum Step<A> {
 }
 
 impl<A> Decision<A> {
+    fn of(resource: Resource, action: &'static str, reason: String, step: Step<A>) -> Self {
+        Self {
+            resource,
+            action,
+            reason,
+            step,
+        }
+    }
+
     /// To carry out `action`.
     #[must_use]
     pub fn act(resource: Resource, name: &'static str, reason: String, action: A) -> Self {
-        Self {
-            resource,
-            action: name,
-            reason,
-            step: Step::Act(action),
-        }
+        Self::of(resource, name, reason, Step::Act(action))
     }
 
     /// To leave it as it is, and say so: `name` is `leave-alone`, `report`, `watch` or the like.
     #[must_use]
     pub fn leave(resource: Resource, name: &'static str, reason: String) -> Self {
-        Self {
-            resource,
-            action: name,
-            reason,
-            step: Step::Leave,
-        }
+        Self::of(resource, name, reason, Step::Leave)
     }
 
     /// That it can't be judged.
     #[must_use]
     pub fn cannot_judge(resource: Resource, reason: String, error: ApiError) -> Self {
-        Self {
-            resource,
-            action: "cannot-judge",
-            reason,
-            step: Step::CannotJudge(error),
-        }
+        Self::of(resource, "cannot-judge", reason, Step::CannotJudge(error))
     }
 }
 
@@ -193,30 +187,28 @@ pub enum ActResult {
 }
 
 impl<E> Acted<E> {
-    /// Carried out; what was made, in words.
-    #[must_use]
-    pub fn done(note: Option<String>) -> Self {
+    fn of(result: ActResult) -> Self {
         Self {
-            result: ActResult::Done(note),
+            result,
             effect: None,
         }
     }
 
+    /// Carried out; what was made, in words.
+    #[must_use]
+    pub fn done(note: Option<String>) -> Self {
+        Self::of(ActResult::Done(note))
+    }
+
     /// No longer needed, or not possible; why.
     pub fn skipped(why: impl Into<String>) -> Self {
-        Self {
-            result: ActResult::Skipped(why.into()),
-            effect: None,
-        }
+        Self::of(ActResult::Skipped(why.into()))
     }
 
     /// Went wrong.
     #[must_use]
     pub fn failed(error: ApiError) -> Self {
-        Self {
-            result: ActResult::Failed(error),
-            effect: None,
-        }
+        Self::of(ActResult::Failed(error))
     }
 
     /// With what it brought about.

@@ -4,12 +4,13 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
+use lambda_runtime::tracing;
 use metrique_writer::format::Format;
 use metrique_writer::{Entry, EntryWriter, IoStreamError};
 use metrique_writer_format_emf::Emf;
 
 /// The metrics' namespace.
-pub const NAMESPACE: &str = "Ec2Guardrails";
+const NAMESPACE: &str = "Ec2Guardrails";
 
 /// One measured number. The name has the unit in it where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Metric {
 
 /// What becomes of the line beside that it stands in the log, where saved queries find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// Nothing, which costs nothing.
     Log,
     /// It is in the embedded metric format, so that CloudWatch makes a metric of each number.
@@ -46,19 +47,21 @@ impl Entry for Measured<'_> {
 }
 
 /// Writes `metrics` of `guardrail`, measured at `at`, as a line of that `form`.
-pub fn emit(
+pub(crate) fn emit(
     output: &mut impl Write,
     form: Form,
     guardrail: &str,
     at: SystemTime,
     metrics: &[Metric],
-) -> io::Result<()> {
+) {
     let line = match form {
-        Form::Log => plain(guardrail, metrics)?,
-        Form::Embedded => embedded(guardrail, at, metrics)?,
+        Form::Log => plain(guardrail, metrics),
+        Form::Embedded => embedded(guardrail, at, metrics),
     };
     // One write, so that a log line in between can't break it in two.
-    output.write_all(&line)
+    if let Err(error) = line.and_then(|line| output.write_all(&line)) {
+        tracing::error!("metrics could not be written: {error}");
+    }
 }
 
 /// The same fields as in the other form, without what CloudWatch would read in it.
@@ -101,18 +104,10 @@ mod tests {
     /// The line of a form, read back.
     fn line(form: Form) -> Value {
         let mut line = Vec::new();
-        let metrics = [
-            Metric {
-                name: "Considered",
-                value: 3,
-            },
-            Metric {
-                name: "Failed",
-                value: 0,
-            },
-        ];
+        let metrics =
+            [("Considered", 3), ("Failed", 0)].map(|(name, value)| Metric { name, value });
         let at = SystemTime::UNIX_EPOCH;
-        emit(&mut line, form, "snapshot-volumes", at, &metrics).unwrap();
+        emit(&mut line, form, "snapshot-volumes", at, &metrics);
         assert_eq!(
             line.iter().position(|byte| *byte == b'\n'),
             Some(line.len() - 1)

@@ -28,13 +28,14 @@ use crate::condition::{Condition, Coverage, Kind, Status};
 use crate::guardrail::Assessment;
 use crate::state::{Expect, State, Stored, Written};
 
-pub use digest::Origin;
-pub use event::{DETAIL_TYPE as EVENT_DETAIL_TYPE, SOURCE as EVENT_SOURCE};
-pub use memory::PACE;
-use memory::{LAST_NOTICE, LastNotice, Memory, NOTIFIED, Stage};
-pub use notice::{Notice, compose, examples};
-pub use place::{OPERATOR, Place};
+pub(crate) use digest::Origin;
+use memory::{LAST_NOTICE, LastNotice, Memory, NOTIFIED, PACE, Stage};
+use notice::compose;
+pub use notice::examples;
+pub use place::OPERATOR;
+pub(crate) use place::Place;
 
+const PUT_EVENTS: &str = "events:PutEvents";
 /// Most events per `PutEvents` (AWS takes 10), and how often those that the bus didn't take for want
 /// of capacity are sent.
 const EVENTS_AT_ONCE: usize = 10;
@@ -44,7 +45,7 @@ const CONCURRENCY: usize = 16;
 
 /// Sends what has changed where it belongs, and remembers it.
 #[derive(Debug)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     events: aws_sdk_eventbridge::Client,
     sns: aws_sdk_sns::Client,
     topic_arn: String,
@@ -53,13 +54,13 @@ pub struct Notifier {
 
 /// What came of notifying.
 #[derive(Debug, Default)]
-pub struct Notified {
+pub(crate) struct Notified {
     /// How many conditions are new, changed or resolved.
-    pub changed: usize,
+    pub(crate) changed: usize,
     /// Why people weren't notified, where that is nobody's failure.
-    pub held_back: Option<String>,
+    pub(crate) held_back: Option<String>,
     /// What went wrong; the rest was done all the same.
-    pub errors: Vec<ApiError>,
+    pub(crate) errors: Vec<ApiError>,
 }
 
 /// A condition that isn't as it is remembered.
@@ -97,8 +98,7 @@ impl Change {
 
 impl Notifier {
     /// A notifier that publishes to `topic_arn`.
-    #[must_use]
-    pub fn new(config: &SdkConfig, topic_arn: String, state: State) -> Self {
+    pub(crate) fn new(config: &SdkConfig, topic_arn: String, state: State) -> Self {
         Self {
             events: aws_sdk_eventbridge::Client::new(config),
             sns: aws_sdk_sns::Client::new(config),
@@ -107,29 +107,9 @@ impl Notifier {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn for_tests(sns: &aws_smithy_mocks::Rule, state: State) -> Self {
-        use aws_smithy_mocks::{RuleMode, mock, mock_client};
-        let attributes = mock!(aws_sdk_sns::Client::get_topic_attributes).then_output(|| {
-            aws_sdk_sns::operation::get_topic_attributes::GetTopicAttributesOutput::builder()
-                .build()
-        });
-        let put = mock!(aws_sdk_eventbridge::Client::put_events).then_output(|| {
-            aws_sdk_eventbridge::operation::put_events::PutEventsOutput::builder()
-                .entries(aws_sdk_eventbridge::types::PutEventsResultEntry::builder().build())
-                .build()
-        });
-        Self {
-            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&put]),
-            sns: mock_client!(aws_sdk_sns, RuleMode::MatchAny, [sns, &attributes]),
-            topic_arn: "arn:aws:sns:eu-central-1:1:t".to_owned(),
-            state,
-        }
-    }
-
     /// Notifies of what in `assessment` differs from what is remembered. A run that isn't a sweep
-    /// sends no notice within [`PACE`] of the last; the sweep tells the rest.
-    pub async fn notify(
+    /// sends no notice within a minute of the last; the sweep tells the rest.
+    pub(crate) async fn notify(
         &self,
         origin: &Origin<'_>,
         kinds: &[&'static Kind],
@@ -220,34 +200,22 @@ impl Notifier {
             // Whether anybody listens isn't known; then it is better said.
             Err(error) => errors.push(error),
         }
-        let last = match self.state.get(&LAST_NOTICE, "all", now).await {
-            Ok(last) => last,
-            Err(error) => {
-                errors.push(error);
-                return Some("when the last notice went out couldn't be read".to_owned());
-            }
-        };
-        let paced = last
-            .as_ref()
-            .is_some_and(|last| now < PACE.after(last.value.at));
-        let too_soon = "the last notice is less than a minute old; the next sweep tells this";
-        if !is_sweep && paced {
-            return Some(too_soon.to_owned());
-        }
+        // Once it has expired it counts as absent.
+        let (sent, until) = (LastNotice { at: now }, now.checked_add(PACE).ok());
         let expect = if is_sweep {
             Expect::Any
         } else {
-            Expect::read(last.as_ref())
+            Expect::Absent
         };
-        let sent = LastNotice { at: now };
-        let until = Some(PACE.after(now));
         match self
             .state
             .put(&LAST_NOTICE, "all", &sent, until, &expect, now)
             .await
         {
             Ok(Written::Done(_)) => None,
-            Ok(Written::Conflict) => Some(too_soon.to_owned()),
+            Ok(Written::Conflict) => Some(
+                "the last notice is less than a minute old; the next sweep tells this".to_owned(),
+            ),
             Err(error) => {
                 errors.push(error);
                 Some("that a notice goes out couldn't be written down".to_owned())
@@ -284,42 +252,37 @@ impl Notifier {
             .map(async |mut change| {
                 change.held = change.notice && !send;
                 change.notice &= send;
-                if !change.notice && !change.bus {
-                    // Held back, and on the bus already.
-                    return Ok((change, Written::Conflict));
+                if change.held && !change.bus {
+                    // It is on the bus already.
+                    return Ok(None);
                 }
-                let tries = change
-                    .before
-                    .as_ref()
-                    .map_or(0, |before| match before.value.stage {
-                        Stage::Sending { tries, .. } => tries,
-                        _ => 0,
-                    });
-                let stage = if change.notice {
-                    Stage::Sending {
+                let before = change.before.as_ref().map(|before| &before.value.stage);
+                let stage = match before {
+                    Some(Stage::Sending { tries, .. }) if change.notice => Stage::Sending {
                         at: now,
                         tries: tries + 1,
-                    }
-                } else {
+                    },
+                    _ if change.notice => Stage::Sending { at: now, tries: 1 },
                     // Only for the bus: what people were told stands.
-                    let before = change.before.as_ref().filter(|_| !change.held);
-                    before.map_or(Stage::Held, |before| before.value.stage.clone())
+                    Some(stage) if !change.held => stage.clone(),
+                    _ => Stage::Held,
                 };
-                let memory = change.memory(stage, !change.bus);
+                let value = change.memory(stage, !change.bus);
                 let expect = Expect::read(change.before.as_ref());
                 let name = change.name();
                 let written = self
                     .state
-                    .put(&NOTIFIED, &name, &memory, None, &expect, now)
+                    .put(&NOTIFIED, &name, &value, None, &expect, now)
                     .await?;
-                if let Written::Done(version) = &written {
-                    change.before = Some(Stored {
-                        name,
-                        value: memory,
-                        version: version.clone(),
-                    });
-                }
-                Ok((change, written))
+                let Written::Done(version) = written else {
+                    return Ok(None);
+                };
+                change.before = Some(Stored {
+                    name,
+                    value,
+                    version,
+                });
+                Ok(Some(change))
             })
             .buffered(CONCURRENCY)
             .collect()
@@ -327,8 +290,7 @@ impl Notifier {
         let mut claimed = Vec::with_capacity(claims.len());
         for claim in claims {
             match claim {
-                Ok((change, written)) if written.is_done() => claimed.push(change),
-                Ok(_) => {}
+                Ok(change) => claimed.extend(change),
                 Err(error) => errors.push(error),
             }
         }
@@ -389,7 +351,7 @@ impl Notifier {
                 let answer = match answer {
                     Ok(answer) => answer,
                     Err(error) => {
-                        errors.push(ApiError::of("events:PutEvents", &error));
+                        errors.push(ApiError::of(PUT_EVENTS, &error));
                         continue;
                     }
                 };
@@ -398,20 +360,19 @@ impl Notifier {
                         there[*at] = true;
                         continue;
                     };
-                    let kind = ErrorKind::of_code(code);
-                    if attempt < EVENT_TRIES
-                        && kind != ErrorKind::Refused
-                        && kind != ErrorKind::Denied
-                    {
-                        again.push(*at);
-                        continue;
+                    let error = ApiError::coded(PUT_EVENTS, code, entry.error_message());
+                    match error.kind {
+                        ErrorKind::Throttled | ErrorKind::Unknown if attempt < EVENT_TRIES => {
+                            again.push(*at);
+                        }
+                        _ => errors.push(error),
                     }
-                    errors.push(ApiError {
-                        operation: "events:PutEvents",
-                        code: code.to_owned(),
-                        message: entry.error_message().unwrap_or_default().to_owned(),
-                        kind,
-                    });
+                }
+                if answer.entries().len() < some.len() {
+                    errors.push(ApiError::incomplete(
+                        PUT_EVENTS,
+                        "what became of some events",
+                    ));
                 }
             }
             open = again;
@@ -497,7 +458,7 @@ fn changes(
     };
     let mut rest: Vec<_> = remembered.into_values().collect();
     rest.sort_by(|a, b| a.name.cmp(&b.name));
-    for before in rest {
+    for mut before in rest {
         let Some((resource, kind)) = memory::read_name(&before.name, kinds) else {
             // Of a kind that there was in another version.
             continue;
@@ -506,17 +467,19 @@ fn changes(
             continue;
         }
         let gone = !present.contains(&resource);
-        let (bus, notice) = memory::resolved(Some(&before.value), now);
+        let (bus, mut notice) = memory::resolved(Some(&before.value), now);
         let mut condition = Condition::resolved(resource, kind).called(before.value.label.clone());
         if gone {
+            // Nobody needs a mail of it, nor one that was due.
             "it is gone".clone_into(&mut condition.why);
+            before.value.stage = Stage::Given;
+            notice = false;
         }
-        if bus || notice {
+        if bus || notice || gone {
             changes.push(Change {
                 condition,
                 bus,
-                // Nobody needs a mail of what is gone.
-                notice: notice && !gone,
+                notice,
                 held: false,
                 before: Some(before),
             });
@@ -527,4 +490,4 @@ fn changes(
 
 #[cfg(test)]
 #[path = "notify/tests/notifier.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -45,7 +45,7 @@ pub const SECTIONS: &[&str] = &[
 pub const BUILT_IN: &str = include_str!("../default-policy.yaml");
 
 /// How long a document that was read is used before it is read again.
-pub const CACHED_FOR: Duration = Duration::from_mins(1);
+const CACHED_FOR: Duration = Duration::from_mins(1);
 
 const GET_PARAMETER: &str = "ssm:GetParameter";
 
@@ -100,13 +100,6 @@ impl Remark {
             text: text.into(),
         }
     }
-
-    fn below(self, section: &str) -> Self {
-        Self {
-            path: format!("{section}.{}", self.path),
-            ..self
-        }
-    }
 }
 
 impl fmt::Display for Remark {
@@ -124,60 +117,49 @@ impl From<Remark> for String {
 /// What is hardly meant in `section`: for the report of each run, and for whoever checks a
 /// document before it is put.
 pub fn warnings(policy: &impl Section, section: &str) -> Vec<Remark> {
-    let remarks = policy.warnings().into_iter();
-    remarks.map(|remark| remark.below(section)).collect()
+    below(policy.warnings(), section)
 }
 
 /// What `section` takes of the stack.
 pub fn requirements(policy: &impl Section, section: &str) -> Vec<Remark> {
-    let remarks = policy.requirements().into_iter();
-    remarks.map(|remark| remark.below(section)).collect()
+    below(policy.requirements(), section)
+}
+
+fn below(mut remarks: Vec<Remark>, section: &str) -> Vec<Remark> {
+    for remark in &mut remarks {
+        remark.path = format!("{section}.{}", remark.path);
+    }
+    remarks
 }
 
 /// A section as it holds now, and where it came from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Effective<P> {
-    /// The section.
-    pub policy: P,
+#[derive(Debug)]
+pub(crate) struct Effective<P> {
+    pub(crate) policy: P,
     /// `version 3 of /ec2-guardrails/policy` or `built-in default`.
-    pub origin: String,
+    pub(crate) origin: String,
 }
 
 /// Why there is no policy. Nothing has been done.
 #[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The document is wrong.
+pub(crate) enum PolicyError {
     #[error("policy ({origin}): {mistakes}; nothing was done. Correct it and put it again")]
-    Invalid {
-        /// Which document.
-        origin: String,
-        /// What is wrong with it.
-        mistakes: Mistakes,
-    },
+    Invalid { origin: String, mistakes: Mistakes },
     /// The parameter can't be read, so nobody knows what holds: neither that there is none nor that
     /// it is wrong.
     #[error("policy parameter {parameter} can't be read, nothing was done: {error}")]
-    Unreadable {
-        /// The parameter's name.
-        parameter: String,
-        /// AWS's answer.
-        error: ApiError,
-    },
+    Unreadable { parameter: String, error: ApiError },
     /// There was a policy, and now there is none. That is somebody's mistake, or an attack: what he
     /// had forbidden isn't allowed by that, nor what he wanted forgotten.
     #[error(
         "policy parameter {parameter} is gone: there was a policy before, so the built-in one isn't taken for it, and nothing was done. Put it again; to go back to the built-in policy put the document {{}}"
     )]
-    Gone {
-        /// The parameter's name.
-        parameter: String,
-    },
+    Gone { parameter: String },
 }
 
 impl PolicyError {
     /// Whether the document is what is wrong, and not its reading.
-    #[must_use]
-    pub fn is_mistake(&self) -> bool {
+    pub(crate) fn is_mistake(&self) -> bool {
         !matches!(self, Self::Unreadable { .. })
     }
 }
@@ -212,7 +194,7 @@ pub fn parse<P: Section>(document: &str, section: &'static str) -> Result<P, Mis
 
 /// Reads the policy from its parameter, once a minute at most.
 #[derive(Debug)]
-pub struct Loader {
+pub(crate) struct Loader {
     ssm: Client,
     parameter: String,
     state: State,
@@ -240,8 +222,7 @@ struct Cached {
 
 impl Loader {
     /// A loader of `parameter`, a name or an ARN.
-    #[must_use]
-    pub fn new(ssm: Client, parameter: String, state: State) -> Self {
+    pub(crate) fn new(ssm: Client, parameter: String, state: State) -> Self {
         Self {
             ssm,
             parameter,
@@ -252,7 +233,7 @@ impl Loader {
     }
 
     /// The `section` as it holds now.
-    pub async fn load<P: Section>(
+    pub(crate) async fn load<P: Section>(
         &self,
         section: &'static str,
     ) -> Result<Effective<P>, PolicyError> {
@@ -296,12 +277,12 @@ impl Loader {
                     .and_then(|parameter| parameter.value)
                     .filter(|value| !value.trim().is_empty())
                     .ok_or_else(|| {
-                        unreadable(ApiError {
-                            operation: GET_PARAMETER,
-                            code: "NoValue".to_owned(),
-                            message: "the answer has no document in it; put the policy again, or delete the parameter to have the built-in one".to_owned(),
-                            kind: ErrorKind::Refused,
-                        })
+                        unreadable(ApiError::new(
+                            GET_PARAMETER,
+                            "NoValue",
+                            "the answer has no document in it; put the policy again, or put {} to have the built-in one",
+                            ErrorKind::Refused,
+                        ))
                     })?;
                 self.remember().await;
                 let origin = format!("version {version} of {}", self.parameter);
@@ -363,7 +344,9 @@ mod tests {
     use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
     use aws_sdk_ssm::types::Parameter;
     use aws_sdk_ssm::types::error::ParameterNotFound;
-    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+    const SECTION: &str = "snapshot-volumes";
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -397,7 +380,12 @@ mod tests {
     }
 
     fn read(document: &str) -> Result<Plans, Mistakes> {
-        parse(document, "snapshot-volumes")
+        parse(document, SECTION)
+    }
+
+    /// What is said about a document with mistakes in it.
+    fn told(document: &str) -> String {
+        read(document).unwrap_err().to_string()
     }
 
     #[test]
@@ -405,9 +393,9 @@ mod tests {
         let plans =
             read("snapshot-volumes:\n  mode: observe\n  plans:\n    - {name: a, daily: 3}\n");
         assert_eq!(plans.unwrap().plans[0].daily, 3);
-        let built_in: Any = parse(BUILT_IN, "snapshot-volumes").unwrap();
+        let built_in: Any = parse(BUILT_IN, SECTION).unwrap();
         for document in ["", "# nothing but a comment\n", "{}"] {
-            let any: Any = parse(document, "snapshot-volumes").unwrap();
+            let any: Any = parse(document, SECTION).unwrap();
             assert_eq!(any, built_in, "{document:?}");
         }
     }
@@ -474,7 +462,7 @@ mod tests {
                 "(line 2): ",
             ),
         ] {
-            let mistake = read(document).unwrap_err().to_string();
+            let mistake = told(document);
             assert!(
                 mistake.contains(expected) && !mistake.contains('\n'),
                 "{document:?}\n gives {mistake:?}\n not   {expected:?}"
@@ -526,52 +514,23 @@ mod tests {
 
     #[test]
     fn a_key_without_a_value_is_a_mistake_whatever_it_is_for() {
-        for (document, expected) in [
-            (
-                "snapshot-volumes:\n  mode:\n  plans: []\n",
-                "snapshot-volumes.mode (line 2): has nothing behind its colon",
-            ),
-            (
-                "snapshot-volumes:\n  mode: # enforce\n  plans: []\n",
-                "snapshot-volumes.mode (line 2): has nothing",
-            ),
-            (
-                "snapshot-volumes:\n  mode: ~\n  plans: []\n",
-                "snapshot-volumes.mode (line 2): has nothing",
-            ),
-            (
-                "snapshot-volumes:\n  mode: null\n  plans: []\n",
-                "snapshot-volumes.mode (line 2): has nothing",
-            ),
-            (
-                "snapshot-volumes:\n  plans: []\n  mode:",
-                "snapshot-volumes.mode (line 3): has nothing",
-            ),
-            (
-                "snapshot-volumes:\n  plans:\n    # - {name: a, daily: 1}\n",
-                "snapshot-volumes.plans (line 2): has nothing",
-            ),
-            ("snapshot-volumes: {plans: [{name: a, daily: 1}, ]}", ""),
-            (
-                "snapshot-volumes: {plans: [{name: a, daily: 1}, null]}",
-                "snapshot-volumes.plans[1] (line 1): is an item with nothing in it",
-            ),
+        for (body, place) in [
+            ("mode:\n  plans: []\n", "mode (line 2)"),
+            ("mode: # enforce\n  plans: []\n", "mode (line 2)"),
+            ("mode: ~\n  plans: []\n", "mode (line 2)"),
+            ("mode: null\n  plans: []\n", "mode (line 2)"),
+            ("plans: []\n  mode:", "mode (line 3)"),
+            ("plans:\n    # - {name: a, daily: 1}\n", "plans (line 2)"),
         ] {
-            match (read(document), expected) {
-                (Ok(_), "") => {}
-                (Err(mistakes), expected) => {
-                    let text = mistakes.to_string();
-                    assert!(
-                        !expected.is_empty() && text.starts_with(expected),
-                        "{document:?}: {text}"
-                    );
-                }
-                (Ok(plans), _) => panic!("{document:?}: {plans:?}"),
-            }
+            let text = told(&format!("snapshot-volumes:\n  {body}"));
+            let expected = format!("snapshot-volumes.{place}: has nothing behind its colon");
+            assert!(text.starts_with(&expected), "{body:?}: {text}");
         }
-        let text = read("snapshot-volumes: {mode: '', plans: []}")
-            .unwrap_err()
-            .to_string();
+        assert!(read("snapshot-volumes: {plans: [{name: a, daily: 1}, ]}").is_ok());
+        let text = told("snapshot-volumes: {plans: [{name: a, daily: 1}, null]}");
+        let expected = "snapshot-volumes.plans[1] (line 1): is an item with nothing in it";
+        assert!(text.starts_with(expected), "{text}");
+        let text = told("snapshot-volumes: {mode: '', plans: []}");
         assert!(
             text.contains("`` isn't known here"),
             "a text in quotes is one: {text}"
@@ -596,13 +555,13 @@ mod tests {
             let ten = [below.as_str(); 10].join(", ");
             let _ = writeln!(bomb, "  a{level}: &a{level} [{ten}]");
         }
-        let text = read(&bomb).unwrap_err().to_string();
+        let text = told(&bomb);
         assert!(
             text.contains("is too long, nested too deeply, or repeats itself"),
             "{text}"
         );
         let deep = format!("snapshot-volumes: {}{}", "[".repeat(100), "]".repeat(100));
-        let text = read(&deep).unwrap_err().to_string();
+        let text = told(&deep);
         assert!(text.contains("nested too deeply"), "{text}");
     }
 
@@ -635,40 +594,40 @@ mod tests {
             .build()
     }
 
+    fn missing() -> Rule {
+        mock!(Client::get_parameter).then_error(|| {
+            GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
+        })
+    }
+
+    fn loader(rule: &Rule, model: &Model) -> Loader {
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [rule]);
+        Loader::new(ssm, "/p".to_owned(), model.state(SECTION))
+    }
+
+    async fn refused<P: Section + fmt::Debug>(loader: &Loader) -> PolicyError {
+        loader.load::<P>(SECTION).await.unwrap_err()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_parameter_means_the_default_and_a_minute_is_cached() {
-        let missing = mock!(Client::get_parameter).then_error(|| {
-            GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
-        });
-        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&missing]);
-        let loader = Loader::new(
-            ssm,
-            "/p".to_owned(),
-            Model::default().state("snapshot-volumes"),
-        );
+        let missing = missing();
+        let loader = loader(&missing, &Model::default());
         for _ in 0..3 {
-            let effective: Effective<Any> = loader.load("snapshot-volumes").await.unwrap();
+            let effective: Effective<Any> = loader.load(SECTION).await.unwrap();
             assert_eq!(effective.origin, "built-in default");
         }
         assert_eq!(missing.num_calls(), 1);
         tokio::time::advance(CACHED_FOR).await;
-        loader.load::<Any>("snapshot-volumes").await.unwrap();
+        loader.load::<Any>(SECTION).await.unwrap();
         assert_eq!(missing.num_calls(), 2);
     }
 
     #[tokio::test]
     async fn a_bad_document_names_the_parameter_and_its_version() {
         let bad = mock!(Client::get_parameter).then_output(|| answer("snapshot-volumes: {x: 1}"));
-        let ssm = mock_client!(aws_sdk_ssm, [&bad]);
-        let error = Loader::new(
-            ssm,
-            "/p".to_owned(),
-            Model::default().state("snapshot-volumes"),
-        )
-        .load::<Plans>("snapshot-volumes")
-        .await
-        .unwrap_err()
-        .to_string();
+        let loader = loader(&bad, &Model::default());
+        let error = refused::<Plans>(&loader).await.to_string();
         assert!(
             error.starts_with(
                 "policy (version 7 of /p): 2 mistakes: snapshot-volumes.x (line 1): unknown key `x`; expected one of `mode`, `plans` | snapshot-volumes (line 1): `plans` is missing; nothing was done."
@@ -689,14 +648,9 @@ mod tests {
             answer(" \n"),
         ] {
             let rule = mock!(Client::get_parameter).then_output(move || empty.clone());
-            let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
-            let loader = Loader::new(
-                ssm,
-                "/p".to_owned(),
-                Model::default().state("snapshot-volumes"),
-            );
+            let loader = loader(&rule, &Model::default());
             for _ in 0..2 {
-                let error = loader.load::<Any>("snapshot-volumes").await.unwrap_err();
+                let error = refused::<Any>(&loader).await;
                 assert!(
                     matches!(&error, PolicyError::Unreadable { error, .. } if error.code == "NoValue"),
                     "{error}"
@@ -716,15 +670,7 @@ mod tests {
                     .build(),
             )
         });
-        let ssm = mock_client!(aws_sdk_ssm, [&denied]);
-        let error = Loader::new(
-            ssm,
-            "/p".to_owned(),
-            Model::default().state("snapshot-volumes"),
-        )
-        .load::<Plans>("snapshot-volumes")
-        .await
-        .unwrap_err();
+        let error = refused::<Plans>(&loader(&denied, &Model::default())).await;
         assert!(matches!(error, PolicyError::Unreadable { .. }), "{error}");
     }
 
@@ -732,21 +678,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_policy_that_is_gone_is_a_mistake_and_no_built_in_one() {
         let model = Model::default();
-        let loader = |rule| {
-            let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [rule]);
-            Loader::new(ssm, "/p".to_owned(), model.state("snapshot-volumes"))
-        };
-        let missing = mock!(Client::get_parameter).then_error(|| {
-            GetParameterError::ParameterNotFound(ParameterNotFound::builder().build())
-        });
+        let missing = loader(&missing(), &model);
         let there = mock!(Client::get_parameter).then_output(|| answer("{}"));
-        loader(&missing)
-            .load::<Any>("snapshot-volumes")
-            .await
-            .unwrap();
-        let put = loader(&there);
+        missing.load::<Any>(SECTION).await.unwrap();
+        let put = loader(&there, &model);
         for _ in 0..3 {
-            put.load::<Any>("snapshot-volumes").await.unwrap();
+            put.load::<Any>(SECTION).await.unwrap();
             tokio::time::advance(CACHED_FOR).await;
         }
         let writes = model
@@ -754,18 +691,12 @@ mod tests {
             .into_iter()
             .filter(|call| call.starts_with("PutItem"));
         assert_eq!(writes.count(), 1, "once a process");
-        let error = loader(&missing)
-            .load::<Any>("snapshot-volumes")
-            .await
-            .unwrap_err();
+        let error = refused::<Any>(&missing).await;
         assert!(matches!(error, PolicyError::Gone { .. }), "{error}");
         assert!(error.is_mistake() && error.to_string().ends_with("put the document {}"));
         // Nor does somebody who takes the table away.
         model.deny(Some("GetItem"));
-        let error = loader(&missing)
-            .load::<Any>("snapshot-volumes")
-            .await
-            .unwrap_err();
+        let error = refused::<Any>(&missing).await;
         assert!(matches!(error, PolicyError::Unreadable { .. }), "{error}");
     }
 }

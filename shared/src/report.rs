@@ -11,7 +11,7 @@ use crate::resource::Resource;
 
 /// Most decisions that an answer lists, failed ones first. Lambda answers hold 6 MB; the log has
 /// every decision.
-pub const LISTED_MAX: usize = 1_000;
+const LISTED_MAX: usize = 1_000;
 
 /// What came of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,52 +32,58 @@ pub enum Outcome {
 
 /// One decision and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Entry {
-    /// What it is about.
-    pub resource: Resource,
+pub(crate) struct Entry {
+    pub(crate) resource: Resource,
     /// What was to be done, e.g. `create-snapshot`.
-    pub action: &'static str,
+    pub(crate) action: &'static str,
     /// Why.
-    pub reason: String,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// What was made, or why it was skipped after all.
+    pub(crate) reason: String,
+    pub(crate) outcome: Outcome,
+    /// What was made, or why it was skipped or failed after all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     /// AWS's error code.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<String>,
+    pub(crate) error_code: Option<String>,
 }
 
 impl Entry {
-    /// Sets the outcome from an error.
-    pub fn fail(&mut self, error: &ApiError) {
-        self.outcome = Outcome::Failed;
+    /// What was decided, and isn't reached yet.
+    pub(crate) fn of(resource: Resource, action: &'static str, reason: String) -> Self {
+        Self {
+            resource,
+            action,
+            reason,
+            outcome: Outcome::Left,
+            note: None,
+            error_code: None,
+        }
+    }
+
+    pub(crate) fn settle(&mut self, outcome: Outcome, note: Option<String>) {
+        self.outcome = outcome;
+        self.note = note;
+    }
+
+    pub(crate) fn fail(&mut self, error: &ApiError) {
+        self.settle(Outcome::Failed, Some(error.to_string()));
         self.error_code = Some(error.code.clone());
-        self.note = Some(error.to_string());
     }
 }
 
 /// How many decisions came out how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Counts {
-    /// See [`Outcome::Done`].
-    pub done: u64,
-    /// See [`Outcome::WouldDo`].
-    pub would_do: u64,
-    /// See [`Outcome::Skipped`].
-    pub skipped: u64,
-    /// See [`Outcome::Failed`].
-    pub failed: u64,
-    /// See [`Outcome::Left`].
-    pub left: u64,
+pub(crate) struct Counts {
+    pub(crate) done: u64,
+    pub(crate) would_do: u64,
+    pub(crate) skipped: u64,
+    pub(crate) failed: u64,
+    pub(crate) left: u64,
 }
 
 impl Counts {
-    /// Counts `entries`.
-    #[must_use]
-    pub fn of(entries: &[Entry]) -> Self {
+    pub(crate) fn of(entries: &[Entry]) -> Self {
         let mut counts = Self::default();
         for entry in entries {
             match entry.outcome {
@@ -91,9 +97,7 @@ impl Counts {
         counts
     }
 
-    /// As metrics.
-    #[must_use]
-    pub fn metrics(self) -> [Metric; 5] {
+    pub(crate) fn metrics(self) -> [Metric; 5] {
         [
             ("Done", self.done),
             ("WouldDo", self.would_do),
@@ -106,43 +110,41 @@ impl Counts {
 }
 
 /// The answer of an invocation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Report {
-    /// Which guardrail.
-    pub guardrail: &'static str,
+pub(crate) struct Report {
+    pub(crate) guardrail: &'static str,
     /// The mode it ran in: `observe` too when it was asked to change nothing.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// Whether a person ordered it: then the mode doesn't hold it back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub by_person: bool,
+    pub(crate) by_person: bool,
     /// Which policy it followed.
-    pub policy: String,
+    pub(crate) policy: String,
     /// What the policy says and hardly means.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Remark>,
+    pub(crate) warnings: Vec<Remark>,
     /// How many resources it looked at.
-    pub considered: u64,
-    /// How many decisions came out how.
-    pub outcomes: Counts,
+    pub(crate) considered: u64,
+    pub(crate) outcomes: Counts,
     /// The guardrail's own numbers.
-    pub metrics: Map<String, Value>,
+    pub(crate) metrics: Map<String, Value>,
     /// What stands against the policy now, and what can't be told.
-    pub conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// How many more there were, those that can't be told last.
     #[serde(skip_serializing_if = "is_zero")]
-    pub conditions_not_listed: usize,
+    pub(crate) conditions_not_listed: usize,
     /// Why people weren't notified of what is new, where they weren't.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_notified: Option<String>,
+    pub(crate) not_notified: Option<String>,
     /// The decisions, failed ones first; at most [`LISTED_MAX`].
-    pub decisions: Vec<Entry>,
+    pub(crate) decisions: Vec<Entry>,
     /// How many more there were: the log has them.
     #[serde(skip_serializing_if = "is_zero")]
-    pub decisions_not_listed: usize,
+    pub(crate) decisions_not_listed: usize,
     /// More about the one resource that was asked for.
     #[serde(skip_serializing_if = "Value::is_null")]
-    pub detail: Value,
+    pub(crate) detail: Value,
 }
 
 #[expect(
@@ -156,16 +158,21 @@ fn is_zero(number: &usize) -> bool {
 impl Report {
     /// Cuts the lists to what an answer holds: of the decisions failed ones first, of the conditions
     /// those that stand.
-    pub fn list(&mut self, mut entries: Vec<Entry>, mut conditions: Vec<Condition>) {
+    pub(crate) fn list(&mut self, mut entries: Vec<Entry>, mut conditions: Vec<Condition>) {
         conditions.retain(|condition| condition.status != Status::Resolved);
         conditions.sort_by_key(|condition| condition.status != Status::Firing);
-        self.conditions_not_listed = conditions.len().saturating_sub(LISTED_MAX);
-        conditions.truncate(LISTED_MAX);
+        self.conditions_not_listed = cut(&mut conditions);
         self.conditions = conditions;
 
         entries.sort_by_key(|entry| entry.outcome);
-        self.decisions_not_listed = entries.len().saturating_sub(LISTED_MAX);
-        entries.truncate(LISTED_MAX);
+        self.decisions_not_listed = cut(&mut entries);
         self.decisions = entries;
     }
+}
+
+/// Cuts a list to [`LISTED_MAX`]: how many more there were.
+fn cut<T>(list: &mut Vec<T>) -> usize {
+    let more = list.len().saturating_sub(LISTED_MAX);
+    list.truncate(LISTED_MAX);
+    more
 }

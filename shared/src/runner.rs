@@ -27,9 +27,9 @@ use crate::configuration::{Configuration, ConfigurationError, Environment};
 use crate::guardrail::{ActResult, Assessment, Decision, Guardrail, Settled, Step};
 use crate::metrics::{self, Metric};
 use crate::notify::{Notifier, OPERATOR, Origin, Place};
-use crate::policy::{self, Effective, Loader, Mode, PolicyError, Remark, Section as _};
+use crate::policy::{self, Effective, Loader, Mode, PolicyError, Section as _};
 use crate::report::{Counts, Entry, Outcome, Report};
-use crate::resource::Resource;
+use crate::resource::{Arn, Resource};
 use crate::state::State;
 use crate::trigger::{self, Order, Request, Scope, Trigger, TriggerError};
 
@@ -53,25 +53,17 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// What an invocation ends in when it couldn't do all that it should. Lambda retries it, counts it
 /// and hands it to the dead-letter queue in the end.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// Asked for something that the function doesn't do.
+enum RunError {
     #[error(transparent)]
     Trigger(#[from] TriggerError),
-    /// Not deployed rightly.
-    #[error(transparent)]
-    Configuration(#[from] ConfigurationError),
-    /// No policy to follow.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// Couldn't look.
     #[error("nothing was done, because not everything could be looked at: {0}")]
     Observe(ApiError),
-    /// Looking took all the time there was.
     #[error(
         "nothing was done: reading AWS took longer than the {0} s that the function has for it; AWS may be throttling the account, or the function's Timeout is too short"
     )]
     Slow(u64),
-    /// Did what it could.
     #[error("{0}")]
     Failed(String),
 }
@@ -80,7 +72,6 @@ impl RunError {
     fn name(&self) -> &'static str {
         match self {
             Self::Trigger(_) => "UnknownTrigger",
-            Self::Configuration(_) => "MissingConfiguration",
             Self::Policy(error) if error.is_mistake() => "InvalidPolicy",
             Self::Policy(_) => "PolicyUnreadable",
             Self::Observe(_) => "ObserveFailed",
@@ -114,14 +105,8 @@ pub async fn serve<G: Guardrail>() -> Result<(), lambda_runtime::Error> {
             .inspect_err(|error| {
                 tracing::error!(error_type = error.name(), "{error}");
                 if matches!(error, RunError::Policy(error) if error.is_mistake()) {
-                    let figures = runner.figures;
-                    count_invalid_policy(
-                        &mut io::stdout(),
-                        figures,
-                        G::NAME,
-                        invocation.now,
-                        is_sweep,
-                    );
+                    let (figures, now) = (runner.figures, invocation.now);
+                    count_invalid_policy(&mut io::stdout(), figures, G::NAME, now, is_sweep);
                 }
             })
     }))
@@ -138,34 +123,31 @@ fn count_invalid_policy(
     now: Timestamp,
     is_sweep: bool,
 ) {
-    let mut counts = vec![Metric {
+    let invalid = Metric {
         name: "PolicyInvalid",
         value: 1,
-    }];
-    if is_sweep {
-        counts.push(Metric {
-            name: "Considered",
-            value: 0,
-        });
-    }
-    if let Err(error) = metrics::emit(output, figures, guardrail, now.into(), &counts) {
-        tracing::error!("metrics could not be written: {error}");
-    }
+    };
+    let sweep = Metric {
+        name: "Considered",
+        value: 0,
+    };
+    let counts = [invalid, sweep];
+    let counts = if is_sweep { &counts[..] } else { &counts[..1] };
+    metrics::emit(output, figures, guardrail, now.into(), counts);
 }
 
 /// What Lambda says about an invocation.
 #[derive(Debug, Clone)]
-pub struct Invocation {
+struct Invocation {
     /// The request's id.
-    pub id: String,
+    id: String,
     /// When the run starts.
-    pub now: Timestamp,
+    now: Timestamp,
     /// When Lambda ends it.
-    pub deadline: Instant,
-    /// Where it runs.
-    pub place: Place,
+    deadline: Instant,
+    place: Place,
     /// Whether it came through [`OPERATOR`].
-    pub by_operator: bool,
+    by_operator: bool,
 }
 
 impl Invocation {
@@ -193,14 +175,14 @@ impl Invocation {
     }
 }
 
-/// Whether `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME:ALIAS` names the alias for commands.
+/// Whether a function's ARN (`…:function:NAME:ALIAS`) names the alias for commands.
 fn is_operators(arn: &str) -> bool {
-    arn.split(':').nth(7) == Some(OPERATOR)
+    Arn::read(arn).is_some_and(|arn| arn.resource.split(':').nth(2) == Some(OPERATOR))
 }
 
 /// A guardrail with all that it needs to run.
 #[derive(Debug)]
-pub struct Runner<G> {
+struct Runner<G> {
     guardrail: G,
     policy: Loader,
     notifier: Notifier,
@@ -209,8 +191,7 @@ pub struct Runner<G> {
 }
 
 impl<G: Guardrail> Runner<G> {
-    /// Makes the clients.
-    pub fn new(config: &SdkConfig, environment: &Environment) -> Result<Self, ConfigurationError> {
+    fn new(config: &SdkConfig, environment: &Environment) -> Result<Self, ConfigurationError> {
         let configuration = Configuration::of(environment)?;
         let state = State::new(config, configuration.state_table, G::NAME);
         Ok(Self {
@@ -226,19 +207,24 @@ impl<G: Guardrail> Runner<G> {
         })
     }
 
-    /// One invocation.
-    pub async fn run(&self, payload: Value, invocation: &Invocation) -> Result<Report, RunError> {
-        let request = match trigger::parse(payload)? {
-            Trigger::Sweep => Request::sweep(),
+    /// What is asked for. Commands are people's: no rule may give one.
+    fn request(payload: Value, invocation: &Invocation) -> Result<Request<G::Ask>, TriggerError> {
+        match trigger::parse(payload)? {
+            Trigger::Sweep => Ok(Request::sweep()),
             Trigger::Command(command) if !invocation.by_operator => {
-                return Err(RunError::Trigger(TriggerError::NotByOperator {
+                Err(TriggerError::NotByOperator {
                     command: command.name,
                     function: invocation.place.function.clone(),
                     alias: OPERATOR,
-                }));
+                })
             }
-            other => G::request(&other)?,
-        };
+            other => G::request(&other),
+        }
+    }
+
+    /// One invocation.
+    async fn run(&self, payload: Value, invocation: &Invocation) -> Result<Report, RunError> {
+        let request = Self::request(payload, invocation)?;
         let Effective { policy, origin } = self.policy.load::<G::Policy>(G::NAME).await?;
         let mode = match request.order {
             Order::Question => Mode::Observe,
@@ -272,14 +258,16 @@ impl<G: Guardrail> Runner<G> {
             }
             HashMap::new()
         };
+        for entry in &entries {
+            log(entry);
+        }
+        // What fails of the guardrail's own.
+        let mut failures = Vec::new();
         if request.order != Order::Question
             && let Err(error) = self.guardrail.remember(&evaluation).await
         {
             let reason = "what was seen is to be written down".to_owned();
-            entries.push(failed("remember", reason, &error));
-        }
-        for entry in &entries {
-            log(entry);
+            failures.push(failed("remember", reason, &error));
         }
 
         let settled: Vec<_> = actions
@@ -294,41 +282,35 @@ impl<G: Guardrail> Runner<G> {
         let mut assessment = G::report(&evaluation, &settled);
         let is_sweep = request.scope == Scope::All;
         if is_sweep && request.order == Order::Own {
-            let left = entries
-                .iter()
-                .filter(|entry| entry.outcome == Outcome::Left);
-            match backlog::after(&self.state, left.count(), invocation.now).await {
+            let left = Counts::of(&entries).left;
+            match backlog::after(&self.state, left, invocation.now).await {
                 Ok(condition) => assessment.conditions.push(condition),
                 Err(error) => {
                     let reason = "whether sweeps keep up is to be written down".to_owned();
-                    entries.push(failed("remember", reason, &error));
+                    failures.push(failed("remember", reason, &error));
                 }
             }
         }
-        let mut not_notified = None;
-        if mode >= Mode::Notify {
-            let origin = Origin {
-                guardrail: G::NAME,
-                place: &invocation.place,
-                request: &invocation.id,
-                now: invocation.now,
-                by_person,
-            };
-            let notified = self.notify(&assessment, is_sweep, &origin).await;
-            entries.extend(notified.0);
-            not_notified = notified.1;
-        }
-        let warnings = policy::warnings(&policy, G::NAME);
-        let run = Run {
-            mode,
-            origin,
-            warnings,
-            scope: &request.scope,
-            invocation,
-            by_person,
-            figures: self.figures,
+        let not_notified = if mode >= Mode::Notify {
+            self.notify(&assessment, is_sweep, by_person, invocation, &mut failures)
+                .await
+        } else {
+            None
         };
-        finish::<G>(&run, assessment, entries, not_notified)
+        for entry in &failures {
+            log(entry);
+        }
+        entries.extend(failures);
+        let report = Report {
+            guardrail: G::NAME,
+            mode,
+            by_person,
+            policy: origin,
+            warnings: policy::warnings(&policy, G::NAME),
+            not_notified,
+            ..Report::default()
+        };
+        self.finish(report, is_sweep, invocation.now, assessment, entries)
     }
 
     /// Carries out `actions` in batches until all are settled or `last_start` has come: what they
@@ -350,9 +332,12 @@ impl<G: Guardrail> Runner<G> {
             let batch = if looked.elapsed() < LOOK_FRESH {
                 batch
             } else {
-                looked = Instant::now();
+                let look = Instant::now();
                 match timeout_at(last_start, self.still_needed(entries, &batch)).await {
-                    Ok(Ok(needed)) => needed,
+                    Ok(Ok(needed)) => {
+                        looked = look;
+                        needed
+                    }
                     // It must not take the report its time.
                     Err(_elapsed) => break,
                     Ok(Err(error)) if error.kind == ErrorKind::Throttled => {
@@ -401,11 +386,7 @@ impl<G: Guardrail> Runner<G> {
         for (item, verdict) in batch.iter().zip(verdicts) {
             match verdict {
                 None => needed.push(*item),
-                Some(why) => {
-                    let entry = &mut entries[item.0];
-                    entry.outcome = Outcome::Skipped;
-                    entry.note = Some(why);
-                }
+                Some(why) => entries[item.0].settle(Outcome::Skipped, Some(why)),
             }
         }
         Ok(needed)
@@ -446,14 +427,8 @@ impl<G: Guardrail> Runner<G> {
             };
             let entry = &mut entries[item.0];
             match acted.result {
-                ActResult::Done(note) => {
-                    entry.outcome = Outcome::Done;
-                    entry.note = note;
-                }
-                ActResult::Skipped(why) => {
-                    entry.outcome = Outcome::Skipped;
-                    entry.note = Some(why);
-                }
+                ActResult::Done(note) => entry.settle(Outcome::Done, note),
+                ActResult::Skipped(why) => entry.settle(Outcome::Skipped, Some(why)),
                 ActResult::Failed(error) => entry.fail(&error),
             }
             effects.extend(acted.effect.map(|effect| (item.0, effect)));
@@ -464,45 +439,94 @@ impl<G: Guardrail> Runner<G> {
         }
     }
 
-    /// Notifies of what has changed. What went wrong becomes a failed entry; what was held back is
-    /// said.
+    /// Notifies of what has changed: why people weren't, where that is nobody's failure.
     async fn notify(
         &self,
         assessment: &Assessment,
         is_sweep: bool,
-        origin: &Origin<'_>,
-    ) -> (Option<Entry>, Option<String>) {
+        by_person: bool,
+        invocation: &Invocation,
+        failures: &mut Vec<Entry>,
+    ) -> Option<String> {
+        let origin = Origin {
+            guardrail: G::NAME,
+            place: &invocation.place,
+            request: &invocation.id,
+            now: invocation.now,
+            by_person,
+        };
         let notified = self
             .notifier
-            .notify(origin, G::KINDS, assessment, is_sweep)
+            .notify(&origin, G::KINDS, assessment, is_sweep)
             .await;
         if let Some(why) = &notified.held_back {
             tracing::warn!("not notified: {why}");
         }
-        let failed = notified.errors.first().map(|error| {
+        if let Some(error) = notified.errors.first() {
             let changed = notified.changed;
             let reason = format!("{changed} conditions are new, changed or resolved");
             let mut entry = failed("notify", reason, error);
             if let (Some(note), more @ 1..) = (&mut entry.note, notified.errors.len() - 1) {
                 let _ = write!(note, "; and {more} more like it");
             }
-            log(&entry);
-            entry
-        });
-        (failed, notified.held_back)
+            failures.push(entry);
+        }
+        notified.held_back
+    }
+
+    /// Sums up: metrics, report, and the error that Lambda is told when something failed.
+    fn finish(
+        &self,
+        mut report: Report,
+        is_sweep: bool,
+        now: Timestamp,
+        assessment: Assessment,
+        entries: Vec<Entry>,
+    ) -> Result<Report, RunError> {
+        let outcomes = Counts::of(&entries);
+        if is_sweep {
+            for warning in &report.warnings {
+                tracing::warn!(
+                    path = warning.path,
+                    policy = report.policy,
+                    "{}",
+                    warning.text
+                );
+            }
+        }
+        let measured = measured::<G>(is_sweep, outcomes, &assessment);
+        if !measured.is_empty() {
+            let output = &mut io::stdout();
+            metrics::emit(output, self.figures, G::NAME, now.into(), &measured);
+        }
+        let failure = (outcomes.failed > 0).then(|| summary(&entries, outcomes));
+        report.considered = assessment.considered;
+        report.outcomes = outcomes;
+        report.metrics = assessment
+            .metrics
+            .iter()
+            .map(|metric| (metric.name.to_owned(), metric.value.into()))
+            .collect();
+        report.detail = assessment.detail;
+        report.list(entries, assessment.conditions);
+        tracing::info!(
+            mode = ?report.mode,
+            considered = report.considered,
+            done = outcomes.done,
+            would_do = outcomes.would_do,
+            skipped = outcomes.skipped,
+            failed = outcomes.failed,
+            left = outcomes.left,
+            policy = report.policy,
+            "run finished"
+        );
+        failure.map_or(Ok(report), |summary| Err(RunError::Failed(summary)))
     }
 }
 
 /// Something of the guardrail's own that failed.
 fn failed(action: &'static str, reason: String, error: &ApiError) -> Entry {
-    let mut entry = Entry {
-        resource: Resource::Account,
-        action,
-        reason,
-        outcome: Outcome::Failed,
-        note: None,
-        error_code: None,
-    };
+    let mut entry = Entry::of(Resource::Account, action, reason);
     entry.fail(error);
     entry
 }
@@ -519,14 +543,7 @@ fn split<A>(decisions: Vec<Decision<A>>) -> (Vec<Entry>, Vec<(usize, A)>) {
     let mut entries = Vec::with_capacity(decisions.len());
     let mut actions = Vec::new();
     for (index, decision) in decisions.into_iter().enumerate() {
-        let mut entry = Entry {
-            resource: decision.resource,
-            action: decision.action,
-            reason: decision.reason,
-            outcome: Outcome::Left,
-            note: None,
-            error_code: None,
-        };
+        let mut entry = Entry::of(decision.resource, decision.action, decision.reason);
         match decision.step {
             Step::Act(action) => actions.push((index, action)),
             Step::Leave => entry.outcome = Outcome::Skipped,
@@ -566,8 +583,12 @@ fn log(entry: &Entry) {
 
 /// What a run writes as metrics. A look at one resource says nothing about the account: of its
 /// numbers only those hold that count what was done, and they are written where there is something.
-fn measured<G: Guardrail>(scope: &Scope, outcomes: Counts, assessment: &Assessment) -> Vec<Metric> {
-    if *scope == Scope::All {
+fn measured<G: Guardrail>(
+    is_sweep: bool,
+    outcomes: Counts,
+    assessment: &Assessment,
+) -> Vec<Metric> {
+    if is_sweep {
         let considered = Metric {
             name: "Considered",
             value: assessment.considered,
@@ -588,112 +609,29 @@ fn measured<G: Guardrail>(scope: &Scope, outcomes: Counts, assessment: &Assessme
         .collect()
 }
 
-/// What a run was, for its report.
-struct Run<'a> {
-    mode: Mode,
-    origin: String,
-    warnings: Vec<Remark>,
-    scope: &'a Scope,
-    invocation: &'a Invocation,
-    by_person: bool,
-    figures: metrics::Form,
-}
-
-/// Sums up: metrics, report, and the error that Lambda is told when something failed.
-fn finish<G: Guardrail>(
-    run: &Run<'_>,
-    assessment: Assessment,
-    entries: Vec<Entry>,
-    not_notified: Option<String>,
-) -> Result<Report, RunError> {
-    let outcomes = Counts::of(&entries);
-    if *run.scope == Scope::All {
-        for warning in &run.warnings {
-            tracing::warn!(path = warning.path, policy = run.origin, "{}", warning.text);
-        }
-    }
-    let measured = measured::<G>(run.scope, outcomes, &assessment);
-    if !measured.is_empty()
-        && let Err(error) = metrics::emit(
-            &mut io::stdout(),
-            run.figures,
-            G::NAME,
-            run.invocation.now.into(),
-            &measured,
-        )
-    {
-        tracing::error!("metrics could not be written: {error}");
-    }
-    let failure = (outcomes.failed > 0).then(|| summary(&entries, outcomes));
-    let mut report = Report {
-        guardrail: G::NAME,
-        mode: run.mode,
-        by_person: run.by_person,
-        policy: run.origin.clone(),
-        warnings: run.warnings.clone(),
-        considered: assessment.considered,
-        outcomes,
-        metrics: assessment
-            .metrics
-            .iter()
-            .map(|metric| (metric.name.to_owned(), metric.value.into()))
-            .collect(),
-        conditions: Vec::new(),
-        conditions_not_listed: 0,
-        not_notified,
-        decisions: Vec::new(),
-        decisions_not_listed: 0,
-        detail: assessment.detail,
-    };
-    report.list(entries, assessment.conditions);
-    tracing::info!(
-        mode = ?run.mode,
-        considered = report.considered,
-        done = outcomes.done,
-        would_do = outcomes.would_do,
-        skipped = outcomes.skipped,
-        failed = outcomes.failed,
-        left = outcomes.left,
-        policy = report.policy,
-        "run finished"
-    );
-    match failure {
-        Some(summary) => Err(RunError::Failed(summary)),
-        None => Ok(report),
-    }
-}
-
 /// `2 of 14 failed (12 done): vol-1 create-snapshot: ec2:CreateSnapshot failed with …; …`.
 fn summary(entries: &[Entry], outcomes: Counts) -> String {
     const NAMED: usize = 5;
-    let mut text = format!(
-        "{} of {} failed ({} done, {} left for the next sweep):",
+    let failed = entries
+        .iter()
+        .filter(|entry| entry.outcome == Outcome::Failed)
+        .take(NAMED)
+        .map(|entry| {
+            let note = entry.note.as_deref().unwrap_or("no reason known");
+            format!("{} {}: {note}", entry.resource, entry.action)
+        });
+    let named = failed.collect::<Vec<_>>().join("; ");
+    let more = match outcomes.failed.saturating_sub(NAMED as u64) {
+        0 => String::new(),
+        more => format!("; and {more} more, see the log"),
+    };
+    format!(
+        "{} of {} failed ({} done, {} left for the next sweep): {named}{more}",
         outcomes.failed,
         entries.len(),
         outcomes.done,
         outcomes.left
-    );
-    let failed = entries
-        .iter()
-        .filter(|entry| entry.outcome == Outcome::Failed);
-    for (n, entry) in failed.take(NAMED).enumerate() {
-        let _ = write!(
-            text,
-            "{} {} {}: {}",
-            if n == 0 { "" } else { ";" },
-            entry.resource,
-            entry.action,
-            entry.note.as_deref().unwrap_or("no reason known")
-        );
-    }
-    if outcomes.failed > NAMED as u64 {
-        let _ = write!(
-            text,
-            "; and {} more, see the log",
-            outcomes.failed - NAMED as u64
-        );
-    }
-    text
+    )
 }
 
 #[cfg(test)]

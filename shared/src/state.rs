@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::aws::{ApiError, ErrorKind};
+use crate::text::clip;
 
 /// The partition key: the guardrail.
 const GUARDRAIL: &str = "guardrail";
@@ -219,11 +220,13 @@ impl State {
         now: Timestamp,
     ) -> Result<Written, ApiError> {
         const CALL: &str = "dynamodb:PutItem";
-        let data = serde_json::to_string(value).map_err(|error| ApiError {
-            operation: CALL,
-            code: "InvalidRequest".to_owned(),
-            message: error.to_string(),
-            kind: ErrorKind::Refused,
+        let data = serde_json::to_string(value).map_err(|error| {
+            ApiError::new(
+                CALL,
+                "InvalidRequest",
+                error.to_string(),
+                ErrorKind::Refused,
+            )
         })?;
         let version = Version::unique();
         let mut item = self.key(topic, name);
@@ -254,22 +257,20 @@ impl State {
                 .expression_attribute_names("#v", VERSION)
                 .expression_attribute_values(":v", AttributeValue::S(read.clone())),
         };
-        match put.send().await {
-            Ok(_) => Ok(Written::Done(version)),
-            Err(error) => match error.as_service_error() {
-                // The SDK repeats a call whose answer was lost; then it finds what it has written
-                // itself.
-                Some(PutItemError::ConditionalCheckFailedException(found)) => {
-                    let ours = found.item().and_then(version_of) == Some(version.0.as_str());
-                    Ok(if ours {
-                        Written::Done(version)
-                    } else {
-                        Written::Conflict
-                    })
-                }
-                _ => Err(ApiError::of(CALL, &error)),
-            },
-        }
+        let Err(error) = put.send().await else {
+            return Ok(Written::Done(version));
+        };
+        let Some(PutItemError::ConditionalCheckFailedException(found)) = error.as_service_error()
+        else {
+            return Err(ApiError::of(CALL, &error));
+        };
+        // The SDK repeats a call whose answer was lost; then it finds what it has written itself.
+        let ours = found.item().and_then(version_of) == Some(version.0.as_str());
+        Ok(if ours {
+            Written::Done(version)
+        } else {
+            Written::Conflict
+        })
     }
 
     /// Forgets what is remembered of `name`. What isn't there (any more) is forgotten; who expects
@@ -294,18 +295,15 @@ impl State {
                 .expression_attribute_names("#v", VERSION)
                 .expression_attribute_values(":v", AttributeValue::S(read.clone())),
         };
-        match delete.send().await {
-            Ok(_) => Ok(Written::Done(Version::unique())),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(found)) => {
-                    Ok(if found.item().is_none() {
-                        Written::Done(Version::unique())
-                    } else {
-                        Written::Conflict
-                    })
-                }
-                _ => Err(ApiError::of("dynamodb:DeleteItem", &error)),
+        let Err(error) = delete.send().await else {
+            return Ok(Written::Done(Version::unique()));
+        };
+        match error.as_service_error() {
+            Some(DeleteItemError::ConditionalCheckFailedException(found)) => match found.item() {
+                None => Ok(Written::Done(Version::unique())),
+                Some(_) => Ok(Written::Conflict),
             },
+            _ => Err(ApiError::of("dynamodb:DeleteItem", &error)),
         }
     }
 
@@ -329,14 +327,14 @@ impl State {
     ) -> Result<Stored<T>, ApiError> {
         let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
         let key = text(ITEM).map(String::as_str).unwrap_or_default();
-        let unreadable = |why: &dyn fmt::Display| ApiError {
-            operation: call,
-            code: "UnreadableItem".to_owned(),
-            message: format!(
-                "item `{key}` of guardrail {} in table {} can't be read ({why}); correct it, or delete it to have it forgotten",
-                self.guardrail, self.table
-            ),
-            kind: ErrorKind::Refused,
+        let unreadable = |why: &dyn fmt::Display| {
+            let message = format!(
+                "item `{key}` of guardrail {} in table {} can't be read ({}); correct it, or delete it to have it forgotten",
+                self.guardrail,
+                self.table,
+                clip(&why.to_string(), 300)
+            );
+            ApiError::new(call, "UnreadableItem", message, ErrorKind::Refused)
         };
         let name = key.strip_prefix(&topic.key("")).unwrap_or(key).to_owned();
         let version = version_of(item).ok_or_else(|| unreadable(&"it has no version"))?;

@@ -1,5 +1,5 @@
-//! The tag keys: all that the guardrails remember stands on the AWS resources themselves, under
-//! one prefix, so that an operator sees in the console why a thing is as it is.
+//! Every tag key. Ours stand under one prefix, so that an operator sees in the console why a thing
+//! is as it is.
 
 /// What every key of ours begins with.
 pub const PREFIX: &str = "ec2-guardrails:";
@@ -97,9 +97,6 @@ pub const IMAGE_REPOSITORY: &str = "ec2-guardrails:image-repository";
 pub const IMAGE_TAG: &str = "ec2-guardrails:image-tag";
 /// Set by people on an Auto Scaling group: the tag of the known good image.
 pub const STABLE_TAG: &str = "ec2-guardrails:stable-tag";
-
-/// What was told about the resource: `ec2-guardrails:told-<kind>`, its value what was said.
-pub const TOLD_PREFIX: &str = "ec2-guardrails:told-";
 
 /// Longest tag value, in characters.
 pub const VALUE_MAX: usize = 256;

@@ -28,8 +28,7 @@ pub fn clip(text: &str, most: usize) -> String {
 }
 
 /// A name or a key, to be put between the quotes of the message.
-#[must_use]
-pub fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     clip(text, QUOTED)
 }
 
@@ -37,6 +36,11 @@ pub fn name(text: &str) -> String {
 #[must_use]
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", name(text))
+}
+
+/// What may stand in a place, each in quotes.
+pub(crate) fn choice(of: &[&str]) -> String {
+    format!("`{}`", of.join("`, `"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::resource::Resource;
-use crate::text::{clip, name, quoted};
+use crate::text::{choice, clip, name, quoted};
 
 /// Most characters of an argument: more than any name or reason needs that a command takes.
 const LONGEST_ARGUMENT: usize = 512;
@@ -91,18 +91,18 @@ impl Command {
 
     /// Refuses arguments other than `keys`.
     pub fn takes(&self, keys: &[&str]) -> Result<(), TriggerError> {
-        match self
-            .arguments
-            .keys()
-            .find(|have| !keys.contains(&have.as_str()))
-        {
-            None => Ok(()),
-            Some(other) => Err(self.wrong(format!(
-                "unknown argument `{}`; it takes `{}`",
-                name(other),
-                keys.join("`, `")
-            ))),
-        }
+        let mut given = self.arguments.keys();
+        let Some(other) = given.find(|have| !keys.contains(&have.as_str())) else {
+            return Ok(());
+        };
+        let takes = match keys {
+            [] => "none".to_owned(),
+            keys => choice(keys),
+        };
+        Err(self.wrong(format!(
+            "unknown argument `{}`; it takes {takes}",
+            name(other)
+        )))
     }
 
     /// An argument that must be there, as text.
@@ -295,30 +295,31 @@ impl TriggerError {
 }
 
 /// Whether `payload` is the sweep.
-#[must_use]
-pub fn is_sweep(payload: &Value) -> bool {
+pub(crate) fn is_sweep(payload: &Value) -> bool {
     payload["trigger"] == "sweep"
+}
+
+fn shape(problem: impl Into<String>) -> TriggerError {
+    TriggerError::Shape {
+        problem: problem.into(),
+    }
 }
 
 /// Tells the three shapes apart.
 pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
-    let shape = |problem: String| TriggerError::Shape { problem };
     let Value::Object(mut fields) = payload else {
-        return Err(shape("the payload is not a JSON object".to_owned()));
+        return Err(shape("the payload is not a JSON object"));
     };
     let Some(trigger) = fields.remove("trigger") else {
         if !fields.contains_key("detail-type") || !fields.contains_key("source") {
-            return Err(shape(
-                "it has neither `trigger` nor `source` and `detail-type`".to_owned(),
-            ));
+            let problem = "it has neither `trigger` nor `source` and `detail-type`";
+            return Err(shape(problem));
         }
-        let event =
-            EventBridgeEvent::<Value>::deserialize(Value::Object(fields)).map_err(|error| {
-                shape(format!(
-                    "the event can't be read: {}",
-                    clip(&error.to_string(), 300)
-                ))
-            })?;
+        let event = EventBridgeEvent::<Value>::deserialize(Value::Object(fields));
+        let event = event.map_err(|error| {
+            let why = clip(&error.to_string(), 300);
+            shape(format!("the event can't be read: {why}"))
+        })?;
         return Ok(Trigger::Event(Event {
             source: event.source,
             detail_type: event.detail_type,
@@ -335,11 +336,11 @@ pub fn parse(payload: Value) -> Result<Trigger, TriggerError> {
                 name,
                 arguments: fields,
             })),
-            Some(_) => Err(shape("`command` is not a text".to_owned())),
-            None => Err(shape("`command` is missing".to_owned())),
+            Some(_) => Err(shape("`command` is not a text")),
+            None => Err(shape("`command` is missing")),
         },
         Some(other) => Err(shape(format!("unknown trigger {}", quoted(other)))),
-        None => Err(shape("`trigger` is not a text".to_owned())),
+        None => Err(shape("`trigger` is not a text")),
     }
 }
 
@@ -400,16 +401,15 @@ mod tests {
 
     #[test]
     fn a_misspelt_argument_is_refused() {
-        let Trigger::Command(command) =
-            parse(json!({"trigger": "command", "command": "explain", "volume": "vol-1"})).unwrap()
-        else {
-            panic!("a command");
-        };
-        let error = command.only_argument("volume-id").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "command `explain`: unknown argument `volume`; it takes `volume-id`"
-        );
+        for (takes, told) in [(&["volume-id"][..], "`volume-id`"), (&[], "none")] {
+            let error = command(&json!({"volume": "vol-1"}))
+                .takes(takes)
+                .unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("command `explain`: unknown argument `volume`; it takes {told}")
+            );
+        }
     }
 
     fn command(arguments: &Value) -> Command {

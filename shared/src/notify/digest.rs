@@ -13,17 +13,15 @@ use crate::resource::Resource;
 
 /// The run that tells.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
-    /// The guardrail's name.
-    pub guardrail: &'a str,
-    /// Where it runs.
-    pub place: &'a Place,
+pub(crate) struct Origin<'a> {
+    pub(crate) guardrail: &'a str,
+    pub(crate) place: &'a Place,
     /// The request's id, by which its lines are found in the log.
-    pub request: &'a str,
+    pub(crate) request: &'a str,
     /// When it started.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// Whether a person ordered it.
-    pub by_person: bool,
+    pub(crate) by_person: bool,
 }
 
 impl Origin<'_> {

@@ -6,10 +6,8 @@ use serde_json::json;
 use super::digest::Origin;
 use crate::condition::Condition;
 
-/// `source` of the findings on the event bus.
-pub const SOURCE: &str = "ec2-guardrails";
-/// `detail-type` of the findings on the event bus.
-pub const DETAIL_TYPE: &str = "EC2 Guardrails Finding";
+const SOURCE: &str = "ec2-guardrails";
+pub(super) const DETAIL_TYPE: &str = "EC2 Guardrails Finding";
 
 pub(super) fn of(origin: &Origin<'_>, condition: &Condition) -> PutEventsRequestEntry {
     let detail = json!({

@@ -4,13 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Kind;
-use crate::policy::Age;
 use crate::resource::Resource;
 use crate::state::Topic;
 
-/// Event runs send a notice no more often than this: SNS switches an e-mail subscription off that
-/// gets more than ten messages a second.
-pub const PACE: Age = Age::from_mins(1);
+/// Event runs send a notice no more often than once a minute: SNS switches an e-mail subscription
+/// off that gets more than ten messages a second. An item expires with the second after this.
+pub(super) const PACE: SignedDuration = SignedDuration::from_secs(59);
 
 /// A notice of which it isn't known whether it went out is sent again after this, then after twice
 /// as long, and so on up to a day.

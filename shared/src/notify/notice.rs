@@ -10,25 +10,24 @@ use crate::condition::{Condition, Status};
 
 /// A message to people.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Notice {
+pub(super) struct Notice {
     /// What happened to what, in under 100 characters of ASCII.
-    pub subject: String,
+    pub(super) subject: String,
     /// Why, what was done, what to do next, how to undo it: for mail.
-    pub text: String,
+    text: String,
     /// The same in short, as Amazon Q Developer in chat applications takes it.
-    pub chat: Value,
+    chat: Value,
     /// The subject and where, for a telephone: SNS sends it no subject.
-    pub sms: String,
+    sms: String,
 }
 
 impl Notice {
     /// What is published, with `MessageStructure` `json` (SNS-1).
     ///
     /// A chat channel is subscribed by `https`. All other protocols get the text, as `default`: mail
-    /// for people, queues and functions for those who forward it themselves; who wants data takes the
-    /// findings from the event bus.
-    #[must_use]
-    pub fn message(&self) -> String {
+    /// for people, queues and functions for those who forward it themselves; who wants data takes
+    /// the findings from the event bus.
+    pub(super) fn message(&self) -> String {
         json!({
             "default": self.text,
             "https": self.chat.to_string(),
@@ -39,8 +38,7 @@ impl Notice {
 }
 
 /// Writes the notice of what has changed; none when nothing has.
-#[must_use]
-pub fn compose(origin: &Origin<'_>, changed: &[&Condition]) -> Option<Notice> {
+pub(super) fn compose(origin: &Origin<'_>, changed: &[&Condition]) -> Option<Notice> {
     if changed.is_empty() {
         return None;
     }

@@ -12,46 +12,38 @@ pub const OPERATOR: &str = "operator";
 
 /// Where a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// `aws`, `aws-cn`, `aws-us-gov`, `aws-eusc` (PRT-1).
-    pub partition: String,
-    /// The Region.
-    pub region: String,
-    /// The account.
-    pub account: String,
+    pub(crate) partition: String,
+    pub(crate) region: String,
+    pub(crate) account: String,
     /// The function's name.
-    pub function: String,
+    pub(crate) function: String,
     /// The log group that it writes to.
-    pub log_group: String,
+    pub(crate) log_group: String,
 }
 
 impl Place {
     /// Reads a function's ARN: `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME`; its log group is
     /// the one that Lambda gives to it.
-    #[must_use]
-    pub fn of_function(arn: &str) -> Self {
-        let known = |part: &str| match part {
-            "" => "unknown".to_owned(),
-            part => part.to_owned(),
-        };
+    pub(crate) fn of_function(arn: &str) -> Self {
         let arn = Arn::read(arn);
-        let part = |of: fn(&Arn<'_>) -> String| arn.as_ref().map(of).unwrap_or_default();
-        let function = known(&part(|arn| {
-            let name = arn.resource.split(':').nth(1);
-            name.unwrap_or_default().to_owned()
-        }));
+        let known = |part: Option<&str>| {
+            let part = part.filter(|part| !part.is_empty());
+            part.unwrap_or("unknown").to_owned()
+        };
+        let function = known(arn.and_then(|arn| arn.resource.split(':').nth(1)));
         Self {
-            partition: known(&part(|arn| arn.partition.to_owned())),
-            region: known(&part(|arn| arn.region.to_owned())),
-            account: known(&part(|arn| arn.account.to_owned())),
+            partition: known(arn.map(|arn| arn.partition)),
+            region: known(arn.map(|arn| arn.region)),
+            account: known(arn.map(|arn| arn.account)),
             log_group: format!("/aws/lambda/{function}"),
             function,
         }
     }
 
     /// The console's page of a resource.
-    #[must_use]
-    pub fn console(&self, resource: &Resource) -> Option<String> {
+    pub(super) fn console(&self, resource: &Resource) -> Option<String> {
         let page = match resource {
             Resource::Volume(id) => format!("VolumeDetails:volumeId={id}"),
             Resource::Snapshot(id) => format!("SnapshotDetails:snapshotId={id}"),
@@ -67,8 +59,7 @@ impl Place {
     }
 
     /// The log, searched for `words` from `since` on.
-    #[must_use]
-    pub fn log_page(&self, words: &str, since: Timestamp) -> String {
+    pub(super) fn log_page(&self, words: &str, since: Timestamp) -> String {
         // What stands behind the `#` is encoded twice, with a dollar for the percent sign.
         let twice = |text: &str| percent_encoded(&percent_encoded(text)).replace('%', "$");
         let (domain, region) = (self.domain(), &self.region);
@@ -142,35 +133,22 @@ mod tests {
     #[test]
     fn each_kind_of_resource_has_its_page() {
         for (resource, page) in [
-            (
-                "vol-1",
-                "ec2/home?region=eu-central-1#VolumeDetails:volumeId=vol-1",
-            ),
-            (
-                "snap-1",
-                "ec2/home?region=eu-central-1#SnapshotDetails:snapshotId=snap-1",
-            ),
-            (
-                "i-1",
-                "ec2/home?region=eu-central-1#InstanceDetails:instanceId=i-1",
-            ),
-            (
-                "ami-1",
-                "ec2/home?region=eu-central-1#ImageDetails:imageId=ami-1",
-            ),
+            ("vol-1", "VolumeDetails:volumeId=vol-1"),
+            ("snap-1", "SnapshotDetails:snapshotId=snap-1"),
+            ("i-1", "InstanceDetails:instanceId=i-1"),
+            ("ami-1", "ImageDetails:imageId=ami-1"),
             (
                 "auto-scaling-group/web/blue #1 é",
-                "ec2/home?region=eu-central-1#AutoScalingGroupDetails:id=web%2Fblue%20%231%20%C3%A9",
-            ),
-            (
-                "parameter//ec2-guardrails/policy",
-                "systems-manager/parameters/%252Fec2-guardrails%252Fpolicy/description?region=eu-central-1",
+                "AutoScalingGroupDetails:id=web%2Fblue%20%231%20%C3%A9",
             ),
         ] {
-            let expected = format!("{HOME}{page}");
+            let expected = format!("{HOME}ec2/home?region=eu-central-1#{page}");
             let resource = Resource::read(resource).unwrap();
             assert_eq!(place().console(&resource), Some(expected), "{resource}");
         }
+        let page = "systems-manager/parameters/%252Fec2-guardrails%252Fpolicy/description?region=eu-central-1";
+        let own = Resource::Parameter("/ec2-guardrails/policy".to_owned());
+        assert_eq!(place().console(&own), Some(format!("{HOME}{page}")));
         let shared = "arn:aws:ssm:eu-central-1:1:parameter/p".to_owned();
         for none in [Resource::Account, Resource::Parameter(shared)] {
             assert_eq!(place().console(&none), None, "{none}");
@@ -179,26 +157,17 @@ mod tests {
 
     #[test]
     fn console_links_follow_the_partition() {
-        for (arn, page) in [
-            (
-                "arn:aws-us-gov:lambda:us-gov-west-1:1:function:f",
-                "https://us-gov-west-1.console.amazonaws-us-gov.com/ec2/home?region=us-gov-west-1#InstanceDetails:instanceId=i-1",
-            ),
-            (
-                "arn:aws-cn:lambda:cn-north-1:1:function:f",
-                "https://cn-north-1.console.amazonaws.cn/ec2/home?region=cn-north-1#InstanceDetails:instanceId=i-1",
-            ),
-            (
-                "arn:aws-eusc:lambda:eusc-de-east-1:1:function:f",
-                "https://eusc-de-east-1.console.amazonaws-eusc.eu/ec2/home?region=eusc-de-east-1#InstanceDetails:instanceId=i-1",
-            ),
+        for (partition, region, domain) in [
+            ("aws-us-gov", "us-gov-west-1", "amazonaws-us-gov.com"),
+            ("aws-cn", "cn-north-1", "amazonaws.cn"),
+            ("aws-eusc", "eusc-de-east-1", "amazonaws-eusc.eu"),
         ] {
-            assert_eq!(
-                Place::of_function(arn)
-                    .console(&Resource::instance("i-1"))
-                    .unwrap(),
-                page
+            let place =
+                Place::of_function(&format!("arn:{partition}:lambda:{region}:1:function:f"));
+            let page = format!(
+                "https://{region}.console.{domain}/ec2/home?region={region}#InstanceDetails:instanceId=i-1"
             );
+            assert_eq!(place.console(&Resource::instance("i-1")), Some(page));
         }
     }
 

@@ -79,14 +79,11 @@ fn list(text: &mut String, origin: &Origin<'_>, digest: &Digest<'_>) {
         } else {
             let count = cause.of.len();
             let each = if digest.is_resolved() { "each " } else { "" };
-            let _ = match causes.len() {
-                1 => writeln!(text, "* All {count}: {each}{why}"),
-                _ => writeln!(text, "* {count} of them: {each}{why}"),
+            let (of, most) = match causes.len() {
+                1 => (format!("All {count}"), LISTED_MAX),
+                _ => (format!("{count} of them"), LISTED_EACH),
             };
-            let most = match causes.len() {
-                1 => LISTED_MAX,
-                _ => LISTED_EACH,
-            };
+            let _ = writeln!(text, "* {of}: {each}{why}");
             for one in cause.of.iter().take(most) {
                 let link = origin.place.console(&one.resource);
                 let link = link.map_or_else(String::new, |link| format!("  {link}"));

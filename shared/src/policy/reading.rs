@@ -32,18 +32,18 @@ pub(super) fn read<P: DeserializeOwned>(mut root: Node) -> Result<P, Vec<Mistake
             Ok(_) => break,
             Err(problem) => problem.at(&root, root.line),
         };
-        let Place { path, line } = problem.place.unwrap_or_default();
+        let (path, line) = problem.place.unwrap_or_default();
         // Where something was taken out, what is left may be wrong for that alone.
-        let consequence = match &problem.what {
-            What::Missing(key) => removed.contains(&format!("{path}.{key}")),
-            What::Other(_) => removed.iter().any(|gone| is_below(gone, &path)),
+        let consequence = match problem.missing {
+            Some(key) => removed.contains(&format!("{path}.{key}")),
+            None => removed.iter().any(|gone| is_below(gone, &path)),
         };
         let at_root = path == root.path;
         if !consequence {
             mistakes.push(Mistake {
                 path: path.clone(),
                 line,
-                problem: problem.what.text(),
+                problem: problem.text,
             });
         }
         if at_root {
@@ -64,36 +64,19 @@ fn is_below(path: &str, above: &str) -> bool {
 /// Why a section's types refuse a place.
 #[derive(Debug)]
 pub(super) struct Problem {
-    place: Option<Place>,
-    what: What,
-}
-
-#[derive(Debug, Default)]
-struct Place {
-    path: String,
-    line: Option<u64>,
-}
-
-#[derive(Debug)]
-enum What {
-    Missing(&'static str),
-    Other(String),
-}
-
-impl What {
-    fn text(&self) -> String {
-        match self {
-            Self::Missing(key) => format!("`{key}` is missing"),
-            Self::Other(text) => text.clone(),
-        }
-    }
+    /// Path and line of the place, once they are known.
+    place: Option<(String, Option<u64>)>,
+    /// The key, where it is that one is missing.
+    missing: Option<&'static str>,
+    text: String,
 }
 
 impl Problem {
     fn new(text: impl Into<String>) -> Self {
         Self {
             place: None,
-            what: What::Other(text.into()),
+            missing: None,
+            text: text.into(),
         }
     }
 
@@ -103,10 +86,7 @@ impl Problem {
 
     /// In this place, unless it is known to be further below.
     fn at(mut self, node: &Node, line: Option<u64>) -> Self {
-        self.place.get_or_insert_with(|| Place {
-            path: node.path.clone(),
-            line,
-        });
+        self.place.get_or_insert_with(|| (node.path.clone(), line));
         self
     }
 }
@@ -129,15 +109,11 @@ fn words(expected: &dyn Expected) -> String {
     }
 }
 
-fn one_of(names: &[&str]) -> String {
-    format!("`{}`", names.join("`, `"))
-}
-
 impl std::error::Error for Problem {}
 
 impl Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.what.text())
+        f.write_str(&self.text)
     }
 }
 
@@ -167,7 +143,7 @@ impl Error for Problem {
         Self::new(format!(
             "`{}` isn't known here; expected one of {}",
             text::name(word),
-            one_of(known)
+            text::choice(known)
         ))
     }
 
@@ -175,14 +151,14 @@ impl Error for Problem {
         Self::new(format!(
             "unknown key `{}`; expected one of {}",
             text::name(key),
-            one_of(known)
+            text::choice(known)
         ))
     }
 
     fn missing_field(key: &'static str) -> Self {
         Self {
-            place: None,
-            what: What::Missing(key),
+            missing: Some(key),
+            ..Self::new(format!("`{key}` is missing"))
         }
     }
 
@@ -200,13 +176,6 @@ impl Node {
             "is an item with nothing in it; write its value, or take the item out"
         };
         Problem::new(text).at(self, self.key_line.or(self.line))
-    }
-
-    fn read<'de, T>(
-        &'de self,
-        reading: impl FnOnce(&'de Self) -> Result<T, Problem>,
-    ) -> Result<T, Problem> {
-        reading(self).map_err(|problem| problem.at(self, self.line))
     }
 }
 
@@ -314,10 +283,11 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         seed: T,
     ) -> Result<Option<T::Value>, Problem> {
         self.current = self.rest.next();
-        let item = self
-            .current
-            .map(|item| item.read(|item| seed.deserialize(item)));
-        item.transpose()
+        let read = |item: &'de Node| {
+            seed.deserialize(item)
+                .map_err(|problem| problem.at(item, item.line))
+        };
+        self.current.map(read).transpose()
     }
 }
 
@@ -345,7 +315,9 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Problem> {
         match self.value.take() {
-            Some(value) => value.read(|value| seed.deserialize(value)),
+            Some(value) => seed
+                .deserialize(value)
+                .map_err(|problem| problem.at(value, value.line)),
             None => Err(Problem::new("a value without a key")),
         }
     }

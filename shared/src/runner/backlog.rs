@@ -27,11 +27,7 @@ pub static BEHIND: Kind = Kind {
 };
 
 /// Counts a sweep that left so many actions for the next one: whether that has become the rule.
-pub(super) async fn after(
-    state: &State,
-    left: usize,
-    now: Timestamp,
-) -> Result<Condition, ApiError> {
+pub(super) async fn after(state: &State, left: u64, now: Timestamp) -> Result<Condition, ApiError> {
     let stored = state.get(&LEFT, ALL, now).await?;
     let before = stored.as_ref().map_or(0, |stored| stored.value);
     let count = if left == 0 {

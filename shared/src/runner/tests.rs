@@ -1,14 +1,14 @@
 use super::*;
 use crate::condition::{Condition, Kind};
 use crate::guardrail::Acted;
-use crate::policy::Section;
+use crate::notify::tests::{bus, notifier, publish_fails};
+use crate::policy::{Remark, Section};
 use crate::state::model::Model;
 use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
 use aws_sdk_ssm::types::Parameter;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use serde::Deserialize;
 use serde_json::json;
-use std::collections::HashMap;
 use std::sync::Mutex;
 
 /// What the fake AWS answers to an action, per try.
@@ -30,13 +30,11 @@ struct Scripted {
     look: Option<ErrorKind>,
     look_hangs: bool,
     log: Mutex<Vec<String>>,
-    actions: usize,
-    stands: bool,
-    unread: bool,
+    facts: Facts,
 }
 
 /// What the script says there is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Facts {
     actions: usize,
     stands: bool,
@@ -73,13 +71,8 @@ static KIND: Kind = Kind {
     commands: &[],
 };
 
-fn failed(kind: ErrorKind) -> ApiError {
-    ApiError {
-        operation: "x:Act",
-        code: format!("{kind:?}"),
-        message: "says AWS".to_owned(),
-        kind,
-    }
+fn refusal(kind: ErrorKind) -> ApiError {
+    ApiError::new("x:Act", &format!("{kind:?}"), "says AWS", kind)
 }
 
 impl Guardrail for Scripted {
@@ -110,11 +103,7 @@ impl Guardrail for Scripted {
     }
 
     async fn observe(&self, _: &Policy, _: &Request<()>, _: Timestamp) -> Result<Facts, ApiError> {
-        Ok(Facts {
-            actions: self.actions,
-            stands: self.stands,
-            unread: self.unread,
-        })
+        Ok(self.facts)
     }
 
     fn evaluate<'a>(facts: &'a Facts, _: &'a Policy, _: Timestamp) -> &'a Facts {
@@ -129,7 +118,7 @@ impl Guardrail for Scripted {
         let mut all: Vec<_> = (0..facts.actions).map(wanted).collect();
         let other = Resource::instance("i-1");
         all.push(if facts.unread {
-            Decision::cannot_judge(other, "not read".to_owned(), failed(ErrorKind::Denied))
+            Decision::cannot_judge(other, "not read".to_owned(), refusal(ErrorKind::Denied))
         } else {
             Decision::leave(other, "leave-alone", "not wanted".to_owned())
         });
@@ -145,7 +134,7 @@ impl Guardrail for Scripted {
             sleep(Duration::from_hours(1)).await;
         }
         if let Some(kind) = self.look {
-            return Err(failed(kind));
+            return Err(refusal(kind));
         }
         Ok(actions
             .iter()
@@ -164,9 +153,9 @@ impl Guardrail for Scripted {
         self.log.lock().unwrap().push(format!("act {action}"));
         match answer {
             Answer::Done => Acted::done(None).with(*action),
-            Answer::Throttled => Acted::failed(failed(ErrorKind::Throttled)),
-            Answer::Denied => Acted::failed(failed(ErrorKind::Denied)),
-            Answer::Lost => Acted::failed(failed(ErrorKind::Unknown)),
+            Answer::Throttled => Acted::failed(refusal(ErrorKind::Throttled)),
+            Answer::Denied => Acted::failed(refusal(ErrorKind::Denied)),
+            Answer::Lost => Acted::failed(refusal(ErrorKind::Unknown)),
             Answer::Slow(seconds) => {
                 sleep(Duration::from_secs(seconds)).await;
                 Acted::done(None).with(*action)
@@ -197,27 +186,18 @@ fn policy(document: &'static str) -> Rule {
     })
 }
 
-fn publish_fails() -> Rule {
-    mock!(aws_sdk_sns::Client::publish).then_error(|| {
-        aws_sdk_sns::operation::publish::PublishError::generic(
-            aws_sdk_sns::error::ErrorMetadata::builder()
-                .code("NotFound")
-                .build(),
-        )
-    })
-}
-
 fn runner(guardrail: Scripted, document: &'static str) -> Runner<Scripted> {
     let rule = policy(document);
+    let state = || Model::default().state("snapshot-volumes");
     Runner {
         guardrail,
         policy: Loader::new(
             mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]),
             "/p".to_owned(),
-            Model::default().state("snapshot-volumes"),
+            state(),
         ),
-        notifier: Notifier::for_tests(&publish_fails(), Model::default().state("snapshot-volumes")),
-        state: Model::default().state("snapshot-volumes"),
+        notifier: notifier(&publish_fails("NotFound"), &bus(&[None]), "1", state()),
+        state: state(),
         figures: metrics::Form::Log,
     }
 }
@@ -276,12 +256,43 @@ fn log_of(runner: &Runner<Scripted>) -> Vec<String> {
     runner.guardrail.log.lock().unwrap().clone()
 }
 
-fn scripted(actions: usize, answers: &[(usize, &[Answer])]) -> Scripted {
+/// How many lines of its log begin so.
+fn logged(runner: &Runner<Scripted>, begin: &str) -> usize {
+    let log = log_of(runner);
+    log.iter().filter(|line| line.starts_with(begin)).count()
+}
+
+fn of_facts(facts: Facts) -> Scripted {
     Scripted {
-        actions,
-        answers: Mutex::new(answers.iter().map(|(n, a)| (*n, a.to_vec())).collect()),
+        facts,
         ..Scripted::default()
     }
+}
+
+/// With so many actions, and a condition.
+fn standing(actions: usize) -> Scripted {
+    of_facts(Facts {
+        actions,
+        stands: true,
+        unread: false,
+    })
+}
+
+fn scripted(actions: usize, answers: &[(usize, &[Answer])]) -> Scripted {
+    Scripted {
+        answers: Mutex::new(answers.iter().map(|(n, a)| (*n, a.to_vec())).collect()),
+        ..of_facts(Facts {
+            actions,
+            ..Facts::default()
+        })
+    }
+}
+
+/// Each action takes so many seconds.
+fn slow(actions: usize, seconds: u64) -> Scripted {
+    let answer = [Answer::Slow(seconds)];
+    let answers: Vec<_> = (0..actions).map(|n| (n, &answer[..])).collect();
+    scripted(actions, &answers)
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,11 +334,7 @@ async fn observing_never_reaches_act_nor_tells() {
         ),
         (ENFORCE, json!({"trigger": "command", "command": "explain"})),
     ] {
-        let guardrail = Scripted {
-            stands: true,
-            ..scripted(3, &[])
-        };
-        let runner = runner(guardrail, document);
+        let runner = runner(standing(3), document);
         let report = runner.run(payload, &invocation(900)).await.unwrap();
         assert_eq!(report.outcomes.would_do, 3);
         assert_eq!(report.mode, Mode::Observe);
@@ -342,11 +349,7 @@ async fn observing_never_reaches_act_nor_tells() {
 
 #[tokio::test(start_paused = true)]
 async fn notifying_tells_and_changes_nothing() {
-    let guardrail = Scripted {
-        stands: true,
-        ..scripted(3, &[])
-    };
-    let runner = runner(guardrail, "snapshot-volumes: {mode: notify}");
+    let runner = runner(standing(3), "snapshot-volumes: {mode: notify}");
     let error = sweep(&runner, 900).await.unwrap_err().to_string();
     // The one thing that was tried, and that this AWS refuses.
     assert!(
@@ -359,12 +362,12 @@ async fn notifying_tells_and_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_read_is_said_in_every_mode_and_is_no_success() {
     for mode in ["observe", "notify", "enforce"] {
-        let guardrail = Scripted {
+        let unread = of_facts(Facts {
             unread: true,
-            ..scripted(0, &[])
-        };
+            ..Facts::default()
+        });
         let document = format!("snapshot-volumes: {{mode: {mode}}}").leak();
-        let error = sweep(&runner(guardrail, document), 900).await.unwrap_err();
+        let error = sweep(&runner(unread, document), 900).await.unwrap_err();
         assert!(
             error
                 .to_string()
@@ -397,13 +400,8 @@ async fn one_failure_does_not_stop_the_rest_and_the_run_ends_in_an_error() {
         ),
         "{error}"
     );
-    let acted = log_of(&runner);
-    assert_eq!(
-        acted.iter().filter(|line| *line == "act 5").count(),
-        1,
-        "a lost one isn't repeated"
-    );
-    assert_eq!(acted.len(), 20);
+    assert_eq!(logged(&runner, "act 5"), 1, "a lost one isn't repeated");
+    assert_eq!(log_of(&runner).len(), 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -440,21 +438,26 @@ async fn what_another_run_has_done_meanwhile_is_skipped() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_on_an_old_look() {
     // Eight at once, each takes 6 s: by the third round of a batch the look would be 12 s old.
-    let slow: Vec<(usize, &[Answer])> = (0..40).map(|n| (n, &[Answer::Slow(6)][..])).collect();
-    let runner = runner(scripted(40, &slow), ENFORCE);
+    let runner = runner(slow(40, 6), ENFORCE);
     let report = sweep(&runner, 900).await.unwrap();
     assert_eq!(report.outcomes.done, 40);
-    let looks = log_of(&runner)
-        .iter()
-        .filter(|line| line.starts_with("look"))
-        .count();
-    assert_eq!(looks, 2, "16 per look");
+    assert_eq!(logged(&runner, "look"), 2, "16 per look");
+}
+
+/// A pause of a second follows, and what was asked for then isn't what is seen now.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_was_throttled_is_no_fresh_one() {
+    let guardrail = Scripted {
+        look: Some(ErrorKind::Throttled),
+        ..slow(40, 6)
+    };
+    let report = sweep(&runner(guardrail, ENFORCE), 60).await.unwrap();
+    assert_eq!((report.outcomes.done, report.outcomes.left), (16, 24));
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_the_deadline_the_rest_is_left_for_the_next_sweep() {
-    let slow: Vec<(usize, &[Answer])> = (0..400).map(|n| (n, &[Answer::Slow(5)][..])).collect();
-    let runner = runner(scripted(400, &slow), ENFORCE);
+    let runner = runner(slow(400, 5), ENFORCE);
     let started = Instant::now();
     let report = sweep(&runner, 100).await.unwrap();
     assert!(
@@ -471,10 +474,9 @@ async fn at_the_deadline_the_rest_is_left_for_the_next_sweep() {
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_hangs_takes_the_report_no_time() {
-    let slow: Vec<(usize, &[Answer])> = (0..40).map(|n| (n, &[Answer::Slow(6)][..])).collect();
     let guardrail = Scripted {
         look_hangs: true,
-        ..scripted(40, &slow)
+        ..slow(40, 6)
     };
     let started = Instant::now();
     let report = sweep(&runner(guardrail, ENFORCE), 100).await.unwrap();
@@ -494,23 +496,13 @@ async fn a_look_that_fails_sends_nothing() {
     for (kind, failed) in [(ErrorKind::Denied, 3), (ErrorKind::Throttled, 0)] {
         let guardrail = Scripted {
             look: Some(kind),
-            ..scripted(
-                3,
-                &[
-                    (0, &[Answer::Throttled; 2]),
-                    (1, &[Answer::Throttled; 2]),
-                    (2, &[Answer::Throttled; 2]),
-                ],
-            )
+            ..scripted(3, &[0, 1, 2].map(|n| (n, &[Answer::Throttled; 2][..])))
         };
         let runner = runner(guardrail, ENFORCE);
         let outcome = sweep(&runner, 60).await;
-        let acted = log_of(&runner)
-            .iter()
-            .filter(|line| line.starts_with("act"))
-            .count();
         assert_eq!(
-            acted, 2,
+            logged(&runner, "act"),
+            2,
             "one before each throttled pause, none after the failed look"
         );
         match outcome {
@@ -526,11 +518,7 @@ async fn a_look_that_fails_sends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_notice_that_cannot_be_sent_is_a_failure() {
-    let guardrail = Scripted {
-        stands: true,
-        ..scripted(1, &[])
-    };
-    let error = sweep(&runner(guardrail, ENFORCE), 900)
+    let error = sweep(&runner(standing(1), ENFORCE), 900)
         .await
         .unwrap_err()
         .to_string();
@@ -563,31 +551,12 @@ async fn bad_triggers_and_policies_do_nothing() {
 #[test]
 fn a_list_too_long_for_an_answer_keeps_the_failed_ones() {
     let entry = |n: usize, outcome| Entry {
-        resource: Resource::volume(format!("vol-{n}")),
-        action: "act",
-        reason: String::new(),
         outcome,
-        note: None,
-        error_code: None,
+        ..Entry::of(Resource::volume(format!("vol-{n}")), "act", String::new())
     };
     let mut entries: Vec<_> = (0..1_500).map(|n| entry(n, Outcome::Done)).collect();
     entries.push(entry(9_999, Outcome::Failed));
-    let mut report = Report {
-        guardrail: "g",
-        mode: Mode::Enforce,
-        by_person: false,
-        policy: String::new(),
-        warnings: vec![],
-        considered: 0,
-        outcomes: Counts::of(&entries),
-        metrics: serde_json::Map::new(),
-        conditions: vec![],
-        conditions_not_listed: 0,
-        not_notified: None,
-        decisions: vec![],
-        decisions_not_listed: 0,
-        detail: Value::Null,
-    };
+    let mut report = Report::default();
     report.list(entries, vec![]);
     assert_eq!(report.decisions[0].resource.name(), "vol-9999");
     assert_eq!(
@@ -635,12 +604,11 @@ fn a_look_at_one_resource_counts_only_what_it_did() {
         failed: 0,
         left: 1,
     };
-    let one = Scope::one(Resource::volume("vol-1"));
     assert_eq!(
-        measured::<Scripted>(&one, outcomes, &assessment),
+        measured::<Scripted>(false, outcomes, &assessment),
         [metric("Done", 2), metric("Stopped", 1)]
     );
-    let names: Vec<_> = measured::<Scripted>(&Scope::All, outcomes, &assessment)
+    let names: Vec<_> = measured::<Scripted>(true, outcomes, &assessment)
         .iter()
         .map(|metric| metric.name)
         .collect();
@@ -657,6 +625,6 @@ fn a_look_at_one_resource_counts_only_what_it_did() {
             "Stopped"
         ]
     );
-    let nothing = measured::<Scripted>(&one, Counts::default(), &Assessment::default());
+    let nothing = measured::<Scripted>(false, Counts::default(), &Assessment::default());
     assert!(nothing.is_empty());
 }
