@@ -35,36 +35,40 @@ pub(crate) async fn act(
     action: &Action,
     run: &str,
 ) -> Acted<Effect> {
-    let ec2 = &regions.here;
     match action {
-        Action::Create(create) => match &create.target {
-            Target::Volume => one(ec2, create).await,
-            Target::Set {
-                instance,
-                exclude_boot,
-                exclude,
-                singly,
-            } => {
-                let set = Set {
-                    instance,
-                    exclude_boot: *exclude_boot,
-                    exclude,
-                };
-                match set.make(ec2, create, run).await {
-                    Err(refused) if is_of_the_set(&refused) => {
-                        one_by_one(regions, singly, &refused).await
-                    }
-                    Err(error) => not_made(error),
-                    Ok(acted) => acted,
-                }
-            }
-        },
+        Action::Create(create) => make(regions, create, run).await,
         Action::Drill(drilling) => drills::drill(regions, state, drilling, run).await,
         Action::Copy(copy) => copies::copy(regions, state, copy).await,
         Action::Delete(delete) => match regions.client(delete.region.as_deref()) {
             Ok(ec2) => remove(ec2, state, delete).await,
             Err(error) => Acted::failed(error),
         },
+    }
+}
+
+/// One snapshot or a set; where AWS refuses the set, its members one by one.
+async fn make(regions: &Regions, create: &Create, run: &str) -> Acted<Effect> {
+    let ec2 = &regions.here;
+    let Target::Set {
+        instance,
+        exclude_boot,
+        exclude,
+        singly,
+    } = &create.target
+    else {
+        return one(ec2, create).await;
+    };
+    let of = InstanceSpecification::builder()
+        .instance_id(instance)
+        .exclude_boot_volume(*exclude_boot)
+        .set_exclude_data_volume_ids((!exclude.is_empty()).then(|| exclude.clone()))
+        .build();
+    // No set id is returned (EBS-2), so the set gets one of ours.
+    let run = run.split('-').next().unwrap_or(run);
+    match set(ec2, create, of, format!("{instance}-{run}")).await {
+        Err(refused) if is_of_the_set(&refused) => one_by_one(regions, singly, &refused).await,
+        Err(error) => not_made(error),
+        Ok(acted) => acted,
     }
 }
 
@@ -90,43 +94,25 @@ async fn one(ec2: &Client, create: &Create) -> Acted<Effect> {
     }
 }
 
-/// A set of an instance's volumes.
-struct Set<'a> {
-    instance: &'a str,
-    exclude_boot: bool,
-    exclude: &'a [String],
-}
-
-impl Set<'_> {
-    async fn make(
-        &self,
-        ec2: &Client,
-        create: &Create,
-        run: &str,
-    ) -> Result<Acted<Effect>, ApiError> {
-        // No set id is returned (EBS-2), so the set gets one of ours.
-        let run = run.split('-').next().unwrap_or(run);
-        let set = (tags::SET.to_owned(), format!("{}-{run}", self.instance));
-        let excluded = (!self.exclude.is_empty()).then(|| self.exclude.to_vec());
-        let answer = ec2
-            .create_snapshots()
-            .instance_specification(
-                InstanceSpecification::builder()
-                    .instance_id(self.instance)
-                    .exclude_boot_volume(self.exclude_boot)
-                    .set_exclude_data_volume_ids(excluded)
-                    .build(),
-            )
-            .description(&create.description)
-            .copy_tags_from_source(CopyTagsFromSource::Volume)
-            .tag_specifications(specification(create.tags.iter().cloned().chain([set])))
-            .customize()
-            .config_override(aws::once())
-            .send()
-            .await
-            .map_err(|error| ApiError::of(CREATE_SET, &error))?;
-        Ok(made(ec2, create, answer.snapshots()).await)
-    }
+async fn set(
+    ec2: &Client,
+    create: &Create,
+    of: InstanceSpecification,
+    name: String,
+) -> Result<Acted<Effect>, ApiError> {
+    let set = (tags::SET.to_owned(), name);
+    let answer = ec2
+        .create_snapshots()
+        .instance_specification(of)
+        .description(&create.description)
+        .copy_tags_from_source(CopyTagsFromSource::Volume)
+        .tag_specifications(specification(create.tags.iter().cloned().chain([set])))
+        .customize()
+        .config_override(aws::once())
+        .send()
+        .await
+        .map_err(|error| ApiError::of(CREATE_SET, &error))?;
+    Ok(made(ec2, create, answer.snapshots()).await)
 }
 
 /// What a set's answer says.

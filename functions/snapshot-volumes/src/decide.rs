@@ -15,8 +15,9 @@ use jiff::{SignedDuration, Zoned};
 use crate::action::{Action, Create, Target};
 use crate::decide::deletions::{DELETE, deletions};
 use crate::decide::sets::{Attached, Due, Group, grouped};
-use crate::evaluate::{Evaluation, Need, Planned, Selected};
+use crate::evaluate::{Evaluation, Need, Planned};
 use crate::facts::Snapshot;
+use crate::policy::Selected;
 use crate::slots;
 
 /// AWS refuses a second snapshot of a volume within so many seconds (EBS-5).
@@ -121,10 +122,14 @@ fn creations(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         .filter(|snapshot| snapshot.started + BETWEEN > evaluation.now)
         .map(|snapshot| snapshot.volume.as_str())
         .collect();
-    for (at, Planned { plan, slot }) in evaluation.plans.iter().enumerate() {
-        let Some(slot) = slot else {
-            continue;
-        };
+    let plans = evaluation.plans.iter().enumerate();
+    let mut plans: Vec<_> = plans
+        .filter_map(|(at, Planned { plan, slot })| Some((at, *plan, slot.as_ref()?)))
+        .collect();
+    // What has waited longest comes first: else a plan that is due at each sweep would keep the others
+    // from its volumes for ever.
+    plans.sort_by_key(|(_, _, slot)| slot.timestamp());
+    for (at, plan, slot) in plans {
         let due = due(evaluation, at, slot, &mut decisions);
         for group in grouped(plan, slot, due, evaluation.facts) {
             if group

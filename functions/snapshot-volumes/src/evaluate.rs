@@ -15,9 +15,9 @@ use crate::evaluate::deletions::Place;
 pub(crate) use crate::evaluate::deletions::{Deletion, Deletions, maybe_gone, over_limit};
 use crate::evaluate::drills::{Going, Round};
 use crate::evaluate::index::Index;
-pub(crate) use crate::evaluate::standing::{Freshness, Judged, Need, Planned, Selected, Standing};
-use crate::facts::{Facts, Snapshot, Volume};
-use crate::policy::{Plan, Policy, Select};
+pub(crate) use crate::evaluate::standing::{Freshness, Judged, Need, Planned, Standing};
+use crate::facts::{Facts, Snapshot};
+use crate::policy::{Policy, Select};
 
 /// What the facts come to under the policy.
 #[derive(Debug)]
@@ -45,45 +45,28 @@ pub struct Evaluation<'a> {
 pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
     let index = Index::of(&facts.snapshots, policy);
     let plans = planned(policy, now);
+    let volumes = judged(facts, &plans, index, now);
+    let elsewhere = copies::elsewhere(facts, policy, &volumes, now);
     let mut evaluation = Evaluation {
         facts,
         now,
-        volumes: Vec::new(),
+        rounds: drills::rounds(facts, policy, &volumes, &elsewhere, now),
+        going: drills::under_way(facts, now),
         plans,
+        volumes,
+        elsewhere,
         deletions: Deletions::default(),
         planless: BTreeMap::new(),
         piling_up: Vec::new(),
-        elsewhere: Vec::new(),
-        rounds: Vec::new(),
-        going: drills::under_way(facts, now),
     };
-    evaluation.volumes = judged(facts, &evaluation.plans, index, now);
-    evaluation.elsewhere = copies::elsewhere(facts, policy, &evaluation.volumes, now);
-    evaluation.rounds = drills::rounds(
-        facts,
-        policy,
-        &evaluation.volumes,
-        &evaluation.elsewhere,
-        now,
-    );
     if facts.complete {
         let home = Place::home(facts, policy);
         let spared = copies::sources(facts, policy, &evaluation.elsewhere);
         evaluation.deletions = Deletions::of(facts, home, &spared, now);
-        evaluation.planless = planless(facts, policy);
+        evaluation.planless = home.planless();
         evaluation.piling_up = piling_up(facts, policy);
     }
     evaluation
-}
-
-fn planless<'a>(facts: &'a Facts, policy: &Policy) -> BTreeMap<&'a str, Vec<&'a Snapshot>> {
-    let mut planless: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
-    for snapshot in &facts.snapshots {
-        if policy.plan(&snapshot.plan).is_none() {
-            planless.entry(&snapshot.plan).or_default().push(snapshot);
-        }
-    }
-    planless
 }
 
 fn piling_up<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a Snapshot> {
@@ -140,19 +123,11 @@ fn judged<'a>(
                 .iter()
                 .map(|planned| {
                     let snapshots = index.take(&volume.id, &planned.plan.name);
-                    let selected = selected(planned.plan, volume, facts);
+                    let selected = planned.plan.selects(volume, facts);
                     Standing::of(planned, volume, selected, snapshots, now)
                 })
                 .collect(),
             planless: index.take_rest(&volume.id),
         })
         .collect()
-}
-
-fn selected(plan: &Plan, volume: &Volume, facts: &Facts) -> Selected {
-    match plan.selects(volume, facts) {
-        Some(true) => Selected::Yes,
-        Some(false) => Selected::No,
-        None => Selected::Unknown,
-    }
 }

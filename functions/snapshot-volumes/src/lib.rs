@@ -73,11 +73,7 @@ impl Guardrail for SnapshotVolumes {
             Trigger::Sweep => Ok(Request::sweep()),
             Trigger::Event(event) => Ok(Request::of(Scope::one(volume_of(event)?))),
             Trigger::Command(command) if command.name == "explain" => {
-                let id = command.only_argument("volume-id")?;
-                let volume = volume(id).ok_or_else(|| TriggerError::Argument {
-                    command: command.name.clone(),
-                    problem: "argument `volume-id` is no volume's id; it looks like vol-0123456789abcdef0".to_owned(),
-                })?;
+                let volume = Resource::volume(command.only_id("volume-id", "vol-")?);
                 Ok(Request::asking(Scope::one(volume)))
             }
             Trigger::Command(command) if command.name == "proofs" => {
@@ -261,9 +257,8 @@ mod tests {
 
     #[test]
     fn explain_changes_nothing() {
-        let request =
-            request(json!({"trigger": "command", "command": "explain", "volume-id": "vol-1"}))
-                .unwrap();
-        assert_eq!(request.order, Order::Question);
+        let id = "vol-0123456789abcdef0";
+        let explain = json!({"trigger": "command", "command": "explain", "volume-id": id});
+        assert_eq!(request(explain).unwrap().order, Order::Question);
     }
 }

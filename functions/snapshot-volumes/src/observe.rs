@@ -6,7 +6,6 @@ mod elsewhere;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Image, LockState, VolumeAttachmentState};
@@ -20,10 +19,10 @@ use jiff::Timestamp;
 
 use crate::action::Action;
 use crate::evaluate;
-use crate::facts::{Ask, Attachment, Disowned, Facts, Instance, Refusal, Snapshot, Volume};
+use crate::facts::{Ask, Attachment, Facts, Instance, Refusal, Snapshot, Volume};
 use crate::memory::REFUSED;
-use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
-use crate::ownership::{self, Owned};
+use crate::observe::snapshot::{Found, PAGE, owned};
+use crate::ownership;
 use crate::policy::Policy;
 use crate::regions::Regions;
 
@@ -42,36 +41,24 @@ pub(crate) async fn observe(
 ) -> Result<Facts, ApiError> {
     let ec2 = &regions.here;
     let asked = request.ask.proofs.clone();
-    let mut facts = match &request.scope {
-        _ if asked.is_some() => {
-            let (facts, elsewhere) = futures::try_join!(
-                everything(ec2, state, policy, now),
-                elsewhere::elsewhere(regions, state, policy, None, now),
-            )?;
+    let mut facts = if let (Scope::Only(named), None) = (&request.scope, &asked) {
+        let mut facts = neighbourhoods(ec2, policy, named, request.order).await?;
+        // A failed snapshot is no matter of its copies; a person wants to know of all.
+        if request.order != Order::Own {
+            let volumes = Some(facts.volumes.keys().cloned().collect());
+            facts.elsewhere = elsewhere::elsewhere(regions, state, policy, volumes, now).await?;
+        }
+        facts
+    } else {
+        let (facts, elsewhere) = futures::try_join!(
+            everything(ec2, state, policy, now),
+            elsewhere::elsewhere(regions, state, policy, None, now),
+        )?;
+        Facts {
             // A question is no sweep: nothing follows for what it doesn't name.
-            Facts {
-                complete: false,
-                elsewhere,
-                ..facts
-            }
-        }
-        Scope::All => {
-            let (mut facts, elsewhere) = futures::try_join!(
-                everything(ec2, state, policy, now),
-                elsewhere::elsewhere(regions, state, policy, None, now),
-            )?;
-            facts.elsewhere = elsewhere;
-            facts
-        }
-        Scope::Only(named) => {
-            let mut facts = neighbourhoods(ec2, policy, named, request.order).await?;
-            // A failed snapshot is no matter of its copies; a person wants to know of all.
-            if request.order != Order::Own {
-                let volumes = Some(facts.volumes.keys().cloned().collect());
-                facts.elsewhere =
-                    elsewhere::elsewhere(regions, state, policy, volumes, now).await?;
-            }
-            facts
+            complete: asked.is_none(),
+            elsewhere,
+            ..facts
         }
     };
     regions.home().clone_into(&mut facts.region);
@@ -134,25 +121,19 @@ async fn undeletable(ec2: &Client, ids: Vec<String>) -> BTreeMap<String, Refusal
         return BTreeMap::new();
     }
     let (locked, used) = futures::join!(locked(ec2), used_by_images(ec2, &ids));
-    let refusal = |why: &'static str| {
-        move |id| {
+    let locked = locked.unwrap_or_default().into_iter();
+    let used = used.unwrap_or_default().into_iter();
+    let kept = locked.map(|id| (id, "locked"));
+    let kept = kept.chain(used.map(|id| (id, "in use by an AMI")));
+    kept.filter(|(id, _)| ids.contains(id))
+        .map(|(id, why)| {
             let refusal = Refusal {
                 why: why.to_owned(),
                 unmeant: false,
                 again: Timestamp::MAX,
             };
             (id, refusal)
-        }
-    };
-    let locked = locked
-        .unwrap_or_default()
-        .into_iter()
-        .map(refusal("locked"));
-    let used = used.unwrap_or_default().into_iter();
-    let used = used.map(refusal("in use by an AMI"));
-    locked
-        .chain(used)
-        .filter(|(id, _)| ids.contains(id))
+        })
         .collect()
 }
 
@@ -295,54 +276,16 @@ fn outside(volume: &aws_sdk_ec2::types::Volume) -> Option<String> {
         .then(|| format!("in the Local Zone {zone}"))
 }
 
-/// The snapshots of this account (EBS-7) whose description says that they are ours. Not by tag:
-/// whoever takes ours away shall not thereby hide a snapshot.
+/// The snapshots of volumes here whose description says that they are ours. Not by tag: whoever
+/// takes ours away shall not thereby hide a snapshot.
 async fn snapshots(
     ec2: &Client,
     mut filters: Vec<Filter>,
     hold: &Exempt,
-) -> Result<(Vec<Snapshot>, Vec<Disowned>), ApiError> {
-    filters.push(filter(
-        "description",
-        vec![format!("{}*", ownership::DESCRIBED)],
-    ));
-    let mut pages = ec2
-        .describe_snapshots()
-        .owner_ids("self")
-        .set_filters(Some(filters))
-        .max_results(PAGE)
-        .into_paginator()
-        .items()
-        .send();
-    let mut ours: Vec<Snapshot> = Vec::new();
-    let mut disowned = Vec::new();
-    while let Some(item) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
-    {
-        match snapshot(&item, hold) {
-            None => {}
-            Some(Owned::Disowned(snapshot)) => disowned.push(snapshot),
-            Some(Owned::Ours(mut snapshot)) => {
-                // Thousands carry the same name.
-                if let Some(last) = ours.last()
-                    && last.plan == snapshot.plan
-                {
-                    snapshot.plan = Arc::clone(&last.plan);
-                }
-                ours.push(snapshot);
-            }
-        }
-    }
-    Ok((ours, disowned))
-}
-
-fn snapshot(found: &aws_sdk_ec2::types::Snapshot, hold: &Exempt) -> Option<Owned> {
-    let state = state_of(found)?;
-    let tags = labelled(found);
-    let owned = ownership::read(&described(found, &tags)?, state)?;
-    Some(marked(owned, found, &tags, hold))
+) -> Result<Found, ApiError> {
+    let ours = vec![format!("{}*", ownership::DESCRIBED)];
+    filters.push(filter("description", ours));
+    owned(ec2, filters, None, hold).await
 }
 
 /// Which of `ids` a second look doesn't find either. An id is looked for on its own, so that a
@@ -363,16 +306,15 @@ async fn instances(
 ) -> Result<HashMap<String, Instance>, ApiError> {
     let mut found = HashMap::with_capacity(ids.len());
     let ids: Vec<String> = ids.into_iter().collect();
-    let reads: Vec<Option<Filter>> = if ids.len() > READ_ALL_INSTANCES {
-        vec![None]
+    let reads: Vec<Vec<Filter>> = if ids.len() > READ_ALL_INSTANCES {
+        vec![Vec::new()]
     } else {
         ids.chunks(FILTER_VALUES)
-            .map(|some| Some(filter("instance-id", some.to_vec())))
+            .map(|some| vec![filter("instance-id", some.to_vec())])
             .collect()
     };
-    for read in reads {
-        let read = read.into_iter().collect();
-        found.extend(ec2::instances(ec2, read, |_, one| instance(one)).await?);
+    for filters in reads {
+        found.extend(ec2::instances(ec2, filters, |_, one| instance(one)).await?);
     }
     Ok(found)
 }

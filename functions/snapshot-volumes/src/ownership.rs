@@ -14,7 +14,7 @@ use guardrails::tags;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::action::Member;
-use crate::facts::{Disowned, Snapshot, State, Tag};
+use crate::facts::{Copied, Disowned, Snapshot, State, Tag};
 use crate::slots;
 
 /// The guardrail's name, as snapshots carry it.
@@ -75,13 +75,18 @@ fn ascii(text: &str) -> impl Iterator<Item = char> {
 
 /// The description of a snapshot for `plan` and `slot`; `what` is for people.
 pub(crate) fn description(plan: &str, slot: &Zoned, attempt: u32, what: &str) -> String {
+    described_by(DESCRIBED, plan, slot, attempt, what)
+}
+
+/// A description that begins with `words`.
+fn described_by(words: &str, plan: &str, slot: &Zoned, attempt: u32, what: &str) -> String {
     let slot = &slots::tag(slot);
     let origin = Origin {
         plan,
         slot,
         attempt,
     };
-    format!("{DESCRIBED}{origin}")
+    format!("{words}{origin}")
         .chars()
         .chain(ascii(what))
         .take(DESCRIPTION_MAX)
@@ -161,32 +166,39 @@ pub(crate) enum Owned {
 /// Reads a snapshot; whether it is archived or held isn't a question of whose it is. None when its
 /// description isn't one of ours: then it is nobody's concern here, whatever its tags say.
 pub(crate) fn read(described: &Described<'_>, state: State) -> Option<Owned> {
-    let origin = read_origin(described.description.strip_prefix(DESCRIBED)?)?;
-    let slot: Timestamp = origin.slot.parse().ok()?;
-    // A copy carries an arbitrary volume id (EBS-9), and a set has one description also for a volume
-    // that was attached meanwhile (EBS-2).
-    let why = started_before(described, &origin, slot)
-        .or_else(|| disagreement(described.tags, &origin))
-        .or_else(|| unlisted(described.tags, described.volume));
-    Some(match why {
-        None => Owned::Ours(Snapshot {
-            id: described.id.to_owned(),
-            volume: described.volume.to_owned(),
-            plan: Arc::from(origin.plan),
-            slot,
-            attempt: origin.attempt,
-            state,
-            started: described.started,
-            archived: false,
-            held: false,
-            copy: None,
-        }),
-        Some(why) => Owned::Disowned(Disowned {
-            id: described.id.to_owned(),
-            volume: described.volume.to_owned(),
-            why,
-        }),
-    })
+    let text = described.description.strip_prefix(DESCRIBED)?;
+    described.owned(text, described.volume, None, state)
+}
+
+impl Described<'_> {
+    /// Whose it is, by what its description says behind `plan `.
+    fn owned(&self, text: &str, volume: &str, copy: Option<Copied>, state: State) -> Option<Owned> {
+        let origin = read_origin(text)?;
+        let slot: Timestamp = origin.slot.parse().ok()?;
+        let source = copy.iter().map(|copy| (tags::SOURCE, &*copy.source));
+        let expected = agreeing(&origin).into_iter().chain(source);
+        // A copy carries an arbitrary volume id (EBS-9), and a set has one description also for a
+        // volume that was attached meanwhile (EBS-2).
+        let why = started_before(self, &origin, slot)
+            .or_else(|| differs(self.tags, expected))
+            .or_else(|| unlisted(self.tags, volume));
+        let (id, volume) = (self.id.to_owned(), volume.to_owned());
+        Some(match why {
+            None => Owned::Ours(Snapshot {
+                id,
+                volume,
+                plan: Arc::from(origin.plan),
+                slot,
+                attempt: origin.attempt,
+                state,
+                started: self.started,
+                archived: false,
+                held: false,
+                copy: copy.map(Box::new),
+            }),
+            Some(why) => Owned::Disowned(Disowned { id, volume, why }),
+        })
+    }
 }
 
 /// That a snapshot was started before its slot.
@@ -204,16 +216,14 @@ fn started_before(
     })
 }
 
-/// What of a snapshot's tags doesn't agree with its description.
-fn disagreement(tags: &[(&str, &str)], origin: &Origin<'_>) -> Option<String> {
-    differs(tags, &agreeing(origin))
-}
-
 /// Which of `expected` was changed, or is gone.
-fn differs(tags: &[(&str, &str)], expected: &[(&str, &str)]) -> Option<String> {
+fn differs<'a>(
+    tags: &[(&str, &str)],
+    expected: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Option<String> {
     for (key, expected) in expected {
-        match tags.iter().find(|(have, _)| have == key) {
-            Some((_, value)) if value == expected => {}
+        match tags.iter().find(|(have, _)| *have == key) {
+            Some((_, value)) if *value == expected => {}
             Some((_, value)) => {
                 let value = tags::clip_to(value, TOLD_MAX);
                 return Some(format!(

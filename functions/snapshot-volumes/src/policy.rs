@@ -16,12 +16,12 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::facts::{Facts, Volume};
-use crate::policy::name::check_name;
+use crate::policy::name::{check_name, not_empty};
 use crate::slots::{Schedule, Zone};
 pub use copies::Copying;
 pub use drills::{Drill, Way};
 pub use keep::{Count, Keep, Within};
-pub use select::{Exclude, Of, Select, TagOf};
+pub use select::{Exclude, Of, Select, Selected, TagOf};
 
 /// Which volumes are snapshotted when, and what is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -212,12 +212,7 @@ fn plan_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 }
 
 fn former_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<String>::deserialize(deserializer)?;
-    if names.is_empty() {
-        return Err(D::Error::custom(
-            "an empty list names no plan; leave it out",
-        ));
-    }
+    let names: Vec<String> = not_empty(deserializer, "names no plan; leave it out")?;
     for name in &names {
         check_name("plan", name).map_err(D::Error::custom)?;
     }
@@ -235,14 +230,14 @@ impl Plan {
         std::iter::once(self.name.as_str()).chain(former)
     }
 
-    /// Whether it selects `volume`; none: that hangs on an instance that wasn't found.
+    /// Whether it selects `volume`.
     #[must_use]
-    pub fn selects(&self, volume: &Volume, facts: &Facts) -> Option<bool> {
+    pub fn selects(&self, volume: &Volume, facts: &Facts) -> Selected {
         let excluded = self.exclude.matches(volume, facts);
         match (self.select.matches(volume, facts), excluded) {
-            (Some(false), _) | (_, Some(true)) => Some(false),
-            (Some(true), Some(false)) => Some(true),
-            _ => None,
+            (Some(false), _) | (_, Some(true)) => Selected::No,
+            (Some(true), Some(false)) => Selected::Yes,
+            _ => Selected::Unknown,
         }
     }
 

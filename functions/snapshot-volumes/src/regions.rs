@@ -3,16 +3,21 @@
 mod presign;
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Region;
 use guardrails::aws::{ApiError, ErrorKind, SdkConfig};
 use guardrails::configuration::{ConfigurationError, Environment};
 use guardrails::resource::Arn;
+use tokio::time::timeout;
 
 use crate::policy::{Copying, Plan};
 use crate::regions::presign::Presigner;
 
+/// Longest that is waited for another Region: what is here goes on without it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 const COPY: &str = "ec2:CopySnapshot";
 
 /// The clients, and what may be copied where.
@@ -193,6 +198,25 @@ impl Regions {
     }
 }
 
+/// What a look at a Region says, if it does within `patience`.
+pub(crate) async fn within<T>(
+    patience: Duration,
+    region: &str,
+    operation: &'static str,
+    look: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let looked = timeout(patience, look).await;
+    let looked = looked.unwrap_or_else(|_elapsed| {
+        Err(ApiError {
+            operation,
+            code: "Timeout".to_owned(),
+            message: format!("no answer within {} s", patience.as_secs()),
+            kind: ErrorKind::Unknown,
+        })
+    });
+    looked.map_err(|error| in_region(region, error))
+}
+
 /// An error with the Region that it came from: people look here first.
 pub(crate) fn in_region(region: &str, error: ApiError) -> ApiError {
     ApiError {
@@ -215,26 +239,20 @@ mod tests {
     use super::*;
     use crate::policy::tests::parse;
 
-    fn regions(variables: &[(&str, &str)]) -> Result<Regions, ConfigurationError> {
+    fn regions<const N: usize>(
+        variables: [(&str, &str); N],
+    ) -> Result<Regions, ConfigurationError> {
         let config = SdkConfig::builder()
             .region(Region::new("eu-central-1"))
             .behavior_version(aws_sdk_ec2::config::BehaviorVersion::latest())
             .build();
-        let environment = variables.iter().copied();
-        let environment = environment.collect::<Vec<_>>();
-        let environment = match environment.as_slice() {
-            [] => Environment::default(),
-            [one] => Environment::from([*one]),
-            [one, two] => Environment::from([*one, *two]),
-            [one, two, three, ..] => Environment::from([*one, *two, *three]),
-        };
-        Regions::new(&config, &environment)
+        Regions::new(&config, &Environment::from(variables))
     }
 
     #[test]
     fn what_the_stack_does_not_name_is_refused_by_the_parameters_name() {
         const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1a2b";
-        let regions = regions(&[
+        let regions = regions([
             ("COPY_REGIONS", "us-east-1, eu-west-1"),
             ("COPY_KEY_ARNS", KEY),
             ("EC2_HOST", "ec2.eu-central-1.amazonaws.com"),
@@ -285,9 +303,9 @@ mod tests {
 
     #[test]
     fn without_regions_nothing_is_needed() {
-        let none = regions(&[]).unwrap();
+        let none = regions([]).unwrap();
         assert_eq!(none.there().count(), 0);
-        let incomplete = regions(&[("COPY_REGIONS", "us-east-1")]).unwrap_err();
+        let incomplete = regions([("COPY_REGIONS", "us-east-1")]).unwrap_err();
         assert!(incomplete.to_string().contains("EC2_HOST"), "{incomplete}");
     }
 }

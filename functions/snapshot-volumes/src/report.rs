@@ -38,14 +38,18 @@ pub(crate) fn report(
             ..Assessment::default()
         };
     }
-    let complete = evaluation.facts.complete;
+    let facts = evaluation.facts;
+    let complete = facts.complete;
     let creations = Creations::of(settled);
     let mut conditions = Vec::new();
     for judged in &evaluation.volumes {
-        let stale = stale(judged, &creations);
-        let failed = failed(judged);
-        conditions.extend(stale.on(judged, &STALE, complete));
-        conditions.extend(failed.on(judged, &FAILED, complete));
+        for (kind, stand) in [
+            (&STALE, stale(judged, &creations)),
+            (&FAILED, failed(judged)),
+        ] {
+            // Where all is looked at, what isn't named doesn't stand.
+            conditions.extend(stand.condition(facts, &judged.volume.id, kind, !complete));
+        }
     }
     conditions.extend(copies::conditions(evaluation));
     conditions.extend(drills::conditions(evaluation, &records));
@@ -219,11 +223,17 @@ fn failed(judged: &Judged<'_>) -> Stand {
 // ---- conditions of snapshots and of the account ------------------------------------------------
 
 fn disowned(evaluation: &Evaluation<'_>) -> impl Iterator<Item = Condition> {
-    evaluation.facts.disowned.iter().map(|snapshot| {
+    let here = evaluation.facts.disowned.iter();
+    let here = here.map(|snapshot| (snapshot, String::new()));
+    let there = evaluation.elsewhere.iter().flat_map(|there| {
+        let disowned = there.read.into_iter().flat_map(|read| &read.disowned);
+        disowned.map(move |copy| (copy, format!(", in {}", there.region)))
+    });
+    here.chain(there).map(|(snapshot, place)| {
         let resource = Resource::Snapshot(snapshot.id.clone());
         // Once: whoever changes its tags again changes nothing in what it is.
         Condition::firing(resource, &DISOWNED, "disowned", &snapshot.why)
-            .called(format!("{} (of {})", snapshot.id, snapshot.volume))
+            .called(format!("{} (of {}{place})", snapshot.id, snapshot.volume))
     })
 }
 
@@ -358,22 +368,17 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
             .filter(|c| c.kind == kind && c.status == Status::Firing);
         firing.count() as u64
     };
-    let unselected = evaluation
-        .volumes
-        .iter()
-        .filter(|judged| judged.volume.is_usable() && judged.selected().next().is_none());
-    let selected = evaluation
-        .volumes
-        .iter()
-        .filter(|judged| judged.selected().next().is_some());
-    let newest = selected.clone().filter_map(|judged| {
+    let volumes = evaluation.volumes.iter();
+    let (selected, others): (Vec<_>, Vec<_>) =
+        volumes.partition(|judged| judged.selected().next().is_some());
+    let unselected = others.iter().filter(|judged| judged.volume.is_usable());
+    let newest = selected.iter().filter_map(|judged| {
         let newest = judged.selected().filter_map(|standing| standing.newest);
         newest.map(|snapshot| snapshot.started).max()
     });
     let oldest = newest
         .min()
         .map_or(0, |at| evaluation.now.duration_since(at).as_secs());
-    let selected = selected.count() as u64;
     let facts = evaluation.facts;
     let copies = [
         ("CopiesOwned", copies::owned(evaluation)),
@@ -391,7 +396,7 @@ fn metrics(evaluation: &Evaluation<'_>, conditions: &[Condition]) -> Vec<Metric>
         .iter()
         .filter(|s| !facts.volumes.contains_key(&s.volume));
     [
-        ("VolumesSelected", selected),
+        ("VolumesSelected", selected.len() as u64),
         ("VolumesUnselected", unselected.count() as u64),
         ("VolumesStale", firing(&STALE)),
         ("VolumesFailing", firing(&FAILED)),

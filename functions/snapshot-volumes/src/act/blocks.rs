@@ -10,6 +10,7 @@ use guardrails::aws::{ApiError, ErrorKind};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
+use crate::act::request::unreadable;
 use crate::disk::{self, HEAD};
 use crate::evaluate::drills::AGAIN_AFTER;
 use crate::facts::drills::Ended;
@@ -71,8 +72,8 @@ struct Sample<'a> {
 
 /// What a list of blocks says.
 struct Listed {
-    /// The first one at or after where it begins.
-    first: Option<Block>,
+    /// Index and token of the first one at or after where it begins.
+    first: Option<(i32, String)>,
     /// Of one block, in bytes.
     size: i64,
     /// Of the volume, in bytes.
@@ -94,12 +95,10 @@ impl Sample<'_> {
         for n in 0..SPREAD {
             let at = i32::try_from(listed.total / size * n / SPREAD).unwrap_or(i32::MAX);
             // Where little was written, several points come to the same block.
-            if let Some(block) = self.list(at).await?.first
-                && block
-                    .block_index()
-                    .is_some_and(|index| !self.read.contains(&index))
+            if let Some((index, token)) = self.list(at).await?.first
+                && !self.read.contains(&index)
             {
-                self.block(&block, size).await?;
+                self.block(index, &token, size).await?;
             }
         }
         if !self.holds_data {
@@ -146,8 +145,8 @@ impl Sample<'_> {
                 break;
             };
             let first = self.list(index).await?.first;
-            let block = match first.filter(|block| block.block_index() == Some(index)) {
-                Some(block) => self.block(&block, size).await?,
+            let block = match first.filter(|(listed, _)| *listed == index) {
+                Some((_, token)) => self.block(index, &token, size).await?,
                 None => vec![0; usize::try_from(size).unwrap_or(0)],
             };
             bytes.extend_from_slice(block.get(from..until).unwrap_or_default());
@@ -176,7 +175,15 @@ impl Sample<'_> {
                 let lacks = "the answer lacks the blocks, their size or the volume's";
                 return Err(unreadable(LIST, lacks).into());
             };
-            let first = blocks.into_iter().next();
+            let first = match blocks.into_iter().next() {
+                None => None,
+                Some(Block {
+                    block_index: Some(index),
+                    block_token: Some(token),
+                    ..
+                }) => Some((index, token)),
+                Some(_) => return Err(unreadable(LIST, "a block has no index or token").into()),
+            };
             token = page.next_token;
             if first.is_some() || token.is_none() {
                 return Ok(Listed {
@@ -189,10 +196,7 @@ impl Sample<'_> {
     }
 
     /// A block, whose checksum was compared. What is wrong once may have been so on its way.
-    async fn block(&mut self, block: &Block, size: i64) -> Result<Vec<u8>, Stop> {
-        let (Some(index), Some(token)) = (block.block_index(), block.block_token()) else {
-            return Err(unreadable(LIST, "a block has no index or token").into());
-        };
+    async fn block(&mut self, index: i32, token: &str, size: i64) -> Result<Vec<u8>, Stop> {
         let mut wrong = String::new();
         for _ in 0..2 {
             match self.sound(index, token, size).await? {
@@ -244,15 +248,6 @@ impl Sample<'_> {
         } else {
             Ok(data)
         })
-    }
-}
-
-fn unreadable(operation: &'static str, why: &str) -> ApiError {
-    ApiError {
-        operation,
-        code: "UnreadableAnswer".to_owned(),
-        message: why.to_owned(),
-        kind: ErrorKind::Unknown,
     }
 }
 

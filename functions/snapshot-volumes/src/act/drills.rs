@@ -174,12 +174,7 @@ impl<'a> Book<'a> {
                     snapshot: snapshot.clone(),
                     zone,
                     begun: Timestamp::now(),
-                    volume: None,
-                    created: None,
-                    creating: None,
-                    ready: None,
-                    outcome: None,
-                    refused: None,
+                    ..Restore::default()
                 };
                 self.record.under_way = Some(UnderWay::Volume(restore.clone()));
                 self.write().await?;

@@ -1,4 +1,4 @@
-//! What all creations have in common.
+//! What calls have in common: the tags of a creation, and answers that can't be read.
 
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 use guardrails::aws::{ApiError, ErrorKind};
@@ -17,10 +17,15 @@ pub(super) fn specification(tags: impl IntoIterator<Item = (String, String)>) ->
 
 /// An answer that doesn't say what was made: nobody knows whether anything was.
 pub(super) fn without_id(operation: &'static str) -> ApiError {
+    unreadable(operation, "the answer has no id")
+}
+
+/// An answer that lacks something.
+pub(super) fn unreadable(operation: &'static str, why: &str) -> ApiError {
     ApiError {
         operation,
         code: "UnreadableAnswer".to_owned(),
-        message: "the answer has no id".to_owned(),
+        message: why.to_owned(),
         kind: ErrorKind::Unknown,
     }
 }

@@ -26,17 +26,42 @@ fn create(target: Target, volumes: &[&str]) -> Action {
     })
 }
 
-async fn acted(ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
-    act(
-        &Regions::of(ec2, &[], &[]),
-        &Model::default().state("snapshot-volumes"),
-        action,
-        run,
-    )
-    .await
+fn delete(known_refused: bool) -> Action {
+    Action::Delete(Delete {
+        region: None,
+        snapshot: "snap-1".to_owned(),
+        keeper: None,
+        known_refused,
+    })
 }
 
-fn error(code: &str, message: &str) -> aws_sdk_ec2::error::ErrorMetadata {
+async fn acted(ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
+    acted_with(&Model::default(), ec2, action, run).await
+}
+
+async fn acted_with(model: &Model, ec2: &Client, action: &Action, run: &str) -> Acted<Effect> {
+    let (regions, state) = (Regions::of(ec2, &[], &[]), model.state(crate::NAME));
+    act(&regions, &state, action, run).await
+}
+
+fn started(volumes: &[&str]) -> Effect {
+    Effect::Started(volumes.iter().map(|&volume| volume.to_owned()).collect())
+}
+
+fn one_made() -> CreateSnapshotOutput {
+    CreateSnapshotOutput::builder()
+        .snapshot_id("snap-1")
+        .build()
+}
+
+fn info(snapshot: Option<&str>, volume: Option<&str>) -> SnapshotInfo {
+    SnapshotInfo::builder()
+        .set_snapshot_id(snapshot.map(str::to_owned))
+        .set_volume_id(volume.map(str::to_owned))
+        .build()
+}
+
+pub(super) fn error(code: &str, message: &str) -> aws_sdk_ec2::error::ErrorMetadata {
     aws_sdk_ec2::error::ErrorMetadata::builder()
         .code(code)
         .message(message)
@@ -52,28 +77,17 @@ async fn tags_are_given_at_creation() {
                 && specification.tags()[0].key() == Some(tags::PLAN)
                 && request.volume_id() == Some("vol-1")
         })
-        .then_output(|| {
-            CreateSnapshotOutput::builder()
-                .snapshot_id("snap-1")
-                .build()
-        });
+        .then_output(one_made);
     let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
     let acted = acted(&ec2, &create(Target::Volume, &["vol-1"]), "run").await;
-    assert_eq!(
-        acted,
-        Acted::done(Some("snap-1".to_owned())).with(Effect::Started(vec!["vol-1".to_owned()]))
-    );
+    assert_eq!(acted.result, ActResult::Done(Some("snap-1".to_owned())));
+    assert_eq!(acted.effect, Some(started(&["vol-1"])));
 }
 
 #[tokio::test]
 async fn a_set_leaves_out_what_is_not_meant_and_deletes_what_came_in_between() {
-    let made = |snapshot: &str, volume: &str| {
-        SnapshotInfo::builder()
-            .snapshot_id(snapshot)
-            .volume_id(volume)
-            .build()
-    };
-    let (wanted, uninvited) = (made("snap-1", "vol-1"), made("snap-2", "vol-new"));
+    let wanted = info(Some("snap-1"), Some("vol-1"));
+    let uninvited = info(Some("snap-2"), Some("vol-new"));
     let rule = mock!(Client::create_snapshots)
         .match_requests(|request| {
             let of = request.instance_specification().unwrap();
@@ -103,13 +117,9 @@ async fn a_set_leaves_out_what_is_not_meant_and_deletes_what_came_in_between() {
         singly: Vec::new(),
     };
     let acted = acted(&ec2, &create(target, &["vol-1"]), "4f5e-77").await;
-    assert_eq!(
-        acted,
-        Acted::done(Some(
-            "snap-1 of vol-1, snap-2 of vol-new, attached meanwhile: deleted again".to_owned()
-        ))
-        .with(Effect::Started(vec!["vol-1".to_owned()]))
-    );
+    let note = "snap-1 of vol-1, snap-2 of vol-new, attached meanwhile: deleted again";
+    assert_eq!(acted.result, ActResult::Done(Some(note.to_owned())));
+    assert_eq!(acted.effect, Some(started(&["vol-1"])));
     assert_eq!(delete.num_calls(), 1);
 }
 
@@ -143,12 +153,6 @@ async fn each_refusal_of_a_creation_is_told_apart() {
 
 #[tokio::test]
 async fn a_snapshot_that_something_relies_on_is_kept() {
-    let delete = Action::Delete(Delete {
-        region: None,
-        snapshot: "snap-1".to_owned(),
-        keeper: None,
-        known_refused: false,
-    });
     for (code, message, expected) in [
         (
             "InvalidSnapshot.InUse",
@@ -168,7 +172,7 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
         let rule = mock!(Client::delete_snapshot)
             .then_error(move || DeleteSnapshotError::generic(error(code, message)));
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        let acted = acted(&ec2, &delete, "run").await;
+        let acted = acted(&ec2, &delete(false), "run").await;
         let gone = acted.effect == Some(Effect::Deleted);
         let outcome = match acted.result {
             ActResult::Done(_) => "done".to_owned(),
@@ -184,12 +188,6 @@ async fn a_snapshot_that_something_relies_on_is_kept() {
 /// be "not authorized" rather than "not found".
 #[tokio::test]
 async fn a_snapshot_that_is_gone_is_no_missing_permission() {
-    let delete = Action::Delete(Delete {
-        region: None,
-        snapshot: "snap-1".to_owned(),
-        keeper: None,
-        known_refused: false,
-    });
     for (left, gone) in [(0, true), (1, false)] {
         // The mock's status is 400, so it is known by its code.
         let denied = mock!(Client::delete_snapshot).then_error(|| {
@@ -204,7 +202,7 @@ async fn a_snapshot_that_is_gone_is_no_missing_permission() {
                     .build()
             });
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &found]);
-        let acted = acted(&ec2, &delete, "run").await;
+        let acted = acted(&ec2, &delete(false), "run").await;
         assert_eq!(acted.effect == Some(Effect::Deleted), gone, "{acted:?}");
     }
 }
@@ -235,16 +233,13 @@ async fn an_answer_without_a_snapshots_id_is_unknown() {
 
 #[tokio::test]
 async fn a_sets_answer_without_ids_is_unknown_but_for_what_it_names() {
-    let named = SnapshotInfo::builder()
-        .snapshot_id("snap-1")
-        .volume_id("vol-1")
-        .build();
-    let no_id = SnapshotInfo::builder().volume_id("vol-2").build();
-    let no_volume = SnapshotInfo::builder().snapshot_id("snap-2").build();
-    for (answer, started) in [
+    let named = || info(Some("snap-1"), Some("vol-1"));
+    let no_id = info(None, Some("vol-2"));
+    let no_volume = info(Some("snap-2"), None);
+    for (answer, made) in [
         (vec![], &[] as &[&str]),
-        (vec![named.clone(), no_id], &["vol-1"]),
-        (vec![named, no_volume], &["vol-1"]),
+        (vec![named(), no_id], &["vol-1"]),
+        (vec![named(), no_volume], &["vol-1"]),
     ] {
         let rule = mock!(Client::create_snapshots).then_output(move || {
             CreateSnapshotsOutput::builder()
@@ -253,34 +248,29 @@ async fn a_sets_answer_without_ids_is_unknown_but_for_what_it_names() {
         });
         // Neither is anything made one by one, nor deleted that might be one of ours.
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        let set = acted(
-            &ec2,
-            &create(set(&["vol-1", "vol-2"]), &["vol-1", "vol-2"]),
-            "run",
-        )
-        .await;
+        let set = acted(&ec2, &create_set(&["vol-1", "vol-2"]), "run").await;
         assert!(unknown(&set), "{set:?}");
-        let started = started.iter().map(|v| (*v).to_owned()).collect();
-        assert_eq!(set.effect, Some(Effect::Started(started)));
+        assert_eq!(set.effect, Some(started(made)));
     }
 }
 
 // ---- sets that AWS refuses -------------------------------------------------------------------------
 
 /// A set whose members can be made one by one too.
-fn set(volumes: &[&str]) -> Target {
+fn create_set(volumes: &[&str]) -> Action {
     let singly = volumes.iter().map(|volume| {
         let Action::Create(create) = create(Target::Volume, &[volume]) else {
             unreachable!("it is one");
         };
         create
     });
-    Target::Set {
+    let set = Target::Set {
         instance: "i-1".to_owned(),
         exclude_boot: false,
         exclude: Vec::new(),
         singly: singly.collect(),
-    }
+    };
+    create(set, volumes)
 }
 
 fn refused_set(code: &'static str, message: &'static str) -> aws_smithy_mocks::Rule {
@@ -295,11 +285,7 @@ async fn a_set_that_is_refused_outright_is_made_one_by_one_after_another_look() 
         .then_output(|| DescribeSnapshotsOutput::builder().build());
     let made = mock!(Client::create_snapshot)
         .match_requests(|request| request.volume_id() != Some("vol-bad"))
-        .then_output(|| {
-            CreateSnapshotOutput::builder()
-                .snapshot_id("snap-1")
-                .build()
-        });
+        .then_output(one_made);
     let bad = mock!(Client::create_snapshot)
         .match_requests(|request| request.volume_id() == Some("vol-bad"))
         .then_error(|| CreateSnapshotError::generic(error("UnauthorizedOperation", "not this")));
@@ -308,10 +294,8 @@ async fn a_set_that_is_refused_outright_is_made_one_by_one_after_another_look() 
         RuleMode::MatchAny,
         [&refused, &look, &made, &bad]
     );
-    let volumes = ["vol-1", "vol-2"];
-    let whole = acted(&ec2, &create(set(&volumes), &volumes), "run").await;
-    let started = volumes.map(str::to_owned).to_vec();
-    assert_eq!(whole.effect, Some(Effect::Started(started.clone())));
+    let whole = acted(&ec2, &create_set(&["vol-1", "vol-2"]), "run").await;
+    assert_eq!(whole.effect, Some(started(&["vol-1", "vol-2"])));
     let ActResult::Done(Some(note)) = &whole.result else {
         panic!("{whole:?}");
     };
@@ -322,9 +306,8 @@ async fn a_set_that_is_refused_outright_is_made_one_by_one_after_another_look() 
     assert_eq!((look.num_calls(), made.num_calls()), (1, 2));
 
     // One of the members isn't allowed: the others are there, and it is told.
-    let volumes = ["vol-1", "vol-bad", "vol-2"];
-    let but_one = acted(&ec2, &create(set(&volumes), &volumes), "run").await;
-    assert_eq!(but_one.effect, Some(Effect::Started(started)));
+    let but_one = acted(&ec2, &create_set(&["vol-1", "vol-bad", "vol-2"]), "run").await;
+    assert_eq!(but_one.effect, Some(started(&["vol-1", "vol-2"])));
     let ActResult::Failed(error) = &but_one.result else {
         panic!("{but_one:?}");
     };
@@ -352,12 +335,7 @@ async fn a_set_is_not_made_one_by_one_where_that_would_be_no_better() {
     ] {
         let rule = refused_set(code, message);
         let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
-        let acted = acted(
-            &ec2,
-            &create(set(&["vol-1", "vol-2"]), &["vol-1", "vol-2"]),
-            "r",
-        )
-        .await;
+        let acted = acted(&ec2, &create_set(&["vol-1", "vol-2"]), "r").await;
         match acted.result {
             ActResult::Skipped(why) => assert!(skipped && why.contains(code), "{code}: {why}"),
             ActResult::Failed(error) => assert!(!skipped && error.code == code, "{code}: {error}"),
@@ -389,22 +367,10 @@ async fn what_somebody_has_made_meanwhile_is_not_made_again_one_by_one() {
     });
     let made = mock!(Client::create_snapshot)
         .match_requests(|request| request.volume_id() == Some("vol-2"))
-        .then_output(|| {
-            CreateSnapshotOutput::builder()
-                .snapshot_id("snap-2")
-                .build()
-        });
+        .then_output(one_made);
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&refused, &look, &made]);
-    let acted = acted(
-        &ec2,
-        &create(set(&["vol-1", "vol-2"]), &["vol-1", "vol-2"]),
-        "r",
-    )
-    .await;
-    assert_eq!(
-        acted.effect,
-        Some(Effect::Started(vec!["vol-2".to_owned()]))
-    );
+    let acted = acted(&ec2, &create_set(&["vol-1", "vol-2"]), "r").await;
+    assert_eq!(acted.effect, Some(started(&["vol-2"])));
 }
 
 // ---- what is remembered of refused deletions -------------------------------------------------------
@@ -419,12 +385,6 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
         ("OperationNotPermitted", "you can't", true),
     ] {
         for known_refused in [false, true] {
-            let delete = Action::Delete(Delete {
-                region: None,
-                snapshot: "snap-1".to_owned(),
-                keeper: None,
-                known_refused,
-            });
             let rule = mock!(Client::delete_snapshot)
                 .then_error(move || DeleteSnapshotError::generic(error(code, message)));
             let there = mock!(Client::describe_snapshots).then_output(|| {
@@ -433,8 +393,8 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
                     .build()
             });
             let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&rule, &there]);
-            let state = Model::default().state("snapshot-volumes");
-            let acted = act(&Regions::of(&ec2, &[], &[]), &state, &delete, "run").await;
+            let table = Model::default();
+            let acted = acted_with(&table, &ec2, &delete(known_refused), "run").await;
             let fails = matches!(acted.result, ActResult::Failed(_));
             assert_eq!(fails, unmeant && !known_refused, "{code}: {acted:?}");
             assert_eq!(
@@ -443,6 +403,7 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
                 "{code}"
             );
             let now = Timestamp::now();
+            let state = table.state(crate::NAME);
             let remembered = state.get(&REFUSED, "snap-1", now).await.unwrap().unwrap();
             assert_eq!(remembered.value.unmeant, unmeant);
             assert!(
@@ -456,24 +417,12 @@ async fn a_refused_deletion_is_remembered_and_told_once() {
 /// Otherwise it would be tried again at each sweep, and nobody would know why.
 #[tokio::test]
 async fn a_refusal_that_cannot_be_remembered_fails() {
-    let delete = Action::Delete(Delete {
-        region: None,
-        snapshot: "snap-1".to_owned(),
-        keeper: None,
-        known_refused: false,
-    });
     let rule = mock!(Client::delete_snapshot)
         .then_error(|| DeleteSnapshotError::generic(error("SnapshotLocked", "locked")));
     let ec2 = mock_client!(aws_sdk_ec2, [&rule]);
     let table = Model::default();
     table.deny(Some("PutItem"));
-    let acted = act(
-        &Regions::of(&ec2, &[], &[]),
-        &table.state("snapshot-volumes"),
-        &delete,
-        "run",
-    )
-    .await;
+    let acted = acted_with(&table, &ec2, &delete(false), "run").await;
     assert!(
         matches!(&acted.result, ActResult::Failed(error) if error.operation == "dynamodb:PutItem"),
         "{acted:?}"

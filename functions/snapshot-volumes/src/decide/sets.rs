@@ -203,12 +203,7 @@ impl Group<'_, '_> {
             .map(|attachment| attachment.instance.as_str());
         let plan = self.plan.name.as_str();
         let mut all = ownership::own_tags(plan, self.slot, attempt, &members);
-        all.extend(
-            instance
-                .map(|id| instance_tags(id, facts))
-                .into_iter()
-                .flatten(),
-        );
+        all.extend(instance.into_iter().flat_map(|id| instance_tags(id, facts)));
         if let ([only], Target::Volume) = (due, &target) {
             let room = tags::TAGS_MAX - all.len();
             all.extend(copied(only.volume).take(room).cloned());

@@ -89,6 +89,16 @@ pub(crate) fn daily(keep: &str) -> Policy {
     .unwrap()
 }
 
+/// Plans for all volumes, by name and schedule.
+pub(crate) fn plans(of: [(&str, &str); 2]) -> Policy {
+    let plans = of.map(|(name, schedule)| {
+        format!(
+            "{{name: {name}, select: {{all: true}}, schedule: \"{schedule}\", keep: {{last: 1}}}}"
+        )
+    });
+    parse(&plans.join("\n    - ")).unwrap()
+}
+
 fn decide(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<Decision<Action>> {
     super::decide(&evaluate(facts, policy, now))
 }
@@ -159,15 +169,11 @@ fn a_slot_gets_what_it_lacks_and_nothing_twice() {
 fn another_plans_or_anothers_snapshot_does_not_fill_the_slot() {
     let mut other = snapshot("snap-1", "vol-1", TODAY, State::Completed);
     other.plan = Arc::from("weekly");
-    assert_eq!(
-        created(&decided(vec![volume("vol-1")], vec![other])).len(),
-        1
-    );
     let foreign = snapshot("snap-1", "vol-2", TODAY, State::Completed);
-    assert_eq!(
-        created(&decided(vec![volume("vol-1")], vec![foreign])).len(),
-        1
-    );
+    for one in [other, foreign] {
+        let decisions = decided(vec![volume("vol-1")], vec![one]);
+        assert_eq!(created(&decisions).len(), 1);
+    }
 }
 
 #[test]
@@ -236,16 +242,7 @@ fn failed_tries_are_repeated_in_growing_intervals() {
 
 #[test]
 fn two_plans_in_one_run_leave_aws_its_fifteen_seconds() {
-    let policy: Policy = policy::parse(
-        r#"
-snapshot-volumes:
-  plans:
-    - {name: daily, select: {all: true}, schedule: "0 3 * * *", keep: {last: 1}}
-    - {name: weekly, select: {all: true}, schedule: "0 3 * * 6", keep: {last: 1}}
-"#,
-        crate::NAME,
-    )
-    .unwrap();
+    let policy = plans([("daily", "0 3 * * *"), ("weekly", "0 3 * * 6")]);
     let mut world = facts(vec![volume("vol-1")], vec![]);
     let first = decide(&world, &policy, at(NOW));
     assert_eq!(created(&first).len(), 1);
@@ -263,6 +260,17 @@ snapshot-volumes:
     assert!(created(&soon).is_empty());
     let later = decide(&world, &policy, at(NOW) + SignedDuration::from_secs(15));
     assert_eq!(created(&later)[0].plan, "weekly");
+}
+
+/// Though it comes first in the policy.
+#[test]
+fn a_plan_that_is_due_at_each_sweep_keeps_no_other_from_its_volumes() {
+    let policy = plans([("often", "*/15 * * * *"), ("daily", "0 3 * * *")]);
+    let mut made = snapshot("snap-1", "vol-1", "2026-11-21T09:45:00Z", State::Completed);
+    made.plan = Arc::from("often");
+    let decisions = decide(&facts(vec![volume("vol-1")], vec![made]), &policy, at(NOW));
+    let made = created(&decisions);
+    assert!(matches!(made[..], [one] if one.plan == "daily"), "{made:?}");
 }
 
 // ---- sets -------------------------------------------------------------------------------------------
@@ -399,14 +407,12 @@ fn a_multi_attach_volume_is_snapshotted_once_and_left_out_of_both_sets() {
 
 #[test]
 fn a_set_that_failed_twice_is_given_up_so_that_its_good_volumes_get_through() {
-    let failed = |attempt: u32, ids: [&str; 2]| {
-        let mut world = Vec::new();
-        for (n, id) in ids.iter().enumerate() {
-            let mut one = snapshot(&format!("snap-{n}"), id, TODAY, error());
-            one.attempt = attempt;
-            world.push(one);
-        }
-        world
+    let failed = |attempt| {
+        let of = |id: &str| Snapshot {
+            attempt,
+            ..snapshot(&format!("snap of {id}"), id, TODAY, error())
+        };
+        vec![of("vol-a"), of("vol-b")]
     };
     let volumes = || {
         vec![
@@ -414,13 +420,9 @@ fn a_set_that_failed_twice_is_given_up_so_that_its_good_volumes_get_through() {
             attached("vol-b", "i-1", "/dev/sdg"),
         ]
     };
-    let again = decided(volumes(), failed(1, ["vol-a", "vol-b"]));
+    let again = decided(volumes(), failed(1));
     assert_eq!(created(&again).len(), 1);
-    singly(
-        volumes(),
-        failed(2, ["vol-a", "vol-b"]),
-        &["vol-a", "vol-b"],
-    );
+    singly(volumes(), failed(2), &["vol-a", "vol-b"]);
 }
 
 // ---- what a snapshot says --------------------------------------------------------------------------
@@ -787,10 +789,7 @@ fn the_last_one_of_a_volume_that_is_gone_stays_until_orphans_after() {
     let pruned = ["snap-vol-gone-0", "snap-vol-gone-1", "snap-vol-gone-2"];
     assert_eq!(decisions(&world, &policy, NOW), pruned, "retention goes on");
 
-    let section = "snapshot-volumes: {orphans-after: 30d, plans: [{name: daily, select: {tag: Backup}, schedule: \"0 3 * * *\", keep: {last: 2}}]}";
-    policy.orphans_after = policy::parse::<Policy>(section, crate::NAME)
-        .unwrap()
-        .orphans_after;
+    policy.orphans_after = Some(policy::Age::from_hours(24 * 30));
     let later = "2026-12-22T10:00:00Z";
     assert_eq!(maybe_gone(&world, &policy, at(NOW)), Vec::<String>::new());
     assert_eq!(maybe_gone(&world, &policy, at(later)), ["vol-gone"]);

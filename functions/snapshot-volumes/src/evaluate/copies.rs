@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use crate::evaluate::deletions::{Deletions, Place};
 use crate::evaluate::index::Index;
-use crate::evaluate::standing::{Freshness, Judged, Need, Selected, failed, need};
+use crate::evaluate::standing::{Freshness, Judged, Need, failed, need, waited_for};
 use crate::facts::{Elsewhere, Facts, Snapshot, State, try_name};
-use crate::policy::{Copying, Plan, Policy};
+use crate::policy::{Copying, Plan, Policy, Selected};
 use crate::retention;
 
 /// Another Region.
@@ -116,7 +116,7 @@ pub(super) fn elsewhere<'a>(
                     Deletions::default()
                 },
                 planless: if facts.complete {
-                    planless(place)
+                    place.planless()
                 } else {
                     BTreeMap::new()
                 },
@@ -127,7 +127,8 @@ pub(super) fn elsewhere<'a>(
 
 /// The snapshots here that copies are made from, or are about to be: without them the copies might
 /// fail, or would never be. There are no more of them than `keep` over there keeps. What AWS has
-/// refused to copy isn't among them. Where a Region can't be read, any of a plan's may be one.
+/// refused to copy isn't among them. Where a Region can't be read, or the stack doesn't let a plan copy
+/// to it, any of a plan's may be one.
 pub(super) fn sources<'a>(
     facts: &'a Facts,
     policy: &Policy,
@@ -135,34 +136,21 @@ pub(super) fn sources<'a>(
 ) -> BTreeSet<&'a str> {
     let mut sources = BTreeSet::new();
     for there in elsewhere {
-        let Ok(read) = there.read else {
-            let copied = |s: &&Snapshot| {
-                let plan = policy.plan(&s.plan);
-                plan.is_some_and(|plan| plan.copies_to(there.region).is_some())
-            };
-            sources.extend(facts.snapshots.iter().filter(copied).map(|s| s.id.as_str()));
-            continue;
+        let waits = |plan: &Plan| {
+            let is_forbidden = |read: &Elsewhere| read.forbidden.contains_key(&plan.name);
+            plan.copies_to(there.region).is_some() && there.read.map_or(true, is_forbidden)
         };
-        let pending = read
-            .copies
-            .iter()
-            .filter(|copy| copy.state == State::Pending);
+        let waiting = |s: &&Snapshot| policy.plan(&s.plan).is_some_and(waits);
+        let waiting = facts.snapshots.iter().filter(waiting);
+        sources.extend(waiting.map(|s| s.id.as_str()));
+        let copies = there.read.into_iter().flat_map(|read| &read.copies);
+        let pending = copies.filter(|copy| copy.state == State::Pending);
         sources.extend(pending.filter_map(|copy| Some(copy.copy.as_ref()?.source.as_str())));
         let lacking = there.lines.iter().flat_map(|line| &line.lacking);
         let awaited = lacking.filter(|(_, need)| !matches!(need, CopyNeed::Later(_, Some(_))));
         sources.extend(awaited.map(|(source, _)| source.id.as_str()));
     }
     sources
-}
-
-fn planless(place: Place<'_>) -> BTreeMap<&str, Vec<&Snapshot>> {
-    let mut planless: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
-    for copy in place.snapshots {
-        if place.keep(&copy.plan).is_none() {
-            planless.entry(&copy.plan).or_default().push(copy);
-        }
-    }
-    planless
 }
 
 /// The slots of a plan's snapshots that leave: asked once each, since all volumes share them.
@@ -201,41 +189,26 @@ impl<'a> Judge<'a> {
             .filter(|(_, name, _)| *name == plan)
             .map(|(volume, ..)| volume)
             .collect();
-        let selected = |judged: &Judged<'a>| {
-            let mut standings = judged.standings.iter();
-            let its = standings.find(|s| s.plan.name == plan && !judged.volume.is_new());
-            its.map_or(Selected::No, |s| s.selected)
-        };
         let all = judged.values();
-        let all = all.filter(|judged| selected(judged) != Selected::No);
+        let all = all.filter(|judged| judged.selected_by(plan) != Selected::No);
         volumes.extend(all.map(|judged| judged.volume.id.as_str()));
-        volumes
-            .into_iter()
-            .map(|volume| {
-                let judged = judged.get(volume).copied();
-                let wanted = judged.filter(|judged| selected(judged) == Selected::Yes);
-                let created = wanted.map(|judged| judged.volume.created);
-                let unsure = judged.is_some_and(|judged| selected(judged) == Selected::Unknown);
-                self.line(
-                    volume,
-                    home.get(volume, plan),
-                    there.get(volume, plan),
-                    created,
-                    unsure,
-                )
-            })
-            .collect()
+        let line = |volume: &'a str| {
+            let (home, there) = (home.get(volume, plan), there.get(volume, plan));
+            self.line(volume, home, there, judged.get(volume).copied())
+        };
+        volumes.into_iter().map(line).collect()
     }
 
-    /// `created`: when the volume was, where copies of it are wanted.
+    /// `judged`: the volume, where it is there.
     fn line(
         &self,
         volume: &'a str,
         home: &[&'a Snapshot],
         copies: &[&'a Snapshot],
-        created: Option<Timestamp>,
-        unsure: bool,
+        judged: Option<&Judged<'a>>,
     ) -> Line<'a> {
+        let selected = judged.map_or(Selected::No, |one| one.selected_by(&self.plan.name));
+        let wanted = judged.filter(|_| selected == Selected::Yes);
         let newest = copies.iter().rev().find(|copy| copy.protects()).copied();
         Line {
             plan: self.plan,
@@ -244,8 +217,8 @@ impl<'a> Judge<'a> {
             newest,
             failed: failed(copies),
             lacking: self.lacking(home, copies),
-            freshness: created.map(|created| self.freshness(copies, newest, created)),
-            unsure,
+            freshness: wanted.map(|one| self.freshness(copies, newest, one.volume.created)),
+            unsure: selected == Selected::Unknown,
             rekeyed: rekeyed(copies),
             copies: copies.to_vec(),
         }
@@ -329,11 +302,7 @@ impl<'a> Judge<'a> {
         if grace.after(due) >= self.now {
             return Freshness::Fresh;
         }
-        let waited_for = |copy: &&&Snapshot| {
-            copy.state == State::Pending && grace.after(copy.started) >= self.now
-        };
-        let under_way = copies.iter().rev().find(waited_for);
-        under_way.map_or(Freshness::Overdue, |copy| Freshness::UnderWay(copy))
+        waited_for(copies, grace, self.now)
     }
 }
 

@@ -41,6 +41,17 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The snapshots of plans that say nothing about what is kept here, by plan.
+    pub(super) fn planless(self) -> BTreeMap<&'a str, Vec<&'a Snapshot>> {
+        let mut planless: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
+        for snapshot in self.snapshots {
+            if self.keep(&snapshot.plan).is_none() {
+                planless.entry(&snapshot.plan).or_default().push(snapshot);
+            }
+        }
+        planless
+    }
+
     /// Whether the last snapshots of a volume that is gone go too, after a time. Not in another
     /// Region: they are for the case that all here is lost.
     fn has_orphans(self) -> bool {

@@ -6,12 +6,12 @@ use guardrails::aws::ApiError;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::evaluate::copies::There;
-use crate::evaluate::standing::{Judged, Selected};
+use crate::evaluate::standing::Judged;
 use crate::facts::drills::{
     Ended, Made, Outcome, Record, Remembered, Restore, UnderWay, key, read_key,
 };
 use crate::facts::{Facts, Snapshot};
-use crate::policy::{Drill, Policy, Way};
+use crate::policy::{Drill, Policy, Selected, Way};
 
 /// A restore that isn't ready by then has failed.
 pub(crate) const LIMIT: SignedDuration = SignedDuration::from_hours(6);

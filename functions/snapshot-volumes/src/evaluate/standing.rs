@@ -1,9 +1,10 @@
 //! How one volume stands under one plan.
 
+use guardrails::policy::Age;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::facts::{Snapshot, State, Volume};
-use crate::policy::Plan;
+use crate::policy::{Plan, Selected};
 
 /// A plan, and where its schedule stands.
 #[derive(Debug)]
@@ -28,6 +29,13 @@ impl<'a> Judged<'a> {
         let standings = self.standings.iter();
         standings.filter(|s| !self.volume.is_new() && s.selected == Selected::Yes)
     }
+
+    /// Whether a plan wants snapshots of it.
+    pub(super) fn selected_by(&self, plan: &str) -> Selected {
+        let mut standings = self.standings.iter();
+        let its = standings.find(|s| s.plan.name == plan && !self.volume.is_new());
+        its.map_or(Selected::No, |s| s.selected)
+    }
 }
 
 /// How a volume stands under a plan.
@@ -45,15 +53,6 @@ pub(crate) struct Standing<'a> {
     pub(crate) failed: Option<(&'a Snapshot, &'a str)>,
     pub(crate) need: Need,
     pub(crate) freshness: Freshness<'a>,
-}
-
-/// Whether a plan is for a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Selected {
-    Yes,
-    No,
-    /// That hangs on an instance that wasn't found.
-    Unknown,
 }
 
 /// Whether a volume lacks its plan's slot.
@@ -112,7 +111,7 @@ impl<'a> Standing<'a> {
         if is_lost {
             standing.freshness = Freshness::Overdue;
         } else if standing.is_overdue(slot, volume.created, now) {
-            standing.freshness = standing.waited_for(now);
+            standing.freshness = waited_for(&standing.snapshots, plan.grace, now);
         }
         standing
     }
@@ -130,17 +129,17 @@ impl<'a> Standing<'a> {
         };
         self.plan.grace.after(due) < now
     }
+}
 
-    /// One under way is waited for: for how it ends, but not for ever.
-    fn waited_for(&self, now: Timestamp) -> Freshness<'a> {
-        let under_way = self
-            .snapshots
-            .iter()
-            .rev()
-            .copied()
-            .find(|s| s.state == State::Pending && self.plan.grace.after(s.started) >= now);
-        under_way.map_or(Freshness::Overdue, Freshness::UnderWay)
-    }
+/// One under way is waited for: for how it ends, but not for ever.
+pub(super) fn waited_for<'a>(
+    snapshots: &[&'a Snapshot],
+    grace: Age,
+    now: Timestamp,
+) -> Freshness<'a> {
+    let mut latest = snapshots.iter().rev().copied();
+    let under_way = latest.find(|s| s.state == State::Pending && grace.after(s.started) >= now);
+    under_way.map_or(Freshness::Overdue, Freshness::UnderWay)
 }
 
 /// The latest failure that nothing made up for.

@@ -133,7 +133,7 @@ pub enum UnderWay {
 }
 
 /// A volume that is made, looked at and deleted again: written down before it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restore {
     /// The client token, and the value of the volume's tag. Nobody else can know it before.
     pub token: String,

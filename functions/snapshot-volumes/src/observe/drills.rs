@@ -9,14 +9,12 @@ use guardrails::ec2::{self, FILTER_VALUES};
 use guardrails::state::{Expect, State, Stored};
 use guardrails::tags;
 use jiff::Timestamp;
-use tokio::time::timeout;
 
 use crate::facts::Facts;
 use crate::facts::drills::{Drills, Made, Record, Remembered, Restore, read_key};
 use crate::memory::{DRILLS, PROOFS};
-use crate::observe::elsewhere::{PATIENCE, too_slow};
 use crate::policy::Policy;
-use crate::regions::{Regions, in_region};
+use crate::regions::{PATIENCE, Regions, within};
 
 const VOLUMES: &str = "ec2:DescribeVolumes";
 
@@ -47,12 +45,9 @@ pub(super) async fn drills(
         }
     }
     let reads = under_way.into_iter().map(|(region, restores)| async move {
-        let read = timeout(PATIENCE, made(regions, region, &restores)).await;
-        let read = read.unwrap_or_else(|_elapsed| Err(too_slow(VOLUMES, PATIENCE)));
-        (
-            region.to_owned(),
-            read.map_err(|error| in_region(region, error)),
-        )
+        let read = made(regions, region, &restores);
+        let read = within(PATIENCE, region, VOLUMES, read).await;
+        (region.to_owned(), read)
     });
     drills.made = futures::future::join_all(reads).await.into_iter().collect();
     // Without it nobody knows which of the volumes here are drills'.

@@ -4,24 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
-use guardrails::aws::{ApiError, ErrorKind, filter};
+use guardrails::aws::{ApiError, filter};
 use guardrails::ec2::FILTER_VALUES;
 use guardrails::policy::Exempt;
 use guardrails::state;
 use jiff::Timestamp;
-use tokio::time::timeout;
 
 use crate::facts::{Elsewhere, Snapshot, Try};
 use crate::memory::TRIES;
-use crate::observe::snapshot::{PAGE, described, labelled, marked, state_of};
-use crate::ownership::{Owned, copies as ownership};
+use crate::observe::snapshot::{SNAPSHOTS, owned};
+use crate::ownership::copies as ownership;
 use crate::policy::Policy;
-use crate::regions::{Regions, in_region};
+use crate::regions::{PATIENCE, Regions, within};
 
-/// Longest that is waited for another Region: what is here goes on without it.
-pub(super) const PATIENCE: Duration = Duration::from_mins(2);
-/// The same before something is carried out: well within `guardrails::runner::LOOK_VALID`, or the
-/// look at what is here would have grown old meanwhile.
+/// Longest that is waited for another Region before something is carried out: well within
+/// `guardrails::runner::LOOK_VALID`, or the look at what is here would have grown old meanwhile.
 const RELOOK: Duration = Duration::from_secs(4);
 
 /// Copies of all volumes, or of some.
@@ -45,13 +42,9 @@ pub(super) async fn elsewhere(
     let reads = named.iter().map(|(region, client)| {
         let volumes = volumes.as_deref();
         async move {
-            let home = regions.home();
-            let read = timeout(PATIENCE, copies(client, home, volumes, &policy.hold)).await;
-            (
-                (*region).to_owned(),
-                read.unwrap_or_else(|_elapsed| Err(too_slow("ec2:DescribeSnapshots", PATIENCE)))
-                    .map_err(|error| in_region(region, error)),
-            )
+            let read = copies(client, regions.home(), volumes, &policy.hold);
+            let read = within(PATIENCE, region, SNAPSHOTS, read).await;
+            ((*region).to_owned(), read)
         }
     });
     let (tries, mut elsewhere) =
@@ -88,17 +81,8 @@ fn forbidden(regions: &Regions, policy: &Policy, region: &str) -> BTreeMap<Strin
         .collect()
 }
 
-pub(super) fn too_slow(operation: &'static str, waited: Duration) -> ApiError {
-    ApiError {
-        operation,
-        code: "Timeout".to_owned(),
-        message: format!("no answer within {} s", waited.as_secs()),
-        kind: ErrorKind::Unknown,
-    }
-}
-
 /// The copies that are ours, of all volumes or of some.
-pub(super) async fn copies(
+async fn copies(
     ec2: &Client,
     home: &str,
     volumes: Option<&[String]>,
@@ -113,72 +97,28 @@ pub(super) async fn copies(
                 .collect()
         }
     };
-    let mut found = Elsewhere::default();
-    for some in patterns.chunks(FILTER_VALUES) {
-        let mut pages = ec2
-            .describe_snapshots()
-            .owner_ids("self")
-            .filters(filter("description", some.to_vec()))
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(item) = pages
-            .try_next()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
-        {
-            match copy(&item, home, hold) {
-                None => {}
-                Some(Owned::Ours(copy)) => found.copies.push(copy),
-                Some(Owned::Disowned(copy)) => found.disowned.push(copy),
-            }
-        }
-    }
-    Ok(found)
+    copies_by(ec2, home, "description", &patterns, hold).await
 }
 
-fn copy(found: &aws_sdk_ec2::types::Snapshot, home: &str, hold: &Exempt) -> Option<Owned> {
-    let state = state_of(found)?;
-    let tags = labelled(found);
-    let described = described(found, &tags)?;
-    let key = found.kms_key_id().unwrap_or_default();
-    let gib = found.volume_size().unwrap_or_default();
-    let owned = ownership::read(home, &described, state, key, gib)?;
-    Some(marked(owned, found, &tags, hold))
-}
-
-/// What of `ids` is completed there: for a deletion that rests on it.
-pub(super) async fn by_id(
+async fn copies_by(
     ec2: &Client,
     home: &str,
-    ids: &[String],
-) -> Result<Vec<Snapshot>, ApiError> {
-    let mut found = Vec::new();
-    for some in ids.chunks(FILTER_VALUES) {
-        let page = ec2
-            .describe_snapshots()
-            .owner_ids("self")
-            .filters(filter("snapshot-id", some.to_vec()))
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?;
-        found.extend(
-            page.iter()
-                .filter_map(|item| match copy(item, home, &Exempt::default())? {
-                    Owned::Ours(copy) => Some(copy),
-                    Owned::Disowned(_) => None,
-                }),
-        );
+    name: &str,
+    values: &[String],
+    hold: &Exempt,
+) -> Result<Elsewhere, ApiError> {
+    let mut found = Elsewhere::default();
+    for some in values.chunks(FILTER_VALUES) {
+        let filters = vec![filter(name, some.to_vec())];
+        let (copies, disowned) = owned(ec2, filters, Some(home), hold).await?;
+        found.copies.extend(copies);
+        found.disowned.extend(disowned);
     }
     Ok(found)
 }
 
-/// Copies that were made in `region` meanwhile of these volumes, for whoever is about to make one.
+/// Copies in `region` as they are now: of these volumes, for whoever is about to make one, and the
+/// keepers that a deletion rests on.
 pub(super) async fn made(
     regions: &Regions,
     region: &str,
@@ -192,13 +132,11 @@ pub(super) async fn made(
     let hold = Exempt::default();
     let look = async {
         let mut made = copies(ec2, home, Some(&volumes), &hold).await?.copies;
-        made.extend(by_id(ec2, home, &keepers).await?);
+        let kept = copies_by(ec2, home, "snapshot-id", &keepers, &hold).await?;
+        made.extend(kept.copies);
         Ok(made)
     };
-    let looked = timeout(RELOOK, look).await;
-    looked
-        .unwrap_or_else(|_elapsed| Err(too_slow("ec2:DescribeSnapshots", RELOOK)))
-        .map_err(|error| in_region(region, error))
+    within(RELOOK, region, SNAPSHOTS, look).await
 }
 
 #[cfg(test)]

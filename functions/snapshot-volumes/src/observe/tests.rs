@@ -1,6 +1,8 @@
 use super::*;
 use crate::action::{Create, Delete, Member, Target};
 use crate::decide::tests::daily;
+use crate::observe::snapshot::read;
+use crate::ownership::Owned;
 use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::operation::describe_locked_snapshots::DescribeLockedSnapshotsOutput;
@@ -13,8 +15,9 @@ use guardrails::state::model::Model;
 use guardrails::tags;
 
 const NOW: &str = "2026-11-21T10:00:00Z";
+const SLOT: &str = "2026-11-21T03:00:00Z";
 
-fn tag(key: &str, value: &str) -> Tag {
+pub(super) fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
@@ -51,6 +54,17 @@ fn aws_snapshot(id: &str, volume: &str, slot: &str, state: SnapshotState) -> typ
         .build()
 }
 
+/// Of [`SLOT`].
+pub(super) fn completed(id: &str, volume: &str) -> types::Snapshot {
+    aws_snapshot(id, volume, SLOT, SnapshotState::Completed)
+}
+
+fn volumes_found(volumes: Vec<types::Volume>) -> DescribeVolumesOutput {
+    DescribeVolumesOutput::builder()
+        .set_volumes(Some(volumes))
+        .build()
+}
+
 fn filter_values(filters: &[Filter], name: &str) -> Vec<String> {
     filters
         .iter()
@@ -74,19 +88,19 @@ fn paged_volumes(found: &'static [&'static str]) -> [Rule; 3] {
             }),
         mock!(Client::describe_volumes)
             .match_requests(|r| r.filters().is_empty() && r.next_token() == Some("more"))
-            .then_output(|| {
-                DescribeVolumesOutput::builder()
-                    .volumes(aws_volume("vol-2", None))
-                    .build()
-            }),
+            .then_output(|| volumes_found(vec![aws_volume("vol-2", None)])),
         mock!(Client::describe_volumes)
             .match_requests(|r| !filter_values(r.filters(), "volume-id").is_empty())
-            .then_compute_output(move |_| {
-                DescribeVolumesOutput::builder()
-                    .set_volumes(Some(found.iter().map(|id| aws_volume(id, None)).collect()))
-                    .build()
+            .then_output(move || {
+                volumes_found(found.iter().map(|id| aws_volume(id, None)).collect())
             }),
     ]
+}
+
+pub(super) fn snapshots_found(snapshots: Vec<types::Snapshot>) -> DescribeSnapshotsOutput {
+    DescribeSnapshotsOutput::builder()
+        .set_snapshots(Some(snapshots))
+        .build()
 }
 
 fn snapshots_rule(snapshots: Vec<types::Snapshot>) -> Rule {
@@ -97,27 +111,28 @@ fn snapshots_rule(snapshots: Vec<types::Snapshot>) -> Rule {
                 && filter_values(r.filters(), "description")
                     == ["ec2-guardrails snapshot-volumes: plan *"]
         })
-        .then_output(move || {
-            DescribeSnapshotsOutput::builder()
-                .set_snapshots(Some(snapshots.clone()))
-                .build()
-        })
+        .then_output(move || snapshots_found(snapshots.clone()))
+}
+
+fn instances_found(ids: &[String]) -> DescribeInstancesOutput {
+    let instance = |id: &String| {
+        types::Instance::builder()
+            .instance_id(id)
+            .image_id("ami-1")
+            .root_device_name("/dev/xvda")
+            .build()
+    };
+    let instances = ids.iter().map(instance).collect();
+    let reservation = types::Reservation::builder().set_instances(Some(instances));
+    DescribeInstancesOutput::builder()
+        .reservations(reservation.build())
+        .build()
 }
 
 fn instances_rule() -> Rule {
     mock!(Client::describe_instances)
         .match_requests(|r| filter_values(r.filters(), "instance-id") == ["i-1"])
-        .then_output(|| {
-            let instance = types::Instance::builder()
-                .instance_id("i-1")
-                .image_id("ami-1")
-                .root_device_name("/dev/xvda")
-                .tags(tag("Name", "web-1"))
-                .build();
-            DescribeInstancesOutput::builder()
-                .reservations(types::Reservation::builder().instances(instance).build())
-                .build()
-        })
+        .then_output(|| instances_found(&["i-1".to_owned()]))
 }
 
 fn images_rule() -> Rule {
@@ -144,36 +159,26 @@ async fn observed(rules: &[&Rule], policy: &Policy, scope: Scope) -> Facts {
 }
 
 async fn asked(rules: &[&Rule], policy: &Policy, request: Request<Ask>) -> Facts {
-    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
     let state = Model::default().state(crate::NAME);
-    observe(
-        &Regions::of(&ec2, &[], &[]),
-        &state,
-        policy,
-        &request,
-        NOW.parse().unwrap(),
-    )
-    .await
-    .unwrap()
+    looked(rules, &state, policy, &request).await.unwrap()
+}
+
+async fn looked(
+    rules: &[&Rule],
+    state: &state::State,
+    policy: &Policy,
+    request: &Request<Ask>,
+) -> Result<Facts, ApiError> {
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
+    let regions = Regions::of(&ec2, &[], &[]);
+    observe(&regions, state, policy, request, NOW.parse().unwrap()).await
 }
 
 #[tokio::test]
 async fn reads_all_pages_and_only_the_instances_that_matter() {
     let [one, two, by_id] = paged_volumes(&[]);
-    let snapshots = snapshots_rule(vec![
-        aws_snapshot(
-            "snap-1",
-            "vol-2",
-            "2026-11-21T03:00:00Z",
-            SnapshotState::Completed,
-        ),
-        aws_snapshot(
-            "snap-bin",
-            "vol-2",
-            "2026-11-20T03:00:00Z",
-            SnapshotState::Recoverable,
-        ),
-    ]);
+    let in_the_bin = aws_snapshot("snap-bin", "vol-2", SLOT, SnapshotState::Recoverable);
+    let snapshots = snapshots_rule(vec![completed("snap-1", "vol-2"), in_the_bin]);
     let (instances, images) = (instances_rule(), images_rule());
     let rules = [&one, &two, &by_id, &snapshots, &instances, &images];
     let facts = observed(&rules, &daily("{last: 1}"), Scope::All).await;
@@ -192,11 +197,8 @@ async fn reads_all_pages_and_only_the_instances_that_matter() {
 #[tokio::test]
 async fn an_idle_sweep_reads_volumes_and_snapshots_only() {
     let [one, two, _] = paged_volumes(&[]);
-    let slot = "2026-11-21T03:00:00Z";
-    let snapshots = snapshots_rule(vec![
-        aws_snapshot("snap-1", "vol-1", slot, SnapshotState::Completed),
-        aws_snapshot("snap-2", "vol-2", slot, SnapshotState::Pending),
-    ]);
+    let pending = aws_snapshot("snap-2", "vol-2", SLOT, SnapshotState::Pending);
+    let snapshots = snapshots_rule(vec![completed("snap-1", "vol-1"), pending]);
     let facts = observed(&[&one, &two, &snapshots], &daily("{last: 1}"), Scope::All).await;
     assert!(facts.instances.is_empty());
     assert_eq!(
@@ -208,9 +210,8 @@ async fn an_idle_sweep_reads_volumes_and_snapshots_only() {
 /// Taken for none, another would be made for its slot.
 #[test]
 fn a_snapshot_in_a_state_that_is_not_known_yet_is_under_way() {
-    let state = SnapshotState::from("verifying");
-    let found = aws_snapshot("snap-1", "vol-1", "2026-11-21T03:00:00Z", state);
-    let Some(Owned::Ours(ours)) = snapshot(&found, &Exempt::default()) else {
+    let found = aws_snapshot("snap-1", "vol-1", SLOT, SnapshotState::from("verifying"));
+    let Some(Owned::Ours(ours)) = read(&found, None, &Exempt::default()) else {
         panic!("it is ours");
     };
     assert_eq!(ours.state, crate::facts::State::Pending);
@@ -218,23 +219,12 @@ fn a_snapshot_in_a_state_that_is_not_known_yet_is_under_way() {
 
 #[tokio::test]
 async fn a_volume_is_gone_only_when_a_second_look_does_not_find_it() {
-    let lost = |volume: &str| {
-        aws_snapshot(
-            "snap-1",
-            volume,
-            "2026-11-21T03:00:00Z",
-            SnapshotState::Error,
-        )
-    };
-    let done = |id: &str, volume: &str| {
-        aws_snapshot(id, volume, "2026-11-21T03:00:00Z", SnapshotState::Completed)
-    };
     for (found, gone) in [(&["vol-lost"][..], 0), (&[][..], 1)] {
         let [one, two, by_id] = paged_volumes(found);
         let snapshots = snapshots_rule(vec![
-            lost("vol-lost"),
-            done("snap-2", "vol-1"),
-            done("snap-3", "vol-2"),
+            aws_snapshot("snap-1", "vol-lost", SLOT, SnapshotState::Error),
+            completed("snap-2", "vol-1"),
+            completed("snap-3", "vol-2"),
         ]);
         let rules = [&one, &two, &by_id, &snapshots];
         let facts = observed(&rules, &daily("{last: 1}"), Scope::All).await;
@@ -246,30 +236,20 @@ async fn a_volume_is_gone_only_when_a_second_look_does_not_find_it() {
 async fn one_volume_brings_its_neighbours_on_the_instance() {
     let own = mock!(Client::describe_volumes)
         .match_requests(|r| filter_values(r.filters(), "volume-id") == ["vol-1"])
-        .then_output(|| {
-            DescribeVolumesOutput::builder()
-                .volumes(aws_volume("vol-1", Some("i-1")))
-                .build()
-        });
+        .then_output(|| volumes_found(vec![aws_volume("vol-1", Some("i-1"))]));
     let neighbours = mock!(Client::describe_volumes)
         .match_requests(|r| filter_values(r.filters(), "attachment.instance-id") == ["i-1"])
         .then_output(|| {
-            DescribeVolumesOutput::builder()
-                .volumes(aws_volume("vol-1", Some("i-1")))
-                .volumes(aws_volume("vol-3", Some("i-1")))
-                .build()
+            let both = ["vol-1", "vol-3"].map(|id| aws_volume(id, Some("i-1")));
+            volumes_found(both.to_vec())
         });
     let snapshots = mock!(Client::describe_snapshots)
         .match_requests(|r| filter_values(r.filters(), "volume-id") == ["vol-1", "vol-3"])
-        .then_output(|| DescribeSnapshotsOutput::builder().build());
+        .then_output(|| snapshots_found(vec![]));
     let (instances, images) = (instances_rule(), images_rule());
     let rules = [&own, &neighbours, &snapshots, &instances, &images];
-    let facts = observed(
-        &rules,
-        &daily("{last: 1}"),
-        Scope::one(Resource::volume("vol-1")),
-    )
-    .await;
+    let scope = Scope::one(Resource::volume("vol-1"));
+    let facts = observed(&rules, &daily("{last: 1}"), scope).await;
     assert!(!facts.complete);
     assert_eq!(facts.volumes.len(), 2);
 }
@@ -283,27 +263,17 @@ async fn a_read_that_fails_is_an_error_not_an_empty_account() {
                 .build(),
         )
     });
-    let snapshots = snapshots_rule(vec![]);
-    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&denied, &snapshots]);
-    let policy = daily("{last: 1}");
+    let rules = [&denied, &snapshots_rule(vec![])];
     let state = Model::default().state(crate::NAME);
-    let now = NOW.parse().unwrap();
-    let error = observe(
-        &Regions::of(&ec2, &[], &[]),
-        &state,
-        &policy,
-        &Request::sweep(),
-        now,
-    )
-    .await
-    .unwrap_err();
-    assert_eq!(error.operation, "ec2:DescribeVolumes");
+    let policy = daily("{last: 1}");
+    let looked = looked(&rules, &state, &policy, &Request::sweep()).await;
+    assert_eq!(looked.unwrap_err().operation, "ec2:DescribeVolumes");
 }
 
-fn create(volume: &str) -> Action {
+pub(super) fn create(volume: &str) -> Action {
     Action::Create(Create {
         plan: "daily".to_owned(),
-        slot: "2026-11-21T03:00:00Z".parse().unwrap(),
+        slot: SLOT.parse().unwrap(),
         attempt: 1,
         target: Target::Volume,
         members: vec![Member {
@@ -324,33 +294,26 @@ fn delete(keeper: Option<&str>) -> Action {
     })
 }
 
+async fn verdicts(rules: &[&Rule], actions: &[Action]) -> Vec<Option<String>> {
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
+    let actions: Vec<&Action> = actions.iter().collect();
+    let verdicts = revalidate(&Regions::of(&ec2, &[], &[]), &actions).await;
+    verdicts.unwrap()
+}
+
 #[tokio::test]
 async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
     let by_volume = mock!(Client::describe_snapshots)
         .match_requests(|r| filter_values(r.filters(), "volume-id") == ["vol-1", "vol-2"])
         .then_output(|| {
-            let made = aws_snapshot(
-                "snap-9",
-                "vol-2",
-                "2026-11-21T03:00:00Z",
-                SnapshotState::Pending,
-            );
-            DescribeSnapshotsOutput::builder().snapshots(made).build()
+            let made = aws_snapshot("snap-9", "vol-2", SLOT, SnapshotState::Pending);
+            snapshots_found(vec![made])
         });
     let by_id = mock!(Client::describe_snapshots)
         .match_requests(|r| {
             filter_values(r.filters(), "snapshot-id") == ["snap-gone", "snap-stays"]
         })
-        .then_output(|| {
-            let stays = aws_snapshot(
-                "snap-stays",
-                "vol-3",
-                "2026-11-21T03:00:00Z",
-                SnapshotState::Completed,
-            );
-            DescribeSnapshotsOutput::builder().snapshots(stays).build()
-        });
-    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&by_volume, &by_id]);
+        .then_output(|| snapshots_found(vec![completed("snap-stays", "vol-3")]));
     let actions = [
         create("vol-1"),
         create("vol-2"),
@@ -358,12 +321,7 @@ async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
         delete(Some("snap-gone")),
         delete(None),
     ];
-    let verdicts = revalidate(
-        &Regions::of(&ec2, &[], &[]),
-        &actions.iter().collect::<Vec<_>>(),
-    )
-    .await
-    .unwrap();
+    let verdicts = verdicts(&[&by_volume, &by_id], &actions).await;
     let needed: Vec<bool> = verdicts.iter().map(Option::is_none).collect();
     assert_eq!(needed, [true, false, true, false, true]);
     assert!(verdicts[1].as_deref().unwrap().contains("snap-9"));
@@ -374,8 +332,6 @@ async fn looks_again_for_what_others_made_and_for_what_is_to_stay() {
 #[tokio::test]
 async fn snapshots_are_found_by_description_and_judged_by_it() {
     let [one, two, _] = paged_volumes(&[]);
-    let slot = "2026-11-21T03:00:00Z";
-    let completed = |id, volume| aws_snapshot(id, volume, slot, SnapshotState::Completed);
     let mut untagged = completed("snap-3", "vol-2");
     untagged.tags = None;
     let mut foreign = completed("snap-4", "vol-2");
@@ -396,8 +352,7 @@ async fn snapshots_are_found_by_description_and_judged_by_it() {
 
 #[tokio::test]
 async fn a_volume_that_is_not_there_matters_to_a_person_only() {
-    let none =
-        mock!(Client::describe_volumes).then_output(|| DescribeVolumesOutput::builder().build());
+    let none = mock!(Client::describe_volumes).then_output(|| volumes_found(vec![]));
     let scope = || Scope::one(Resource::volume("vol-9"));
     let policy = daily("{last: 1}");
     let event = asked(&[&none], &policy, Request::of(scope())).await;
@@ -414,15 +369,9 @@ async fn a_look_at_many_volumes_keeps_to_what_a_filter_takes() {
             let values = r.filters().iter().map(|filter| filter.values().len());
             values.sum::<usize>() <= FILTER_VALUES
         })
-        .then_output(|| DescribeSnapshotsOutput::builder().build());
-    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&found]);
+        .then_output(|| snapshots_found(vec![]));
     let actions: Vec<Action> = (0..200).map(|n| create(&format!("vol-{n}"))).collect();
-    let verdicts = revalidate(
-        &Regions::of(&ec2, &[], &[]),
-        &actions.iter().collect::<Vec<_>>(),
-    )
-    .await
-    .unwrap();
+    let verdicts = verdicts(&[&found], &actions).await;
     assert!(verdicts.iter().all(Option::is_none));
     assert_eq!(found.num_calls(), 2);
 }
@@ -440,32 +389,13 @@ struct Fleet {
 
 impl Fleet {
     fn of(count: usize, snapshots: Vec<types::Snapshot>) -> Self {
-        let instance = |id: &str| {
-            types::Instance::builder()
-                .instance_id(id)
-                .image_id("ami-1")
-                .root_device_name("/dev/xvda")
-                .build()
-        };
-        let answer = move |ids: Vec<String>| {
-            let instances = ids.iter().map(|id| instance(id)).collect();
-            DescribeInstancesOutput::builder()
-                .reservations(
-                    types::Reservation::builder()
-                        .set_instances(Some(instances))
-                        .build(),
-                )
-                .build()
-        };
         let all = move || (0..count).map(|n| format!("i-{n}")).collect::<Vec<_>>();
         Self {
             volumes: mock!(Client::describe_volumes)
                 .match_requests(|r| r.filters().is_empty() && r.max_results() == Some(1_000))
-                .then_compute_output(move |_| {
+                .then_output(move || {
                     let volume = |n| aws_volume(&format!("vol-{n}"), Some(&format!("i-{n}")));
-                    DescribeVolumesOutput::builder()
-                        .set_volumes(Some((0..count).map(volume).collect()))
-                        .build()
+                    volumes_found((0..count).map(volume).collect())
                 }),
             snapshots: snapshots_rule(snapshots),
             by_ids: mock!(Client::describe_instances)
@@ -473,10 +403,12 @@ impl Fleet {
                     let ids = filter_values(r.filters(), "instance-id").len();
                     (1..=200).contains(&ids)
                 })
-                .then_compute_output(move |r| answer(filter_values(r.filters(), "instance-id"))),
+                .then_compute_output(|r| {
+                    instances_found(&filter_values(r.filters(), "instance-id"))
+                }),
             all_instances: mock!(Client::describe_instances)
                 .match_requests(|r| r.filters().is_empty() && r.max_results() == Some(1_000))
-                .then_compute_output(move |_| answer(all())),
+                .then_output(move || instances_found(&all())),
             images: images_rule(),
         }
     }
@@ -499,14 +431,7 @@ impl Fleet {
 async fn a_sweep_asks_for_no_more_than_it_takes() {
     let policy = daily("{last: 1}");
     let healthy = |count: usize| {
-        let one = |n| {
-            aws_snapshot(
-                &format!("snap-{n}"),
-                &format!("vol-{n}"),
-                "2026-11-21T03:00:00Z",
-                SnapshotState::Completed,
-            )
-        };
+        let one = |n| completed(&format!("snap-{n}"), &format!("vol-{n}"));
         (0..count).map(one).collect::<Vec<_>>()
     };
     for (what, count, snapshots, calls) in [
@@ -580,14 +505,7 @@ fn a_volume_outside_the_region_is_known_by_its_outpost_or_zone() {
 #[test]
 fn archived_and_held_snapshots_are_known() {
     let hold: Exempt = serde_json::from_str(r#"{"tag": "Hold", "values": ["yes"]}"#).unwrap();
-    let made = || {
-        aws_snapshot(
-            "snap-1",
-            "vol-1",
-            "2026-11-21T03:00:00Z",
-            SnapshotState::Completed,
-        )
-    };
+    let made = || completed("snap-1", "vol-1");
     let with = |key, value| {
         let mut tagged = made();
         tagged.tags.as_mut().unwrap().push(tag(key, value));
@@ -605,7 +523,7 @@ fn archived_and_held_snapshots_are_known() {
         ("held", with("Hold", "yes"), (false, true)),
         ("another value", with("Hold", "no"), (false, false)),
     ] {
-        let Some(Owned::Ours(snapshot)) = snapshot(&found, &hold) else {
+        let Some(Owned::Ours(snapshot)) = read(&found, None, &hold) else {
             panic!("{what}: it is ours");
         };
         assert_eq!((snapshot.archived, snapshot.held), is, "{what}");
@@ -619,14 +537,10 @@ fn archived_and_held_snapshots_are_known() {
 async fn what_the_limit_holds_back_is_looked_at_for_locks_and_images() {
     let snapshots = || {
         (0..40).map(|day| {
-            let slot: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
+            let slot: Timestamp = SLOT.parse().unwrap();
             let slot = slot - jiff::SignedDuration::from_hours(24 * day);
-            let mut made = aws_snapshot(
-                &format!("snap-{day:02}"),
-                "vol-1",
-                &slot.to_string(),
-                SnapshotState::Completed,
-            );
+            let (id, at) = (format!("snap-{day:02}"), slot.to_string());
+            let mut made = aws_snapshot(&id, "vol-1", &at, SnapshotState::Completed);
             made.start_time = Some(DateTime::from_secs(slot.as_second() + 60));
             made
         })
@@ -661,11 +575,8 @@ async fn what_the_limit_holds_back_is_looked_at_for_locks_and_images() {
                 .build();
             DescribeImagesOutput::builder().images(image).build()
         });
-    let volume = mock!(Client::describe_volumes).then_output(|| {
-        DescribeVolumesOutput::builder()
-            .volumes(aws_volume("vol-1", None))
-            .build()
-    });
+    let volume = mock!(Client::describe_volumes)
+        .then_output(|| volumes_found(vec![aws_volume("vol-1", None)]));
     let all = snapshots_rule(snapshots().collect());
     let rules = [&volume, &all, &locks, &images];
     let facts = observed(&rules, &daily("{last: 1}"), Scope::All).await;
@@ -696,19 +607,8 @@ async fn what_was_refused_before_is_remembered() {
     };
     let put = state.put(&REFUSED, "snap-1", &refusal, None, &state::Expect::Any, now);
     put.await.unwrap();
-    let volumes =
-        mock!(Client::describe_volumes).then_output(|| DescribeVolumesOutput::builder().build());
-    let snapshots = snapshots_rule(vec![]);
-    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&volumes, &snapshots]);
-    let policy = daily("{last: 1}");
-    let facts = observe(
-        &Regions::of(&ec2, &[], &[]),
-        &state,
-        &policy,
-        &Request::sweep(),
-        now,
-    )
-    .await
-    .unwrap();
-    assert_eq!(facts.refused.get("snap-1"), Some(&refusal));
+    let volumes = mock!(Client::describe_volumes).then_output(|| volumes_found(vec![]));
+    let rules = [&volumes, &snapshots_rule(vec![])];
+    let facts = looked(&rules, &state, &daily("{last: 1}"), &Request::sweep()).await;
+    assert_eq!(facts.unwrap().refused.get("snap-1"), Some(&refusal));
 }

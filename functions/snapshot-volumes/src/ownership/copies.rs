@@ -2,19 +2,12 @@
 //! description says the volume and the snapshot that it is from, and the Region: each stack knows its
 //! own copies, though several copy to one Region.
 
-use std::sync::Arc;
-
 use guardrails::tags;
-use jiff::{Timestamp, Zoned};
+use jiff::Zoned;
 
-use super::{
-    DESCRIPTION_MAX, Described, Origin, Owned, ascii, differs, disagreement, read_origin,
-    started_before, unlisted,
-};
+use super::{Described, NAME, Owned, described_by};
 use crate::action::Member;
-use crate::facts::{Copied, Disowned, Snapshot, State, Tag};
-use crate::ownership::NAME;
-use crate::slots;
+use crate::facts::{Copied, State, Tag};
 
 /// What the description of each copy from `home` begins with.
 pub(crate) fn described(home: &str) -> String {
@@ -42,18 +35,9 @@ pub(crate) fn description(
     attempt: u32,
     what: &str,
 ) -> String {
-    let slot = &slots::tag(slot);
-    let origin = Origin {
-        plan,
-        slot,
-        attempt,
-    };
     let from = described_of(source.region, source.volume);
-    let text = format!("{from}{}), plan {origin}", source.snapshot);
-    text.chars()
-        .chain(ascii(what))
-        .take(DESCRIPTION_MAX)
-        .collect()
+    let words = format!("{from}{}), plan ", source.snapshot);
+    described_by(&words, plan, slot, attempt, what)
 }
 
 /// The tags by which a copy is ours.
@@ -80,42 +64,20 @@ pub(crate) fn read(
 ) -> Option<Owned> {
     let rest = described.description.strip_prefix(&self::described(home))?;
     let (volume, rest) = rest.split_once(" (")?;
-    let (source, rest) = rest.split_once("), plan ")?;
-    let origin = read_origin(rest)?;
-    let slot: Timestamp = origin.slot.parse().ok()?;
-    let source_tag = [(tags::SOURCE, source)];
-    let why = started_before(described, &origin, slot)
-        .or_else(|| disagreement(described.tags, &origin))
-        .or_else(|| differs(described.tags, &source_tag))
-        .or_else(|| unlisted(described.tags, volume));
-    Some(match why {
-        None => Owned::Ours(Snapshot {
-            id: described.id.to_owned(),
-            volume: volume.to_owned(),
-            plan: Arc::from(origin.plan),
-            slot,
-            attempt: origin.attempt,
-            state,
-            started: described.started,
-            archived: false,
-            held: false,
-            copy: Some(Box::new(Copied {
-                source: source.to_owned(),
-                key: key.to_owned(),
-                gib,
-            })),
-        }),
-        Some(why) => Owned::Disowned(Disowned {
-            id: described.id.to_owned(),
-            volume: volume.to_owned(),
-            why,
-        }),
-    })
+    let (source, text) = rest.split_once("), plan ")?;
+    let copied = Copied {
+        source: source.to_owned(),
+        key: key.to_owned(),
+        gib,
+    };
+    described.owned(text, volume, Some(copied), state)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ownership::DESCRIPTION_MAX;
+    use crate::slots;
 
     const SLOT: &str = "2026-11-22T03:00:00+00:00";
     const SOURCE: Source<'_> = Source {

@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::policy::keep::{self, Keep};
+use crate::policy::name::not_empty;
 use crate::slots::{Schedule, Zone};
 
 pub(super) const REGION: &str = "^[a-z]{2,}(-[a-z]+)+-[0-9]+$";
@@ -88,12 +89,7 @@ fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::
 
 /// A plan's copies: each Region once, and keys of that Region.
 pub(super) fn copies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Copying>, D::Error> {
-    let copies = Vec::<Copying>::deserialize(deserializer)?;
-    if copies.is_empty() {
-        return Err(D::Error::custom(
-            "an empty list copies nothing; leave it out",
-        ));
-    }
+    let copies: Vec<Copying> = not_empty(deserializer, "copies nothing; leave it out")?;
     for (at, copying) in copies.iter().enumerate() {
         let region = &copying.region;
         if copies[..at].iter().any(|other| other.region == *region) {

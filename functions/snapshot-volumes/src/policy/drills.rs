@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::facts::drills::Way;
 use crate::policy::copies;
-use crate::policy::name::check_name;
+use crate::policy::name::{check_name, not_empty};
 use crate::slots::{Schedule, Zone};
 
 /// Most volumes that one slot of a drill tries.
@@ -75,13 +75,7 @@ fn drill_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
 }
 
 fn plans<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<String>::deserialize(deserializer)?;
-    if names.is_empty() {
-        return Err(D::Error::custom(
-            "an empty list names no plan; leave it out for all plans",
-        ));
-    }
-    Ok(names)
+    not_empty(deserializer, "names no plan; leave it out for all plans")
 }
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -100,12 +94,7 @@ fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 
 /// Drills with names of their own.
 pub(super) fn drills<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Drill>, D::Error> {
-    let drills = Vec::<Drill>::deserialize(deserializer)?;
-    if drills.is_empty() {
-        return Err(D::Error::custom(
-            "an empty list tries nothing; leave it out",
-        ));
-    }
+    let drills: Vec<Drill> = not_empty(deserializer, "tries nothing; leave it out")?;
     for (at, drill) in drills.iter().enumerate() {
         if drills[..at].iter().any(|other| other.name == drill.name) {
             return Err(D::Error::custom(format!(

@@ -169,22 +169,19 @@ impl JsonSchema for Count {
 }
 
 /// A calendar span back from the newest snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(
     inline,
     extend("examples" = ["14d", "2w", "6mo", "1y"], "pattern" = SPAN_PATTERN)
 )]
-pub struct Within(SpanText);
-
-/// A span with the text that it was written as; spans themselves don't compare.
-#[derive(Debug, Clone)]
-struct SpanText {
+pub struct Within {
     text: String,
     span: Span,
 }
 
-impl PartialEq for SpanText {
+/// Spans themselves don't compare.
+impl PartialEq for Within {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
@@ -194,7 +191,7 @@ impl Within {
     /// As written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0.text
+        &self.text
     }
 
     /// Whether it reaches from `newest` back to `other`. One that goes back before all calendars
@@ -202,7 +199,7 @@ impl Within {
     #[must_use]
     pub fn reaches(&self, other: Timestamp, newest: &Zoned) -> bool {
         newest
-            .checked_sub(self.0.span)
+            .checked_sub(self.span)
             .map_or(true, |horizon| other > horizon.timestamp())
     }
 }
@@ -212,13 +209,13 @@ impl TryFrom<String> for Within {
 
     fn try_from(text: String) -> Result<Self, String> {
         let span = keeping_span(&text)?;
-        Ok(Self(SpanText { text, span }))
+        Ok(Self { text, span })
     }
 }
 
 impl From<Within> for String {
     fn from(within: Within) -> Self {
-        within.0.text
+        within.text
     }
 }
 

@@ -1,6 +1,20 @@
-//! What plans and drills may be called.
+//! What plans and drills may be called, and lists that have to say something.
 
 use guardrails::text::quoted;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// A list that isn't empty; `why` says what it would do if it were.
+pub(super) fn not_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    why: &str,
+) -> Result<Vec<T>, D::Error> {
+    let list = Vec::deserialize(deserializer)?;
+    if list.is_empty() {
+        return Err(D::Error::custom(format!("an empty list {why}")));
+    }
+    Ok(list)
+}
 
 /// Whether `name` may be that of a plan or drill (`what`).
 pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {

@@ -27,6 +27,17 @@ pub struct Exclude {
     pub boot: bool,
 }
 
+/// Whether a plan is for a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selected {
+    /// It is.
+    Yes,
+    /// It isn't.
+    No,
+    /// That hangs on an instance that wasn't found.
+    Unknown,
+}
+
 /// A tag, and on what it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagOf {

@@ -14,8 +14,9 @@ use crate::facts::Snapshot;
 use crate::report::stand::Stand;
 use crate::slots;
 
-/// All conditions about them, but those that are of the account.
+/// All conditions of volumes about them.
 pub(super) fn conditions(evaluation: &Evaluation<'_>) -> Vec<Condition> {
+    let facts = evaluation.facts;
     let mut conditions = Vec::new();
     for (kind, stands) in [
         (&COPY_STALE, by_volume(evaluation, stale)),
@@ -23,18 +24,8 @@ pub(super) fn conditions(evaluation: &Evaluation<'_>) -> Vec<Condition> {
         (&COPY_FULL, by_volume(evaluation, full)),
     ] {
         for (volume, stand) in stands {
-            conditions.extend(on(evaluation, volume, stand, kind));
+            conditions.extend(stand.condition(facts, volume, kind, !facts.complete));
         }
-    }
-    for there in &evaluation.elsewhere {
-        let disowned = there.read.iter().flat_map(|read| &read.disowned);
-        conditions.extend(disowned.map(|copy| {
-            let resource = Resource::Snapshot(copy.id.clone());
-            Condition::firing(resource, &DISOWNED, "disowned", &copy.why).called(format!(
-                "{} (of {}, in {})",
-                copy.id, copy.volume, there.region
-            ))
-        }));
     }
     conditions
 }
@@ -103,17 +94,6 @@ fn by_volume<'e>(
         }
     }
     stands
-}
-
-fn on(
-    evaluation: &Evaluation<'_>,
-    volume: &str,
-    stand: Stand,
-    kind: &'static Kind,
-) -> Option<Condition> {
-    let known = evaluation.facts.volumes.get(volume);
-    let label = known.map_or_else(|| volume.to_owned(), crate::facts::Volume::label);
-    stand.condition(volume, label, kind, evaluation.facts.complete)
 }
 
 /// `plan daily, us-east-1`

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::action::{Action, Effect};
 use crate::conditions::{DRILL_LEFT_BEHIND, PROOF_FAILED, PROOF_STALE};
 use crate::evaluate::Evaluation;
-use crate::evaluate::drills::{Proven, Round, Tried, proven, way};
+use crate::evaluate::drills::{Going, Next, Proven, Round, Tried, proven, way};
 use crate::facts::drills::{Record, UnderWay, read_key};
 use crate::report::stand::Stand;
 
@@ -56,31 +56,41 @@ pub(super) fn conditions(evaluation: &Evaluation<'_>, records: &Records<'_>) -> 
         }
     }
     let facts = evaluation.facts;
+    let is_read = |region: &str| {
+        let mut elsewhere = evaluation.elsewhere.iter();
+        region == facts.region
+            || elsewhere.any(|there| there.region == region && there.read.is_ok())
+    };
+    // What is found here says nothing of a copy where nobody looked, as with an event.
+    let resolves = !facts.complete && evaluation.rounds.iter().all(|round| is_read(round.region));
     for ((volume, kind), stand) in stands {
-        let known = facts.volumes.get(volume);
-        let label = known.map_or_else(|| volume.to_owned(), crate::facts::Volume::label);
-        conditions.extend(stand.condition(volume, label, kind, facts.complete));
+        conditions.extend(stand.condition(facts, volume, kind, resolves));
     }
-    for going in &evaluation.going {
-        // What this run has settled is no longer there.
-        let record = records.get(&going.remembered.name);
-        let restore = record.and_then(Record::restore);
-        let refused = restore.and_then(|restore| restore.refused.clone());
-        let Some(why) = restore.and(refused.or_else(|| going.left(evaluation.now))) else {
-            continue;
-        };
-        let volume = restore.and_then(|restore| restore.volume.as_deref());
-        let resource = Resource::volume(volume.unwrap_or(going.volume));
-        let label = format!(
-            "{} (made from a backup of {})",
-            resource.name(),
-            going.volume
-        );
-        let text = format!("drill {}, {}: {why}", going.drill, going.region);
-        conditions
-            .push(Condition::firing(resource, &DRILL_LEFT_BEHIND, "left", text).called(label));
-    }
+    let going = evaluation.going.iter();
+    conditions.extend(going.filter_map(|going| left(evaluation, records, going)));
     conditions
+}
+
+/// Whether a volume that was made is left behind.
+fn left(
+    evaluation: &Evaluation<'_>,
+    records: &Records<'_>,
+    going: &Going<'_>,
+) -> Option<Condition> {
+    // What this run has settled is no longer there.
+    let restore = records.get(&going.remembered.name)?.restore()?;
+    let volume = restore.volume.as_deref().unwrap_or(going.volume);
+    let resource = Resource::volume(volume);
+    let text = |why: &str| format!("drill {}, {}: {why}", going.drill, going.region);
+    let why = restore.refused.clone();
+    let condition = match (why.or_else(|| going.left(evaluation.now)), &going.next) {
+        (Some(why), _) => Condition::firing(resource, &DRILL_LEFT_BEHIND, "left", text(&why)),
+        (None, Next::Unknown(error)) => {
+            Condition::unknown(resource, &DRILL_LEFT_BEHIND, text(&error.to_string()))
+        }
+        _ => return None,
+    };
+    Some(condition.called(format!("{volume} (made from a backup of {})", going.volume)))
 }
 
 /// Whether a kind can be judged everywhere.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::evaluate::{Evaluation, Freshness, Judged, Planned, Selected, Standing};
+use crate::evaluate::{Evaluation, Freshness, Judged, Planned, Standing};
 use crate::facts::Snapshot;
+use crate::policy::Selected;
 use crate::report::drills::Records;
 use crate::report::{copies, drills};
 use crate::slots;

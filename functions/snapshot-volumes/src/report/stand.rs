@@ -3,7 +3,9 @@
 use guardrails::condition::{Condition, Kind};
 use guardrails::resource::Resource;
 
-use crate::evaluate::{Judged, Selected, Standing};
+use crate::evaluate::{Judged, Standing};
+use crate::facts::{Facts, Volume};
+use crate::policy::Selected;
 use crate::slots;
 
 /// How things stand with a volume, however many of its plans say something.
@@ -16,24 +18,13 @@ pub(super) struct Stand {
 }
 
 impl Stand {
-    /// As a condition. Where all is looked at, what isn't named doesn't stand.
-    pub(super) fn on(
-        self,
-        judged: &Judged<'_>,
-        kind: &'static Kind,
-        complete: bool,
-    ) -> Option<Condition> {
-        let volume = judged.volume;
-        self.condition(&volume.id, volume.label(), kind, complete)
-    }
-
-    /// The same of a volume that may be gone.
+    /// As a condition of a volume, which may be gone. `resolves`: what isn't found doesn't stand.
     pub(super) fn condition(
         self,
+        facts: &Facts,
         volume: &str,
-        label: String,
         kind: &'static Kind,
-        complete: bool,
+        resolves: bool,
     ) -> Option<Condition> {
         let resource = Resource::volume(volume);
         let condition = if !self.firing.is_empty() {
@@ -41,12 +32,13 @@ impl Stand {
             Condition::firing(resource, kind, fingerprints.join("; "), texts.join("; "))
         } else if !self.unknown.is_empty() {
             Condition::unknown(resource, kind, self.unknown.join("; "))
-        } else if complete {
-            return None;
-        } else {
+        } else if resolves {
             Condition::resolved(resource, kind)
+        } else {
+            return None;
         };
-        Some(condition.called(label))
+        let known = facts.volumes.get(volume);
+        Some(condition.called(known.map_or_else(|| volume.to_owned(), Volume::label)))
     }
 
     /// Whether `what` is for the volume hangs on an instance that wasn't found.

@@ -1,9 +1,8 @@
 use super::*;
 use crate::decide::decide;
-use crate::decide::tests::{at, attached, daily, facts, snapshot, volume};
+use crate::decide::tests::{at, attached, daily, facts, plans, snapshot, volume};
 use crate::evaluate::evaluate;
 use crate::facts::{Disowned, Facts, Snapshot, State, Volume};
-use crate::policy::Policy;
 use guardrails::guardrail::Step;
 use jiff::SignedDuration;
 
@@ -198,16 +197,7 @@ fn a_failed_snapshot_stands_until_a_later_one_is_completed() {
 
 #[test]
 fn one_condition_for_a_volume_however_many_plans_have_it() {
-    let policy = guardrails::policy::parse::<Policy>(
-        r#"
-snapshot-volumes:
-  plans:
-    - {name: a, select: {all: true}, schedule: "0 3 * * *", keep: {last: 1}}
-    - {name: b, select: {all: true}, schedule: "0 4 * * *", keep: {last: 1}}
-"#,
-        crate::NAME,
-    )
-    .unwrap();
+    let policy = plans([("a", "0 3 * * *"), ("b", "0 4 * * *")]);
     let world = facts(vec![volume("vol-1")], vec![]);
     let assessment = report(&evaluate(&world, &policy, at(NOW)), &[]);
     assert_eq!(kinds(&assessment), [("vol-1", "stale")]);

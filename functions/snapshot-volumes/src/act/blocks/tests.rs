@@ -146,6 +146,8 @@ async fn an_answer_that_leaves_out_blocks_or_sizes_is_not_known() {
         whole().set_blocks(None),
         whole().set_block_size(None),
         whole().set_volume_size(None),
+        whole().blocks(Block::builder().block_token("token-0").build()),
+        whole().blocks(Block::builder().block_index(0).build()),
     ] {
         let answer = lacking.build();
         let rule = mock!(Client::list_snapshot_blocks).then_output(move || answer.clone());

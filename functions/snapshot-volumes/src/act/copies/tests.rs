@@ -1,27 +1,15 @@
 use super::*;
 use crate::act::act;
+use crate::act::tests::error;
 use crate::action::Action;
+use crate::decide::copies::tests::asked;
 use aws_sdk_ec2::operation::copy_snapshot::{CopySnapshotError, CopySnapshotOutput};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use guardrails::guardrail::ActResult;
 use guardrails::state::model::{Fault, Model};
 
-fn asked() -> Action {
-    Action::Copy(CopyTo {
-        region: "us-east-1".to_owned(),
-        plan: "daily".to_owned(),
-        slot: Timestamp::UNIX_EPOCH,
-        attempt: 1,
-        volume: "vol-1".to_owned(),
-        source: "snap-1".to_owned(),
-        key: Some("alias/backup".to_owned()),
-        tags: vec![("a".to_owned(), "b".to_owned())],
-        description: "d".to_owned(),
-    })
-}
-
 fn made() -> Rule {
-    mock!(aws_sdk_ec2::Client::copy_snapshot)
+    mock!(Client::copy_snapshot)
         .match_requests(|request| {
             request.source_region() == Some("eu-central-1")
                 && request.destination_region() == Some("us-east-1")
@@ -35,17 +23,16 @@ fn made() -> Rule {
 }
 
 fn refused(code: &'static str) -> Rule {
-    mock!(aws_sdk_ec2::Client::copy_snapshot).then_error(move || {
-        let error = aws_sdk_ec2::error::ErrorMetadata::builder().code(code);
-        CopySnapshotError::generic(error.message("says AWS").build())
-    })
+    mock!(Client::copy_snapshot)
+        .then_error(move || CopySnapshotError::generic(error(code, "says AWS")))
 }
 
 async fn acted(model: &Model, rule: &Rule) -> Acted<Effect> {
     let here = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [rule]);
     let there = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [rule]);
     let regions = Regions::of(&here, &[("us-east-1", &there)], &[]);
-    act(&regions, &model.state(crate::NAME), &asked(), "run").await
+    let action = Action::Copy(asked());
+    act(&regions, &model.state(crate::NAME), &action, "run").await
 }
 
 #[tokio::test]
@@ -53,10 +40,8 @@ async fn a_copy_is_asked_for_once_whatever_anybody_sees() {
     let model = Model::default();
     let rule = made();
     let first = acted(&model, &rule).await;
-    assert_eq!(
-        first,
-        Acted::done(Some("snap-9".to_owned())).with(Effect::Copied)
-    );
+    let made = Acted::done(Some("snap-9".to_owned()));
+    assert_eq!(first, made.with(Effect::Copied));
     let second = acted(&model, &rule).await;
     assert!(matches!(second.result, ActResult::Skipped(_)), "{second:?}");
     assert_eq!(rule.num_calls(), 1);
@@ -91,11 +76,8 @@ async fn each_answer_is_taken_for_what_it_is() {
 async fn a_refusal_is_remembered_with_its_reason() {
     let model = Model::default();
     acted(&model, &refused("UnauthorizedOperation")).await;
-    let tries = model
-        .state(crate::NAME)
-        .list(&TRIES, Timestamp::now())
-        .await;
-    let tries = tries.unwrap();
+    let state = model.state(crate::NAME);
+    let tries = state.list(&TRIES, Timestamp::now()).await.unwrap();
     assert_eq!(tries[0].name, "us-east-1/snap-1/1");
     let said = tries[0].value.refused.as_deref().unwrap_or_default();
     assert!(said.contains("says AWS"), "{said}");
@@ -113,8 +95,7 @@ async fn what_can_not_be_written_down_is_not_sent() {
 
 #[tokio::test]
 async fn an_answer_without_an_id_is_unknown() {
-    let rule = mock!(aws_sdk_ec2::Client::copy_snapshot)
-        .then_output(|| CopySnapshotOutput::builder().build());
+    let rule = mock!(Client::copy_snapshot).then_output(|| CopySnapshotOutput::builder().build());
     match acted(&Model::default(), &rule).await.result {
         ActResult::Failed(error) => assert_eq!(error.kind, ErrorKind::Unknown),
         other => panic!("{other:?}"),

@@ -45,6 +45,21 @@ pub(crate) fn copy(id: &str, of: &Snapshot, state: State) -> Snapshot {
     }
 }
 
+/// What is carried out.
+pub(crate) fn asked() -> CopyTo {
+    CopyTo {
+        region: THERE.to_owned(),
+        plan: "daily".to_owned(),
+        slot: at(TODAY),
+        attempt: 1,
+        volume: "vol-1".to_owned(),
+        source: "snap-1".to_owned(),
+        key: Some("alias/backup".to_owned()),
+        tags: vec![("a".to_owned(), "b".to_owned())],
+        description: "d".to_owned(),
+    }
+}
+
 /// What lies here, and there.
 pub(crate) fn two_regions(volumes: &[&str], here: Vec<Snapshot>, copies: Vec<Snapshot>) -> Facts {
     let mut facts = facts(volumes.iter().map(|id| volume(id)).collect(), here);
@@ -96,20 +111,21 @@ fn sources(facts: &Facts, copying: &str) -> Vec<String> {
     copies.iter().map(|copy| copy.source.clone()).collect()
 }
 
-fn deleted_here(decisions: &[Decision<Action>]) -> Vec<&Delete> {
+fn deleted(decisions: &[Decision<Action>], there: bool) -> Vec<&Delete> {
     let deletions = decisions.iter().filter_map(|d| match &d.step {
-        Step::Act(Action::Delete(delete)) if delete.region.is_none() => Some(delete),
+        Step::Act(Action::Delete(delete)) => Some(delete),
         _ => None,
     });
+    let deletions = deletions.filter(|delete| delete.region.is_some() == there);
     deletions.collect()
 }
 
+fn deleted_here(decisions: &[Decision<Action>]) -> Vec<&Delete> {
+    deleted(decisions, false)
+}
+
 fn deleted_there(decisions: &[Decision<Action>]) -> Vec<&Delete> {
-    let deletions = decisions.iter().filter_map(|d| match &d.step {
-        Step::Act(Action::Delete(delete)) if delete.region.is_some() => Some(delete),
-        _ => None,
-    });
-    deletions.collect()
+    deleted(decisions, true)
 }
 
 // ---- what is copied --------------------------------------------------------------------------------
@@ -290,12 +306,14 @@ fn an_unreadable_region_is_unknown_and_keeps_nothing_here_from_being_done() {
 
 #[test]
 fn what_the_stack_forbids_is_told_and_not_done() {
-    let here = vec![completed("snap-0", "vol-1", 0)];
-    let mut facts = two_regions(&["vol-1"], here, vec![]);
+    let here = (0..5).map(|day| completed(&format!("snap-{day}"), "vol-1", day));
+    let mut facts = two_regions(&["vol-1"], here.collect(), vec![]);
     let forbidden = &mut there(&mut facts).forbidden;
     forbidden.insert("daily".to_owned(), unreadable());
-    let decisions = decided(&facts, &copied("keep: {last: 1}"));
+    let decisions = decided(&facts, &copied("keep: {last: 9}"));
     assert!(copies_of(&decisions).is_empty());
+    // They are copied once the stack lets the plan.
+    assert!(deleted_here(&decisions).is_empty());
     assert!(matches!(decisions[0].step, Step::CannotJudge(_)));
 }
 

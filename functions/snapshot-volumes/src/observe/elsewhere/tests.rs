@@ -1,61 +1,44 @@
 use super::*;
-use crate::action::{Action, CopyTo, Delete};
-use crate::decide::copies::tests::copied;
+use crate::action::{Action, Delete};
+use crate::decide::copies::tests::{asked, copied};
 use crate::facts::Ask;
+use crate::observe::tests::{completed, create, snapshots_found, tag};
 use crate::observe::{observe, revalidate};
-use aws_sdk_ec2::operation::describe_snapshots::{DescribeSnapshotsError, DescribeSnapshotsOutput};
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsError;
 use aws_sdk_ec2::operation::describe_volumes::DescribeVolumesOutput;
-use aws_sdk_ec2::primitives::DateTime;
-use aws_sdk_ec2::types::{Snapshot as Found, SnapshotState, Tag};
+use aws_sdk_ec2::types::Snapshot as Found;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use guardrails::aws::ErrorKind;
 use guardrails::resource::Resource;
+use guardrails::runner::LOOK_VALID;
 use guardrails::state::Expect;
 use guardrails::state::model::Model;
 use guardrails::tags;
 use guardrails::trigger::{Request, Scope};
-
-const SLOT: &str = "2026-11-21T03:00:00+00:00";
+use tokio::time::Instant;
 
 fn now() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()
 }
 
-fn tag(key: &str, value: &str) -> Tag {
-    Tag::builder().key(key).value(value).build()
-}
-
-fn found(id: &str, described: &str, source: Option<&str>) -> Found {
-    let slot = crate::slots::tag(&crate::slots::Zone::UTC.at(SLOT.parse().unwrap()));
-    let source = source.map(|source| tag(tags::SOURCE, source));
-    Found::builder()
-        .snapshot_id(id)
-        .volume_id(if source.is_some() {
-            "vol-ffffffff"
-        } else {
-            "vol-1"
-        })
-        .state(SnapshotState::Completed)
-        .start_time(DateTime::from_secs(1_795_260_000))
-        .description(format!("{described}plan daily, slot {slot}, attempt 1: x"))
-        .volume_size(100)
-        .kms_key_id("key-1")
-        .set_tags(Some(
-            [
-                tag(tags::GUARDRAIL, crate::NAME),
-                tag(tags::PLAN, "daily"),
-                tag(tags::SLOT, &slot),
-                tag(tags::VOLUMES, "vol-1"),
-            ]
-            .into_iter()
-            .chain(source)
-            .collect(),
-        ))
-        .build()
+/// A copy whose description says that it is of `source`, and whose tag that it is of snap-1.
+fn copy_of(source: &str, id: &str) -> Found {
+    let mut copy = completed(id, "vol-1");
+    let from = format!("copy from eu-central-1 of vol-1 ({source}), plan");
+    copy.description = copy.description.map(|text| text.replace("plan", &from));
+    copy.tags
+        .as_mut()
+        .unwrap()
+        .push(tag(tags::SOURCE, "snap-1"));
+    copy.volume_id = Some("vol-ffffffff".to_owned());
+    copy.volume_size = Some(100);
+    copy.kms_key_id = Some("key-1".to_owned());
+    copy
 }
 
 fn a_copy(id: &str) -> Found {
-    let described = "ec2-guardrails snapshot-volumes: copy from eu-central-1 of vol-1 (snap-1), ";
-    found(id, described, Some("snap-1"))
+    copy_of("snap-1", id)
 }
 
 /// Describes `snapshots` where the one filter that isn't of all ours begins so.
@@ -66,11 +49,7 @@ fn snapshots(filter: &'static str, snapshots: Vec<Found>) -> Rule {
             let mut values = filters.flat_map(|f| f.values().to_vec());
             request.owner_ids() == ["self"] && values.any(|value| value.starts_with(filter))
         })
-        .then_output(move || {
-            DescribeSnapshotsOutput::builder()
-                .set_snapshots(Some(snapshots.clone()))
-                .build()
-        })
+        .then_output(move || snapshots_found(snapshots.clone()))
 }
 
 fn unreadable() -> Rule {
@@ -95,14 +74,8 @@ async fn seen(there: &[&Rule], regions: &[&str], request: Request<Ask>) -> crate
         refused: None,
         again: now(),
     };
-    let put = state.put(
-        &TRIES,
-        "us-east-1/snap-1/1",
-        &begun,
-        None,
-        &Expect::Any,
-        now(),
-    );
+    let name = "us-east-1/snap-1/1";
+    let put = state.put(&TRIES, name, &begun, None, &Expect::Any, now());
     put.await.unwrap();
     let policy = copied("keep: {last: 1}");
     observe(&regions, &state, &policy, &request, now())
@@ -112,11 +85,7 @@ async fn seen(there: &[&Rule], regions: &[&str], request: Request<Ask>) -> crate
 
 #[tokio::test]
 async fn copies_are_read_by_their_description_with_one_call_each_region() {
-    let disowned = found(
-        "snap-d",
-        "ec2-guardrails snapshot-volumes: copy from eu-central-1 of vol-1 (snap-2), ",
-        Some("snap-1"),
-    );
+    let disowned = copy_of("snap-2", "snap-d");
     let rule = snapshots(
         "ec2-guardrails snapshot-volumes: copy from eu-central-1 of *",
         vec![a_copy("snap-c"), disowned],
@@ -154,56 +123,57 @@ async fn an_event_looks_at_no_other_region() {
     assert!(facts.elsewhere.is_empty());
 }
 
-fn asked() -> Action {
-    Action::Copy(CopyTo {
-        region: "us-east-1".to_owned(),
-        plan: "daily".to_owned(),
-        slot: SLOT.parse().unwrap(),
-        attempt: 1,
-        volume: "vol-1".to_owned(),
-        source: "snap-1".to_owned(),
-        key: None,
-        tags: Vec::new(),
-        description: String::new(),
-    })
+async fn verdicts(here: Vec<Found>, there: &Rule, actions: &[Action]) -> Vec<Option<String>> {
+    let there = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [there]);
+    verdicts_of(here, &there, actions).await
 }
 
-async fn verdicts(here: Vec<Found>, there: &[&Rule], actions: &[Action]) -> Vec<Option<String>> {
+async fn verdicts_of(here: Vec<Found>, there: &Client, actions: &[Action]) -> Vec<Option<String>> {
     let here = snapshots("", here);
     let here = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&here]);
-    let there = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, there);
-    let regions = Regions::of(&here, &[("us-east-1", &there)], &[]);
+    let regions = Regions::of(&here, &[("us-east-1", there)], &[]);
     let actions: Vec<&Action> = actions.iter().collect();
     revalidate(&regions, &actions).await.unwrap()
 }
 
 #[tokio::test]
 async fn before_a_copy_both_regions_are_looked_at_again() {
-    let source = || found("snap-1", "ec2-guardrails snapshot-volumes: ", None);
-    let none = snapshots("", vec![]);
+    let source = || vec![completed("snap-1", "vol-1")];
+    let none = || snapshots("", vec![]);
     let made = snapshots("", vec![a_copy("snap-c")]);
-    let unreadable = unreadable();
     for (here, there, expected) in [
-        (vec![source()], &none, None),
-        (
-            vec![source()],
-            &made,
-            Some("has snap-c in us-east-1 meanwhile"),
-        ),
-        (vec![], &none, Some("snap-1 is gone")),
-        (
-            vec![source()],
-            &unreadable,
-            Some("ec2:DescribeSnapshots failed"),
-        ),
+        (source(), none(), None),
+        (source(), made, Some("has snap-c in us-east-1 meanwhile")),
+        (vec![], none(), Some("snap-1 is gone")),
+        (source(), unreadable(), Some("ec2:DescribeSnapshots failed")),
     ] {
-        let verdicts = verdicts(here, &[there], &[asked()]).await;
+        let verdicts = verdicts(here, &there, &[Action::Copy(asked())]).await;
         match (expected, verdicts[0].as_deref()) {
             (None, None) => {}
             (Some(expected), Some(why)) => assert!(why.contains(expected), "{why}"),
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// What is here goes on without it, on a look that still holds.
+#[tokio::test]
+async fn a_region_that_never_answers_is_waited_for_a_few_seconds() {
+    // Without credentials, for which it waits, nothing is sent.
+    let there = mock_client!(
+        aws_sdk_ec2,
+        RuleMode::MatchAny,
+        [&snapshots("", vec![])],
+        |config| config.credentials_provider(provide_credentials_fn(std::future::pending))
+    );
+    let here = vec![completed("snap-1", "vol-1")];
+    let actions = [create("vol-2"), Action::Copy(asked())];
+    let looked = Instant::now();
+    let verdicts = verdicts_of(here, &there, &actions).await;
+    assert!(looked.elapsed() < LOOK_VALID);
+    assert_eq!(verdicts[0], None);
+    let why = verdicts[1].as_deref().unwrap_or_default();
+    assert!(why.contains("in us-east-1: no answer within 4 s"), "{why}");
 }
 
 #[tokio::test]
@@ -215,10 +185,10 @@ async fn the_copy_that_is_to_stay_is_looked_for_where_it_lies() {
         known_refused: false,
     });
     let there = snapshots("snap-c", vec![a_copy("snap-c")]);
-    let kept = verdicts(vec![], &[&there], std::slice::from_ref(&delete)).await;
+    let kept = verdicts(vec![], &there, std::slice::from_ref(&delete)).await;
     assert_eq!(kept, [None]);
     let none = snapshots("", vec![]);
-    let lost = verdicts(vec![], &[&none], &[delete]).await;
+    let lost = verdicts(vec![], &none, &[delete]).await;
     assert!(
         lost[0]
             .as_ref()

@@ -132,6 +132,35 @@ fn whether_a_drill_is_for_a_volume_whose_instance_is_not_found_is_unknown() {
     assert!(stale.unwrap().contains("can't be told"), "{detail}");
 }
 
+/// Else an event would tell that a copy is proven again at which it hasn't looked.
+#[test]
+fn a_look_at_one_region_resolves_nothing_that_a_drill_found_in_another() {
+    let mut facts = known_since(backed_up(&["vol-1"]), 1);
+    facts.complete = false;
+    facts.elsewhere.clear();
+    let there = "}, {name: there, schedule: \"0 4 * * SUN\", region: us-east-1";
+    for (more, named) in [("", 2), (there, 0)] {
+        let told = report(&evaluate(&facts, &drills(more), at(NOW)), &[]).conditions;
+        let kinds = [&PROOF_FAILED, &PROOF_STALE];
+        let of_drills = told.iter().filter(|c| kinds.contains(&c.kind));
+        assert_eq!(of_drills.count(), named, "{told:?}");
+    }
+}
+
+/// Else one that is left behind would be told as gone.
+#[test]
+fn a_volume_where_nobody_can_look_is_unknown() {
+    let mut facts = going(restore(), vec![]);
+    let made = Err(unreadable());
+    facts.drills.made.insert(HOME.to_owned(), made);
+    let told = conditions_of(&facts);
+    let mut left = told.iter().filter(|c| c.kind == &DRILL_LEFT_BEHIND);
+    assert!(
+        left.any(|c| c.status == Status::Unknown && c.resource.name() == "vol-9"),
+        "{told:?}"
+    );
+}
+
 fn ended(facts: &mut Facts, ended: Ended, hours_ago: i64) {
     let when = at(NOW) - SignedDuration::from_hours(hours_ago);
     let record = proven_days_ago(9).settled(Way::Blocks, "snap-1", ended, when);
