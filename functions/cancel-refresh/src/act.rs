@@ -124,22 +124,34 @@ struct Stopping<'a> {
 impl Stopping<'_> {
     /// With what it brought about, if anything.
     fn acted(self, result: Result<ActResult, ApiError>) -> Acted<Effect> {
-        let acted = Acted {
+        let something = self.stopped != Stopped::default();
+        Acted {
             result: result.unwrap_or_else(ActResult::Failed),
-            effect: None,
-        };
-        if self.stopped == Stopped::default() {
-            acted
-        } else {
-            acted.with(Effect::Stopped(self.stopped))
+            effect: something.then_some(Effect::Stopped(self.stopped)),
         }
     }
 
     async fn run(&mut self) -> Result<ActResult, ApiError> {
         if !self.claim().await? {
-            let why = "another run has claimed it meanwhile";
-            return Ok(ActResult::Skipped(why.to_owned()));
+            return Ok(ActResult::Skipped(OTHER_CLAIM.to_owned()));
         }
+        let error = match self.go_on().await {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        };
+        // What was throttled is tried again.
+        if is_refused(&error) || (error.is_read() && error.kind == ErrorKind::Unknown) {
+            self.withdraw().await;
+        }
+        if error.code == NOT_ACTIVE {
+            let why = format!("it came to its end by itself meanwhile ({NOT_ACTIVE})");
+            return Ok(ActResult::Skipped(why));
+        }
+        Err(error)
+    }
+
+    /// Behind its claim. Where a read fails, nothing was sent but what AWS has refused.
+    async fn go_on(&mut self) -> Result<ActResult, ApiError> {
         if let Some(why) = self.look().await? {
             return Ok(ActResult::Skipped(why));
         }
@@ -150,19 +162,7 @@ impl Stopping<'_> {
             let image = image.map_or_else(String::new, |image| format!("; {}", say(image)));
             return Ok(ActResult::Skipped(format!("{why}{image}")));
         }
-        let error = match self.send().await {
-            Ok(Sent::Done(how, hit)) => return Ok(self.done(how, hit).await),
-            Ok(Sent::Skipped(why)) => return Ok(ActResult::Skipped(why)),
-            Err(error) => error,
-        };
-        if is_refused(&error) {
-            self.withdraw().await;
-        }
-        if error.code == NOT_ACTIVE {
-            let why = format!("it came to its end by itself meanwhile ({NOT_ACTIVE})");
-            return Ok(ActResult::Skipped(why));
-        }
-        Err(error)
+        self.send().await
     }
 
     fn claim_at(&self, step: Step) -> Claim {
@@ -177,22 +177,19 @@ impl Stopping<'_> {
     /// Whether the refresh is this run's to stop.
     async fn claim(&mut self) -> Result<bool, ApiError> {
         let claim = self.claim_at(self.stop.how.claim());
-        let before = self.entry.memory.stop.replace(claim.clone());
-        if let Some(plan) = &self.stop.image {
-            // The refresh may be stopped at its first sight, before anything was written down.
-            self.entry.memory.image = Some(restoring(&plan.bad));
-        }
-        let run = self.run;
+        // The refresh may be stopped at its first sight, before anything was written down.
+        let image = self.stop.image.as_ref();
+        let image = image.map(|plan| restoring(&plan.bad));
+        let claimed = |memory: &Memory| Memory {
+            stop: Some(claim.clone()),
+            image: image.clone().or_else(|| memory.image.clone()),
+            ..memory.clone()
+        };
+        let (before, run) = (self.entry.memory.stop.clone(), self.run);
+        self.entry.memory = claimed(&self.entry.memory);
         let beside = |memory: &Memory| {
-            let free =
-                memory.stop == before || memory.stop.as_ref().is_some_and(|other| other.run == run);
-            let image = self.stop.image.as_ref();
-            let image = image.map(|plan| restoring(&plan.bad));
-            free.then(|| Memory {
-                stop: Some(claim.clone()),
-                image: image.or_else(|| memory.image.clone()),
-                ..memory.clone()
-            })
+            let ours = memory.stop.as_ref().is_some_and(|other| other.run == run);
+            (ours || memory.stop == before).then(|| claimed(memory))
         };
         self.entry.write_beside(beside).await
     }
@@ -225,7 +222,7 @@ impl Stopping<'_> {
                 && claim.is_some_and(|claim| claim.run == self.run)
         };
         let Some(entry) = entry.filter(claimed) else {
-            return Ok(Some("another run has claimed it meanwhile".to_owned()));
+            return Ok(Some(OTHER_CLAIM.to_owned()));
         };
         self.entry.expect = Expect::Version(entry.version);
         let changed = changed(self.stop, found.as_ref(), newest.first());
@@ -250,26 +247,26 @@ impl Stopping<'_> {
         }
     }
 
-    async fn send(&mut self) -> Result<Sent, ApiError> {
+    async fn send(&mut self) -> Result<ActResult, ApiError> {
         let asg = &self.clients.autoscaling;
-        let group = &self.stop.target.group;
-        let error = match request(asg, group, self.stop.how).await {
-            Ok(hit) => return Ok(Sent::Done(self.stop.how, hit)),
+        let (group, how) = (&self.stop.target.group, self.stop.how);
+        let error = match request(asg, group, how).await {
+            Ok(hit) => return Ok(self.done(how, hit).await),
             Err(error) => error,
         };
         // Irreversible, CloudFormation's own (ASG-14), or not allowed: to cancel may be.
         let may_cancel = is_refused(&error) && error.code != NOT_ACTIVE;
-        if self.stop.how != How::Rollback || !may_cancel {
+        if how != How::Rollback || !may_cancel {
             return Err(error);
         }
         // A cancel would hit a rollback too (ASG-2), and another run may have got through with one
         // meanwhile.
         if let Some(why) = self.look().await? {
-            return Ok(Sent::Skipped(why));
+            return Ok(ActResult::Skipped(why));
         }
         let hit = request(asg, group, How::Cancel).await?;
         self.stopped.fallback = Some(format!("AWS doesn't roll it back: {}", error.message));
-        Ok(Sent::Done(How::Cancel, hit))
+        Ok(self.done(How::Cancel, hit).await)
     }
 
     /// AWS has accepted it, and says which refresh it hit.
@@ -278,24 +275,22 @@ impl Stopping<'_> {
         self.stopped.how = Some(how);
         self.stopped.mismatch = hit.filter(|hit| hit != meant);
         let claim = self.claim_at(how.done());
-        self.entry.memory.last_stop = self.stop.source.as_ref().map(|source| LastStop {
-            refresh: meant.clone(),
-            source: source.clone(),
-            image: self
-                .entry
-                .memory
-                .image
-                .as_ref()
-                .map(|seen| seen.digest.clone()),
-            at: claim.at,
-        });
-        self.entry.memory.stop = Some(claim);
+        let memory = &mut self.entry.memory;
         if let Some(hit) = &self.stopped.mismatch {
-            self.entry.memory.mismatch = Some(Mismatch {
+            memory.mismatch = Some(Mismatch {
                 meant: meant.clone(),
                 hit: hit.clone(),
             });
+        } else {
+            // What wasn't stopped may be started again.
+            memory.last_stop = self.stop.source.as_ref().map(|source| LastStop {
+                refresh: meant.clone(),
+                source: source.clone(),
+                image: memory.image.as_ref().map(|seen| seen.digest.clone()),
+                at: claim.at,
+            });
         }
+        memory.stop = Some(claim);
         // The claim alone says nearly as much: a failure to write this is no failure to stop.
         let written = self.entry.write().await;
         if let Some(hit) = &self.stopped.mismatch {
@@ -316,20 +311,14 @@ impl Stopping<'_> {
     }
 }
 
+const OTHER_CLAIM: &str = "another run has claimed it meanwhile";
+const OTHER_RUN: &str = "another run has written down more of it meanwhile";
 /// AWS's code where the group has no refresh that runs.
 const NOT_ACTIVE: &str = "ActiveInstanceRefreshNotFound";
 
 /// Whether AWS says that it has not done what it was asked, and won't.
 fn is_refused(error: &ApiError) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused)
-}
-
-/// What came of a call that stops.
-enum Sent {
-    /// Accepted; with the id that AWS named.
-    Done(How, Option<String>),
-    /// Not sent: the look before it says why.
-    Skipped(String),
 }
 
 fn seen(digest: &str, repair: Repair) -> Seen {
@@ -398,7 +387,7 @@ fn operation(how: How) -> &'static str {
 /// since. Returns the id that AWS says was hit.
 async fn request(asg: &Client, group: &str, how: How) -> Result<Option<String>, ApiError> {
     let operation = operation(how);
-    let answer = match how {
+    match how {
         // AWS's default holds: it waits for launches and terminations under way, so that the
         // group is at rest when the refresh shows as Cancelled.
         How::Cancel => asg
@@ -419,15 +408,7 @@ async fn request(asg: &Client, group: &str, how: How) -> Result<Option<String>, 
             .await
             .map(|answer| answer.instance_refresh_id)
             .map_err(|error| ApiError::of(operation, &error)),
-    };
-    answer.map_err(|error| match error.code.as_str() {
-        // "You already have a pending update to a resource": refused, for the moment.
-        "ResourceContention" => ApiError {
-            kind: ErrorKind::Throttled,
-            ..error
-        },
-        _ => error,
-    })
+    }
 }
 
 fn once() -> aws_sdk_autoscaling::config::Builder {
@@ -471,8 +452,6 @@ async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> A
     }
     .with(Effect::Image(outcome))
 }
-
-const OTHER_RUN: &str = "another run has written down more of it meanwhile";
 
 async fn remember_first(state: &State, remember: &Remember) -> Acted<Effect> {
     let mut entry = Entry::of(state, &remember.target);

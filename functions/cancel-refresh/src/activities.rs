@@ -25,13 +25,10 @@ pub(crate) enum Did<'a> {
 
 impl Did<'_> {
     pub(crate) fn is_failed_launch(&self) -> bool {
-        matches!(
-            self,
-            Self::Launch {
-                came: Came::Failed { .. },
-                ..
-            }
-        )
+        match self {
+            Self::Launch { came, .. } => matches!(came, Came::Failed { .. }),
+            _ => false,
+        }
     }
 }
 

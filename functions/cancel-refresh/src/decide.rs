@@ -2,11 +2,10 @@
 
 use guardrails::aws::ErrorKind;
 use guardrails::guardrail::{Decision, Step};
-use guardrails::resource::Resource;
 
 use crate::evaluate::{Evaluated, Evaluation, Gate, Newest};
 use crate::facts::Status;
-use crate::image::{self, Plan, Standing};
+use crate::image::{self, Plan};
 use crate::memory::{How, Remembered};
 use crate::signals::Verdict;
 use crate::source::Source;
@@ -106,16 +105,13 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
 fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     // Of hundreds of quiet groups nothing is to be said, of the one that was asked for it is.
     let quiet = |action: &'static str, reason: String| {
-        let said = (!complete).then(|| Decision::leave(resource(group), action, reason));
+        let said = (!complete).then(|| Decision::leave(group.resource(), action, reason));
         said.into_iter().collect::<Vec<_>>()
     };
     if let Some(error) = group.case.unread.first() {
         let reason = "not all of it could be read".to_owned();
-        return vec![Decision::cannot_judge(
-            resource(group),
-            reason,
-            error.clone(),
-        )];
+        let unread = Decision::cannot_judge(group.resource(), reason, error.clone());
+        return vec![unread];
     }
     if let Some(why) = &group.excluded {
         return quiet("leave-alone", why.clone());
@@ -126,11 +122,9 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     };
     let name = format!("refresh {}", newest.refresh.id);
     let mut decisions = match &group.judgement.verdict {
-        Verdict::Failing(because) => {
-            vec![failing(group, newest, because.join("; "))]
-        }
+        Verdict::Failing(because) => vec![failing(group, newest, because.join("; "))],
         Verdict::Troubled(because) => vec![Decision::leave(
-            resource(group),
+            group.resource(),
             "report",
             format!("{name} is left alone, but: {}", because.join("; ")),
         )],
@@ -141,13 +135,10 @@ fn of_group(group: &Evaluated<'_>, complete: bool) -> Vec<Decision<Action>> {
     // Last: where the refresh is stopped at first sight, that writes it down as well.
     let stops = |one: &Decision<Action>| matches!(one.step, Step::Act(Action::Stop(_)));
     if !decisions.iter().any(stops) {
-        decisions.extend(remember(group, newest).or_else(|| remember_pending(group, newest)));
+        let image = unread_image(group, newest).or_else(|| remember(group, newest));
+        decisions.extend(image.or_else(|| remember_pending(group, newest)));
     }
     decisions
-}
-
-fn resource(group: &Evaluated<'_>) -> Resource {
-    Resource::group(&group.case.group.name)
 }
 
 fn target(group: &Evaluated<'_>, newest: &Newest<'_>) -> Target {
@@ -171,10 +162,10 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
     let left = |why: &str| format!("{fails}. Nothing is done: {why}");
     let gate = newest.gate.closed();
     if let (Gate::Unknown(error), Some(why)) = (&newest.gate, &gate) {
-        return Decision::cannot_judge(resource(group), left(why), (*error).clone());
+        return Decision::cannot_judge(group.resource(), left(why), (*error).clone());
     }
     if let Some(why) = gate.as_ref().or(newest.already.as_ref()) {
-        return Decision::leave(resource(group), "report", left(why));
+        return Decision::leave(group.resource(), "report", left(why));
     }
     let reason = match &newest.fallback {
         Some(fallback) => format!("{fails}. Cancelled and not rolled back: {fallback}"),
@@ -189,32 +180,20 @@ fn failing(group: &Evaluated<'_>, newest: &Newest<'_>, because: String) -> Decis
         how: newest.how,
         because,
         source: newest.refresh.wanted.clone(),
-        image: match &newest.image {
-            Standing::Repair(plan) => Some(plan.clone()),
-            _ => None,
-        },
+        image: newest.image.plan().cloned(),
     };
-    Decision::act(
-        resource(group),
-        action,
-        reason,
-        Action::Stop(Box::new(stop)),
-    )
+    let stop = Action::Stop(Box::new(stop));
+    Decision::act(group.resource(), action, reason, stop)
 }
 
 /// The image tag's repair after a refresh that failed on its own, or one that was stopped before
 /// its image tag was repaired.
 fn restore(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action>> {
-    let ended = newest.just_failed();
     // A run that stops a refresh repairs the tag itself: two at once would only get in each
     // other's way.
-    let called_for = ended || (newest.is_winding_down() && !newest.claimed);
-    let Standing::Repair(plan) = &newest.image else {
-        return None;
-    };
-    if !called_for || !group.repairs_image() {
-        return None;
-    }
+    let called_for = newest.just_failed() || (newest.is_winding_down() && !newest.claimed);
+    let plan = newest.image.plan();
+    let plan = plan.filter(|_| called_for && group.repairs_image())?;
     let refresh = newest.refresh;
     let reason = format!(
         "refresh {} is {} and {}:{} still points to the image that it brought",
@@ -224,42 +203,45 @@ fn restore(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action
         target: target(group, newest),
         plan: plan.clone(),
     };
-    let action = Action::Restore(Box::new(restore));
-    Some(Decision::act(
-        resource(group),
-        "restore-image",
-        reason,
-        action,
-    ))
+    let restore = Action::Restore(Box::new(restore));
+    let resource = group.resource();
+    Some(Decision::act(resource, "restore-image", reason, restore))
+}
+
+/// What its image tag points to matters, and couldn't be read.
+fn unread_image(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action>> {
+    let tags = group.settings.image.as_ref()?;
+    let error = group.case.image.as_ref()?.as_ref().err()?;
+    if !group.image_matters() || group.case.group.operator.is_some() {
+        return None;
+    }
+    let unread = format!(
+        "what {}:{} points to couldn't be read, so for refresh {} it can neither be put back nor told from what was stopped before",
+        tags.repository, tags.tag, newest.refresh.id
+    );
+    Some(match error.kind {
+        // Not one of the stack's repositories, or none at all: for a person to settle, and told when
+        // it matters.
+        ErrorKind::Denied | ErrorKind::Refused => {
+            Decision::leave(group.resource(), "report", format!("{unread}: {error}"))
+        }
+        ErrorKind::Throttled | ErrorKind::Unknown => {
+            Decision::cannot_judge(group.resource(), unread, error.clone())
+        }
+    })
 }
 
 /// At first sight of a refresh: what its image tag points to.
 fn remember(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action>> {
     let tags = group.settings.image.as_ref()?;
     let refresh = newest.refresh;
-    if refresh.status.is_ended() || newest.seen.is_some() || group.case.group.operator.is_some() {
+    // Written down later, it would be taken for the refresh's own at the next look.
+    let first = newest.seen.is_none() && image::seen_in_time(refresh, group.case.looked);
+    if !first || group.case.group.operator.is_some() {
         return None;
     }
-    let unread = format!(
-        "what {}:{} points to couldn't be read, so it can't be put back if refresh {} fails",
-        tags.repository, tags.tag, refresh.id
-    );
-    let found = match group.case.image.as_ref()? {
-        Ok(found) => found,
-        // Not one of the stack's repositories, or none at all: for a person to settle, and told when
-        // it matters.
-        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) => {
-            let reason = format!("{unread}: {error}");
-            return Some(Decision::leave(resource(group), "report", reason));
-        }
-        Err(error) => {
-            let error = error.clone();
-            return Some(Decision::cannot_judge(resource(group), unread, error));
-        }
-    };
-    // Written down later, it would be taken for the refresh's own at the next look.
-    let current = found.current.clone();
-    let digest = current.filter(|_| image::seen_in_time(refresh, group.case.looked))?;
+    let found = group.case.image.as_ref()?.as_ref().ok()?;
+    let digest = found.current.clone()?;
     let reason = format!(
         "refresh {} is seen for the first time; {}:{} points to {digest}",
         refresh.id, tags.repository, tags.tag
@@ -271,10 +253,8 @@ fn remember(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Actio
 /// AWS says of a Pending refresh not since when it is.
 fn remember_pending(group: &Evaluated<'_>, newest: &Newest<'_>) -> Option<Decision<Action>> {
     let refresh = newest.refresh;
-    let memory = group.case.remembered.memory.as_ref();
-    let known =
-        memory.is_some_and(|memory| memory.refresh == refresh.id && memory.pending_since.is_some());
-    let dated = known || refresh.start.is_some();
+    let seen = group.case.memory().and_then(|memory| memory.pending_since);
+    let dated = seen.or(refresh.start).is_some();
     (refresh.status == Status::Pending && !dated).then(|| {
         let reason = format!("refresh {} is seen Pending for the first time", refresh.id);
         remembering(group, newest, "remember-pending", reason, First::Pending)
@@ -290,7 +270,7 @@ fn remembering(
 ) -> Decision<Action> {
     let target = target(group, newest);
     let remember = Action::Remember(Box::new(Remember { target, what }));
-    Decision::act(resource(group), action, reason, remember)
+    Decision::act(group.resource(), action, reason, remember)
 }
 
 #[cfg(test)]

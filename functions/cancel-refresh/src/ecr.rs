@@ -5,7 +5,7 @@ use aws_sdk_ecr::types::{ImageFailureCode, ImageIdentifier};
 use guardrails::aws::{ApiError, ErrorKind};
 
 use crate::facts::{Image, Read};
-use crate::image::{Outcome, Plan};
+use crate::image::{self, Outcome, Plan};
 use crate::policy::ImageTags;
 
 /// A manifest as ECR keeps it.
@@ -87,10 +87,8 @@ async fn manifests(ecr: &Client, repository: &str, tags: &[&str]) -> Read<Vec<(S
 /// Puts the known good image back. Each step may be repeated: killed in between, the next run does
 /// what is left.
 pub(crate) async fn restore(ecr: &Client, plan: &Plan) -> Outcome {
-    match try_restore(ecr, plan).await {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::Failed(error),
-    }
+    let outcome = try_restore(ecr, plan).await;
+    outcome.unwrap_or_else(Outcome::Failed)
 }
 
 async fn try_restore(ecr: &Client, plan: &Plan) -> Read<Outcome> {
@@ -174,10 +172,7 @@ fn restored(plan: &Plan) -> Outcome {
 }
 
 fn refused(plan: &Plan, why: &str) -> Outcome {
-    Outcome::Refused(format!(
-        "{why}. Nothing was overwritten. Put the image that you trust under {}:{} yourself",
-        plan.repository, plan.tag
-    ))
+    Outcome::Refused(image::left_alone(why, &plan.repository, &plan.tag))
 }
 
 enum Put {

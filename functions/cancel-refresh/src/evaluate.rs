@@ -2,11 +2,12 @@
 
 use guardrails::aws::ApiError;
 use guardrails::policy::Age;
+use guardrails::resource::Resource;
 use jiff::Timestamp;
 
 use crate::facts::{Case, Facts, Question, Refresh, Status};
 use crate::image::{self, Standing};
-use crate::memory::{Claim, How, Memory, Mismatch, Repair, Seen};
+use crate::memory::{Claim, How, Mismatch, Repair, Seen};
 use crate::policy::{OnFailure, Policy, Settings};
 use crate::signals::{self, Judgement};
 use crate::source::Source;
@@ -117,6 +118,25 @@ impl<'a> Evaluated<'a> {
         }
     }
 
+    pub(crate) fn resource(&self) -> Resource {
+        Resource::group(&self.case.group.name)
+    }
+
+    /// Whether it matters what its image tag points to: at first sight, while its repair is open,
+    /// where a run may have been ended after it, and where that tells what was started again.
+    pub(crate) fn image_matters(&self) -> bool {
+        let Some(newest) = &self.refresh else {
+            return false;
+        };
+        let matters = match newest.seen.map(|seen| seen.repair) {
+            None => newest.just_failed() || image::seen_in_time(newest.refresh, self.case.looked),
+            Some(Repair::Seen) => newest.just_failed() || newest.is_winding_down(),
+            Some(Repair::Restoring) => true,
+            Some(Repair::Restored | Repair::NotRestored) => false,
+        };
+        matters || signals::may_be_again(self.case, &self.settings)
+    }
+
     /// Whether its image tag may be put back.
     pub(crate) fn repairs_image(&self) -> bool {
         self.case.group.operator.is_none() && self.settings.on_failure != OnFailure::Notify
@@ -126,23 +146,28 @@ impl<'a> Evaluated<'a> {
 impl<'a> Newest<'a> {
     fn of(case: &'a Case, refresh: &'a Refresh, settings: &Settings, now: Timestamp) -> Self {
         let stored = case.remembered.memory.as_ref();
-        let memory: Option<&Memory> = stored.filter(|memory| memory.refresh == refresh.id);
+        let memory = case.memory();
         let claim = memory.and_then(|memory| memory.stop.as_ref());
         let end = refresh.end.or(refresh.start);
-        let (how, fallback) = how(case, refresh, settings.on_failure);
+        let irreversible = irreversible(case, refresh);
+        let rolls_back = settings.on_failure == OnFailure::Rollback;
         Self {
             refresh,
             claim,
             claimed: claim.is_some_and(|claim| now < claim.until()),
-            how,
-            fallback,
+            how: if rolls_back && irreversible.is_none() {
+                How::Rollback
+            } else {
+                How::Cancel
+            },
             by_hand: if in_other_hands(case).is_some() {
                 ByHand::Nothing
-            } else if irreversible(case, refresh).is_some() {
+            } else if irreversible.is_some() {
                 ByHand::Cancel
             } else {
                 ByHand::CancelOrRollBack
             },
+            fallback: irreversible.filter(|_| rolls_back),
             gate: gate(case, settings),
             already: claim.and_then(|claim| already(claim, now)),
             ended_recently: refresh.status.is_ended()
@@ -153,7 +178,7 @@ impl<'a> Newest<'a> {
                 _ => false,
             },
             seen: memory.and_then(|memory| memory.image.as_ref()),
-            image: image::standing(case, refresh, settings.image.as_ref(), memory),
+            image: image::standing(case, refresh, settings.image.as_ref()),
             mismatch: stored.and_then(|memory| memory.mismatch_at(&refresh.id)),
         }
     }
@@ -171,10 +196,10 @@ impl<'a> Newest<'a> {
     /// Why it can't be told where its image tag points that was put back, or may have been.
     pub(crate) fn lost_sight(&self) -> Option<&str> {
         match &self.image {
-            Standing::Refused(why) if self.was_moved() => Some(why),
-            Standing::NotAsked if self.was_moved() => {
-                Some("the image tag was put back, and the group's settings name none any more")
-            }
+            Standing::Refused(why) | Standing::Unread(why) if self.was_moved() => Some(why),
+            Standing::NotAsked if self.was_moved() => Some(
+                "an image tag was put back, or may have been, and the settings name none any more",
+            ),
             _ => None,
         }
     }
@@ -194,17 +219,6 @@ impl<'a> Newest<'a> {
             Status::Cancelling => self.claim.is_some(),
             _ => false,
         }
-    }
-}
-
-/// How a failing refresh would be stopped, and why not as was asked.
-fn how(case: &Case, refresh: &Refresh, asked: OnFailure) -> (How, Option<String>) {
-    if asked != OnFailure::Rollback {
-        return (How::Cancel, None);
-    }
-    match irreversible(case, refresh) {
-        Some(why) => (How::Cancel, Some(why)),
-        None => (How::Rollback, None),
     }
 }
 

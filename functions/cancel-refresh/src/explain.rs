@@ -40,20 +40,16 @@ fn verdict(group: &Evaluated<'_>, id: Option<&str>) -> Value {
     let newest = newest.filter(|newest| id.is_none_or(|id| newest.refresh.id == id));
     let mut earlier = group.case.earlier.iter();
     let earlier = earlier.find(|refresh| Some(refresh.id.as_str()) == id);
-    let (word, because, refresh) = match newest {
-        Some(newest) => {
-            let (word, because) = of_newest(group, newest);
-            (word, because, Some(newest.refresh))
+    let (word, because) = match (newest, earlier) {
+        (Some(newest), _) => of_newest(group, newest),
+        (None, Some(refresh)) => (of_status(&refresh.status), refresh.reasons()),
+        (None, None) => {
+            let unread = group.case.not_read().filter(|_| group.refresh.is_none());
+            let none = || "AWS shows no such refresh of the group".to_owned();
+            (Word::Unknown, vec![unread.unwrap_or_else(none)])
         }
-        None => match earlier {
-            Some(refresh) => (of_status(&refresh.status), reasons(refresh), Some(refresh)),
-            None => (
-                Word::Unknown,
-                vec!["AWS shows no such refresh of the group".to_owned()],
-                None,
-            ),
-        },
     };
+    let refresh = newest.map(|newest| newest.refresh).or(earlier);
     json!({
         "verdict": word,
         "because": because,
@@ -67,11 +63,11 @@ fn verdict(group: &Evaluated<'_>, id: Option<&str>) -> Value {
 
 fn of_newest(group: &Evaluated<'_>, newest: &Newest<'_>) -> (Word, Vec<String>) {
     let refresh = newest.refresh;
-    let mut because = reasons(refresh);
+    let mut because = refresh.reasons();
     because.extend(newest.claim.map(|claim| claim.because.clone()));
     let stopped = newest.claim.is_some_and(|claim| claim.step.is_done());
-    if let Some(error) = group.case.unread.first() {
-        because.push(format!("not all of it could be read: {error}"));
+    if let Some(why) = group.case.not_read() {
+        because.push(why);
         return (Word::Unknown, because);
     }
     let through = refresh.status == Status::Successful;
@@ -111,11 +107,6 @@ fn of_status(status: &Status) -> Word {
         | Status::RollbackInProgress
         | Status::RollbackSuccessful => Word::Stopped,
     }
-}
-
-fn reasons(refresh: &Refresh) -> Vec<String> {
-    let reasons = [&refresh.reason, &refresh.rollback_reason];
-    reasons.into_iter().flatten().cloned().collect()
 }
 
 fn evidence(group: &Evaluated<'_>) -> Value {
@@ -190,5 +181,6 @@ fn image(standing: &Standing) -> Value {
             "from": plan.bad, "to": plan.good, "kept-as": plan.keep_as,
         }),
         Standing::Refused(why) => json!({"standing": "would not be put back", "because": why}),
+        Standing::Unread(why) => json!({"standing": "unknown", "because": why}),
     }
 }

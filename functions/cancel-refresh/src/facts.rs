@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use strum::{Display, EnumString};
 
-use crate::memory::Remembered;
+use crate::memory::{Memory, Remembered};
 use crate::source::{Source, Template};
 
 /// What was read, or why it couldn't be.
@@ -33,7 +33,7 @@ pub enum Question {
 }
 
 /// A group with its newest instance refresh and what is known of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Case {
     pub group: Group,
     pub looked: Timestamp,
@@ -65,17 +65,21 @@ impl Case {
         Self {
             group,
             looked,
-            remembered: Remembered::default(),
-            refresh: None,
-            earlier: Vec::new(),
-            activities: Vec::new(),
-            alarms: None,
-            targets: None,
-            ended: BTreeMap::new(),
-            stack: None,
-            image: None,
-            unread: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// What is remembered of its newest refresh.
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        let refresh = self.refresh.as_ref()?;
+        let memory = self.remembered.memory.as_ref();
+        memory.filter(|memory| memory.refresh == refresh.id)
+    }
+
+    /// What keeps it from being known in full, if anything.
+    pub(crate) fn not_read(&self) -> Option<String> {
+        let error = self.unread.first()?;
+        Some(format!("not all of it could be read: {error}"))
     }
 
     /// Whether AWS refused to answer something only because too many calls came.
@@ -212,6 +216,12 @@ impl Refresh {
     pub fn goes_where(&self, other: &Source) -> bool {
         let wanted = self.wanted.as_ref();
         wanted.is_some_and(|wanted| wanted.is_numbered() && wanted.same(other))
+    }
+
+    /// What AWS says of its end.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let reasons = [&self.reason, &self.rollback_reason];
+        reasons.into_iter().flatten().cloned().collect()
     }
 
     /// How long a new instance warms up: what the refresh says, else the group, else the grace

@@ -152,16 +152,13 @@ impl<'a> History<'a> {
     }
 
     fn launched(&self) -> BTreeSet<&'a str> {
-        let pool = |did: &Did<'a>| match did {
+        let all = || self.activities.iter().map(|(_, did)| did);
+        let made = all().filter_map(|did| match did {
             Did::IntoPool { instance } => *instance,
             _ => None,
-        };
-        let made: BTreeSet<&str> = self
-            .activities
-            .iter()
-            .filter_map(|(_, did)| pool(did))
-            .collect();
-        let launches = self.activities.iter().filter_map(|(_, did)| match did {
+        });
+        let made: BTreeSet<&str> = made.collect();
+        let launches = all().filter_map(|did| match did {
             // One out of the warm pool is as old as it was made.
             Did::Launch {
                 instance: Some(instance),
@@ -221,13 +218,14 @@ impl<'a> History<'a> {
             let (fault, message) = (*fault, *message);
             return (activity.moment(), Fate::Failed { fault, message });
         }
-        if let Some((termination, why)) = instance.and_then(|id| self.terminations.get(id)) {
-            let ended = self.case.ended.get(instance.unwrap_or_default());
+        if let Some(id) = instance
+            && let Some((termination, why)) = self.terminations.get(id)
+        {
+            let ended = self.case.ended.get(id);
+            let reason = ended.and_then(|ended| ended.reason.as_deref());
             let by_itself = match why {
                 Why::Unhealthy => true,
-                Why::FoundGone => {
-                    words::failed_by_itself(ended.and_then(|ended| ended.reason.as_deref()))
-                }
+                Why::FoundGone => words::failed_by_itself(reason),
                 Why::Other => false,
             };
             let of = words::response(&termination.cause);
@@ -238,12 +236,7 @@ impl<'a> History<'a> {
             };
             return (termination.start, fate);
         }
-        let member = self
-            .group()
-            .members
-            .iter()
-            .find(|member| Some(member.id.as_str()) == instance);
-        let fate = match (came, member) {
+        let fate = match (came, instance.and_then(|id| self.member(id))) {
             (Came::UnderWay, _) => Fate::UnderWay,
             (_, Some(member)) if !stands(member) => Fate::Gone,
             (_, Some(member))
@@ -258,6 +251,11 @@ impl<'a> History<'a> {
         (activity.moment(), fate)
     }
 
+    fn member(&self, id: &str) -> Option<&'a Member> {
+        let mut members = self.group().members.iter();
+        members.find(|member| member.id == id)
+    }
+
     pub(crate) fn target(&self, id: &str) -> Option<TargetHealth> {
         self.case.targets.as_ref()?.get(id).copied()
     }
@@ -265,10 +263,10 @@ impl<'a> History<'a> {
     /// Whether an instance may be one that the refresh goes to. Only a number tells: `$Latest` and
     /// an unchanged template mean what the group launches at the time.
     fn on_target(&self, id: &str) -> bool {
-        let member = self.group().members.iter().find(|member| member.id == id);
-        let member = member.and_then(|member| member.template.as_ref());
+        let member = self.member(id);
+        let template = member.and_then(|member| member.template.as_ref());
         let ended = || self.case.ended.get(id)?.template.as_ref();
-        let template: Option<&Template> = member.or_else(ended);
+        let template: Option<&Template> = template.or_else(ended);
         match (&self.refresh.wanted, template) {
             (Some(wanted), Some(template)) => wanted.may_launch(template),
             _ => true,
@@ -314,14 +312,9 @@ impl<'a> History<'a> {
     }
 
     fn every_zone_says_so(&self) -> bool {
-        let of_zone = |attempt: &Attempt<'_>| {
-            matches!(
-                attempt.fate,
-                Fate::Failed {
-                    fault: Fault::Zone,
-                    ..
-                }
-            )
+        let of_zone = |one: &Attempt<'_>| match one.fate {
+            Fate::Failed { fault, .. } => fault == Fault::Zone,
+            _ => false,
         };
         let zones = |such: &dyn Fn(&Attempt<'_>) -> bool| -> BTreeSet<Option<&'a str>> {
             let attempts = self.attempts.iter().filter(|one| such(one));

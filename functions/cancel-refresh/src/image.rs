@@ -6,8 +6,8 @@
 use guardrails::aws::{ApiError, ErrorKind};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::facts::{Case, Image, Refresh};
-use crate::memory::{Memory, Repair, Seen};
+use crate::facts::{Case, Image, Refresh, Status};
+use crate::memory::{Repair, Seen};
 use crate::policy::{IMAGE_TAG_MAX, ImageTags};
 
 /// How long after a refresh's start its image tag may be seen for the first time. Later nobody
@@ -26,6 +26,18 @@ pub enum Standing {
     Repair(Plan),
     /// It is left as it is, for this reason; with what a person does about it.
     Refused(String),
+    /// It can't be told: this couldn't be read.
+    Unread(String),
+}
+
+impl Standing {
+    /// What is to be put back.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Repair(plan) => Some(plan),
+            _ => None,
+        }
+    }
 }
 
 /// An image tag that was put back while its refresh was the group's newest.
@@ -75,15 +87,9 @@ impl Outcome {
     }
 }
 
-/// How the repair of the image tag `tags` stands for `refresh` of `case`, of which `memory` holds
-/// what is remembered.
-pub(crate) fn standing(
-    case: &Case,
-    refresh: &Refresh,
-    tags: Option<&ImageTags>,
-    memory: Option<&Memory>,
-) -> Standing {
-    let seen = memory.and_then(|memory| memory.image.as_ref());
+/// How the repair of the image tag `tags` stands for `refresh`, the newest of `case`.
+pub(crate) fn standing(case: &Case, refresh: &Refresh, tags: Option<&ImageTags>) -> Standing {
+    let seen = case.memory().and_then(|memory| memory.image.as_ref());
     let Some(tags) = tags else {
         return Standing::NotAsked;
     };
@@ -104,12 +110,16 @@ pub(crate) fn standing(
     } = tags;
     let image = match read {
         Ok(image) => image,
-        Err(error) if error.kind == ErrorKind::Denied => {
-            return Standing::Refused(format!(
-                "{repository} couldn't be read: {error}. Name the repository's ARN in the stack's parameter ImageRepositoryArns: without it the function may do nothing there. Until then put the image that you trust under {repository}:{tag} yourself"
-            ));
+        Err(error) => {
+            let why = format!("{repository} couldn't be read: {error}");
+            return match error.kind {
+                ErrorKind::Denied => Standing::Refused(format!(
+                    "{why}. Name the repository's ARN in the stack's parameter ImageRepositoryArns: without it the function may do nothing there. Until then put the image that you trust under {repository}:{tag} yourself"
+                )),
+                ErrorKind::Refused => Standing::Refused(why),
+                ErrorKind::Throttled | ErrorKind::Unknown => Standing::Unread(why),
+            };
         }
-        Err(error) => return Standing::Refused(format!("{repository} couldn't be read: {error}")),
     };
     let bad = match seen {
         Some(seen) if seen.repair == Repair::NotRestored => {
@@ -139,12 +149,14 @@ pub(crate) fn standing(
 }
 
 fn refused(tags: &ImageTags, why: &str) -> Standing {
-    let ImageTags {
-        repository, tag, ..
-    } = tags;
-    Standing::Refused(format!(
+    Standing::Refused(left_alone(why, &tags.repository, &tags.tag))
+}
+
+/// Why a tag is left as it is, and what a person does about it.
+pub(crate) fn left_alone(why: &str, repository: &str, tag: &str) -> String {
+    format!(
         "{why}. Nothing was overwritten. Put the image that you trust under {repository}:{tag} yourself"
-    ))
+    )
 }
 
 /// The image that the refresh brought and the one to go back to; none: it is there already. `bad`:
@@ -188,13 +200,14 @@ fn compared<'a>(
     Ok(Some((bad, good)))
 }
 
-/// Whether what is seen now is what the refresh brought.
+/// Whether what is seen now for the first time is what the refresh brought. Once it is on its way
+/// out, that may be somebody's correction.
 pub(crate) fn seen_in_time(refresh: &Refresh, looked: Timestamp) -> bool {
-    refresh.start.is_none_or(|start| {
-        start
-            .checked_add(FIRST_SIGHT)
-            .is_ok_and(|until| looked <= until)
-    })
+    let goes_on = refresh.status == Status::Pending || refresh.status.is_running();
+    goes_on
+        && refresh
+            .start
+            .is_none_or(|start| looked.duration_since(start) <= FIRST_SIGHT)
 }
 
 /// `<tag>-failed-<refresh id>`, within what a tag may be.

@@ -2,8 +2,9 @@
 //!
 //! AWS itself needs about an hour to call a refresh failed (ASG-4). This guardrail judges it by
 //! what happens: launches that fail, new instances that die of their health checks (`history`), by
-//! AWS's words (`words`); and alarms (`signals`). A failing refresh is rolled back or cancelled, after the container image that it
-//! brought was replaced by the known good one where the group's tags ask for that (`image`).
+//! AWS's words (`words`); and alarms (`signals`). A failing refresh is rolled back or cancelled,
+//! after the container image that it brought was replaced by the known good one where the policy
+//! names one for the group (`image`).
 
 mod act;
 mod activities;

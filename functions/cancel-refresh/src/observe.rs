@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::clients::Clients;
-use crate::evaluate::{Evaluated, Newest};
+use crate::evaluate::Evaluated;
 use crate::facts::{Case, Facts, Group, Question, Read};
-use crate::memory::{Memory, REFRESHES, Repair};
+use crate::memory::{Memory, REFRESHES};
 use crate::policy::{Policy, Settings};
 use crate::{ecr, policy, read, signals};
 
@@ -221,14 +221,12 @@ impl Look<'_> {
     /// What its image tag points to; and, of a refresh that fails with that known, what may keep it
     /// from being stopped.
     async fn settings_of_a_stop(&self, case: &mut Case) {
-        let evaluated = self.evaluated(case);
-        let Some(newest) = &evaluated.refresh else {
+        if case.refresh.is_none() {
             return;
-        };
-        let image_matters = evaluated.judgement.is_failing()
-            || self.asked
-            || image_matters(newest)
-            || signals::may_be_again(case, &evaluated.settings);
+        }
+        let evaluated = self.evaluated(case);
+        let failing = evaluated.judgement.is_failing();
+        let image_matters = failing || self.asked || evaluated.image_matters();
         if let Some(tags) = evaluated.settings.image.filter(|_| image_matters) {
             case.image = Some(ecr::read(&self.clients.ecr, &tags).await);
         }
@@ -236,19 +234,6 @@ impl Look<'_> {
         if (failing || self.asked) && case.group.operator.is_none() {
             case.stack = read::stack(&self.clients.cloudformation, &case.group).await;
         }
-    }
-}
-
-/// At first sight, while its repair is open, and where a run may have been ended after it.
-fn image_matters(newest: &Newest<'_>) -> bool {
-    let repair = newest.seen.map(|seen| seen.repair);
-    let open = matches!(repair, Some(Repair::Seen));
-    if repair == Some(Repair::Restoring) {
-        true
-    } else if newest.refresh.status.is_ended() {
-        newest.just_failed() && (open || newest.seen.is_none())
-    } else {
-        newest.seen.is_none() || (newest.is_winding_down() && open)
     }
 }
 

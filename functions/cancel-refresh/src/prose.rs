@@ -191,13 +191,11 @@ fn name(newest: &Newest<'_>) -> String {
 }
 
 fn says(newest: &Newest<'_>) -> String {
-    let reasons = [&newest.refresh.reason, &newest.refresh.rollback_reason];
-    let reasons: Vec<&str> = reasons.into_iter().flatten().map(String::as_str).collect();
+    let reasons = newest.refresh.reasons();
     if reasons.is_empty() {
-        String::new()
-    } else {
-        format!(" (AWS: {})", reasons.join("; "))
+        return String::new();
     }
+    format!(" (AWS: {})", reasons.join("; "))
 }
 
 /// The evidence, where it was read: of what is long over it isn't.

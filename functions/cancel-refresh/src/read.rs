@@ -7,7 +7,7 @@ use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 use aws_sdk_ec2::types::Instance;
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 use guardrails::autoscaling::{self, Which};
-use guardrails::aws::{ApiError, ErrorKind, filter, timestamp};
+use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES};
 use guardrails::resource::Arn;
 use jiff::{SignedDuration, Timestamp};
@@ -40,6 +40,7 @@ pub(crate) async fn refreshes(
     autoscaling: &aws_sdk_autoscaling::Client,
     group: &str,
 ) -> Read<Vec<Refresh>> {
+    const CALL: &str = "autoscaling:DescribeInstanceRefreshes";
     let mut pages = autoscaling
         .describe_instance_refreshes()
         .auto_scaling_group_name(group)
@@ -50,15 +51,13 @@ pub(crate) async fn refreshes(
     while let Some(page) = pages
         .try_next()
         .await
-        .map_err(|error| ApiError::of("autoscaling:DescribeInstanceRefreshes", &error))?
+        .map_err(|error| ApiError::of(CALL, &error))?
     {
-        let found: Vec<Refresh> = page
-            .instance_refreshes()
-            .iter()
-            .filter_map(refresh)
-            .collect();
-        if !found.is_empty() {
-            return Ok(found);
+        let page = page.instance_refreshes();
+        if !page.is_empty() {
+            // Without one of them another would be taken for the newest.
+            let found: Option<Vec<Refresh>> = page.iter().map(refresh).collect();
+            return found.ok_or_else(|| ApiError::incomplete(CALL, "a refresh's id or status"));
         }
     }
     Ok(Vec::new())
@@ -79,6 +78,7 @@ pub(crate) async fn activities(
     group: &str,
     start: Timestamp,
 ) -> Read<Vec<Activity>> {
+    const CALL: &str = "autoscaling:DescribeScalingActivities";
     let since = asg::Filter::builder()
         .name("StartTimeLowerBound")
         .values(format!("{start:.0}"));
@@ -94,11 +94,9 @@ pub(crate) async fn activities(
     while let Some(activity) = pages
         .try_next()
         .await
-        .map_err(|error| ApiError::of("autoscaling:DescribeScalingActivities", &error))?
+        .map_err(|error| ApiError::of(CALL, &error))?
     {
-        let Some(start) = timestamp(activity.start_time()) else {
-            continue;
-        };
+        let start = timestamp(activity.start_time());
         found.push(Activity {
             id: activity.activity_id().unwrap_or_default().to_owned(),
             description: activity.description().unwrap_or_default().to_owned(),
@@ -110,7 +108,7 @@ pub(crate) async fn activities(
                 .to_owned(),
             message: activity.status_message().map(str::to_owned),
             zone: activity.details().and_then(zone),
-            start,
+            start: start.ok_or_else(|| ApiError::incomplete(CALL, "an activity's start"))?,
             end: timestamp(activity.end_time()),
         });
     }
@@ -238,6 +236,7 @@ pub(crate) async fn stack(
     cloudformation: &aws_sdk_cloudformation::Client,
     group: &Group,
 ) -> Option<Read<String>> {
+    const CALL: &str = "cloudformation:DescribeStacks";
     let stack = group
         .tag("aws:cloudformation:stack-id")
         .or_else(|| group.tag("aws:cloudformation:stack-name"))?;
@@ -246,18 +245,13 @@ pub(crate) async fn stack(
         .stack_name(stack)
         .send()
         .await
-        .map_err(|error| ApiError::of("cloudformation:DescribeStacks", &error));
+        .map_err(|error| ApiError::of(CALL, &error));
     match answer {
         Ok(answer) => {
             let stack = answer.stacks().first();
             let status = stack.and_then(|stack| stack.stack_status());
             let status = status.map(|status| status.as_str().to_owned());
-            Some(status.ok_or_else(|| ApiError {
-                operation: "cloudformation:DescribeStacks",
-                code: "IncompleteAnswer".to_owned(),
-                message: "the answer has no stack".to_owned(),
-                kind: ErrorKind::Unknown,
-            }))
+            Some(status.ok_or_else(|| ApiError::incomplete(CALL, "the stack's status")))
         }
         // A stack that was deleted and left the group behind is at work on nothing.
         Err(error)
@@ -281,17 +275,12 @@ fn seconds(number: Option<i32>) -> Option<SignedDuration> {
 }
 
 fn group(found: &asg::AutoScalingGroup) -> Option<Group> {
-    let source = match (found.launch_template(), found.mixed_instances_policy()) {
-        (Some(specification), _) => Some(source(specification)),
-        (None, Some(policy)) => mixed(policy),
-        (None, None) => None,
-    };
     let suspended = found.suspended_processes().iter();
     let tags = found.tags().iter();
     Some(Group {
         name: found.auto_scaling_group_name()?.to_owned(),
         desired: count(found.desired_capacity()).unwrap_or(0),
-        source,
+        source: launched_from(found.launch_template(), found.mixed_instances_policy()),
         suspended: suspended
             .filter_map(|process| process.process_name().map(str::to_owned))
             .collect(),
@@ -360,6 +349,14 @@ fn template(specification: &asg::LaunchTemplateSpecification) -> Template {
     }
 }
 
+fn launched_from(
+    specification: Option<&asg::LaunchTemplateSpecification>,
+    policy: Option<&asg::MixedInstancesPolicy>,
+) -> Option<Source> {
+    let plain = specification.map(source);
+    plain.or_else(|| policy.and_then(mixed))
+}
+
 fn source(specification: &asg::LaunchTemplateSpecification) -> Source {
     Source {
         template: template(specification),
@@ -389,13 +386,6 @@ fn mixed(policy: &asg::MixedInstancesPolicy) -> Option<Source> {
 }
 
 fn refresh(found: &asg::InstanceRefresh) -> Option<Refresh> {
-    let wanted = found.desired_configuration().and_then(|wanted| {
-        match (wanted.launch_template(), wanted.mixed_instances_policy()) {
-            (Some(specification), _) => Some(source(specification)),
-            (None, Some(policy)) => mixed(policy),
-            (None, None) => None,
-        }
-    });
     Some(Refresh {
         id: found.instance_refresh_id()?.to_owned(),
         status: status(found.status()?),
@@ -404,7 +394,9 @@ fn refresh(found: &asg::InstanceRefresh) -> Option<Refresh> {
         end: timestamp(found.end_time()),
         percentage: count(found.percentage_complete()).unwrap_or(0),
         remaining: count(found.instances_to_update()),
-        wanted,
+        wanted: found.desired_configuration().and_then(|wanted| {
+            launched_from(wanted.launch_template(), wanted.mixed_instances_policy())
+        }),
         in_place: found.strategy() == Some(&asg::RefreshStrategy::ReplaceRootVolume),
         preferences: found.preferences().map_or_else(
             || preferences(&asg::RefreshPreferences::builder().build()),

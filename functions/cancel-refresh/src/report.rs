@@ -8,7 +8,6 @@ use guardrails::condition::{Condition, Coverage, Kind, Status as Standing};
 use guardrails::guardrail::{Assessment, Settled};
 use guardrails::metrics::Metric;
 use guardrails::report::Outcome;
-use guardrails::resource::Resource;
 use guardrails::tags;
 
 use crate::conditions::{
@@ -56,7 +55,7 @@ pub(crate) fn report(
         coverage: if evaluation.complete {
             Coverage::All {
                 kinds: JUDGED.to_vec(),
-                present: groups.map(resource).collect(),
+                present: groups.map(Evaluated::resource).collect(),
             }
         } else {
             Coverage::Named
@@ -66,22 +65,16 @@ pub(crate) fn report(
     }
 }
 
-fn resource(group: &Evaluated<'_>) -> Resource {
-    Resource::group(&group.case.group.name)
-}
-
 fn metrics(
     evaluation: &Evaluation<'_>,
     settled: &[Settled<'_, Action, Effect>],
     conditions: &[Condition],
 ) -> Vec<Metric> {
-    let judged = || {
-        evaluation
-            .groups
-            .iter()
-            .filter(|one| one.excluded.is_none())
+    let groups = |such: &dyn Fn(&Evaluated<'_>) -> bool| {
+        let groups = evaluation.groups.iter();
+        let judged = groups.filter(|one| one.excluded.is_none());
+        judged.filter(|one| such(one)).count()
     };
-    let groups = |such: &dyn Fn(&Evaluated<'_>) -> bool| judged().filter(|one| such(one)).count();
     let effects = |such: &dyn Fn(&Effect) -> bool| {
         let effects = settled.iter().filter_map(|one| one.effect);
         effects.filter(|effect| such(effect)).count()
@@ -191,9 +184,8 @@ struct View<'a> {
 impl View<'_> {
     fn conditions(&self) -> Vec<Condition> {
         let mut found: Vec<Condition> = self.settings().into_iter().collect();
-        if let Some(error) = self.group.case.unread.first() {
+        if let Some(why) = self.group.case.not_read() {
             let kinds = JUDGED.into_iter().filter(|kind| *kind != &SETTINGS);
-            let why = format!("not all of it could be read: {error}");
             found.extend(kinds.map(|kind| self.unknown(kind, &why)));
         } else if let Some(newest) = &self.group.refresh {
             found.extend(self.image(newest));
@@ -210,11 +202,11 @@ impl View<'_> {
     }
 
     fn firing(&self, kind: &'static Kind, fingerprint: String, why: String) -> Condition {
-        Condition::firing(resource(self.group), kind, fingerprint, why)
+        Condition::firing(self.group.resource(), kind, fingerprint, why)
     }
 
     fn unknown(&self, kind: &'static Kind, why: &str) -> Condition {
-        Condition::unknown(resource(self.group), kind, why)
+        Condition::unknown(self.group.resource(), kind, why)
     }
 
     fn refresh(&self, newest: &Newest<'_>) -> Condition {
@@ -309,19 +301,21 @@ impl View<'_> {
     fn image(&self, newest: &Newest<'_>) -> Option<Condition> {
         let id = &newest.refresh.id;
         if let Some(image::Outcome::Restored { .. }) = self.done.image() {
-            return Some(Condition::resolved(resource(self.group), &IMAGE));
+            return Some(Condition::resolved(self.group.resource(), &IMAGE));
         }
         if let Some(why) = self.not_restored(newest) {
             return Some(self.firing(&IMAGE, format!("{id} not-restored"), why));
         }
         // Where it is as it should be, or nobody asks for it any more, that resolves it.
-        let open = self.group.settings.image.is_some()
-            && !matches!(
-                newest.image,
-                image::Standing::Good | image::Standing::Moved(_)
-            )
-            && newest.refresh.status != Status::Successful;
-        open.then(|| self.unknown(&IMAGE, &not_through(newest)))
+        let asked_for = self.group.settings.image.is_some();
+        if !asked_for || newest.refresh.status == Status::Successful {
+            return None;
+        }
+        match &newest.image {
+            image::Standing::Good | image::Standing::Moved(_) => None,
+            image::Standing::Unread(why) => Some(self.unknown(&IMAGE, why)),
+            _ => Some(self.unknown(&IMAGE, &not_through(newest))),
+        }
     }
 
     /// Stands until another refresh is begun, whatever comes of this one.
@@ -360,10 +354,12 @@ impl View<'_> {
                 _ => {}
             }
         }
-        let called_for = self.done.stopped().is_some()
-            || (newest.just_failed() && newest.gate.closed().is_none());
+        let stopped = self.done.stopped().is_some();
+        let failed = newest.just_failed() && newest.gate.closed().is_none();
         match &newest.image {
-            image::Standing::Refused(why) if called_for => Some(why.clone()),
+            image::Standing::Refused(why) if stopped || failed => Some(why.clone()),
+            // It was stopped without it: told at once.
+            image::Standing::Unread(why) if stopped => Some(why.clone()),
             _ => None,
         }
     }

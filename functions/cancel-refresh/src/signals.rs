@@ -14,7 +14,7 @@ use crate::facts::{Case, Group, Member, Refresh, Status, TargetHealth};
 use crate::history::{self, Attempt, Counts, Excuse, Fate, History, rounds, standing};
 use crate::memory::LastStop;
 use crate::policy::{Again, Settings};
-use crate::source::Source;
+use crate::source::{Source, Template};
 use crate::words::Fault;
 
 /// In how many rounds something outside of the release must fail to be told: one alone passes by
@@ -28,18 +28,19 @@ const UNDER_WAY: SignedDuration = SignedDuration::from_hours(2);
 const AGAIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// What the evidence comes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is", content = "because")]
 pub enum Verdict {
     /// Not to be judged: not running, or not all of it could be read.
     NotJudged(String),
+    #[default]
     Fine,
     /// Something a person should know that isn't the release's fault, or may not be.
     Troubled(Vec<String>),
     Failing(Vec<String>),
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Judgement {
     pub verdict: Verdict,
@@ -132,32 +133,30 @@ pub struct Stall {
 
 /// Judges the refresh of `case`.
 pub(crate) fn judge(case: &Case, settings: &Settings, now: Timestamp) -> Judgement {
-    let refresh = case.refresh.as_ref();
     let Some(history) = history(case) else {
-        let mut judgement = Judgement::none(Verdict::NotJudged(match refresh {
-            None => match case.unread.first() {
-                Some(error) => format!("its newest refresh couldn't be read: {error}"),
-                None => "the group has had no instance refresh in the last six weeks".to_owned(),
-            },
-            Some(_) => "it has not started yet".to_owned(),
-        }));
-        judgement.stall = pending(case, settings, now);
-        return judgement;
+        let why = match (&case.refresh, case.unread.first()) {
+            (Some(_), _) => "it has not started yet".to_owned(),
+            (None, Some(error)) => format!("its newest refresh couldn't be read: {error}"),
+            (None, None) => {
+                "the group has had no instance refresh in the last six weeks".to_owned()
+            }
+        };
+        return Judgement {
+            verdict: Verdict::NotJudged(why),
+            stall: pending(case, settings, now),
+            ..Judgement::default()
+        };
     };
+    let stall = history.stall(settings, now);
     let mut judgement = Judgement {
         launches: history.launches(),
         health: history.health(),
         alarms: history.alarms(settings),
-        stall: history.stall(settings, now),
+        stall: stall.or_else(|| pending(case, settings, now)),
         again: again(case, settings),
-        ..Judgement::none(Verdict::Fine)
+        ..Judgement::default()
     };
-    if let Some(refresh) = refresh {
-        judgement.verdict = judgement.verdict(case, refresh, settings);
-    }
-    if refresh.is_some_and(|refresh| refresh.status == Status::Pending) {
-        judgement.stall = pending(case, settings, now);
-    }
+    judgement.verdict = judgement.verdict(case, history.refresh, settings);
     judgement
 }
 
@@ -188,9 +187,7 @@ pub(crate) fn targets_matter(judgement: &Judgement) -> bool {
 /// One that doesn't begin.
 fn pending(case: &Case, settings: &Settings, now: Timestamp) -> Option<Stall> {
     let refresh = case.refresh.as_ref()?;
-    let memory = case.remembered.memory.as_ref();
-    let memory = memory.filter(|memory| memory.refresh == refresh.id);
-    let seen = memory.and_then(|memory| memory.pending_since);
+    let seen = case.memory().and_then(|memory| memory.pending_since);
     let since = refresh.start.or(seen);
     let since = since.filter(|_| refresh.status == Status::Pending)?;
     let counts_from = settings.stalled_for.after(since);
@@ -217,11 +214,9 @@ fn same_source(case: &Case) -> Option<&LastStop> {
 
 /// Whether only the image tag can tell if what was stopped is started again.
 pub(crate) fn may_be_again(case: &Case, settings: &Settings) -> bool {
-    let ended = case
-        .refresh
-        .as_ref()
-        .is_none_or(|refresh| refresh.status.is_ended());
-    let last = same_source(case).filter(|_| settings.image.is_some() && !ended);
+    let refresh = case.refresh.as_ref();
+    let goes_on = refresh.is_some_and(|refresh| !refresh.status.is_ended());
+    let last = same_source(case).filter(|_| goes_on && settings.image.is_some());
     last.is_some_and(|last| last.image.is_some())
 }
 
@@ -244,17 +239,6 @@ fn again(case: &Case, settings: &Settings) -> Option<String> {
 }
 
 impl Judgement {
-    fn none(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            launches: Launches::default(),
-            health: Health::default(),
-            alarms: Vec::new(),
-            stall: None,
-            again: None,
-        }
-    }
-
     pub fn is_failing(&self) -> bool {
         matches!(self.verdict, Verdict::Failing(_))
     }
@@ -272,8 +256,8 @@ impl Judgement {
                 _ => format!("it is {}", refresh.status),
             });
         }
-        if let Some(error) = case.unread.first() {
-            return Verdict::NotJudged(format!("not all of it could be read: {error}"));
+        if let Some(why) = case.not_read() {
+            return Verdict::NotJudged(why);
         }
         let mut failing: Vec<String> = self.launches.against(settings).into_iter().collect();
         let counting = self.alarms.iter().filter(|alarm| alarm.counts);
@@ -458,14 +442,9 @@ impl History<'_> {
         };
         let bad = against(&|_| true);
         let died = against(&|fate| matches!(fate, Fate::Died { .. }));
-        let permanent = against(&|fate| {
-            matches!(
-                fate,
-                Fate::Failed {
-                    fault: Fault::Permanent | Fault::Zone,
-                    ..
-                }
-            )
+        let permanent = against(&|fate| match fate {
+            Fate::Failed { fault, .. } => matches!(fault, Fault::Permanent | Fault::Zone),
+            _ => false,
         });
         let stand = such(&|fate, _| *fate == Fate::Stands);
         let under_way = such(&|fate, _| *fate == Fate::UnderWay);
@@ -642,39 +621,31 @@ impl History<'_> {
             launches.map(|one| one.began).min()
         };
         let judged = |name: &String| {
-            let Some(alarm) = alarms.get(name) else {
-                return (false, format!("there is no alarm {name}"));
-            };
-            match (alarm.alarming, alarm.since, first) {
-                (false, ..) => (false, format!("alarm {name} is not in ALARM")),
-                (true, Some(since), Some(first)) if since > first => {
-                    let reason = alarm.reason.as_ref();
-                    let reason = reason
-                        .map(|reason| format!(": {reason}"))
-                        .unwrap_or_default();
+            let alarm = alarms.get(name);
+            let (counts, why) = match alarm.map(|alarm| (alarm.alarming, alarm.since, first)) {
+                None => (false, format!("there is no alarm {name}")),
+                Some((false, ..)) => (false, format!("alarm {name} is not in ALARM")),
+                Some((true, Some(since), Some(first))) if since > first => {
+                    let reason = alarm.and_then(|alarm| alarm.reason.as_ref());
+                    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
                     let why = format!(
                         "alarm {name} went to ALARM at {since:.0}, after the first launch{reason}"
                     );
                     (true, why)
                 }
-                _ => {
+                Some(_) => {
                     let why = format!("alarm {name} was in ALARM before anything was launched");
                     (false, why)
                 }
+            };
+            Alarming {
+                name: name.clone(),
+                counts,
+                why,
+                missing: alarm.is_none(),
             }
         };
-        let names = settings.alarms.iter();
-        names
-            .map(|name| {
-                let (counts, why) = judged(name);
-                Alarming {
-                    name: name.clone(),
-                    counts,
-                    why,
-                    missing: !alarms.contains_key(name),
-                }
-            })
-            .collect()
+        settings.alarms.iter().map(judged).collect()
     }
 }
 
@@ -687,17 +658,18 @@ const HOLD_UP: &[&str] = &[
     "InstanceRefresh",
 ];
 
-/// The version of `source`'s template that most of the group's instances run which is not its own:
-/// the one that worked.
+/// What worked, if it is a version of `source`'s template: what most of those instances of the group
+/// run that weren't launched from `source`.
 pub(crate) fn version_before(group: &Group, source: &Source) -> Option<String> {
-    let mut versions: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut others: BTreeMap<&Template, u32> = BTreeMap::new();
     for template in standing(group).filter_map(|member| member.template.as_ref()) {
         if !source.may_launch(template) {
-            *versions.entry(&template.version).or_default() += 1;
+            *others.entry(template).or_default() += 1;
         }
     }
-    let most = versions.into_iter().max_by_key(|(_, count)| *count);
-    most.map(|(version, _)| version.to_owned())
+    let (most, _) = others.into_iter().max_by_key(|(_, count)| *count)?;
+    let versions = source.template.same_template(most) == Some(true);
+    versions.then(|| most.version.clone())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A version of a launch template.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Template {
     /// Its id, where AWS tells it.
@@ -23,7 +23,7 @@ impl Template {
 
     /// Whether both are versions of one template; none: one is known by its id alone and the other
     /// by its name alone.
-    fn same_template(&self, other: &Self) -> Option<bool> {
+    pub(crate) fn same_template(&self, other: &Self) -> Option<bool> {
         match (&self.id, &other.id, &self.name, &other.name) {
             (Some(a), Some(b), _, _) | (_, _, Some(a), Some(b)) => Some(a == b),
             _ => None,

@@ -405,16 +405,17 @@ fn by_code<T: Copy>(table: &[Entry<T>], code: &str) -> Option<T> {
 
 fn by_words<T: Copy>(table: &[Entry<T>], text: &str) -> Option<T> {
     let text = text.to_lowercase();
-    let holds = |pattern: &str| {
-        let mut rest = text.as_str();
-        pattern.split('*').all(|piece| {
-            let after = rest.split_once(piece).map(|(_, after)| after);
-            rest = after.unwrap_or_default();
-            after.is_some()
-        })
-    };
-    let found = table.iter().find(|entry| holds(entry.pattern));
+    let found = table.iter().find(|entry| holds(&text, entry.pattern));
     found.map(|entry| entry.means)
+}
+
+/// Whether the pieces of `pattern` stand in `text`, in this order.
+fn holds(mut text: &str, pattern: &str) -> bool {
+    pattern.split('*').all(|piece| {
+        let after = text.split_once(piece).map(|(_, after)| after);
+        text = after.unwrap_or_default();
+        after.is_some()
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use super::*;
 use crate::NAME;
 use crate::image::Plan;
 use crate::memory::{Remembered, Step};
-use crate::tests::fixtures::REFRESH;
+use crate::tests::fixtures::{self, REFRESH, refused, source};
 use aws_sdk_autoscaling::operation::cancel_instance_refresh::CancelInstanceRefreshOutput;
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
@@ -14,9 +14,6 @@ use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::operation::put_image::PutImageOutput;
 use aws_sdk_ecr::types::ImageIdentifier;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::http::StatusCode;
-use aws_smithy_types::body::SdkBody;
 use futures::FutureExt as _;
 use guardrails::state::model::{Fault, Model};
 use proptest::prelude::*;
@@ -93,15 +90,6 @@ fn log(world: &Shared, call: &str) {
 fn killed_after(world: &Shared, call: &str) {
     let kill = with(world, |world| world.kill.take_if(|kill| *kill == call));
     assert!(kill.is_none(), "killed after {call}");
-}
-
-fn refused(status: u16, code: &str) -> HttpResponse {
-    HttpResponse::new(
-        StatusCode::try_from(status).unwrap(),
-        SdkBody::from(format!(
-            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>says AWS</Message></Error><RequestId>1</RequestId></ErrorResponse>"
-        )),
-    )
 }
 
 /// Cancel and rollback: by the next refusal, else accepted.
@@ -257,12 +245,8 @@ async fn looked(world: &Shared) -> Remembered {
 
 fn the_plan() -> Plan {
     Plan {
-        repository: "app".to_owned(),
-        tag: "prod".to_owned(),
-        stable: "prod-stable".to_owned(),
-        bad: "b".to_owned(),
-        good: "a".to_owned(),
         keep_as: "prod-failed".to_owned(),
+        ..fixtures::the_plan()
     }
 }
 
@@ -284,7 +268,7 @@ fn stop_after(before: Remembered, how: How, image: bool) -> Action {
         target: target(before),
         how,
         because: "launches fail".to_owned(),
-        source: Some(crate::tests::fixtures::source("4")),
+        source: Some(source("4")),
         image: image.then(the_plan),
     }))
 }
@@ -438,14 +422,8 @@ fn stolen(world: &mut World) {
         ..Memory::of(REFRESH, None)
     };
     let state = world.table.state(NAME);
-    let put = state.put(
-        &REFRESHES,
-        "web",
-        &memory,
-        None,
-        &Expect::Any,
-        Timestamp::now(),
-    );
+    let now = Timestamp::now();
+    let put = state.put(&REFRESHES, "web", &memory, None, &Expect::Any, now);
     put.now_or_never().unwrap().unwrap();
 }
 
@@ -471,17 +449,22 @@ async fn of_runs_at_once_the_first_to_claim_sends_and_the_others_go_away() {
     }
 }
 
+/// The first sight of a refresh, at which the image tag points to `digest`.
+fn first_sight(digest: &str) -> Action {
+    Action::Remember(Box::new(Remember {
+        target: target(Remembered::default()),
+        what: First::Image {
+            digest: digest.to_owned(),
+        },
+    }))
+}
+
 /// What another run remembers of the image is no claim.
 #[tokio::test(start_paused = true)]
 async fn a_stop_goes_on_where_meanwhile_only_the_image_was_written_down() {
     let world = world();
     let stop = the_stop(How::Cancel, true);
-    let remember = Action::Remember(Box::new(Remember {
-        target: target(Remembered::default()),
-        what: First::Image {
-            digest: "b".to_owned(),
-        },
-    }));
+    let remember = first_sight("b");
     let first = acted_as(&world, &remember, "run-1").await;
     assert_eq!(first.result, ActResult::Done(None));
     assert_eq!(remembered(&world), "seen");
@@ -535,18 +518,26 @@ async fn without_the_table_nothing_is_sent() {
                 "{result:?}"
             );
             assert!(calls(&world).is_empty(), "{denied}: {:?}", calls(&world));
+            assert_eq!(remembered(&world), "", "{denied}");
         }
     }
-    // Whether the claim stands isn't known: nobody goes on until it has run out.
-    let world = world();
-    with(&world, |world| world.table.script(&[Fault::Lost; 3]));
-    let (result, _) = acted(&world, &the_stop(How::Cancel, false)).await;
-    assert!(
-        matches!(&result, ActResult::Failed(error) if error.kind == ErrorKind::Unknown),
-        "{result:?}"
-    );
-    assert!(calls(&world).is_empty());
-    assert_eq!(remembered(&world), "cancel");
+    let lost = [Fault::None, Fault::Lost, Fault::Lost, Fault::Lost];
+    for (faults, stays) in [
+        // Whether the claim stands isn't known: nobody goes on until it has run out.
+        (&lost[1..], "cancel"),
+        // It does, and the look behind it fails: nothing comes of it.
+        (&lost[..], ""),
+    ] {
+        let world = world();
+        with(&world, |world| world.table.script(faults));
+        let (result, _) = acted(&world, &the_stop(How::Cancel, false)).await;
+        assert!(
+            matches!(&result, ActResult::Failed(error) if error.kind == ErrorKind::Unknown),
+            "{result:?}"
+        );
+        assert!(calls(&world).is_empty());
+        assert_eq!(remembered(&world), stays);
+    }
 }
 
 /// After the claim, each step of the image, and the call itself.
@@ -628,8 +619,13 @@ async fn hitting_another_refresh_is_an_error_that_names_both() {
     assert_eq!(error.code, "RefreshMismatch");
     assert!(error.message.contains(REFRESH) && error.message.contains("another"));
     assert_eq!(stopped.mismatch.as_deref(), Some("another"));
-    let mismatch = looked(&world).await.memory.unwrap().mismatch.unwrap();
+    let memory = looked(&world).await.memory.unwrap();
+    let mismatch = memory.mismatch.unwrap();
     assert_eq!((&*mismatch.meant, &*mismatch.hit), (REFRESH, "another"));
+    assert_eq!(
+        memory.last_stop, None,
+        "the one that was meant wasn't stopped"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -768,13 +764,7 @@ async fn without_the_table_no_image_goes_back() {
     assert!(calls(&world).is_empty());
     // Nor where another image was seen meanwhile.
     let world = super::tests::world();
-    let remember = Action::Remember(Box::new(Remember {
-        target: target(Remembered::default()),
-        what: First::Image {
-            digest: "c".to_owned(),
-        },
-    }));
-    acted_as(&world, &remember, "run-1").await;
+    acted_as(&world, &first_sight("c"), "run-1").await;
     let acted = acted_as(&world, &the_restore(Remembered::default()), "run-2").await;
     assert!(matches!(acted.result, ActResult::Skipped(_)), "{acted:?}");
     assert!(calls(&world).is_empty());
@@ -789,7 +779,7 @@ async fn what_was_stopped_is_remembered_beyond_its_refresh() {
     let next = Memory::of("another", Some(&memory));
     let last = next.last_stop.unwrap();
     assert_eq!(last.refresh, REFRESH);
-    assert_eq!(last.source, crate::tests::fixtures::source("4"));
+    assert_eq!(last.source, source("4"));
     assert_eq!(last.image.as_deref(), Some("b"));
     assert_eq!((next.stop, next.image), (None, None));
 }

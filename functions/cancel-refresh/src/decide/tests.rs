@@ -1,9 +1,11 @@
 use super::*;
 use crate::evaluate::evaluate;
 use crate::facts::{Case, Facts, Status};
-use crate::memory::{Repair, Seen, Step as Stage};
+use crate::memory::{Repair, Step as Stage};
 use crate::source::{Override, Source};
-use crate::tests::fixtures::{NOW, REFRESH, When, bad, fine, policy_with_image, source, template};
+use crate::tests::fixtures::{
+    NOW, REFRESH, When, bad, error, fine, policy_with_image, source, template,
+};
 use guardrails::aws::ApiError;
 use guardrails::tags;
 
@@ -166,15 +168,6 @@ fn of_one_that_doesnt_begin_is_remembered_since_when() {
     assert_eq!(decided(&known), []);
 }
 
-fn error(kind: ErrorKind) -> ApiError {
-    ApiError {
-        operation: "cloudformation:DescribeStacks",
-        code: "Throttling".to_owned(),
-        message: "no".to_owned(),
-        kind,
-    }
-}
-
 /// In any mode: no action comes of it, and the run isn't a success.
 #[test]
 fn what_cant_be_read_is_not_judged_and_stops_nothing() {
@@ -269,18 +262,28 @@ fn the_image_is_written_down_at_first_sight() {
 
 #[test]
 fn an_image_that_cant_be_read_is_said() {
-    let unread = |kind| {
-        let case = fine().pulling('b');
-        case.change(|case| case.image = Some(Err(error(kind))))
-    };
-    for kind in [ErrorKind::Throttled, ErrorKind::Unknown] {
-        not_judged(&unread(kind), "app:prod points to couldn't be read");
+    let said = "app:prod points to couldn't be read";
+    let failed = fine()
+        .seen_with("b", Repair::Seen)
+        .ended(Status::Failed, "09:04");
+    // At first sight, and where it is to be put back.
+    for case in [fine(), failed] {
+        let unread = |kind| {
+            let case = case.clone();
+            case.change(|case| case.image = Some(Err(error(kind))))
+        };
+        for kind in [ErrorKind::Throttled, ErrorKind::Unknown] {
+            not_judged(&unread(kind), said);
+        }
+        // Not one of the stack's repositories: it stays so until a person has settled it.
+        left(&unread(ErrorKind::Denied), said);
     }
-    // Not one of the stack's repositories: it stays so until a person has settled it.
-    left(
-        &unread(ErrorKind::Denied),
-        "app:prod points to couldn't be read",
-    );
+    // Too late for a first sight, so nothing hangs on it.
+    let late = fine().change(|case| {
+        case.looked = "09:11".at();
+        case.image = Some(Err(error(ErrorKind::Unknown)));
+    });
+    assert_eq!(decided(&late), []);
 }
 
 #[test]
@@ -328,12 +331,7 @@ fn a_refresh_that_failed_on_its_own_has_its_image_put_back() {
         &failed.clone().tagged(&[(tags::ON_FAILURE, "notify")])
     ));
     for (digest, repair) in [("b", Repair::Restored), ("c", Repair::Seen)] {
-        let case = failed.clone().remembering(|memory| {
-            memory.image = Some(Seen {
-                digest: digest.to_owned(),
-                repair,
-            });
-        });
+        let case = failed.clone().seen_with(digest, repair);
         assert!(!restores(&case), "{digest} {repair:?}");
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tests::fixtures::REFRESH;
+use crate::tests::fixtures::{self, REFRESH};
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::operation::put_image::PutImageOutput;
 use aws_sdk_ecr::types::{Image as EcrImage, ImageFailure};
@@ -16,12 +16,9 @@ fn digest(letter: char) -> String {
 
 fn the_plan() -> Plan {
     Plan {
-        repository: "app".to_owned(),
-        tag: "prod".to_owned(),
-        stable: "prod-stable".to_owned(),
         bad: digest('b'),
         good: digest('a'),
-        keep_as: format!("prod-failed-{REFRESH}"),
+        ..fixtures::the_plan()
     }
 }
 

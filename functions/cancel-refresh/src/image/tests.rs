@@ -1,7 +1,7 @@
 use super::*;
 use crate::evaluate::Evaluated;
 use crate::memory::Repair;
-use crate::tests::fixtures::{REFRESH, policy, policy_with_image, web};
+use crate::tests::fixtures::{REFRESH, error, policy, policy_with_image, the_plan, web};
 
 /// A refresh of a group that is opted in; `seen` is what is remembered.
 fn case(current: Option<char>, stable: Option<char>, seen: Option<(char, Repair)>) -> Case {
@@ -21,17 +21,6 @@ fn case(current: Option<char>, stable: Option<char>, seen: Option<(char, Repair)
 fn stands(case: &Case) -> Standing {
     let evaluated = Evaluated::of(case, &policy_with_image(), case.looked);
     evaluated.refresh.unwrap().image
-}
-
-fn the_plan() -> Plan {
-    Plan {
-        repository: "app".to_owned(),
-        tag: "prod".to_owned(),
-        stable: "prod-stable".to_owned(),
-        bad: "b".to_owned(),
-        good: "a".to_owned(),
-        keep_as: format!("prod-failed-{REFRESH}"),
-    }
 }
 
 #[test]
@@ -99,6 +88,29 @@ fn an_image_seen_too_late_is_not_trusted_to_be_the_releases() {
     other.looked = late.looked;
     other.refresh.as_mut().unwrap().id = "another".to_owned();
     assert!(matches!(stands(&other), Standing::Refused(why) if why.contains("nobody saw")));
+    // Nor what is seen once the refresh is on its way out: it may be somebody's correction.
+    for status in [
+        Status::Failed,
+        Status::Cancelled,
+        Status::RollbackInProgress,
+    ] {
+        let out = case(Some('b'), Some('a'), None).in_status(status);
+        assert!(matches!(stands(&out), Standing::Refused(why) if why.contains("nobody saw")));
+    }
+}
+
+/// Only what AWS refuses is a reason.
+#[test]
+fn an_answer_that_doesnt_come_says_nothing_of_the_image() {
+    let unread = |kind| {
+        let case = case(Some('b'), Some('a'), Some(('b', Repair::Seen)));
+        stands(&case.change(|case| case.image = Some(Err(error(kind)))))
+    };
+    for kind in [ErrorKind::Throttled, ErrorKind::Unknown] {
+        assert!(matches!(unread(kind), Standing::Unread(why) if why.contains("app")));
+    }
+    let denied = unread(ErrorKind::Denied);
+    assert!(matches!(denied, Standing::Refused(why) if why.contains("ImageRepositoryArns")));
 }
 
 #[test]

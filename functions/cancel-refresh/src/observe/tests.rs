@@ -1,8 +1,9 @@
 use super::*;
 use crate::NAME;
 use crate::facts::{Ended, TargetHealth};
-use crate::memory::{CLAIM_VALID, Claim, LastStop, Remembered, Seen, Step};
-use crate::tests::fixtures::{policy, source};
+use crate::memory::{CLAIM_VALID, Claim, LastStop, Remembered, Repair, Seen, Step};
+use crate::source::Template;
+use crate::tests::fixtures::{policy, policy_of, refused, source};
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
 use aws_sdk_autoscaling::operation::describe_scaling_activities::DescribeScalingActivitiesOutput;
@@ -20,9 +21,6 @@ use aws_sdk_elasticloadbalancingv2::types::{
     TargetDescription, TargetHealth as ElbHealth, TargetHealthDescription, TargetHealthStateEnum,
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::http::StatusCode;
-use aws_smithy_types::body::SdkBody;
 use guardrails::state::Expect;
 use guardrails::state::model::{Fault, Model};
 use guardrails::tags;
@@ -44,6 +42,15 @@ struct Rules<'a> {
     cloudwatch: Vec<&'a Rule>,
     cloudformation: Vec<&'a Rule>,
     ecr: Vec<&'a Rule>,
+}
+
+impl<'a> Rules<'a> {
+    fn of(autoscaling: &[&'a Rule]) -> Self {
+        Self {
+            autoscaling: autoscaling.to_vec(),
+            ..Self::default()
+        }
+    }
 }
 
 fn clients(rules: &Rules<'_>) -> Clients {
@@ -77,24 +84,32 @@ fn group_named(name: &str) -> asg::builders::AutoScalingGroupBuilder {
         .health_check_grace_period(120)
 }
 
-fn groups_rule(group: asg::AutoScalingGroup) -> Rule {
+fn groups_rule(groups: Vec<asg::builders::AutoScalingGroupBuilder>) -> Rule {
     mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(move || {
+        let groups = groups.iter().cloned();
+        let groups = groups.map(asg::builders::AutoScalingGroupBuilder::build);
         DescribeAutoScalingGroupsOutput::builder()
-            .auto_scaling_groups(group.clone())
+            .set_auto_scaling_groups(Some(groups.collect()))
             .build()
     })
 }
 
+fn refresh(status: asg::InstanceRefreshStatus) -> asg::builders::InstanceRefreshBuilder {
+    asg::InstanceRefresh::builder()
+        .instance_refresh_id("r-1")
+        .status(status)
+        .start_time(DateTime::from_secs(START))
+}
+
+fn answer(refresh: asg::builders::InstanceRefreshBuilder) -> DescribeInstanceRefreshesOutput {
+    DescribeInstanceRefreshesOutput::builder()
+        .instance_refreshes(refresh.build())
+        .build()
+}
+
 fn refreshes_rule(status: asg::InstanceRefreshStatus) -> Rule {
-    mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes).then_output(move || {
-        let refresh = asg::InstanceRefresh::builder()
-            .instance_refresh_id("r-1")
-            .status(status.clone())
-            .start_time(DateTime::from_secs(START));
-        DescribeInstanceRefreshesOutput::builder()
-            .instance_refreshes(refresh.build())
-            .build()
-    })
+    mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
+        .then_output(move || answer(refresh(status.clone())))
 }
 
 fn activity(description: &str, status: &str, cause: &str) -> asg::Activity {
@@ -163,17 +178,14 @@ fn one() -> Scope {
 
 #[tokio::test]
 async fn a_quiet_group_costs_one_call() {
-    let groups = groups_rule(group_named("web").build());
+    let groups = groups_rule(vec![group_named("web")]);
     for status in [
         asg::InstanceRefreshStatus::Pending,
         asg::InstanceRefreshStatus::Successful,
         asg::InstanceRefreshStatus::Cancelling,
     ] {
         let refreshes = refreshes_rule(status.clone());
-        let rules = Rules {
-            autoscaling: vec![&groups, &refreshes],
-            ..Rules::default()
-        };
+        let rules = Rules::of(&[&groups, &refreshes]);
         let facts = look(&rules, Scope::All).await;
         assert!(facts.complete);
         let case = &facts.cases["web"];
@@ -209,20 +221,11 @@ async fn a_sweep_makes_one_call_per_group_and_one_more_per_refresh_that_runs() {
                 Some(name) if runs.contains(&name) => asg::InstanceRefreshStatus::InProgress,
                 _ => asg::InstanceRefreshStatus::Successful,
             };
-            let refresh = asg::InstanceRefresh::builder()
-                .instance_refresh_id("r-1")
-                .status(status)
-                .start_time(DateTime::from_secs(START));
-            DescribeInstanceRefreshesOutput::builder()
-                .instance_refreshes(refresh.build())
-                .build()
+            answer(refresh(status))
         });
     let activities = mock!(aws_sdk_autoscaling::Client::describe_scaling_activities)
         .then_output(|| DescribeScalingActivitiesOutput::builder().build());
-    let rules = Rules {
-        autoscaling: vec![&groups, &refreshes, &activities],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&groups, &refreshes, &activities]);
     let table = Model::default();
     let facts = look_with(&rules, &table, &Request::sweep()).await.unwrap();
     assert_eq!(facts.cases.len(), 120);
@@ -247,40 +250,29 @@ async fn groups_and_activities_come_in_pages() {
         });
     let refreshes = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
         .then_compute_output(|request| {
-            let answer = DescribeInstanceRefreshesOutput::builder();
-            // An empty page may not be the last.
+            let none = DescribeInstanceRefreshesOutput::builder();
             match (request.auto_scaling_group_name(), request.next_token()) {
-                (Some("web"), None) => answer.next_token("more"),
-                (Some("web"), Some(_)) => answer.instance_refreshes(
-                    asg::InstanceRefresh::builder()
-                        .instance_refresh_id("r-1")
-                        .status(asg::InstanceRefreshStatus::InProgress)
-                        .start_time(DateTime::from_secs(START))
-                        .build(),
-                ),
-                _ => answer,
+                // An empty page may not be the last.
+                (Some("web"), None) => none.next_token("more").build(),
+                (Some("web"), Some(_)) => answer(refresh(asg::InstanceRefreshStatus::InProgress)),
+                _ => none.build(),
             }
-            .build()
         });
     let activities = mock!(aws_sdk_autoscaling::Client::describe_scaling_activities)
         .then_compute_output(|request| {
             let answer = DescribeScalingActivitiesOutput::builder();
+            let failed = activity("Launching a new EC2 instance", "Failed", "");
             match request.next_token() {
                 None => answer.next_token("2"),
-                Some("2") => answer
-                    .activities(activity("Launching a new EC2 instance", "Failed", ""))
-                    .next_token("3"),
-                Some(_) => {
-                    answer.activities(activity("Launching a new EC2 instance", "Failed", ""))
-                }
+                Some("2") => answer.activities(failed).next_token("3"),
+                Some(_) => answer.activities(failed),
             }
             .build()
         });
     let alarms = quiet_alarm();
     let rules = Rules {
-        autoscaling: vec![&groups, &refreshes, &activities],
         cloudwatch: vec![&alarms],
-        ..Rules::default()
+        ..Rules::of(&[&groups, &refreshes, &activities])
     };
     let facts = look(&rules, Scope::All).await;
     assert_eq!(facts.cases.keys().collect::<Vec<_>>(), ["db", "web"]);
@@ -304,7 +296,7 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
                 .r#type("vpc-lattice")
                 .build(),
         );
-    let groups = groups_rule(group.build());
+    let groups = groups_rule(vec![group]);
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::InProgress);
     let activities = activities_rule(vec![
         activity("Launching a new EC2 instance: i-0a", "Successful", ""),
@@ -364,11 +356,10 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
         });
     let alarms = quiet_alarm();
     let rules = Rules {
-        autoscaling: vec![&groups, &refreshes, &activities],
         ec2: vec![&instances],
         elb: vec![&health],
         cloudwatch: vec![&alarms],
-        ..Rules::default()
+        ..Rules::of(&[&groups, &refreshes, &activities])
     };
     let facts = look(&rules, one()).await;
     let case = &facts.cases["web"];
@@ -377,10 +368,9 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
         case.ended["i-0a"],
         Ended {
             reason: Some("Client.UserInitiatedShutdown".to_owned()),
-            template: Some(crate::source::Template {
-                id: None,
-                name: None,
+            template: Some(Template {
                 version: "4".to_owned(),
+                ..Template::default()
             }),
         }
     );
@@ -396,7 +386,7 @@ async fn of_instances_that_died_ec2_and_the_targets_are_asked() {
 async fn alarms_are_read_by_the_names_in_the_policy() {
     // A tag can't add to them.
     let tagged = group_named("web").tags(tag(tags::ALARM, "mine"));
-    let groups = groups_rule(tagged.build());
+    let groups = groups_rule(vec![tagged]);
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Baking);
     let activities = activities_rule(Vec::new());
     let alarms = mock!(aws_sdk_cloudwatch::Client::describe_alarms)
@@ -420,9 +410,8 @@ async fn alarms_are_read_by_the_names_in_the_policy() {
                 .build()
         });
     let rules = Rules {
-        autoscaling: vec![&groups, &refreshes, &activities],
         cloudwatch: vec![&alarms],
-        ..Rules::default()
+        ..Rules::of(&[&groups, &refreshes, &activities])
     };
     let facts = look(&rules, one()).await;
     let alarms = facts.cases["web"].alarms.as_ref().unwrap();
@@ -432,19 +421,11 @@ async fn alarms_are_read_by_the_names_in_the_policy() {
 
 #[tokio::test]
 async fn an_alarm_leads_to_the_groups_that_name_it() {
-    let groups =
-        mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(|| {
-            DescribeAutoScalingGroupsOutput::builder()
-                .auto_scaling_groups(group_named("web").build())
-                // One that the policy doesn't name; its tag can't.
-                .auto_scaling_groups(group_named("db").tags(tag(tags::ALARM, "errors")).build())
-                .build()
-        });
+    // One that the policy doesn't name; its tag can't.
+    let other = group_named("db").tags(tag(tags::ALARM, "errors"));
+    let groups = groups_rule(vec![group_named("web"), other]);
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
-    let rules = Rules {
-        autoscaling: vec![&groups, &refreshes],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&groups, &refreshes]);
     let facts = look(&rules, Scope::one(Resource::Alarm("errors".to_owned()))).await;
     assert_eq!(facts.cases.keys().collect::<Vec<_>>(), ["web"]);
     assert!(!facts.complete);
@@ -460,42 +441,21 @@ async fn of_an_alarm_that_the_policy_doesnt_name_nothing_is_read() {
 
 #[tokio::test]
 async fn an_excluded_group_isnt_looked_at() {
-    let groups = groups_rule(group_named("web").tags(tag("Hands", "off")).build());
-    let rules = Rules {
-        autoscaling: vec![&groups],
-        ..Rules::default()
-    };
+    let groups = groups_rule(vec![group_named("web").tags(tag("Hands", "off"))]);
+    let rules = Rules::of(&[&groups]);
     let facts = look(&rules, Scope::All).await;
     assert_eq!(facts.cases["web"].refresh, None);
-}
-
-fn refused(status: u16, code: &str) -> HttpResponse {
-    HttpResponse::new(
-        StatusCode::try_from(status).unwrap(),
-        SdkBody::from(format!(
-            "<ErrorResponse><Error><Code>{code}</Code><Message>says AWS</Message></Error><RequestId>1</RequestId></ErrorResponse>"
-        )),
-    )
 }
 
 /// One group's failure is told with the group, and the others are looked at all the same.
 #[tokio::test(start_paused = true)]
 async fn what_cant_be_read_of_one_group_doesnt_stop_the_rest() {
-    let groups =
-        mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups).then_output(|| {
-            DescribeAutoScalingGroupsOutput::builder()
-                .auto_scaling_groups(group_named("db").build())
-                .auto_scaling_groups(group_named("web").build())
-                .build()
-        });
+    let groups = groups_rule(vec![group_named("db"), group_named("web")]);
     let throttled = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
         .match_requests(|request| request.auto_scaling_group_name() == Some("db"))
         .then_http_response(|| refused(400, "Throttling"));
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
-    let rules = Rules {
-        autoscaling: vec![&groups, &throttled, &refreshes],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&groups, &throttled, &refreshes]);
     let facts = look(&rules, Scope::All).await;
     assert_eq!(facts.cases["db"].unread[0].code, "Throttling");
     assert_eq!(facts.cases["web"].unread, []);
@@ -505,17 +465,14 @@ async fn what_cant_be_read_of_one_group_doesnt_stop_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn a_throttled_group_is_read_again() {
     use std::sync::atomic::{AtomicBool, Ordering};
-    let groups = groups_rule(group_named("db").build());
+    let groups = groups_rule(vec![group_named("db")]);
     let first = AtomicBool::new(true);
     // All attempts of the first call.
     let throttled = mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes)
         .match_requests(move |_| first.swap(false, Ordering::Relaxed))
         .then_http_response(|| refused(400, "Throttling"));
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
-    let rules = Rules {
-        autoscaling: vec![&groups, &throttled, &refreshes],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&groups, &throttled, &refreshes]);
     let facts = look(&rules, Scope::All).await;
     assert!(throttled.num_calls() > 1, "the SDK tries again first");
     assert_eq!(facts.cases["db"].unread, []);
@@ -526,25 +483,25 @@ async fn a_throttled_group_is_read_again() {
 async fn without_the_groups_nothing_is_known() {
     let denied = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
         .then_http_response(|| refused(403, "AccessDenied"));
-    let rules = Rules {
-        autoscaling: vec![&denied],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&denied]);
     let error = look_with(&rules, &Model::default(), &Request::sweep())
         .await
         .unwrap_err();
     assert_eq!(error.operation, "autoscaling:DescribeAutoScalingGroups");
 }
 
+async fn put(table: &Model, group: &str, memory: &Memory) {
+    let state = table.state(NAME);
+    let put = state.put(&REFRESHES, group, memory, None, &Expect::Any, now());
+    assert!(put.await.unwrap().is_done());
+}
+
 /// An alarm or a sweep reads what is remembered of all groups at once, an event that of its group.
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_comes_with_the_group() {
-    let groups = groups_rule(group_named("web").tags(tag(tags::ALARM, "errors")).build());
+    let groups = groups_rule(vec![group_named("web").tags(tag(tags::ALARM, "errors"))]);
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
-    let rules = Rules {
-        autoscaling: vec![&groups, &refreshes],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&groups, &refreshes]);
     let memory = Memory {
         stop: Some(Claim {
             step: Step::Cancelled,
@@ -555,10 +512,8 @@ async fn what_is_remembered_comes_with_the_group() {
         ..Memory::of("r-1", None)
     };
     let table = Model::default();
-    let state = table.state(NAME);
     for group in ["web", "web2"] {
-        let put = state.put(&REFRESHES, group, &memory, None, &Expect::Any, now());
-        assert!(put.await.unwrap().is_done());
+        put(&table, group, &memory).await;
     }
     let alarm = Scope::one(Resource::Alarm("errors".to_owned()));
     for scope in [Scope::All, one(), alarm] {
@@ -576,12 +531,9 @@ async fn what_is_remembered_comes_with_the_group() {
 
 #[tokio::test(start_paused = true)]
 async fn without_what_is_remembered_nothing_is_known() {
-    let groups = groups_rule(group_named("web").build());
+    let groups = groups_rule(vec![group_named("web")]);
     let refreshes = refreshes_rule(asg::InstanceRefreshStatus::Successful);
-    let rules = Rules {
-        autoscaling: vec![&groups, &refreshes],
-        ..Rules::default()
-    };
+    let rules = Rules::of(&[&groups, &refreshes]);
     for scope in [Scope::All, one()] {
         let table = Model::default();
         table.script(&[Fault::Denied]);
@@ -592,12 +544,8 @@ async fn without_what_is_remembered_nothing_is_known() {
 
 #[tokio::test]
 async fn asking_about_a_group_that_isnt_there_is_an_error_and_an_event_of_one_isnt() {
-    let none = mock!(aws_sdk_autoscaling::Client::describe_auto_scaling_groups)
-        .then_output(|| DescribeAutoScalingGroupsOutput::builder().build());
-    let rules = Rules {
-        autoscaling: vec![&none],
-        ..Rules::default()
-    };
+    let none = groups_rule(vec![]);
+    let rules = Rules::of(&[&none]);
     let facts = look(&rules, one()).await;
     assert!(facts.cases.is_empty());
     let asked = look_with(&rules, &Model::default(), &Request::asking(one())).await;
@@ -611,24 +559,19 @@ async fn asking_about_a_group_that_isnt_there_is_an_error_and_an_event_of_one_is
 /// The image tells that it is what was stopped, and then its stack tells whether it may be again.
 #[tokio::test(start_paused = true)]
 async fn of_what_is_started_again_the_image_is_read_before_the_stack() {
-    let keeps = "cancel-refresh: {when-started-again: stop, groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod-stable}}]}";
-    let keeps: Policy = guardrails::policy::parse(keeps, NAME).unwrap();
+    let keeps = policy_of(
+        "{when-started-again: stop, groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod-stable}}]}",
+    );
     let in_stack = group_named("web").tags(tag("aws:cloudformation:stack-name", "web"));
-    let groups = groups_rule(in_stack.build());
+    let groups = groups_rule(vec![in_stack]);
     let refreshes =
         mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes).then_output(|| {
             let version = asg::LaunchTemplateSpecification::builder()
                 .launch_template_id("lt-1")
                 .version("4");
             let wanted = asg::DesiredConfiguration::builder().launch_template(version.build());
-            let refresh = asg::InstanceRefresh::builder()
-                .instance_refresh_id("r-1")
-                .status(asg::InstanceRefreshStatus::InProgress)
-                .start_time(DateTime::from_secs(START))
-                .desired_configuration(wanted.build());
-            DescribeInstanceRefreshesOutput::builder()
-                .instance_refreshes(refresh.build())
-                .build()
+            let runs = refresh(asg::InstanceRefreshStatus::InProgress);
+            answer(runs.desired_configuration(wanted.build()))
         });
     let activities = activities_rule(Vec::new());
     let images = mock!(aws_sdk_ecr::Client::batch_get_image).then_output(|| {
@@ -645,10 +588,9 @@ async fn of_what_is_started_again_the_image_is_read_before_the_stack() {
             .build()
     });
     let rules = Rules {
-        autoscaling: vec![&groups, &refreshes, &activities],
         cloudformation: vec![&stacks],
         ecr: vec![&images],
-        ..Rules::default()
+        ..Rules::of(&[&groups, &refreshes, &activities])
     };
     let memory = Memory {
         // Not seen for the first time: its image is read only for what was stopped.
@@ -665,10 +607,8 @@ async fn of_what_is_started_again_the_image_is_read_before_the_stack() {
         ..Memory::of("r-1", None)
     };
     let table = Model::default();
-    let state = table.state(NAME);
-    let put = state.put(&REFRESHES, "web", &memory, None, &Expect::Any, now());
-    assert!(put.await.unwrap().is_done());
-    let request = Request::of(one());
+    put(&table, "web", &memory).await;
+    let (state, request) = (table.state(NAME), Request::of(one()));
     let facts = observe(&clients(&rules), &state, &keeps, &request, now()).await;
     let stack = facts.unwrap().cases["web"].stack.clone();
     assert_eq!(stack, Some(Ok("UPDATE_ROLLBACK_IN_PROGRESS".to_owned())));

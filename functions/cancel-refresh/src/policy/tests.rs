@@ -132,11 +132,19 @@ fn tags_can_ask_for_less() {
     assert_eq!(read.stalled_for, Age::from_hours(1));
 }
 
+fn changes_nothing_and_is_named(policy: &str, key: &str, value: &str) {
+    let read = settings_of(policy, "web", &[(key, value)]);
+    assert_eq!(read.problems.len(), 1, "{key}={value}: {read:?}");
+    assert_eq!(read.problems[0].tag, key);
+    let problems = Vec::new();
+    let plain = settings_of(policy, "web", &[]);
+    assert_eq!(Settings { problems, ..read }, plain, "{key}={value}");
+}
+
 /// Whoever may tag a group could otherwise have good releases stopped.
 #[test]
 fn tags_can_ask_for_no_more_than_the_policy() {
     let policy = "{on-failure: notify, launch-failures: 5}";
-    let plain = settings_of(policy, "web", &[]);
     for (key, value) in [
         (tags::ON_FAILURE, "rollback"),
         (tags::ON_FAILURE, "cancel"),
@@ -149,17 +157,12 @@ fn tags_can_ask_for_no_more_than_the_policy() {
         (tags::IMAGE_REPOSITORY, "team/app"),
         (tags::IMAGE_TAG, "prod"),
     ] {
-        let read = settings_of(policy, "web", &[(key, value)]);
-        assert_eq!(read.problems.len(), 1, "{key}={value}: {read:?}");
-        assert_eq!(read.problems[0].tag, key);
-        let problems = Vec::new();
-        assert_eq!(Settings { problems, ..read }, plain, "{key}={value}");
+        changes_nothing_and_is_named(policy, key, value);
     }
 }
 
 #[test]
 fn a_tag_that_cant_be_used_changes_nothing_and_is_named() {
-    let plain = settings(&[]);
     for (key, value) in [
         (tags::LAUNCH_FAILURES, "0"),
         (tags::LAUNCH_FAILURES, "many"),
@@ -167,11 +170,7 @@ fn a_tag_that_cant_be_used_changes_nothing_and_is_named() {
         (tags::UNHEALTHY_TERMINATIONS, ""),
         (tags::STALLED_FOR, "1mo"),
     ] {
-        let read = settings(&[(key, value)]);
-        assert_eq!(read.problems.len(), 1, "{key}={value}");
-        assert_eq!(read.problems[0].tag, key);
-        let problems = Vec::new();
-        assert_eq!(Settings { problems, ..read }, plain, "{key}={value}");
+        changes_nothing_and_is_named("{}", key, value);
     }
 }
 

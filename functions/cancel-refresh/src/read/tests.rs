@@ -1,7 +1,10 @@
 use super::*;
+use aws_sdk_autoscaling::operation::describe_instance_refreshes::DescribeInstanceRefreshesOutput;
+use aws_sdk_autoscaling::operation::describe_scaling_activities::DescribeScalingActivitiesOutput;
 use aws_sdk_autoscaling::primitives::DateTime;
 use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksOutput;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use guardrails::aws::ErrorKind;
 
 /// 2026-11-21T09:00:00Z
 const START: i64 = 1_795_251_600;
@@ -104,6 +107,32 @@ fn an_activity_names_its_zone_in_its_details() {
     for none in ["{}", "", r#"{"Availability Zone":""}"#, "[1]"] {
         assert_eq!(zone(none), None, "{none}");
     }
+}
+
+/// Left out, an older refresh would be taken for the newest, and a launch for none.
+#[tokio::test]
+async fn what_an_answer_leaves_out_of_a_refresh_or_an_activity_couldnt_be_read() {
+    let newest =
+        mock!(aws_sdk_autoscaling::Client::describe_instance_refreshes).then_output(|| {
+            let refresh = |id| asg::InstanceRefresh::builder().instance_refresh_id(id);
+            let older = refresh("r-1").status(asg::InstanceRefreshStatus::Successful);
+            DescribeInstanceRefreshesOutput::builder()
+                .instance_refreshes(refresh("r-2").build())
+                .instance_refreshes(older.build())
+                .build()
+        });
+    let undated =
+        mock!(aws_sdk_autoscaling::Client::describe_scaling_activities).then_output(|| {
+            DescribeScalingActivitiesOutput::builder()
+                .activities(asg::Activity::builder().activity_id("a").build())
+                .build()
+        });
+    let rules = [&newest, &undated];
+    let client = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, &rules);
+    let error = refreshes(&client, "web").await.unwrap_err();
+    assert_eq!(error.code, "IncompleteAnswer");
+    let error = activities(&client, "web", Timestamp::UNIX_EPOCH).await;
+    assert_eq!(error.unwrap_err().code, "IncompleteAnswer");
 }
 
 /// Taken for none, it would be stopped in the middle of whatever its stack is in.

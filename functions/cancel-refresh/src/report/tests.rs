@@ -5,9 +5,11 @@ use crate::evaluate::evaluate;
 use crate::facts::{Case, Facts, Question};
 use crate::memory::{Mismatch, Remembered, Repair, Step};
 use crate::tests::fixtures::{
-    NO_CAPACITY, NOW, REFRESH, When, bad, fine, launch_fails, policy, policy_with_image, web,
+    NO_CAPACITY, NOW, REFRESH, When, bad, error, fine, launch_fails, policy, policy_with_image,
+    put_back, source, template, web,
 };
 use guardrails::aws::{ApiError, ErrorKind};
+use guardrails::resource::Resource;
 use jiff::SignedDuration;
 use std::collections::BTreeSet;
 
@@ -184,13 +186,7 @@ fn each_stage_takes_the_place_of_the_one_before() {
             &STOPPED,
             "stopped",
         ),
-        (
-            bad()
-                .ended(Status::Cancelled, "09:04")
-                .claimed(Step::Cancelled, "09:00"),
-            &ENDED,
-            "ended",
-        ),
+        (cancelled(), &ENDED, "ended"),
     ];
     for (case, kind, stage) in stages {
         let told = only(&case, &[]);
@@ -290,23 +286,18 @@ fn what_would_be_done_is_told() {
     let case = bad()
         .pulling('b')
         .change(|case| case.newest().wanted = None);
-    let image::Standing::Repair(plan) = standing(&case) else {
-        panic!("repaired");
-    };
+    let plan = standing(&case).plan().cloned();
     let action = Action::Stop(Box::new(Stop {
         target: target(),
         how: How::Cancel,
         because: String::new(),
-        image: Some(plan.clone()),
+        image: plan.clone(),
         source: None,
     }));
     let told = only(&case, &settled(&action, Outcome::WouldDo, None));
     let expected = "it would be cancelled, after app:prod was put back to a and not rolled back: it has no desired configuration";
     assert!(told.why.contains(expected), "{}", told.why);
-    let restore = Action::Restore(Box::new(Restore {
-        target: target(),
-        plan,
-    }));
+    let restore = restore(plan.unwrap());
     let over = case.ended(Status::Failed, "09:04");
     let told = firing(&over, &settled(&restore, Outcome::WouldDo, None));
     let image = told.iter().find(|one| one.kind == &IMAGE).unwrap();
@@ -315,6 +306,11 @@ fn what_would_be_done_is_told() {
         "{}",
         image.why
     );
+}
+
+fn restore(plan: image::Plan) -> Action {
+    let target = target();
+    Action::Restore(Box::new(Restore { target, plan }))
 }
 
 fn standing(case: &Case) -> image::Standing {
@@ -369,17 +365,8 @@ fn an_image_that_was_not_put_back_is_told_until_it_is() {
         .seen_with("b", Repair::Seen)
         .ended(Status::Failed, "09:04");
     assert_eq!(status(&case, &[], &IMAGE), Standing::Unknown);
-    let image::Standing::Repair(plan) = standing(&case) else {
-        panic!("repaired");
-    };
-    let action = Action::Restore(Box::new(Restore {
-        target: target(),
-        plan,
-    }));
-    let effect = Effect::Image(image::Outcome::Restored {
-        digest: "a".to_owned(),
-        kept_as: "prod-failed".to_owned(),
-    });
+    let action = restore(standing(&case).plan().cloned().unwrap());
+    let effect = Effect::Image(put_back());
     let done = settled(&action, Outcome::Done, Some(&effect));
     assert_eq!(status(&case, &done, &IMAGE), Standing::Resolved);
     let later = case.seen_with("b", Repair::Restored);
@@ -445,21 +432,25 @@ fn unusable_tags_are_told_until_they_are_corrected() {
     assert_eq!(status(&fine(), &[], &SETTINGS), Standing::Resolved);
 }
 
-#[test]
-fn explain_shows_evidence_and_decision() {
-    let facts = |case: Case| Facts {
+/// What is answered.
+fn asked(case: Case, question: Question) -> serde_json::Value {
+    let facts = Facts {
         complete: false,
-        asked: Some(Question::Explain),
+        asked: Some(question),
         ..case.facts()
     };
-    let detail = summed(&facts(bad()), &[]).detail;
+    summed(&facts, &[]).detail
+}
+
+#[test]
+fn explain_shows_evidence_and_decision() {
+    let detail = asked(bad(), Question::Explain);
     assert_eq!(detail["verdict"]["is"], "failing");
     assert_eq!(detail["evidence"]["launches"]["permanent-rounds"], 2);
     assert_eq!(detail["decision"]["if-failing"], "rollback");
     assert_eq!(detail["settings"]["launch-failures"], 3);
     assert_eq!(detail["refresh"]["status"], "InProgress");
-    let claimed = facts(bad().claimed(Step::Rollback, "09:04"));
-    let detail = summed(&claimed, &[]).detail;
+    let detail = asked(bad().claimed(Step::Rollback, "09:04"), Question::Explain);
     assert_eq!(detail["remembered"]["stop"]["step"], "rollback");
     let only_told = detail["decision"]["only-told-because"].as_str().unwrap();
     assert!(only_told.contains("another run"), "{only_told}");
@@ -467,12 +458,7 @@ fn explain_shows_evidence_and_decision() {
 }
 
 fn throttled() -> ApiError {
-    ApiError {
-        operation: "ec2:DescribeInstances",
-        code: "Throttling".to_owned(),
-        message: "slow".to_owned(),
-        kind: ErrorKind::Throttled,
-    }
+    error(ErrorKind::Throttled)
 }
 
 #[test]
@@ -491,6 +477,25 @@ fn of_a_group_that_couldnt_be_read_nothing_is_known() {
             "{said}"
         );
     }
+}
+
+/// One answer that doesn't come is no image that wasn't put back.
+#[test]
+fn of_an_image_that_couldnt_be_read_nothing_is_known() {
+    let unread = |case: Case, kind| case.change(|case| case.image = Some(Err(error(kind))));
+    let failed = fine()
+        .seen_with("b", Repair::Seen)
+        .ended(Status::Failed, "09:04");
+    for (kind, expected) in [
+        (ErrorKind::Throttled, Standing::Unknown),
+        (ErrorKind::Unknown, Standing::Unknown),
+        (ErrorKind::Denied, Standing::Firing),
+    ] {
+        assert_eq!(status(&unread(failed.clone(), kind), &[], &IMAGE), expected);
+    }
+    // A refresh that was stopped without it.
+    let told = after_stop(&unread(bad(), ErrorKind::Unknown), Outcome::Done, stopped());
+    assert!(told.iter().any(|one| one.kind == &IMAGE), "{told:?}");
 }
 
 fn in_stack(status: &str) -> Case {
@@ -574,10 +579,7 @@ fn a_moved_image_tag_is_told_whatever_becomes_of_the_refresh() {
     // The stop itself was refused: the tag is moved all the same.
     let action = stop();
     let effect = Effect::Stopped(Stopped {
-        image: Some(image::Outcome::Restored {
-            digest: "a".to_owned(),
-            kept_as: "prod-failed".to_owned(),
-        }),
+        image: Some(put_back()),
         ..Stopped::default()
     });
     let refused = settled(&action, Outcome::Failed, Some(&effect));
@@ -586,12 +588,16 @@ fn a_moved_image_tag_is_told_whatever_becomes_of_the_refresh() {
     assert!(told.iter().any(|one| one.kind == &FAILING), "{told:?}");
 }
 
-/// Cancelled, in a group whose own template is the bad one.
-fn cancelled_and_still_launching() -> Case {
+/// One that this guardrail has cancelled.
+fn cancelled() -> Case {
     bad()
-        .change(|case| case.group.source = Some(crate::tests::fixtures::source("4")))
         .ended(Status::Cancelled, "09:04")
         .claimed(Step::Cancelled, "09:00")
+}
+
+/// The same in a group whose own template is the bad one.
+fn cancelled_and_still_launching() -> Case {
+    cancelled().change(|case| case.group.source = Some(source("4")))
 }
 
 #[test]
@@ -599,10 +605,18 @@ fn after_a_cancel_it_is_said_what_the_group_still_launches() {
     let why = only(&cancelled_and_still_launching(), &[]).why;
     let command = "aws autoscaling update-auto-scaling-group --auto-scaling-group-name web --launch-template LaunchTemplateId=lt-1,Version=3";
     assert!(why.contains(command), "{why}");
-    let other = bad()
-        .ended(Status::Cancelled, "09:04")
-        .claimed(Step::Cancelled, "09:00");
-    assert!(!only(&other, &[]).why.contains("still launches"));
+    // What worked is a version of another template: no command names it as one of this.
+    let moved = cancelled_and_still_launching().change(|case| {
+        for member in &mut case.group.members {
+            member.template = Some(template("other:7"));
+        }
+    });
+    let why = only(&moved, &[]).why;
+    assert!(
+        why.contains("still launches") && !why.contains("Version=7"),
+        "{why}"
+    );
+    assert!(!only(&cancelled(), &[]).why.contains("still launches"));
 }
 
 /// All that this guardrail tells, for whoever reviews the texts.
@@ -653,14 +667,8 @@ fn the_notices_as_people_get_them() {
 #[test]
 fn a_verdict_is_one_word_with_its_reasons() {
     let asked = |case: Case, refresh: Option<&str>| {
-        let facts = Facts {
-            complete: false,
-            asked: Some(Question::Verdict {
-                refresh: refresh.map(str::to_owned),
-            }),
-            ..case.facts()
-        };
-        summed(&facts, &[]).detail
+        let refresh = refresh.map(str::to_owned);
+        asked(case, Question::Verdict { refresh })
     };
     let stopped = |case: Case| case.claimed(Step::Cancelled, "09:00");
     for (case, expected) in vec![
@@ -706,7 +714,12 @@ fn a_verdict_is_one_word_with_its_reasons() {
     };
     assert_eq!(asked(earlier(), Some("earlier"))["verdict"], "ended-badly");
     assert_eq!(asked(earlier(), Some("none"))["verdict"], "unknown");
-    // What couldn't be read is no verdict.
-    let unread = fine().change(|case| case.unread.push(throttled()));
-    assert_eq!(asked(unread, None)["verdict"], "unknown");
+    // What couldn't be read is no verdict, and no refresh that isn't there.
+    for case in [fine(), fine().change(|case| case.refresh = None)] {
+        let unread = case.change(|case| case.unread.push(throttled()));
+        let detail = asked(unread, Some(REFRESH));
+        assert_eq!(detail["verdict"], "unknown");
+        let because = detail["because"].to_string();
+        assert!(because.contains("Throttling"), "{because}");
+    }
 }

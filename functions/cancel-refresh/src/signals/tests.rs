@@ -4,9 +4,10 @@ use crate::memory::Memory;
 use crate::policy::OnFailure;
 use crate::source::Override;
 use crate::tests::fixtures::{
-    Happens, NO_AMI, NO_CAPACITY, When, instance, launch_fails, new, old, policy,
-    policy_with_image, source, template, web,
+    Happens, Instance, NO_AMI, NO_CAPACITY, When, error, instance, launch_fails, new, old, policy,
+    policy_of, policy_with_image, source, template, web,
 };
+use guardrails::aws::ErrorKind;
 use guardrails::tags;
 use jiff::ToSpan as _;
 use proptest::prelude::*;
@@ -75,16 +76,12 @@ fn what_happens_at_one_moment_counts_once() {
         NO_AMI,
         "Authentication Failure. Launching EC2 instance failed.",
     ] {
-        let mut case = web(6);
-        for (n, zone) in (0_i64..).zip(["us-east-1a", "us-east-1b", "us-east-1c"]) {
-            case = case.with(launch_fails(10 + n, message).in_zone(zone));
-        }
+        let zones = (10_i64..).zip(["us-east-1a", "us-east-1b", "us-east-1c"]);
+        let case = web(6).with_all(zones.map(|(n, zone)| launch_fails(n, message).in_zone(zone)));
         assert_ne!(verdict(&case, "09:00:20"), "failing", "{message}");
     }
-    let mut dead = web(6);
-    for n in 0..5 {
-        dead = dead.with(instance(&new(n)).launched("09:00:10").unhealthy("09:02"));
-    }
+    let dies = |n| instance(&new(n)).launched("09:00:10").unhealthy("09:02");
+    let dead = web(6).with_all((0..5).map(dies));
     assert_eq!(verdict(&dead, "09:02:10"), "fine", "one moment");
     let dead = dead.with(instance(&new(5)).launched("09:02:10").unhealthy("09:04"));
     assert_eq!(verdict(&dead, "09:04:10"), "failing");
@@ -93,72 +90,59 @@ fn what_happens_at_one_moment_counts_once() {
 /// 98 of a hundred new ones stand: two that died are no share.
 #[test]
 fn deaths_need_a_share() {
-    let mut case = web(1_000).change(|case| case.group.grace = SignedDuration::from_mins(10));
-    for n in 0..98 {
-        case = case.with(instance(&new(n)).launched("09:00:30"));
-    }
+    let launched = |n| instance(&new(n)).launched("09:00:30");
+    let case = web(1_000)
+        .change(|case| case.group.grace = SignedDuration::from_mins(10))
+        .with_all((0..98).map(launched));
     let healthy = case.group.members.iter();
     let healthy = healthy.map(|member| (member.id.clone(), TargetHealth::Healthy));
     let healthy = healthy.collect();
     let case = case
         .change(|case| case.targets = Some(healthy))
-        .with(
-            instance(&new(98))
-                .launched("09:00:30")
-                .unhealthy("09:01:20"),
-        )
-        .with(
-            instance(&new(99))
-                .launched("09:00:30")
-                .unhealthy("09:02:20"),
-        );
+        .with(launched(98).unhealthy("09:01:20"))
+        .with(launched(99).unhealthy("09:02:20"));
     assert_eq!(judged(&case, "09:02:30").launches.share, 2);
     assert_eq!(verdict(&case, "09:02:30"), "fine");
 }
 
 #[test]
 fn one_survivor_pardons_no_forty_deaths() {
-    let mut case = web(50).with(instance(&new(0)).launched("09:00:10"));
-    for n in 1..=40 {
+    let dies = |n: u32| {
         let at = i64::from(n) * 60;
-        case = case.with(instance(&new(n)).launched(at).unhealthy(at + 50));
-    }
+        instance(&new(n)).launched(at).unhealthy(at + 50)
+    };
+    let survivor = instance(&new(0)).launched("09:00:10");
+    let case = web(50).with(survivor).with_all((1..=40).map(dies));
     assert_eq!(judged(&case, "10:00").launches.share, 97);
     assert_eq!(verdict(&case, "10:00"), "failing");
 }
 
 #[test]
 fn every_tenth_success_pardons_no_360_failed_launches() {
-    let mut case = web(50);
-    for n in 0..400_u32 {
-        let at = i64::from(n) * 30;
-        case = match n % 10 {
-            0 => case.with(instance(&new(n)).launched(at)),
-            _ => case.with(launch_fails(at, ODD)),
-        };
-    }
-    assert_eq!(verdict(&case, "12:30"), "failing");
+    let lived = |stands: fn(u32) -> bool| {
+        (0..400).fold(web(50), |case, n| {
+            let at = i64::from(n) * 30;
+            if stands(n) {
+                case.with(instance(&new(n)).launched(at))
+            } else {
+                case.with(launch_fails(at, ODD))
+            }
+        })
+    };
+    assert_eq!(verdict(&lived(|n| n % 10 == 0), "12:30"), "failing");
     // A tenth that fails is none of the release's, for all anybody knows.
-    let mut case = web(50);
-    for n in 0..400_u32 {
-        let at = i64::from(n) * 30;
-        case = match n % 10 {
-            0 => case.with(launch_fails(at, ODD)),
-            _ => case.with(instance(&new(n)).launched(at)),
-        };
-    }
-    assert_eq!(verdict(&case, "12:30"), "fine");
+    assert_eq!(verdict(&lived(|n| n % 10 != 0), "12:30"), "fine");
 }
 
 /// What ends itself at boot was launched all the same, and doesn't stand.
 #[test]
 fn only_what_stands_counts_as_good() {
-    let mut case = web(4);
-    for n in 0..3 {
+    let ends_itself = |n: u32| {
         let at = 60 * i64::from(n) + 10;
         let one = instance(&new(n)).launched(at).found_gone(at + 30);
-        case = case.with(one.which_ec2_says(Some("Client.InstanceInitiatedShutdown")));
-    }
+        one.which_ec2_says(Some("Client.InstanceInitiatedShutdown"))
+    };
+    let case = web(4).with_all((0..3).map(ends_itself));
     assert_eq!(verdict(&case, "09:04"), "failing");
     // One that vanished, of which nobody knows how, is neither good nor bad.
     let gone = instance(&new(9)).launched("09:00:20").found_gone("09:01");
@@ -168,22 +152,18 @@ fn only_what_stands_counts_as_good() {
 
 #[test]
 fn launches_under_way_are_waited_for() {
-    let mut case = web(6)
+    let case = web(6)
         .with(launch_fails("09:00:10", NO_AMI))
-        .with(launch_fails("09:00:40", NO_AMI));
-    for n in 0..4 {
-        case = case.with(instance(&new(n)).launching("09:00:40"));
-    }
+        .with(launch_fails("09:00:40", NO_AMI))
+        .with_all((0..4).map(|n| instance(&new(n)).launching("09:00:40")));
     assert_eq!(verdict(&case, "09:00:50"), "fine");
 }
 
 /// Until its grace period is over the group calls everything healthy; its targets tell.
 #[test]
 fn an_instance_whose_target_is_unhealthy_says_nothing_yet() {
-    let mut case = two_die();
-    for n in 3..=6 {
-        case = case.with(instance(&new(n)).launched("09:01:40"));
-    }
+    let launched = |n| instance(&new(n)).launched("09:01:40");
+    let mut case = two_die().with_all((3..=6).map(launched));
     assert_eq!(verdict(&case, "09:03:20"), "fine", "four stand, two died");
     let unhealthy = (3..=6).map(|n| (new(n), TargetHealth::Unhealthy)).collect();
     case.targets = Some(unhealthy);
@@ -194,11 +174,9 @@ fn an_instance_whose_target_is_unhealthy_says_nothing_yet() {
 
 #[test]
 fn want_of_capacity_is_told_and_never_stops_anything() {
-    let mut case = web(4).with(launch_fails("09:00:01", NO_CAPACITY));
+    let case = web(4).with(launch_fails("09:00:01", NO_CAPACITY));
     assert_eq!(verdict(&case, "09:00:10"), "fine");
-    for n in 2..300_i64 {
-        case = case.with(launch_fails(n, NO_CAPACITY));
-    }
+    let case = case.with_all((2..300_i64).map(|n| launch_fails(n, NO_CAPACITY)));
     assert_eq!(verdict(&case, "09:05"), "troubled");
     // Once something comes up it is over.
     let over = case.clone().with(instance(&new(1)).launched("09:05:10"));
@@ -283,10 +261,8 @@ fn an_outage_holds_for_every_signal() {
         case.with(instance(&old(0)).found_gone("09:00:05"))
             .with(instance(&old(1)).found_gone("09:00:06"))
     };
-    let mut launches = web(2);
-    for n in 0..3_i64 {
-        launches = launches.with(launch_fails(60 * n + 10, CLIENT_ERROR));
-    }
+    let fails = |n: i64| launch_fails(60 * n + 10, CLIENT_ERROR);
+    let launches = web(2).with_all((0..3).map(fails));
     assert_eq!(verdict(&launches, "09:03"), "failing");
     assert_eq!(verdict(&gone(launches), "09:03"), "troubled");
     assert_eq!(verdict(&gone(two_die()), "09:03"), "troubled");
@@ -301,16 +277,14 @@ fn an_outage_holds_for_every_signal() {
     });
     assert_eq!(verdict(&two, "09:03"), "troubled");
     // What the refresh itself replaces is none.
-    let mut replaced = two_die();
-    for n in 0..3 {
-        replaced = replaced.with(instance(&old(n)).replaced("09:00:05"));
-    }
+    let replaced = (0..3).map(|n| instance(&old(n)).replaced("09:00:05"));
+    let replaced = two_die().with_all(replaced);
     assert_eq!(verdict(&replaced, "09:03"), "failing");
 }
 
 #[test]
 fn only_what_died_of_itself_counts() {
-    type Ends = fn(crate::tests::fixtures::Instance, i64) -> crate::tests::fixtures::Instance;
+    type Ends = fn(Instance, i64) -> Instance;
     let unhealthy: Ends = |one, at| one.unhealthy(at);
     let replaced: Ends = |one, at| one.replaced(at);
     let gone: Ends = |one, at| one.found_gone(at);
@@ -322,11 +296,10 @@ fn only_what_died_of_itself_counts() {
         (gone, Some("Server.SpotInstanceTermination"), "troubled"),
         (gone, Some("Client.InstanceInitiatedShutdown"), "failing"),
     ] {
-        let mut case = web(4);
-        for n in 1..=3 {
+        let case = web(4).with_all((1..=3).map(|n| {
             let one = ends(instance(&new(n)).launched("09:00:10"), 60 * i64::from(n));
-            case = case.with(one.which_ec2_says(reason));
-        }
+            one.which_ec2_says(reason)
+        }));
         assert_eq!(verdict(&case, "09:03:20"), expected, "{reason:?}");
         let by_refresh = case
             .activities
@@ -342,20 +315,15 @@ fn only_what_died_of_itself_counts() {
 /// Wanted lt-x86 v4, with an override of lt-arm v2.
 #[test]
 fn what_any_of_the_templates_launched_is_new() {
-    let mut case = web(20).change(|case| {
-        case.newest().wanted.as_mut().unwrap().overrides = vec![Override {
-            what: "m7g.large x1".to_owned(),
-            template: Some(template("lt-arm:2")),
-        }];
-    });
-    for n in 0..10 {
-        case = case.with(
-            instance(&new(n))
-                .on_version("lt-arm:2")
-                .launched("09:00:10"),
-        );
-    }
-    let case = case
+    let arm = |n| instance(&new(n)).on_version("lt-arm:2");
+    let case = web(20)
+        .change(|case| {
+            case.newest().wanted.as_mut().unwrap().overrides = vec![Override {
+                what: "m7g.large x1".to_owned(),
+                template: Some(template("lt-arm:2")),
+            }];
+        })
+        .with_all((0..10).map(|n| arm(n).launched("09:00:10")))
         .with(instance(&new(10)).launched("09:00:10").unhealthy("09:02"))
         .with(instance(&new(11)).launched("09:00:10").unhealthy("09:03"));
     let judged = judged(&case, "09:05");
@@ -396,20 +364,12 @@ fn a_warm_pool_hides_nothing() {
     }
     assert_eq!(verdict(&case, "09:12"), "failing");
     // Those out of the pool that were made before aren't the release's, for better or for worse.
-    let mut older = two_die();
-    for n in 10..20 {
-        older = older.with(instance(&new(n)).out_of_the_pool("09:01"));
-    }
+    let out = |n| instance(&new(n)).out_of_the_pool("09:01");
+    let older = two_die().with_all((10..20).map(out));
     assert_eq!(judged(&older, "09:03").launches.standing, 0);
     assert_eq!(verdict(&older, "09:03"), "failing");
-    let mut since = two_die();
-    for n in 10..20 {
-        since = since.with(
-            instance(&new(n))
-                .pooled("09:00:30")
-                .out_of_the_pool("09:01"),
-        );
-    }
+    let pooled = |n| instance(&new(n)).pooled("09:00:30");
+    let since = two_die().with_all((10..20).map(|n| pooled(n).out_of_the_pool("09:01")));
     assert_eq!(judged(&since, "09:03").launches.standing, 10);
     assert_eq!(verdict(&since, "09:03"), "fine");
 }
@@ -417,10 +377,7 @@ fn a_warm_pool_hides_nothing() {
 /// AWS writes an activity's end in whole seconds, so that it may lie before its start.
 #[test]
 fn an_end_before_the_start_is_the_same_moment() {
-    let mut case = web(4);
-    for n in [10, 12] {
-        case = case.with(launch_fails(n, NO_AMI));
-    }
+    let mut case = web(4).with_all([10, 12].map(|n: i64| launch_fails(n, NO_AMI)));
     for activity in &mut case.activities {
         activity.start += 900.milliseconds();
     }
@@ -699,8 +656,7 @@ fn a_configuration_that_is_started_again_is_known() {
 #[test]
 fn it_is_kept_stopped_only_where_the_policy_says_so() {
     assert_eq!(verdict(&started_again("4"), "09:00:10"), "fine");
-    let keeps = "cancel-refresh: {when-started-again: stop}";
-    let keeps: crate::policy::Policy = guardrails::policy::parse(keeps, crate::NAME).unwrap();
+    let keeps = policy_of("{when-started-again: stop}");
     let judged = |case: &Case| {
         let settings = Settings::of(&keeps, &case.group);
         judge(case, &settings, "09:00:10".at()).is_failing()
@@ -713,10 +669,7 @@ fn it_is_kept_stopped_only_where_the_policy_says_so() {
 /// Whatever happened: a refresh that doesn't run, or isn't known in full, is not judged.
 #[test]
 fn only_a_running_refresh_is_judged() {
-    let mut case = two_die();
-    for n in 0..10_i64 {
-        case = case.with(launch_fails(n, NO_AMI));
-    }
+    let case = two_die().with_all((0..10_i64).map(|n| launch_fails(n, NO_AMI)));
     for status in [
         Status::Pending,
         Status::Cancelling,
@@ -732,7 +685,7 @@ fn only_a_running_refresh_is_judged() {
         assert_eq!(verdict(&case, "10:00"), "not judged", "{status:?}");
     }
     assert_eq!(verdict(&case, "10:00"), "failing");
-    let mut unread = case.change(|case| case.unread.push(denied()));
+    let mut unread = case.change(|case| case.unread.push(error(ErrorKind::Denied)));
     assert_eq!(verdict(&unread, "10:00"), "not judged");
     // Nor is a group without one, and why is never a guess.
     unread.refresh = None;
@@ -747,15 +700,6 @@ fn only_a_running_refresh_is_judged() {
     );
     unread.unread.clear();
     assert!(why(&unread).contains("six weeks"), "{}", why(&unread));
-}
-
-fn denied() -> guardrails::aws::ApiError {
-    guardrails::aws::ApiError {
-        operation: "ec2:DescribeInstances",
-        code: "UnauthorizedOperation".to_owned(),
-        message: "no".to_owned(),
-        kind: guardrails::aws::ErrorKind::Denied,
-    }
 }
 
 #[test]
@@ -827,8 +771,7 @@ fn harmless() -> impl Strategy<Value = Event> {
 }
 
 fn lived(desired: u32, story: &[Event]) -> Case {
-    let events = (0..).zip(story);
-    events.fold(web(desired), |case, (n, event)| case.with(Nth(n, *event)))
+    web(desired).with_all((0..).zip(story).map(|(n, event)| Nth(n, *event)))
 }
 
 const LATER: i64 = 100_000;
@@ -849,11 +792,9 @@ proptest! {
         story in prop::collection::vec(anything(), 0..30),
         more in prop::collection::vec(outside(), 1..10),
     ) {
-        let mut case = lived(desired, &story);
+        let case = lived(desired, &story);
         let before = verdict(&case, LATER);
-        for (n, event) in (100..).zip(more) {
-            case = case.with(Nth(n, event));
-        }
+        let case = case.with_all((100..).zip(more).map(|(n, event)| Nth(n, event)));
         prop_assert!(before == "failing" || verdict(&case, LATER) != "failing");
     }
 
@@ -881,10 +822,7 @@ proptest! {
         standing in 0..6_u32,
     ) {
         let message = if permanent { NO_AMI } else { ODD };
-        let mut whole = web(6);
-        for n in 0..standing {
-            whole = whole.with(instance(&new(n)).launched(5));
-        }
+        let mut whole = web(6).with_all((0..standing).map(|n| instance(&new(n)).launched(5)));
         let mut split = whole.clone();
         for (moment, zone) in moments.iter().zip(zones) {
             let failure = || launch_fails(30 * moment, message);
@@ -911,11 +849,9 @@ proptest! {
         story in prop::collection::vec(bad(), 3..30),
         outside in prop::collection::vec(outside(), 0..10),
     ) {
-        let mut case = lived(desired, &story);
-        for (n, event) in (100..).zip(outside) {
-            // Old ones that the refresh replaces are no outage.
-            case = case.with(Nth(n, event));
-        }
+        // Old ones that the refresh replaces are no outage.
+        let outside = (100..).zip(outside).map(|(n, event)| Nth(n, event));
+        let case = lived(desired, &story).with_all(outside);
         prop_assert_eq!(verdict(&case, LATER), "failing");
     }
 

@@ -1,12 +1,17 @@
 //! Groups, refreshes and instances that read as sentences. All happens on one morning; the refresh
 //! of the group `web`, from version 3 to version 4, starts at 09:00.
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::state::Expect;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::facts::{
     Activity, Case, Ended, Facts, Group, Image, Member, Preferences, Refresh, Status,
 };
+use crate::image::{Outcome, Plan};
 use crate::memory::{Claim, Memory, Repair, Seen, Step};
 use crate::policy::Policy;
 use crate::source::{Source, Template};
@@ -18,8 +23,7 @@ pub(crate) const NO_AMI: &str =
     "The image id '[ami-0123456789abcdef0]' does not exist. Launching EC2 instance failed.";
 pub(crate) const NO_CAPACITY: &str = "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a). Launching EC2 instance failed.";
 
-const RESPONSE: &str =
-    "At 2026-11-21T09:00:00Z an instance was taken out of service in response to";
+const LAUNCHING: &str = "Launching a new EC2 instance";
 
 /// A moment: `09:05`, `09:00:10`, or so many seconds after the start.
 pub(crate) trait When: Copy {
@@ -45,15 +49,57 @@ impl When for Timestamp {
     }
 }
 
+pub(crate) fn policy_of(section: &str) -> Policy {
+    guardrails::policy::parse(&format!("cancel-refresh: {section}"), crate::NAME).unwrap()
+}
+
 pub(crate) fn policy() -> Policy {
-    let text = "cancel-refresh: {exclude: {tag: Hands}, groups: [{name: 'w*', alarms: [errors]}]}";
-    guardrails::policy::parse(text, crate::NAME).unwrap()
+    policy_of("{exclude: {tag: Hands}, groups: [{name: 'w*', alarms: [errors]}]}")
 }
 
 /// The same, with an image tag that may be put back.
 pub(crate) fn policy_with_image() -> Policy {
-    let text = "cancel-refresh: {exclude: {tag: Hands}, groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod-stable}}]}";
-    guardrails::policy::parse(text, crate::NAME).unwrap()
+    policy_of(
+        "{exclude: {tag: Hands}, groups: [{name: web, image: {repository: app, tag: prod, stable-tag: prod-stable}}]}",
+    )
+}
+
+/// How that tag of the group `web` is put back, and what comes of it.
+pub(crate) fn the_plan() -> Plan {
+    Plan {
+        repository: "app".to_owned(),
+        tag: "prod".to_owned(),
+        stable: "prod-stable".to_owned(),
+        bad: "b".to_owned(),
+        good: "a".to_owned(),
+        keep_as: format!("prod-failed-{REFRESH}"),
+    }
+}
+
+pub(crate) fn put_back() -> Outcome {
+    let plan = the_plan();
+    Outcome::Restored {
+        digest: plan.good,
+        kept_as: plan.keep_as,
+    }
+}
+
+pub(crate) fn error(kind: ErrorKind) -> ApiError {
+    ApiError {
+        operation: "ec2:DescribeInstances",
+        code: "Throttling".to_owned(),
+        message: "no".to_owned(),
+        kind,
+    }
+}
+
+/// How Auto Scaling refuses a call.
+pub(crate) fn refused(status: u16, code: &str) -> HttpResponse {
+    let body = format!(
+        "<ErrorResponse><Error><Code>{code}</Code><Message>says AWS</Message></Error><RequestId>1</RequestId></ErrorResponse>"
+    );
+    let status = StatusCode::try_from(status).unwrap();
+    HttpResponse::new(status, SdkBody::from(body))
 }
 
 pub(crate) fn source(version: &str) -> Source {
@@ -139,6 +185,10 @@ impl Case {
     pub(crate) fn with(mut self, what: impl Happens) -> Self {
         what.to(&mut self);
         self
+    }
+
+    pub(crate) fn with_all(self, all: impl IntoIterator<Item = impl Happens>) -> Self {
+        all.into_iter().fold(self, Self::with)
     }
 
     pub(crate) fn change(mut self, change: impl FnOnce(&mut Case)) -> Self {
@@ -236,7 +286,7 @@ impl FailedLaunch {
 
 impl Happens for FailedLaunch {
     fn to(self, case: &mut Case) {
-        let description = format!("Launching a new EC2 instance.  Status Reason: {}", self.1);
+        let description = format!("{LAUNCHING}.  Status Reason: {}", self.1);
         case.activities.push(Activity {
             zone: self.2,
             ..activity(self.0, description, "Failed", "")
@@ -292,39 +342,29 @@ impl Instance {
 
     /// It comes up and stands.
     pub(crate) fn launched(self, when: impl When) -> Self {
-        self.launch(
-            "Launching a new EC2 instance",
-            when,
-            "Successful",
-            Some("InService"),
-        )
+        self.launch(LAUNCHING, when, "Successful", Some("InService"))
     }
 
     /// Its launch has begun.
     pub(crate) fn launching(self, when: impl When) -> Self {
-        self.launch(
-            "Launching a new EC2 instance",
-            when,
-            "PreInService",
-            Some("Pending"),
-        )
+        self.launch(LAUNCHING, when, "PreInService", Some("Pending"))
     }
 
     /// It is made for the warm pool.
     pub(crate) fn pooled(self, when: impl When) -> Self {
-        let into = "Launching a new EC2 instance into warm pool";
-        self.launch(into, when, "Successful", Some("Warmed:Stopped"))
+        let into = format!("{LAUNCHING} into warm pool");
+        self.launch(&into, when, "Successful", Some("Warmed:Stopped"))
     }
 
     /// It comes out of the warm pool and stands.
     pub(crate) fn out_of_the_pool(self, when: impl When) -> Self {
-        let from = "Launching a new EC2 instance from warm pool";
-        self.launch(from, when, "Successful", Some("InService"))
+        let from = format!("{LAUNCHING} from warm pool");
+        self.launch(&from, when, "Successful", Some("InService"))
     }
 
     /// Its lifecycle hook is abandoned.
     pub(crate) fn abandoned(mut self, when: impl When) -> Self {
-        let description = format!("Launching a new EC2 instance: {}", self.id);
+        let description = format!("{LAUNCHING}: {}", self.id);
         let abandoned = "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token b1ed9e5f-0000-4c4f-9a77-0123456789ab was abandoned: Heartbeat Timeout";
         self.activities.push(Activity {
             message: Some(abandoned.to_owned()),
@@ -352,31 +392,27 @@ impl Instance {
 
     /// It is terminated because it fails its health checks.
     pub(crate) fn unhealthy(self, when: impl When) -> Self {
-        self.terminated(
-            when,
-            &format!("{RESPONSE} an ELB system health check failure."),
-        )
+        self.terminated(when, "an ELB system health check failure.")
     }
 
     /// It is terminated by the refresh itself.
     pub(crate) fn replaced(self, when: impl When) -> Self {
-        self.terminated(when, &format!("{RESPONSE} an instance refresh.  At 2026-11-21T09:00:00Z instance i-0 was selected for termination."))
+        self.terminated(when, "an instance refresh.  At 2026-11-21T09:00:00Z instance i-0 was selected for termination.")
     }
 
     /// It is found stopped or terminated.
     pub(crate) fn found_gone(self, when: impl When) -> Self {
-        self.terminated(
-            when,
-            &format!(
-                "{RESPONSE} an EC2 health check indicating it has been terminated or stopped."
-            ),
-        )
+        let gone = "an EC2 health check indicating it has been terminated or stopped.";
+        self.terminated(when, gone)
     }
 
-    fn terminated(mut self, when: impl When, cause: &str) -> Self {
+    fn terminated(mut self, when: impl When, response: &str) -> Self {
         let description = format!("Terminating EC2 instance: {}", self.id);
+        let cause = format!(
+            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to {response}"
+        );
         self.activities
-            .push(activity(when.at(), description, "Successful", cause));
+            .push(activity(when.at(), description, "Successful", &cause));
         self.lifecycle = None;
         self
     }

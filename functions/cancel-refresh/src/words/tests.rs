@@ -2,317 +2,148 @@ use super::*;
 
 /// AWS's own words, as its documents and public reports have them.
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn whose_fault_a_failed_launch_is() {
-    for (message, expected) in [
+    for (expected, messages) in [
         (
-            "The security group 'sg-0a1b2c3d' does not exist. Launching EC2 instance failed.",
             Fault::Permanent,
+            &[
+                "The security group 'sg-0a1b2c3d' does not exist. Launching EC2 instance failed.",
+                "The security group <name of the security group> does not exist. Launching EC2 instance failed.",
+                "The key pair <key pair associated with your EC2 instance> does not exist. Launching EC2 instance failed.",
+                "The key pair 'web' does not exist. Launching EC2 instance failed.",
+                "The image id '[ami-0123456789abcdef0]' does not exist. Launching EC2 instance failed.",
+                "The AMI ID <ID of your AMI> does not exist. Launching EC2 instance failed.",
+                "Not authorized for images: [ami-0123456789abcdef0]. Launching EC2 instance failed.",
+                "Invalid device name upload. Launching EC2 instance failed.",
+                "Value (<name associated with the instance storage device>) for parameter virtualName is invalid. Launching EC2 instance failed.",
+                "EBS block device mappings not supported for instance-store AMIs.",
+                "Volume of size 8GB is smaller than snapshot 'snap-1', expect size >= 30GB. Launching EC2 instance failed.",
+                "The requested configuration is currently not supported. Please check the documentation for supported configurations. Launching EC2 instance failed.",
+                "The requested instance type's architecture (i386) does not match the architecture in the manifest for ami-6622f00f (x86_64). Launching EC2 instance failed.",
+                "Placement groups may not be used with instances of type 'm1.large'. Launching EC2 instance failed.",
+                "You are not authorized to perform this operation. Encoded authorization failure message: AbC. Launching EC2 instance failed.",
+                // The code behind the wrapper.
+                "Could not launch Spot Instances. InvalidParameterCombination - The specified instance type is not eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with the filter 'free-tier-eligible=true'. Launching EC2 instance failed.",
+                "Could not launch Spot Instances. InvalidParameterCombination - You can't launch instances that are not VPC. Launching EC2 instance failed.",
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state",
+                "One or more target groups not found. Validating load balancer configuration failed.",
+                "Cannot find Load Balancer web. Validating load balancer configuration failed.",
+                "EC2 instance i-0123456789abcdef0 is not in VPC. Updating load balancer configuration failed.",
+                "Security group sg-0a1b2c3d and subnet subnet-0a1b2c3d belong to different networks. Launching EC2 instance failed.",
+                "The security group 'sg-3d7bcc4d' does not exist in VPC 'vpc-be5433da'. Launching EC2 instance failed.",
+                "Enhanced networking with the Elastic Network Adapter (ENA) is required for the 'm6i.large' instance type. Ensure that you are using an AMI that is enabled for ENA. Launching EC2 instance failed.",
+                "Non-Windows instances with a virtualization type of 'hvm' are currently not supported for this instance type. Launching EC2 instance failed.",
+                "In order to use this AWS Marketplace product you need to accept terms and subscribe. To do so please visit https://aws.amazon.com/marketplace/pp?sku=abc. Launching EC2 instance failed.",
+                "snapshotId can only be modified on EBS devices. Launching EC2 instance failed.",
+                "A network interface may not specify both a network interface ID and a subnet. Launching EC2 instance failed.",
+            ][..],
         ),
         (
-            "The security group <name of the security group> does not exist. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The key pair <key pair associated with your EC2 instance> does not exist. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The key pair 'web' does not exist. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The image id '[ami-0123456789abcdef0]' does not exist. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The AMI ID <ID of your AMI> does not exist. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Not authorized for images: [ami-0123456789abcdef0]. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Invalid device name upload. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Value (<name associated with the instance storage device>) for parameter virtualName is invalid. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "EBS block device mappings not supported for instance-store AMIs.",
-            Fault::Permanent,
-        ),
-        (
-            "Volume of size 8GB is smaller than snapshot 'snap-1', expect size >= 30GB. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The requested configuration is currently not supported. Please check the documentation for supported configurations. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Your requested instance type (m9.large) is not supported in your requested Availability Zone (us-east-1e). Launching EC2 instance failed.",
             Fault::Zone,
+            &[
+                "Your requested instance type (m9.large) is not supported in your requested Availability Zone (us-east-1e). Launching EC2 instance failed.",
+                "The placement_group00 Placement Group has already been used in another Availability Zone. Specify the correct Availability Zone and try again. Launching EC2 instance failed.",
+                "Could not launch On-Demand Instances. Unsupported - Your requested instance type (m9.large) is not supported in your requested Availability Zone (us-east-1e). Please retry your request by not specifying an Availability Zone or choosing us-east-1a. Launching EC2 instance failed.",
+            ][..],
         ),
         (
-            "The requested instance type's architecture (i386) does not match the architecture in the manifest for ami-6622f00f (x86_64). Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Placement groups may not be used with instances of type 'm1.large'. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a). Our system will be working on provisioning additional capacity. Launching EC2 instance failed.",
             Fault::Capacity,
+            &[
+                "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a). Our system will be working on provisioning additional capacity. Launching EC2 instance failed.",
+                "There is no Spot capacity available that matches your request. Launching EC2 instance failed.",
+                "Could not launch Spot Instances. UnfulfillableCapacity - Unable to fulfill capacity due to your request configuration. Launching EC2 instance failed.",
+                "Your Spot request price of 0.015 is lower than the minimum required Spot request fulfillment price of 0.0735. Launching EC2 instance failed.",
+                "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that the specified instance type belongs to. Launching EC2 instance failed.",
+                "5 instance(s) are already running. Launching EC2 instance failed.",
+                "InsufficientFreeAddressesInSubnet - There are not enough free addresses in subnet 'subnet-1' to satisfy the requested number of instances.",
+                "The requested reservation does not have sufficient compatible and available capacity for this request. Launching EC2 instance failed.",
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Server.SpotInstanceTermination: Spot instance termination",
+                "You have requested more instances (2) than your current instance limit of 1 allows for the specified instance type. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit. Launching EC2 instance failed.",
+                "You've reached your quota for maximum Fleet Requests for this account. Launching EC2 instance failed.",
+                "Max spot instance count exceeded. Launching EC2 instance failed.",
+                "Could not launch Spot Instances. MaxSpotInstanceCountExceeded - Max spot instance count exceeded. Launching EC2 instance failed.",
+                "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity than your current vCPU limit of 0 allows for the instance bucket that the specified instance type belongs to. Launching EC2 instance failed.",
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.VolumeLimitExceeded: Volume limit exceeded",
+                "Your Capacity Block reservation cr-0123456789abcdef0 is not active yet. Launching EC2 instance failed.",
+                "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have sufficient p3dn.24xlarge capacity in the Availability Zone you requested (us-west-2c). Our system will be working on provisioning additional capacity. Launching EC2 instance failed.",
+            ][..],
         ),
         (
-            "There is no Spot capacity available that matches your request. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Could not launch Spot Instances. UnfulfillableCapacity - Unable to fulfill capacity due to your request configuration. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Your Spot request price of 0.015 is lower than the minimum required Spot request fulfillment price of 0.0735. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that the specified instance type belongs to. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "5 instance(s) are already running. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "InsufficientFreeAddressesInSubnet - There are not enough free addresses in subnet 'subnet-1' to satisfy the requested number of instances.",
-            Fault::Capacity,
-        ),
-        (
-            "The requested reservation does not have sufficient compatible and available capacity for this request. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Server.SpotInstanceTermination: Spot instance termination",
-            Fault::Capacity,
-        ),
-        (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.UserInitiatedShutdown: User initiated shutdown",
             Fault::Outside,
+            &[
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.UserInitiatedShutdown: User initiated shutdown",
+                "AMI ami-0123456789abcdef0 is pending, and cannot be run. Launching EC2 instance failed.",
+                // Accounts that are not ready.
+                "Authentication Failure. Launching EC2 instance failed.",
+                "Access denied when attempting to assume role arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling. Validating load balancer configuration failed.",
+                "Your request for accessing resources in this region is being validated, and you will not be able to launch additional resources in this region until the validation is complete. Launching EC2 instance failed.",
+                "This account is currently blocked and not recognized as a valid account. Please contact aws-verification@amazon.com if you have questions. Launching EC2 instance failed.",
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Server.InternalError: Internal error on launch",
+            ][..],
         ),
         (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InstanceInitiatedShutdown: Instance initiated shutdown",
             Fault::Other,
+            &[
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InternalError: Client error on launch",
+                "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token b1ed9e5f-0000-4c4f-9a77-0123456789ab was abandoned: Heartbeat Timeout",
+                "something that nobody has seen before",
+                "",
+            ][..],
         ),
-        (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InternalError: Client error on launch",
-            Fault::Other,
-        ),
-        (
-            "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token b1ed9e5f-0000-4c4f-9a77-0123456789ab was abandoned: Heartbeat Timeout",
-            Fault::Other,
-        ),
-        (
-            "You are not authorized to perform this operation. Encoded authorization failure message: AbC. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "AMI ami-0123456789abcdef0 is pending, and cannot be run. Launching EC2 instance failed.",
-            Fault::Outside,
-        ),
-        (
-            "You have requested more instances (2) than your current instance limit of 1 allows for the specified instance type. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "You've reached your quota for maximum Fleet Requests for this account. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Max spot instance count exceeded. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Could not launch Spot Instances. MaxSpotInstanceCountExceeded - Max spot instance count exceeded. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity than your current vCPU limit of 0 allows for the instance bucket that the specified instance type belongs to. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.VolumeLimitExceeded: Volume limit exceeded",
-            Fault::Capacity,
-        ),
-        (
-            "Your Capacity Block reservation cr-0123456789abcdef0 is not active yet. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        (
-            "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have sufficient p3dn.24xlarge capacity in the Availability Zone you requested (us-west-2c). Our system will be working on provisioning additional capacity. Launching EC2 instance failed.",
-            Fault::Capacity,
-        ),
-        // The code behind the wrapper.
-        (
-            "Could not launch Spot Instances. InvalidParameterCombination - The specified instance type is not eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with the filter 'free-tier-eligible=true'. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Could not launch Spot Instances. InvalidParameterCombination - You can't launch instances that are not VPC. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state",
-            Fault::Permanent,
-        ),
-        (
-            "One or more target groups not found. Validating load balancer configuration failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Cannot find Load Balancer web. Validating load balancer configuration failed.",
-            Fault::Permanent,
-        ),
-        (
-            "EC2 instance i-0123456789abcdef0 is not in VPC. Updating load balancer configuration failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Security group sg-0a1b2c3d and subnet subnet-0a1b2c3d belong to different networks. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The security group 'sg-3d7bcc4d' does not exist in VPC 'vpc-be5433da'. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Enhanced networking with the Elastic Network Adapter (ENA) is required for the 'm6i.large' instance type. Ensure that you are using an AMI that is enabled for ENA. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "Non-Windows instances with a virtualization type of 'hvm' are currently not supported for this instance type. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "In order to use this AWS Marketplace product you need to accept terms and subscribe. To do so please visit https://aws.amazon.com/marketplace/pp?sku=abc. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "snapshotId can only be modified on EBS devices. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "A network interface may not specify both a network interface ID and a subnet. Launching EC2 instance failed.",
-            Fault::Permanent,
-        ),
-        (
-            "The placement_group00 Placement Group has already been used in another Availability Zone. Specify the correct Availability Zone and try again. Launching EC2 instance failed.",
-            Fault::Zone,
-        ),
-        (
-            "Could not launch On-Demand Instances. Unsupported - Your requested instance type (m9.large) is not supported in your requested Availability Zone (us-east-1e). Please retry your request by not specifying an Availability Zone or choosing us-east-1a. Launching EC2 instance failed.",
-            Fault::Zone,
-        ),
-        // Accounts that are not ready.
-        (
-            "Authentication Failure. Launching EC2 instance failed.",
-            Fault::Outside,
-        ),
-        (
-            "Access denied when attempting to assume role arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling. Validating load balancer configuration failed.",
-            Fault::Outside,
-        ),
-        (
-            "Your request for accessing resources in this region is being validated, and you will not be able to launch additional resources in this region until the validation is complete. Launching EC2 instance failed.",
-            Fault::Outside,
-        ),
-        (
-            "This account is currently blocked and not recognized as a valid account. Please contact aws-verification@amazon.com if you have questions. Launching EC2 instance failed.",
-            Fault::Outside,
-        ),
-        (
-            "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Server.InternalError: Internal error on launch",
-            Fault::Outside,
-        ),
-        ("something that nobody has seen before", Fault::Other),
-        ("", Fault::Other),
     ] {
-        assert_eq!(fault(message), expected, "{message}");
+        for message in messages {
+            assert_eq!(fault(message), expected, "{message}");
+        }
     }
 }
 
 #[test]
 fn why_a_member_was_terminated() {
-    for (cause, expected) in [
+    for (expected, responses) in [
         (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an ELB system health check failure.",
             Why::Unhealthy,
+            &[
+                "an ELB system health check failure.",
+                "an EC2 instance status checks failure.",
+                "a system health-check.",
+                "a user health-check.",
+                "an EBS volume health check failure.",
+                "an EBS volume health check.",
+            ][..],
         ),
         (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 instance status checks failure.",
-            Why::Unhealthy,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to a system health-check.",
-            Why::Unhealthy,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to a user health-check.",
-            Why::Unhealthy,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EBS volume health check failure.",
-            Why::Unhealthy,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.",
             Why::FoundGone,
+            &[
+                "an EC2 health check indicating it has been terminated or stopped.",
+                "an EC2 health check that indicated it had been terminated or stopped.",
+            ][..],
         ),
         (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 health check that indicated it had been terminated or stopped.",
-            Why::FoundGone,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EBS volume health check.",
-            Why::Unhealthy,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 scheduled reboot.",
             Why::Other,
+            &[
+                "an EC2 scheduled reboot.",
+                "an instance refresh.  At 2026-11-21T09:00:00Z instance i-0002075bea40ce1c8 was selected for termination.",
+                "an EC2 Spot Instance interruption notice.",
+                "an EC2 instance rebalance recommendation.",
+                "instance maximum lifetime.",
+            ][..],
         ),
-        (
-            "At 2026-11-21T09:00:00Z a user request update of AutoScalingGroup constraints to min: 3, max: 1000, desired: 3 changing the desired capacity from 4 to 3.  At 2026-11-21T09:00:10Z an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from 4 to 3.  At 2026-11-21T09:00:11Z instance i-02ce4f07da10a5333 was selected for termination.",
-            Why::Other,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an instance refresh.  At 2026-11-21T09:00:00Z instance i-0002075bea40ce1c8 was selected for termination.",
-            Why::Other,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z instance i-bdae7a84 was taken out of service in response to a user request, shrinking the capacity from 1 to 0.",
-            Why::Other,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 Spot Instance interruption notice.",
-            Why::Other,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to an EC2 instance rebalance recommendation.",
-            Why::Other,
-        ),
-        (
-            "At 2026-11-21T09:00:00Z an instance was taken out of service in response to instance maximum lifetime.",
-            Why::Other,
-        ),
-        ("somebody's new words about a health check", Why::Other),
-        ("", Why::Other),
     ] {
-        assert_eq!(why(cause), expected, "{cause}");
+        for response in responses {
+            let cause = format!(
+                "At 2026-11-21T09:00:00Z an instance was taken out of service in response to {response}"
+            );
+            assert_eq!(why(&cause), expected, "{response}");
+        }
+    }
+    for other in [
+        "At 2026-11-21T09:00:00Z a user request update of AutoScalingGroup constraints to min: 3, max: 1000, desired: 3 changing the desired capacity from 4 to 3.  At 2026-11-21T09:00:10Z an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from 4 to 3.  At 2026-11-21T09:00:11Z instance i-02ce4f07da10a5333 was selected for termination.",
+        "At 2026-11-21T09:00:00Z instance i-bdae7a84 was taken out of service in response to a user request, shrinking the capacity from 1 to 0.",
+        "somebody's new words about a health check",
+        "",
+    ] {
+        assert_eq!(why(other), Why::Other, "{other}");
     }
 }
 
@@ -404,15 +235,8 @@ fn each_entry_names_where_its_words_stand() {
 fn no_entry_is_hidden_by_one_before_it() {
     for (n, entry) in TEXTS.iter().enumerate() {
         let text = entry.pattern.replace('*', " … ");
-        let first = TEXTS.iter().position(|other| {
-            let mut rest = text.as_str();
-            other.pattern.split('*').all(|piece| {
-                rest.split_once(piece).is_some_and(|(_, after)| {
-                    rest = after;
-                    true
-                })
-            })
-        });
+        let mut entries = TEXTS.iter();
+        let first = entries.position(|other| holds(&text, other.pattern));
         let first = first.unwrap();
         assert!(
             first == n || TEXTS[first].means == entry.means,
