@@ -22,6 +22,12 @@ const NOT_VISIBLE_PAUSES: [Duration; 3] = [
     Duration::from_secs(4),
 ];
 
+/// What EC2 says of a new profile: first it sees nothing, then the profile without its role (SSM-2).
+const NOT_VISIBLE: [&str; 2] = [
+    "invalid iam instance profile",
+    "has no associated iam roles",
+];
+
 /// Carries out `action`.
 pub(crate) async fn act(clients: &Clients, action: &Action) -> Acted<Effect> {
     match action {
@@ -40,16 +46,14 @@ pub(crate) async fn act(clients: &Clients, action: &Action) -> Acted<Effect> {
         } => {
             let read = Expect::Version(read.clone());
             match remember(clients, instance, *managed, *at, &read).await {
-                Ok(Written::Done(_)) => match launched {
-                    Some(launched) => {
+                Ok(Written::Done(_)) => Acted {
+                    effect: launched.map(|launched| {
                         // What stood for months before it was attached says nothing about its start.
-                        let start = (*launched).max(managed.attached);
-                        let after = at.duration_since(start).as_secs();
-                        Acted::done(None).with(Effect::Online {
-                            after: u64::try_from(after).unwrap_or_default(),
-                        })
-                    }
-                    None => Acted::done(None),
+                        let after = at.duration_since(launched.max(managed.attached)).as_secs();
+                        let after = u64::try_from(after).unwrap_or_default();
+                        Effect::Online { after }
+                    }),
+                    ..Acted::done(None)
                 },
                 Ok(Written::Conflict) => Acted::skipped("another run noted it meanwhile"),
                 Err(error) => Acted::failed(error),
@@ -121,47 +125,25 @@ async fn associate(ec2: &aws_sdk_ec2::Client, instance: &str, profile: &str) -> 
             }
             Err(error) => ApiError::of("ec2:AssociateIamInstanceProfile", &error),
         };
-        match refusal(&error) {
-            Refusal::NotVisible => match pauses.next() {
+        // The same code has opposite meanings, so the message counts as well (SSM-2).
+        let (code, message) = (error.code.as_str(), error.message.to_lowercase());
+        let says_unseen = NOT_VISIBLE.iter().any(|words| message.contains(words));
+        if says_unseen && matches!(code, "IncorrectState" | "InvalidParameterValue") {
+            match pauses.next() {
                 Some(pause) => sleep(*pause).await,
                 None => return Acted::failed(error),
-            },
-            Refusal::LookAgain => return settle(ec2, instance, profile, error).await,
-            Refusal::Gone => return Acted::skipped(format!("gone meanwhile ({})", error.code)),
-            Refusal::Other => return Acted::failed(error),
+            }
+        } else if error.is_not_found() {
+            return Acted::skipped(format!("gone meanwhile ({code})"));
+        } else if matches!(code, "IncorrectInstanceState" | "IncorrectState")
+            || error.kind == ErrorKind::Denied
+        {
+            // In another state; or somebody has associated a profile, of which the role's condition
+            // (SSM-3) makes a denial.
+            return settle(ec2, instance, profile, error).await;
+        } else {
+            return Acted::failed(error);
         }
-    }
-}
-
-/// What a refused association means. The same code has opposite meanings, so the message counts
-/// as well (SSM-2).
-#[derive(Debug, PartialEq, Eq)]
-enum Refusal {
-    /// The instance isn't as it was: in another state, or somebody has associated a profile.
-    LookAgain,
-    /// A new profile that EC2 doesn't see yet.
-    NotVisible,
-    Gone,
-    Other,
-}
-
-fn refusal(error: &ApiError) -> Refusal {
-    let message = error.message.to_lowercase();
-    // Of a new profile EC2 sees first nothing, then the profile without its role (SSM-2).
-    let not_visible = [
-        "invalid iam instance profile",
-        "has no associated iam roles",
-    ]
-    .iter()
-    .any(|words| message.contains(words));
-    match error.code.as_str() {
-        "IncorrectState" | "InvalidParameterValue" if not_visible => Refusal::NotVisible,
-        // Pending or on its way out; or, with `IncorrectState`, an existing association.
-        "IncorrectInstanceState" | "IncorrectState" => Refusal::LookAgain,
-        _ if error.is_not_found() => Refusal::Gone,
-        // The role's condition refuses an instance that has a profile (SSM-3): a lost race too.
-        _ if error.kind == ErrorKind::Denied => Refusal::LookAgain,
-        _ => Refusal::Other,
     }
 }
 

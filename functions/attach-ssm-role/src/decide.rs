@@ -61,14 +61,10 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
 
 /// What couldn't be read, so that a missing permission doesn't go unseen.
 fn unread(unread: &Unread<'_>) -> Decision<Action> {
-    let Unread {
-        error,
-        what,
-        decides,
-    } = unread;
-    if *decides {
+    let (what, error) = (&unread.what, unread.error);
+    if unread.decides {
         let reason = format!("{what} couldn't be read, so nothing that rests on it is done");
-        return Decision::cannot_judge(Resource::Account, reason, (*error).clone());
+        return Decision::cannot_judge(Resource::Account, reason, error.clone());
     }
     let reason =
         format!("{what} couldn't be read; what rests on it isn't told in this run: {error}");
@@ -137,14 +133,14 @@ fn online(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> Option<Decision<A
             connected: known.connected || judged.connected == Some(true),
             ..known
         };
-        let confirm = Action::Confirm {
-            instance: instance.id.clone(),
-            managed,
-            launched: Some(instance.launched).filter(|_| known.online.is_none()),
-            at: evaluation.now,
-            read: memory.version.clone(),
-        };
         if managed != known {
+            let confirm = Action::Confirm {
+                instance: instance.id.clone(),
+                managed,
+                launched: Some(instance.launched).filter(|_| known.online.is_none()),
+                at: evaluation.now,
+                read: memory.version.clone(),
+            };
             let reason = "it is a managed node now".to_owned();
             return Some(Decision::act(resource, "confirm-online", reason, confirm));
         }

@@ -37,11 +37,11 @@ impl Diagnosis {
     }
 
     /// What is told again when it changes: the surest cause, but for the agent's words, which
-    /// aren't read of every instance at every sweep.
+    /// aren't read of every instance at every sweep, and for what is said where it says nothing.
     pub(crate) fn fingerprint(&self) -> String {
         self.causes
             .iter()
-            .find(|cause| cause.code != agent::CONSOLE)
+            .find(|cause| ![agent::CONSOLE, agent::INSIDE].contains(&cause.code))
             .map_or_else(|| "unknown".to_owned(), Cause::fingerprint)
     }
 
@@ -55,38 +55,33 @@ impl Diagnosis {
             Certainty::Likely => "probably ",
             Certainty::CannotTell => "perhaps ",
         };
-        let also = if others.is_empty() {
-            String::new()
-        } else {
-            let others: Vec<&str> = others.iter().map(|cause| cause.problem.as_str()).collect();
-            format!(" Also: {}.", others.join("; "))
+        let others: Vec<&str> = others.iter().map(|cause| cause.problem.as_str()).collect();
+        let also = match others.as_slice() {
+            [] => String::new(),
+            others => format!(" Also: {}.", others.join("; ")),
         };
-        format!(
-            "{sure}because {}. Fix: {}{also}",
-            primary.problem, primary.fix
-        )
+        let (problem, fix) = (&primary.problem, &primary.fix);
+        format!("{sure}because {problem}. Fix: {fix}{also}")
     }
 }
 
 /// Finds out why `known` isn't Online, or can't be used. What AWS proves outweighs all inference.
 pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
     let connected = matches!(known.connection, Some(Ok(true)));
-    let mut causes = match known.online() {
-        _ if connected => Vec::new(),
-        true => unusable(known),
-        false => unmanaged(known, now),
-    };
-    let (mut unread, mut lists) = (Vec::new(), Vec::new());
+    let (mut causes, mut unread, mut lists) = (Vec::new(), Vec::new(), Vec::new());
     if !connected {
+        causes = if known.online() {
+            unusable(known)
+        } else {
+            unmanaged(known, now)
+        };
         unread.extend(known.unread());
         lists = unread_lists(known);
     }
     let mut of_sessions = Found::default();
     if connected || known.online() {
-        of_sessions = known
-            .sessions
-            .and_then(|read| read.as_ref().ok())
-            .map_or_else(Found::default, |asked| sessions::judge(known, asked));
+        let asked = known.sessions.and_then(|read| read.as_ref().ok());
+        of_sessions = asked.map_or_else(Found::default, |asked| sessions::judge(known, asked));
         unread.extend(sessions::unread(known));
         // What several parts of the diagnosis rest on is told once.
         let mut told = std::collections::BTreeSet::new();
@@ -108,14 +103,13 @@ pub(crate) fn diagnose(known: &Known<'_>, now: Timestamp) -> Diagnosis {
     if let Some(primary) = (0..causes.len()).min_by_key(|at| (causes[*at].certainty, *at)) {
         causes[..=primary].rotate_right(1);
     }
-    let passing = |error: &ApiError| may_pass(error);
-    let list_passes = lists.iter().any(|(_, error)| passing(error));
+    let list_passes = lists.iter().any(|(_, error)| may_pass(error));
     Diagnosis {
         causes,
         log_only: of_sessions.loses,
         // A list that may never be read mustn't hold back what is known besides.
         complete: unread.is_empty() && !list_passes,
-        passing: unread.into_iter().any(passing) || list_passes,
+        passing: unread.into_iter().any(may_pass) || list_passes,
     }
 }
 
@@ -130,11 +124,9 @@ fn unmanaged(known: &Known<'_>, now: Timestamp) -> Vec<Cause> {
     causes.extend(instance::causes(known));
     causes.extend(identity::causes(known));
     let said = agent::said(known, now);
-    causes.extend(
-        said.iter()
-            .filter(|said| !agent::is_of_network(said))
-            .cloned(),
-    );
+    let (of_network, of_host): (Vec<Cause>, Vec<Cause>) =
+        said.into_iter().partition(agent::is_of_network);
+    causes.extend(of_host);
     let unclear = |cause: &Cause| cause.certainty == Certainty::CannotTell;
     let mut in_doubt = known.by_hub || causes.iter().any(unclear);
     if let Some(network) = known.seen_network() {
@@ -142,7 +134,7 @@ fn unmanaged(known: &Known<'_>, now: Timestamp) -> Vec<Cause> {
         in_doubt |= network::in_doubt(known.instance, network);
     }
     // What stands in the way says more than that something does.
-    causes.extend(said.into_iter().filter(agent::is_of_network));
+    causes.extend(of_network);
     causes.extend(agent::causes(known, now, &causes, in_doubt));
     causes
 }
@@ -152,18 +144,12 @@ fn unmanaged(known: &Known<'_>, now: Timestamp) -> Vec<Cause> {
 fn unusable(known: &Known<'_>) -> Vec<Cause> {
     let mut causes: Vec<Cause> = identity::without_channels(known).into_iter().collect();
     if let Some(network) = known.seen_network() {
-        causes.extend(network::to_service(
-            Service::Messages,
-            known.instance,
-            network,
-        ));
+        let way = network::to_service(Service::Messages, known.instance, network);
+        causes.extend(way);
     }
     let says_no = matches!(known.connection, Some(Ok(false)));
-    if says_no
-        && causes
-            .iter()
-            .all(|cause| cause.certainty == Certainty::CannotTell)
-    {
+    let unclear = |cause: &Cause| cause.certainty == Certainty::CannotTell;
+    if says_no && causes.iter().all(unclear) {
         causes.insert(0, not_connected(&known.instance.id));
     }
     causes
@@ -184,6 +170,12 @@ fn unread_lists<'a>(known: &Known<'a>) -> Vec<(&'a String, &'a ApiError)> {
     known.seen_network().map_or_else(Vec::new, |network| {
         network::unread(known.instance, network).collect()
     })
+}
+
+/// What couldn't be read of `known`, and may be at the next look.
+pub(crate) fn passing<'a>(known: &Known<'a>) -> Option<&'a ApiError> {
+    let lists = unread_lists(known).into_iter().map(|(_, error)| error);
+    known.unread().chain(lists).find(|error| may_pass(error))
 }
 
 /// Whether another try at what failed so may succeed by itself.

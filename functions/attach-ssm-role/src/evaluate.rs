@@ -1,7 +1,7 @@
 //! Judges each instance and group once: decisions, conditions, numbers and the diagnosis that a
 //! person asks for all come from here. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use guardrails::aws::ApiError;
 use guardrails::policy::{Age, Exempt};
@@ -10,7 +10,7 @@ use guardrails::state::Stored;
 use jiff::Timestamp;
 
 use crate::diagnosis::cause::{Cause, Certainty, Known};
-use crate::diagnosis::{Diagnosis, diagnose, identity, network, not_connected};
+use crate::diagnosis::{Diagnosis, diagnose, identity, network, not_connected, passing};
 use crate::facts::identity::{Identity, Permissions, REGISTER, Role};
 use crate::facts::network::{Network, Service};
 use crate::facts::{Facts, Group, Instance, Node, Read};
@@ -157,13 +157,12 @@ fn judge<'a>(
     let is_looked_after = late || waits || online;
     if policy.repair_roles && is_looked_after && facts.quarantined.is_ok() {
         // An explicit deny or a boundary isn't cured by one more allow: where the policy that would
-        // be attached is there already, there is nothing to repair.
-        judged.repair = lacks
-            .filter(|(role, _)| !role.has_core)
-            .map(|(role, missing)| Repair {
-                role: &role.name,
-                missing,
-            });
+        // be attached is there already, or may be, there is nothing to repair.
+        let lacks = lacks.filter(|(role, _)| role.has_core == Ok(false));
+        judged.repair = lacks.map(|(role, missing)| Repair {
+            role: &role.name,
+            missing,
+        });
     }
     judged.unmanaged = unmanaged(&judged, &known, facts, lacks.is_some());
     judged.unusable = unusable(&judged, &known, settled, now);
@@ -181,17 +180,17 @@ fn known<'a>(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Known
     let network = facts.network.as_ref();
     let name = &instance.interface.vpc;
     let vpc = network.and_then(|read| read.as_ref().ok()?.vpcs.get(name));
-    let hybrid = facts.hybrid.as_ref().ok();
-    let addresses = instance.interface.addresses.iter();
+    let address_of = |nodes: &'a HashMap<String, String>| {
+        let mut addresses = instance.interface.addresses.iter();
+        let node = addresses.find_map(|address| nodes.get(&address.to_string()));
+        node.map(String::as_str)
+    };
     Known {
         instance,
         node: facts.nodes.get(&instance.id),
         connection: facts.connections.get(&instance.id),
         sessions: facts.sessions.as_ref(),
-        hybrid: hybrid.and_then(|nodes| {
-            let mut found = addresses.filter_map(|address| nodes.get(&address.to_string()));
-            found.next().map(String::as_str)
-        }),
+        hybrid: facts.hybrid.as_ref().map(address_of),
         since,
         until: policy.online_within.after(since),
         identity,
@@ -202,26 +201,72 @@ fn known<'a>(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Known
     }
 }
 
-/// Whether AWS is to be asked if a session can be opened with a node that is Online: it looks as
-/// though it can't, or it got its profile here and no session was possible yet.
-pub(crate) fn in_question(instance: &Instance, facts: &Facts, policy: &Policy) -> bool {
-    let remembered = facts.memory.get(&instance.id);
-    remembered.is_some_and(|memory| !memory.value.connected)
-        || suspicion(&known(instance, facts, policy)).is_some()
+/// Why AWS is to be asked whether a session can be opened with a node that is Online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Question {
+    /// It looks as though none can, or it got its profile here and none was possible yet.
+    Suspected,
+    /// Whether one can isn't seen from outside: AWS's yes ends what was told of it.
+    InDoubt,
 }
 
-/// What makes it look as though a node that is Online can't be used.
-fn suspicion(known: &Known<'_>) -> Option<Cause> {
-    suspects(known).find(|cause| cause.certainty != Certainty::CannotTell)
+/// Whether AWS is to be asked, and why.
+pub(crate) fn in_question(instance: &Instance, facts: &Facts, policy: &Policy) -> Option<Question> {
+    if never_connected(facts.memory.get(&instance.id)) {
+        return Some(Question::Suspected);
+    }
+    match look(&known(instance, facts, policy)) {
+        Look::Closed(_) => Some(Question::Suspected),
+        Look::Unclear(_) => Some(Question::InDoubt),
+        Look::Open => None,
+    }
 }
 
-/// The same, and what can't be told.
-fn suspects(known: &Known<'_>) -> impl Iterator<Item = Cause> {
-    let network = uneven_network(known)
-        .map(|network| network::to_service(Service::Messages, known.instance, network));
-    identity::without_channels(known)
-        .into_iter()
-        .chain(network.into_iter().flatten())
+/// Whether it got its profile here, and no session was possible since.
+fn never_connected(memory: Option<&Stored<Managed>>) -> bool {
+    memory.is_some_and(|memory| !memory.value.connected)
+}
+
+/// How the way of a session with a node that is Online looks from outside.
+enum Look {
+    Open,
+    /// This seems to close it.
+    Closed(Cause),
+    /// It can't be told, and why.
+    Unclear(String),
+}
+
+fn look(known: &Known<'_>) -> Look {
+    let uneven = uneven_network(known);
+    let network = uneven.map(|all| network::to_service(Service::Messages, known.instance, all));
+    let causes = identity::without_channels(known).into_iter();
+    let causes = causes.chain(network.into_iter().flatten());
+    let (in_doubt, suspicions): (Vec<Cause>, Vec<Cause>) =
+        causes.partition(|cause| cause.certainty == Certainty::CannotTell);
+    if let Some(first) = suspicions.into_iter().next() {
+        return Look::Closed(first);
+    }
+    let dns = || {
+        let vpc = uneven?.vpcs.get(&known.instance.interface.vpc)?;
+        // Only its owner may read a shared VPC's.
+        vpc.dns.as_ref().err().filter(|_| vpc.shared_by.is_none())
+    };
+    let profile = known.instance.profile.as_ref();
+    let identity = profile.and(known.identity.and_then(|read| read.as_ref().err()));
+    let network = known.network.and_then(|read| read.as_ref().err());
+    if let Some(error) = identity.or(network).or_else(dns) {
+        Look::Unclear(unread_part(error))
+    } else if profile.is_some() && known.identity.is_none() {
+        Look::Unclear("its role wasn't read".to_owned())
+    } else if in_doubt.is_empty() {
+        Look::Open
+    } else {
+        Look::Unclear("whether its role and network let it be used can't be told".to_owned())
+    }
+}
+
+fn unread_part(error: &ApiError) -> String {
+    format!("part of it couldn't be read: {error}")
 }
 
 /// Its network, where the way of its messages isn't that of its heartbeats.
@@ -249,7 +294,7 @@ fn unmanaged(judged: &Judged<'_>, known: &Known<'_>, facts: &Facts, lacks: bool)
         // A role that allows too little doesn't get better by waiting.
         Standing::Waiting(_) if lacks => {}
         // It can be reached, or is managed as another node.
-        Standing::Late(_) if judged.connected == Some(true) || known.hybrid.is_some() => {
+        Standing::Late(_) if judged.connected == Some(true) || known.hybrid_node().is_some() => {
             return Judgement::Not;
         }
         Standing::Late(until) => {
@@ -304,70 +349,53 @@ fn unusable(judged: &Judged<'_>, known: &Known<'_>, settled: bool, now: Timestam
     if let Some(error) = judged.quarantine_unread {
         return Judgement::Unknown(in_quarantine_perhaps(error));
     }
-    let suspicion = suspicion(known);
-    match (known.connection, &judged.memory) {
-        (Some(Ok(true)), _) => return Judgement::Not,
-        (Some(Err(error)), _) => {
+    let look = look(known);
+    let (memory, never) = (judged.memory, never_connected(judged.memory));
+    let not_yet = || "whether a session can be opened isn't known yet".to_owned();
+    match known.connection {
+        Some(Ok(true)) => return Judgement::Not,
+        Some(Ok(false)) => {}
+        Some(Err(error)) => {
             return Judgement::Unknown(format!(
                 "whether a session can be opened couldn't be asked: {error}"
             ));
         }
-        // Its channel comes up shortly after its first heartbeat.
-        (Some(Ok(false)), Some(memory))
-            if suspicion.is_none()
-                && memory
-                    .value
-                    .online
-                    .is_none_or(|since| now < SETTLE.after(since)) => {}
-        // Scripts make a role and its policies one after the other.
-        (Some(Ok(false)), _) if settled => {
-            let cause = suspicion.unwrap_or_else(|| not_connected(&known.instance.id));
-            return Judgement::Stands {
-                fingerprint: cause.fingerprint(),
-                why: format!(
-                    "it shows Online, but AWS says that no session can be opened with it, {}because {}. Fix: {}",
-                    if cause.certainty == Certainty::Definite {
-                        ""
-                    } else {
-                        "probably "
-                    },
-                    cause.problem,
-                    cause.fix
-                ),
+        None => {
+            return match look {
+                Look::Open if !never => Judgement::Not,
+                Look::Unclear(why) if !never => Judgement::Unknown(why),
+                _ => Judgement::Unknown(not_yet()),
             };
         }
-        (None, _) if suspicion.is_none() => return unsuspected(judged, known),
-        _ => {}
     }
-    Judgement::Unknown("whether a session can be opened isn't known yet".to_owned())
-}
-
-/// The same of a node that AWS wasn't asked about: by what couldn't be read, or doesn't tell, it may
-/// still be so.
-fn unsuspected(judged: &Judged<'_>, known: &Known<'_>) -> Judgement {
-    let dns = || {
-        let network = uneven_network(known)?;
-        let vpc = network.vpcs.get(&known.instance.interface.vpc)?;
-        // Only its owner may read a shared VPC's.
-        vpc.dns.as_ref().err().filter(|_| vpc.shared_by.is_none())
-    };
-    let profile = known.instance.profile.as_ref();
-    let identity = profile.and(known.identity.and_then(|read| read.as_ref().err()));
-    let network = known.network.and_then(|read| read.as_ref().err());
-    if let Some(error) = identity.or(network).or_else(dns) {
-        return Judgement::Unknown(format!("part of it couldn't be read: {error}"));
+    // Scripts make a role and its policies one after the other; and a node's channel comes up shortly
+    // after its first heartbeat.
+    let first_seen = |memory: &Stored<Managed>| memory.value.online.unwrap_or(now);
+    let is_new = memory.is_some_and(|memory| now < SETTLE.after(first_seen(memory)));
+    if !settled || is_new && !matches!(look, Look::Closed(_)) {
+        return Judgement::Unknown(not_yet());
     }
-    let remembered = judged.memory;
-    let why = if profile.is_some() && known.identity.is_none() {
-        "its role wasn't read"
-    } else if suspects(known).next().is_some() {
-        "whether its role and network let it be used can't be told"
-    } else if remembered.is_some_and(|memory| !memory.value.connected) {
-        "AWS wasn't asked in this run whether a session can be opened"
-    } else {
-        return Judgement::Not;
+    // By half of what is to be read another cause would be told, and at the next sweep the first again.
+    if let Some(error) = passing(known) {
+        return Judgement::Unknown(unread_part(error));
+    }
+    let cause = match look {
+        Look::Closed(cause) => cause,
+        // An agent that is just being restarted has no channel either.
+        Look::Unclear(why) if !never => return Judgement::Unknown(why),
+        _ => not_connected(&known.instance.id),
     };
-    Judgement::Unknown(why.to_owned())
+    let probably = match cause.certainty {
+        Certainty::Definite => "",
+        _ => "probably ",
+    };
+    Judgement::Stands {
+        fingerprint: cause.fingerprint(),
+        why: format!(
+            "it shows Online, but AWS says that no session can be opened with it, {probably}because {}. Fix: {}",
+            cause.problem, cause.fix
+        ),
+    }
 }
 
 fn groups<'a>(
@@ -443,9 +471,13 @@ fn unread<'a>(facts: &'a Facts, policy: &Policy, instances: &[Judged<'_>]) -> Ve
         false,
     );
     for (profile, identity) in &facts.identities {
-        let name = name_of(profile);
-        let what = format!("the role of instance profile {name}");
-        add(identity.as_ref().err(), &what, repairs);
+        let what = format!("the role of instance profile {}", name_of(profile));
+        let policies = |role: &'a Role| role.has_core.as_ref().err();
+        let error = match identity {
+            Ok(identity) => identity.role().and_then(policies),
+            Err(error) => Some(error),
+        };
+        add(error, &what, repairs);
     }
     unread
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use aws_smithy_mocks::{Rule, RuleMode, mock_client};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
 use guardrails::policy;
@@ -10,6 +13,8 @@ use guardrails::state::model::Model;
 use guardrails::state::{Expect, Stored, Topic, Version, Written};
 use jiff::Timestamp;
 
+use crate::clients::Clients;
+use crate::decide::Action;
 use crate::facts::identity::{Identity, Permissions, REGISTER, Role};
 use crate::facts::network::{Interface, Network};
 use crate::facts::{Facts, Group, Instance, Node};
@@ -19,6 +24,11 @@ use crate::policy::Policy;
 pub(crate) const OURS: &str = "arn:aws:iam::111122223333:instance-profile/ec2-guardrails-ssm";
 pub(crate) const THEIRS: &str = "arn:aws:iam::111122223333:instance-profile/web";
 pub(crate) const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+
+/// Rows of a table of cases, each in its line: what is given, and what must come of it.
+macro_rules! rows {
+    ($($($given:expr),+ => $expected:expr;)*) => { [$(($($given),+, $expected)),*] };
+}
 
 pub(crate) fn at(time: &str) -> Timestamp {
     format!("2026-11-21T{time}Z").parse().unwrap()
@@ -53,6 +63,73 @@ pub(crate) fn throttled(operation: &'static str) -> ApiError {
         code: "RequestLimitExceeded".to_owned(),
         kind: ErrorKind::Throttled,
         ..denied(operation)
+    }
+}
+
+fn http(status: u16, body: String) -> HttpResponse {
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into())
+}
+
+/// EC2's answer to an operation, as it stands on the wire.
+pub(crate) fn ec2_answer(
+    operation: &'static str,
+    body: &'static str,
+) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
+    let xmlns = "http://ec2.amazonaws.com/doc/2016-11-15/";
+    move || {
+        let body = format!("<requestId>1</requestId>{body}");
+        let xml = format!(r#"<{operation}Response xmlns="{xmlns}">{body}</{operation}Response>"#);
+        http(200, xml)
+    }
+}
+
+/// EC2's refusal.
+pub(crate) fn ec2_error(status: u16, code: &str, message: &str) -> HttpResponse {
+    let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    http(
+        status,
+        format!("<Response><Errors>{error}</Errors><RequestID>1</RequestID></Response>"),
+    )
+}
+
+pub(crate) fn ec2_denied() -> HttpResponse {
+    ec2_error(403, "UnauthorizedOperation", "no")
+}
+
+/// IAM's refusal.
+pub(crate) fn iam_error(code: &'static str) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
+    let error = format!("<Error><Code>{code}</Code><Message>says IAM</Message></Error>");
+    move || http(403, format!("<ErrorResponse>{error}</ErrorResponse>"))
+}
+
+/// The refusal of a service that speaks JSON.
+pub(crate) fn json_error(code: &'static str) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
+    move || http(400, format!(r#"{{"__type":"{code}","message":"no"}}"#))
+}
+
+/// Clients to which only these calls of EC2, Systems Manager and IAM are known: any other fails the
+/// test.
+pub(crate) fn clients(table: &Model, ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
+    let none: [&Rule; 0] = [];
+    Clients {
+        ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
+        ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
+        iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, iam),
+        kms: mock_client!(aws_sdk_kms, RuleMode::MatchAny, none),
+        logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, none),
+        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, none),
+        own: table.state(crate::NAME),
+        quarantine: table.state(crate::QUARANTINE_LAUNCH),
+    }
+}
+
+/// That it gets the stack's profile.
+pub(crate) fn attach(id: &str) -> Action {
+    Action::Attach {
+        instance: id.to_owned(),
+        profile: OURS.to_owned(),
+        at: now(),
+        exclude: default_policy().exclude,
     }
 }
 
@@ -128,15 +205,22 @@ pub(crate) fn node(ping: &str, last: Timestamp) -> Node {
     }
 }
 
+/// A role that allows all but this.
 pub(crate) fn role(missing: &[&str]) -> Identity {
-    let missing = missing.iter().map(|action| (*action).to_owned());
-    role_with(
-        TRUST,
-        Permissions::Simulated {
-            missing: missing.collect(),
-            unclear: Vec::new(),
-        },
-    )
+    trusted_by(TRUST, missing)
+}
+
+/// The same with this trust policy.
+pub(crate) fn trusted_by(trust: &str, missing: &[&str]) -> Identity {
+    let missing = missing.iter().map(|action| (*action).to_owned()).collect();
+    let unclear = Vec::new();
+    role_with(trust, Permissions::Simulated { missing, unclear })
+}
+
+/// A role of which only these policies are known.
+pub(crate) fn listed(policies: &[&str]) -> Identity {
+    let policies = policies.iter().map(|arn| (*arn).to_owned()).collect();
+    role_with(TRUST, Permissions::Attached { policies })
 }
 
 /// A role of which it can't be simulated whether it allows anything.
@@ -152,7 +236,7 @@ pub(crate) fn role_with(trust: &str, permissions: Permissions) -> Identity {
         arn: "arn:aws:iam::111122223333:role/web-role".to_owned(),
         trust: trust.to_owned(),
         permissions,
-        has_core: false,
+        has_core: Ok(false),
         simulated_for: "i-1".to_owned(),
     })
 }
@@ -246,11 +330,7 @@ impl Facts {
 fn stored(id: &str, managed: Managed) -> Stored<Managed> {
     static VERSION: LazyLock<Version> = LazyLock::new(|| {
         let state = Model::default().state(crate::NAME);
-        let item = Managed {
-            attached: now(),
-            online: None,
-            connected: false,
-        };
+        let item = given("12:00:00");
         let written = state.put(&NODES, "i-1", &item, None, &Expect::Any, now());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -267,14 +347,35 @@ fn stored(id: &str, managed: Managed) -> Stored<Managed> {
     }
 }
 
-/// Writes an item into the partition of this guardrail.
-pub(crate) async fn remember<T: serde::Serialize>(
+/// Remembers that it was attached then.
+pub(crate) async fn remember(table: &Model, id: &str, attached: &str) {
+    write(table, crate::NAME, &NODES, id, &given(attached)).await;
+}
+
+/// It was given its profile then, and not seen Online yet.
+pub(crate) fn given(attached: &str) -> Managed {
+    Managed {
+        attached: at(attached),
+        online: None,
+        connected: false,
+    }
+}
+
+/// Remembers a quarantine, of which this guardrail knows nothing but that it is there.
+pub(crate) async fn quarantine(table: &Model, id: &str) {
+    let record = serde_json::json!({"stage": "begun", "groups": ["sg-1"]});
+    let topic = Topic::<serde_json::Value>::new("quarantine");
+    write(table, crate::QUARANTINE_LAUNCH, &topic, id, &record).await;
+}
+
+async fn write<T: serde::Serialize>(
     table: &Model,
+    guardrail: &'static str,
     topic: &Topic<T>,
     id: &str,
     value: &T,
 ) {
-    let state = table.state(crate::NAME);
+    let state = table.state(guardrail);
     let written = state.put(topic, id, value, None, &Expect::Any, now()).await;
     assert!(written.unwrap().is_done());
 }

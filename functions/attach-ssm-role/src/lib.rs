@@ -5,6 +5,10 @@
 //! doesn't is diagnosed: state, identity, agent and network, each finding with its certainty, the
 //! resource that it is about and the fix.
 
+#[cfg(test)]
+#[macro_use]
+mod fixtures;
+
 mod act;
 mod clients;
 mod conditions;
@@ -12,8 +16,6 @@ mod decide;
 mod diagnosis;
 mod evaluate;
 mod facts;
-#[cfg(test)]
-mod fixtures;
 mod memory;
 mod observe;
 pub mod policy;

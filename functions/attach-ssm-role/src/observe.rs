@@ -5,6 +5,8 @@
 //! or Online and perhaps out of reach: VPCs once each, status checks in batches, the console of a
 //! few.
 
+#[macro_use]
+mod answer;
 mod evidence;
 mod groups;
 mod identity;
@@ -19,9 +21,10 @@ use aws_sdk_ec2::Client;
 use guardrails::aws::{ApiError, ErrorKind, filter};
 use guardrails::ec2::{FILTER_VALUES, State};
 use guardrails::resource::Arn;
-use guardrails::state::Stored;
+use guardrails::state::{Stored, Topic};
 use guardrails::trigger::{Request, Scope};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use self::instances::instances;
 use self::nodes::nodes;
@@ -33,7 +36,7 @@ use crate::evaluate::in_question;
 use crate::facts::identity::Identity;
 use crate::facts::network::{Interface, Service};
 use crate::facts::{Facts, Instance, Read};
-use crate::memory::{Managed, NODES, QUARANTINE};
+use crate::memory::{NODES, QUARANTINE};
 use crate::policy::Policy;
 use crate::request::Ask;
 use crate::standing::{Member, Standing, member, standing};
@@ -49,12 +52,8 @@ pub(crate) async fn observe(
     let mut facts = Facts::new(profile);
     facts.complete = request.scope == Scope::All;
     facts.diagnose = request.ask == Ask::Diagnose;
-    let ids: Vec<String> = request
-        .scope
-        .named()
-        .iter()
-        .map(|one| one.name().to_owned())
-        .collect();
+    let named = request.scope.named().iter();
+    let ids: Vec<String> = named.map(|one| one.name().to_owned()).collect();
     let which = if facts.complete {
         let living = ["pending", "running", "stopping", "stopped"];
         filter("instance-state-name", living.map(str::to_owned).to_vec())
@@ -65,30 +64,28 @@ pub(crate) async fn observe(
     let (found, memory, quarantined, dhmc) = Box::pin(async {
         futures::join!(
             instances(&clients.ec2, which),
-            memory(clients, facts.complete, &ids, now),
-            quarantined(clients, facts.complete, &ids, now),
+            remembered(&clients.own, &NODES, facts.complete, &ids, now),
+            remembered(&clients.quarantine, &QUARANTINE, facts.complete, &ids, now),
             nodes::default_host_management(&clients.ssm),
         )
     })
     .await;
     (facts.instances, facts.memory) = (found?, memory?);
-    (facts.quarantined, facts.dhmc) = (quarantined, dhmc);
+    facts.quarantined = quarantined.map(|found| found.into_keys().collect());
+    facts.dhmc = dhmc;
     if facts.diagnose && facts.instances.is_empty() {
         return Err(missing(&ids));
     }
 
-    let running = facts.instances.values();
-    let running = running.filter(|instance| instance.state == State::Running);
+    let instances = facts.instances.values();
+    let running = instances.filter(|instance| instance.state == State::Running);
     let running: Vec<&str> = running.map(|instance| instance.id.as_str()).collect();
     facts.nodes = nodes(&clients.ssm, &running).await?;
     let is_late = |_: &Instance, so: &Standing| matches!(so, Standing::Late(_));
     let late = ids_of(&facts, policy, now, is_late);
     facts.associated = evidence::associated(&clients.ec2, &late).await;
-    let identities = Box::pin(identity::identities(
-        &clients.iam,
-        profiles(&facts, policy, now),
-    ))
-    .await;
+    let profiles = profiles(&facts, policy, now);
+    let identities = Box::pin(identity::identities(&clients.iam, profiles)).await;
     facts.remade = remade(&facts.instances, &identities);
     facts.identities = identities
         .into_iter()
@@ -102,29 +99,22 @@ pub(crate) async fn observe(
         Box::pin(evidence::gather(clients, &mut facts, &diagnosed)).await;
     }
     let online = ids_of(&facts, policy, now, |_, so| *so == Standing::Online);
-    let account = Arn::read(profile).map_or("", |arn| arn.account);
-    Box::pin(networks(
-        &clients.ec2,
-        &mut facts,
-        account,
-        &diagnosed,
-        &online,
-    ))
-    .await;
+    Box::pin(networks(&clients.ec2, &mut facts, &diagnosed, &online)).await;
     if !diagnosed.is_empty() {
         facts.hybrid = nodes::hybrid(&clients.ssm).await;
     }
-    let asked = ids_of(&facts, policy, now, |one, so| {
-        if facts.diagnose {
-            one.state == State::Running
-        } else {
-            *so == Standing::Online && in_question(one, &facts, policy)
-        }
-    });
-    facts.connections = nodes::connections(&clients.ssm, nodes::in_turn(asked, now)).await;
-    let asked = facts.instances.values().next().filter(|_| facts.diagnose);
-    if let Some(instance) = asked.filter(|one| one.state == State::Running) {
-        facts.sessions = Some(Box::pin(sessions::sessions(clients, &facts, instance)).await);
+    let diagnosed = facts.instances.values().next();
+    let diagnosed = diagnosed.filter(|one| facts.diagnose && one.state == State::Running);
+    if let Some(instance) = diagnosed {
+        let id = vec![instance.id.clone()];
+        let sessions = Box::pin(sessions::sessions(clients, &facts, instance)).await;
+        facts.sessions = Some(sessions);
+        facts.connections = nodes::connections(&clients.ssm, id).await;
+    } else if !facts.diagnose {
+        let asked = so(&facts, policy, now, |_, so| *so == Standing::Online)
+            .filter_map(|one| Some((in_question(one, &facts, policy)?, one.id.clone())));
+        let asked = nodes::in_turn(asked.collect(), now);
+        facts.connections = nodes::connections(&clients.ssm, asked).await;
     }
     // Only the sweep tells of groups: several members' events at the same moment would each tell.
     if facts.complete {
@@ -163,19 +153,20 @@ fn missing(ids: &[String]) -> ApiError {
     }
 }
 
-/// What is remembered of all instances, or of those with `ids`.
-async fn memory(
-    clients: &Clients,
+/// What is remembered under `topic`, of all or of `ids`.
+async fn remembered<T: DeserializeOwned>(
+    state: &guardrails::state::State,
+    topic: &Topic<T>,
     all: bool,
     ids: &[String],
     now: Timestamp,
-) -> Result<HashMap<String, Stored<Managed>>, ApiError> {
+) -> Read<HashMap<String, Stored<T>>> {
     let mut found = Vec::new();
     if all {
-        found = clients.own.list(&NODES, now).await?;
+        found = state.list(topic, now).await?;
     }
     for id in ids {
-        found.extend(clients.own.get(&NODES, id, now).await?);
+        found.extend(state.get(topic, id, now).await?);
     }
     let by_id = found
         .into_iter()
@@ -183,32 +174,9 @@ async fn memory(
     Ok(by_id.collect())
 }
 
-/// Which instances, of all or of `ids`, are in quarantine.
-async fn quarantined(
-    clients: &Clients,
-    all: bool,
-    ids: &[String],
-    now: Timestamp,
-) -> Read<BTreeSet<String>> {
-    let mut found = Vec::new();
-    if all {
-        found = clients.quarantine.list(&QUARANTINE, now).await?;
-    }
-    for id in ids {
-        found.extend(clients.quarantine.get(&QUARANTINE, id, now).await?);
-    }
-    Ok(found.into_iter().map(|stored| stored.name).collect())
-}
-
 /// Reads the VPCs of what is diagnosed; and of the nodes Online whose way to `ssmmessages` may be
 /// cut off, which the endpoints tell: one call for most accounts.
-async fn networks(
-    ec2: &Client,
-    facts: &mut Facts,
-    account: &str,
-    diagnosed: &[String],
-    online: &[String],
-) {
+async fn networks(ec2: &Client, facts: &mut Facts, diagnosed: &[String], online: &[String]) {
     let interface = |id: &String| facts.instances.get(id).map(|found| &found.interface);
     let mut interfaces: Vec<&Interface> = diagnosed.iter().filter_map(interface).collect();
     let online: Vec<&Interface> = online.iter().filter_map(interface).collect();
@@ -233,6 +201,7 @@ async fn networks(
             if interfaces.is_empty() {
                 return;
             }
+            let account = Arn::read(&facts.profile).map_or("", |arn| arn.account);
             Some(network::network(ec2, account, &interfaces, endpoints).await)
         }
         Err(error) => Some(Err(error)),
@@ -265,21 +234,16 @@ fn ids_of(
 /// are few however many instances there are. Each with one instance for which to simulate, which
 /// isn't Online, if there is one.
 fn profiles(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeMap<String, Instance> {
-    let matters = |_: &Instance, so: &Standing| {
-        facts.diagnose
-            || matches!(
-                so,
-                Standing::Online | Standing::Waiting(_) | Standing::Late(_)
-            )
+    let matters = |_: &Instance, so: &Standing| match so {
+        Standing::Online | Standing::Waiting(_) | Standing::Late(_) => true,
+        _ => facts.diagnose,
     };
     let is_online = |one: &Instance| facts.nodes.get(&one.id).is_some_and(|node| node.online);
     let mut found: Vec<&Instance> = so(facts, policy, now, matters).collect();
     // Of several the last one stays.
     found.sort_by_key(|one| !is_online(one));
-    let by_profile = found.into_iter();
-    by_profile
-        .filter_map(|one| Some((one.profile.clone()?, one.clone())))
-        .collect()
+    let by_profile = |one: &Instance| Some((one.profile.clone()?, one.clone()));
+    found.into_iter().filter_map(by_profile).collect()
 }
 
 /// The groups of which it matters whether they launch with a profile.
@@ -314,21 +278,18 @@ pub(crate) async fn revalidate(
         else {
             return None;
         };
-        match now.get(instance) {
-            None => Some("gone meanwhile".to_owned()),
-            Some(found) if found.state == State::Terminal => {
-                Some("it is being terminated".to_owned())
-            }
-            Some(found) => {
-                let profile = found.profile.as_ref();
-                let tag = exclude.tag_of(|key| found.tag(key));
-                let operator = found.operator.as_ref();
-                profile
-                    .map(|profile| format!("it has {profile} meanwhile"))
-                    .or_else(|| tag.map(|tag| format!("its tag {tag} excludes it meanwhile")))
-                    .or_else(|| operator.map(|operator| format!("{operator} manages it meanwhile")))
-            }
+        let Some(found) = now.get(instance) else {
+            return Some("gone meanwhile".to_owned());
+        };
+        if found.state == State::Terminal {
+            return Some("it is being terminated".to_owned());
         }
+        let tag = exclude.tag_of(|key| found.tag(key));
+        let (profile, operator) = (found.profile.as_ref(), found.operator.as_ref());
+        profile
+            .map(|profile| format!("it has {profile} meanwhile"))
+            .or_else(|| tag.map(|tag| format!("its tag {tag} excludes it meanwhile")))
+            .or_else(|| operator.map(|operator| format!("{operator} manages it meanwhile")))
     };
     Ok(actions.iter().map(overtaken).collect())
 }

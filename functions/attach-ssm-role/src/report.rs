@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::conditions::{KINDS, NO_PROFILE_IN_TEMPLATE, UNMANAGED, UNUSABLE, WITHOUT_PROFILE};
 use crate::decide::{Action, Effect};
-use crate::evaluate::{Evaluation, Judged, JudgedGroup, Judgement, undecided};
+use crate::evaluate::{Evaluation, Judged, Judgement, undecided};
 use crate::standing::Standing;
 
 /// Sums up.
@@ -19,15 +19,11 @@ pub(crate) fn report(
     evaluation: &Evaluation<'_>,
     settled: &[Settled<'_, Action, Effect>],
 ) -> Assessment {
-    let groups = evaluation.groups.as_deref();
+    let groups = evaluation.groups.iter().flatten();
     let mut conditions = of_instances(evaluation, settled);
-    conditions.extend(groups.into_iter().flatten().map(|judged| {
-        let judgement = judged.without_profile.clone();
-        condition(
-            Resource::group(judged.name),
-            &NO_PROFILE_IN_TEMPLATE,
-            judgement,
-        )
+    conditions.extend(groups.map(|judged| {
+        let (group, judgement) = (Resource::group(judged.name), &judged.without_profile);
+        condition(group, &NO_PROFILE_IN_TEMPLATE, judgement.clone())
     }));
     let mut coverage = Coverage::Named;
     if evaluation.complete {
@@ -83,18 +79,18 @@ fn of_instances(
         })
         .collect();
     let groups = evaluation.groups.iter().flatten();
-    let groups: HashMap<&str, &JudgedGroup<'_>> =
-        groups.map(|judged| (judged.name, judged)).collect();
+    let groups: HashMap<&str, &Judgement> = groups
+        .map(|judged| (judged.name, &judged.without_profile))
+        .collect();
+    // Only a sweep reads groups.
+    let unread = Judgement::Unknown("what its group launches from wasn't read".to_owned());
     let of_one = |judged: &Judged<'_>| {
         let instance = judged.instance;
         let outcome = attached.get(instance.id.as_str()).copied();
-        let group = match instance.group() {
-            None => Template::None,
-            Some(name) => groups
-                .get(name)
-                .map_or(Template::Unread, |group| Template::Of(group)),
-        };
-        let without = without_profile(judged, outcome, &group, evaluation.profile);
+        let of_group = instance.group().map_or(&Judgement::Not, |name| {
+            groups.get(name).copied().unwrap_or(&unread)
+        });
+        let without = without_profile(judged, outcome, of_group, evaluation.profile);
         [
             (&UNMANAGED, judged.unmanaged.clone()),
             (&UNUSABLE, judged.unusable.clone()),
@@ -108,44 +104,26 @@ fn of_instances(
     evaluation.instances.iter().flat_map(of_one).collect()
 }
 
-/// What an instance's group launches from.
-enum Template<'a> {
-    /// It is in no group.
-    None,
-    /// Only a sweep reads groups.
-    Unread,
-    Of(&'a JudgedGroup<'a>),
-}
-
-/// Whether an instance lacks a profile and only the mode keeps it from getting one. Of a member of
-/// a `group` the group's own condition tells it, once for all; only a sweep reads groups.
+/// Whether an instance lacks a profile and only the mode keeps it from getting one. Of a member the
+/// group's own condition tells it, once for all: `of_group`.
 fn without_profile(
     judged: &Judged<'_>,
     attached: Option<Outcome>,
-    group: &Template<'_>,
+    of_group: &Judgement,
     profile: &str,
 ) -> Judgement {
+    use Standing::{Lacking, NotYet, Quarantined, Terminal, Unknown};
     match (&judged.standing, attached) {
-        (Standing::Lacking, Some(Outcome::Done)) => return Judgement::Not,
-        (Standing::Lacking, Some(Outcome::WouldDo)) => {}
-        (Standing::Lacking, _) => {
+        (Lacking, Some(Outcome::Done)) => return Judgement::Not,
+        (Lacking, Some(Outcome::WouldDo)) => {}
+        (Lacking, _) => {
             return Judgement::Unknown("its profile couldn't be attached in this run".to_owned());
         }
-        (
-            Standing::Unknown | Standing::NotYet(_) | Standing::Quarantined | Standing::Terminal,
-            _,
-        ) => {
-            return Judgement::Unknown(undecided(&judged.standing));
+        (standing @ (Unknown | NotYet(_) | Quarantined | Terminal), _) => {
+            return Judgement::Unknown(undecided(standing));
         }
         _ => return Judgement::Not,
     }
-    let of_group = match group {
-        Template::None => &Judgement::Not,
-        Template::Of(group) => &group.without_profile,
-        Template::Unread => {
-            return Judgement::Unknown("what its group launches from wasn't read".to_owned());
-        }
-    };
     match of_group {
         Judgement::Not => Judgement::Stands {
             fingerprint: "has none".to_owned(),

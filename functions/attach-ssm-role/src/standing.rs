@@ -113,7 +113,7 @@ fn not_yet(instance: &Instance, facts: &Facts, policy: &Policy, now: Timestamp) 
     if instance.state != State::Running {
         return Some(format!("{carrier}, and may carry it once it runs"));
     }
-    let until = policy.online_within.after(instance.launched);
+    let until = policy.online_within.after(since(instance, facts));
     (now < until).then(|| format!("{carrier}, and may carry it by {until:.0}"))
 }
 

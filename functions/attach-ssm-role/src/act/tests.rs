@@ -8,29 +8,17 @@ use aws_sdk_ec2::types::{
     Reservation,
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::http::StatusCode;
-use aws_smithy_types::body::SdkBody;
 use guardrails::state::model::{Fault, Model};
 use serde_json::json;
 
-use crate::fixtures::{at, default_policy, now, remember as remembers};
-
-const OURS: &str = "arn:aws:iam::111122223333:instance-profile/ours";
-const THEIRS: &str = "arn:aws:iam::111122223333:instance-profile/theirs";
-
-fn refused(status: u16, code: &str, message: &str) -> HttpResponse {
-    HttpResponse::new(
-        StatusCode::try_from(status).unwrap(),
-        SdkBody::from(format!(
-            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
-        )),
-    )
-}
+use crate::fixtures::{
+    OURS, THEIRS, at, attach as attachment, clients, ec2_error, iam_error, now, quarantine,
+    remember as remembers,
+};
 
 fn refuses(status: u16, code: &'static str, message: &'static str) -> Rule {
     mock!(Client::associate_iam_instance_profile)
-        .then_http_response(move || refused(status, code, message))
+        .then_http_response(move || ec2_error(status, code, message))
 }
 
 fn associations(profile: Option<&'static str>) -> Rule {
@@ -58,28 +46,9 @@ fn state(state: InstanceStateName) -> Rule {
     })
 }
 
-fn clients(ec2: &[&Rule], table: &Model) -> Clients {
-    let none: [&Rule; 0] = [];
-    Clients {
-        ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
-        ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, none),
-        iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, none),
-        kms: mock_client!(aws_sdk_kms, RuleMode::MatchAny, none),
-        logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, none),
-        autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, none),
-        own: table.state(crate::NAME),
-        quarantine: table.state("quarantine-launch"),
-    }
-}
-
 async fn attach_in(table: &Model, rules: &[&Rule]) -> ActResult {
-    let action = Action::Attach {
-        instance: "i-1".to_owned(),
-        profile: OURS.to_owned(),
-        at: now(),
-        exclude: default_policy().exclude,
-    };
-    act(&clients(rules, table), &action).await.result
+    let clients = clients(table, rules, &[], &[]);
+    act(&clients, &attachment("i-1")).await.result
 }
 
 async fn attach_with(rules: &[&Rule]) -> ActResult {
@@ -93,12 +62,9 @@ fn succeeds() -> Rule {
                 && request.iam_instance_profile().and_then(|p| p.arn()) == Some(OURS)
         })
         .then_output(|| {
+            let made = IamInstanceProfileAssociation::builder().association_id("iip-assoc-1");
             AssociateIamInstanceProfileOutput::builder()
-                .iam_instance_profile_association(
-                    IamInstanceProfileAssociation::builder()
-                        .association_id("iip-assoc-1")
-                        .build(),
-                )
+                .iam_instance_profile_association(made.build())
                 .build()
         })
 }
@@ -119,11 +85,7 @@ async fn remembers_looks_for_a_quarantine_and_associates() {
 #[tokio::test(start_paused = true)]
 async fn what_is_in_quarantine_by_now_gets_no_profile() {
     let (table, associate) = (Model::default(), succeeds());
-    let state = table.state("quarantine-launch");
-    let topic = guardrails::state::Topic::<serde_json::Value>::new("quarantine");
-    let record = json!({"stage": "begun", "groups": ["sg-1"]});
-    let written = state.put(&topic, "i-1", &record, None, &Expect::Any, now());
-    assert!(written.await.unwrap().is_done());
+    quarantine(&table, "i-1").await;
     let acted = attach_in(&table, &[&associate]).await;
     let why = "it is in quarantine meanwhile".to_owned();
     assert_eq!(acted, ActResult::Skipped(why));
@@ -153,18 +115,13 @@ async fn confirm_in(table: &Model, read: guardrails::state::Version) -> Acted<Ef
         at: now(),
         read,
     };
-    act(&clients(&[], table), &action).await
+    act(&clients(table, &[], &[], &[]), &action).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_time_to_online_runs_from_the_start_or_the_profile() {
     let table = Model::default();
-    let attached = Managed {
-        attached: at("11:00:00"),
-        online: None,
-        connected: false,
-    };
-    remembers(&table, &NODES, "i-1", &attached).await;
+    remembers(&table, "i-1", "11:00:00").await;
     let state = table.state(crate::NAME);
     let read = state.get(&NODES, "i-1", now()).await.unwrap().unwrap();
     let acted = confirm_in(&table, read.version.clone()).await;
@@ -179,120 +136,40 @@ async fn the_time_to_online_runs_from_the_start_or_the_profile() {
 
 /// Each error of SSM-2, with what is found when looking again: the same code, opposite meanings.
 #[tokio::test(start_paused = true)]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn each_refusal_is_told_apart() {
-    type Now = (Option<&'static str>, InstanceStateName);
+    use InstanceStateName::{Pending, Running, ShuttingDown, Stopping};
+    let (state, known, unknown) = (
+        "IncorrectInstanceState",
+        "IncorrectState",
+        "InvalidParameterValue",
+    );
     let existing = "There is an existing association for instance i-1";
     let invalid = "Invalid IAM Instance Profile ARN";
     let no_state = "The instance 'i-1' is not in a valid state";
-    let running = InstanceStateName::Running;
     let unseen = "Value (x) for parameter iamInstanceProfile.name is invalid. IamInstanceProfile x has no associated IAM Roles";
-    let cases: [(u16, &str, &str, Now, &str); 14] = [
-        (
-            400,
-            "IncorrectInstanceState",
-            no_state,
-            (None, InstanceStateName::Pending),
-            "skipped: it is still pending",
-        ),
-        (
-            400,
-            "IncorrectInstanceState",
-            no_state,
-            (None, InstanceStateName::ShuttingDown),
-            "skipped: it is being terminated",
-        ),
-        (
-            400,
-            "IncorrectInstanceState",
-            no_state,
-            (None, InstanceStateName::Stopping),
-            "skipped: it is being stopped",
-        ),
-        (
-            400,
-            "IncorrectState",
-            existing,
-            (Some(OURS), running.clone()),
-            "done: another run attached it",
-        ),
-        (
-            400,
-            "IncorrectState",
-            existing,
-            (Some(THEIRS), running.clone()),
-            "skipped: somebody attached arn:aws:iam::111122223333:instance-profile/theirs",
-        ),
-        (
-            400,
-            "IncorrectState",
-            existing,
-            (None, running.clone()),
-            "skipped: it has changed meanwhile",
-        ),
-        (
-            400,
-            "IncorrectState",
-            invalid,
-            (None, running.clone()),
-            "failed: IncorrectState",
-        ),
-        (
-            400,
-            "IncorrectState",
-            unseen,
-            (None, running.clone()),
-            "failed: IncorrectState",
-        ),
-        (
-            400,
-            "InvalidParameterValue",
-            invalid,
-            (None, running.clone()),
-            "failed: InvalidParameterValue",
-        ),
-        (
-            400,
-            "InvalidParameterValue",
-            "Value (x) is invalid",
-            (None, running.clone()),
-            "failed: InvalidParameterValue",
-        ),
-        (
-            400,
-            "InvalidInstanceID.NotFound",
-            "no",
-            (None, running.clone()),
-            "skipped: gone meanwhile",
-        ),
-        // The role's condition refuses an instance that has got a profile (SSM-3).
-        (
-            403,
-            "UnauthorizedOperation",
-            "no",
-            (Some(THEIRS), running.clone()),
-            "skipped: somebody attached",
-        ),
-        (
-            403,
-            "UnauthorizedOperation",
-            "no",
-            (Some(OURS), running.clone()),
-            "done: another run attached it",
-        ),
-        (
-            403,
-            "UnauthorizedOperation",
-            "no",
-            (None, running.clone()),
-            "failed: UnauthorizedOperation",
-        ),
-    ];
-    for (status, code, message, (has, is), expected) in cases {
+    // The role's condition refuses an instance that has got a profile (SSM-3).
+    let denied = "UnauthorizedOperation";
+    for (code, message, has, is, expected) in rows! {
+        state, no_state, None, Pending => "skipped: it is still pending";
+        state, no_state, None, ShuttingDown => "skipped: it is being terminated";
+        state, no_state, None, Stopping => "skipped: it is being stopped";
+        known, existing, Some(OURS), Running => "done: another run attached it";
+        known, existing, Some(THEIRS), Running => "skipped: somebody attached arn:aws:iam::111122223333:instance-profile/web";
+        known, existing, None, Running => "skipped: it has changed meanwhile";
+        known, invalid, None, Running => "failed: IncorrectState";
+        known, unseen, None, Running => "failed: IncorrectState";
+        unknown, invalid, None, Running => "failed: InvalidParameterValue";
+        unknown, "Value (x) is invalid", None, Running => "failed: InvalidParameterValue";
+        "InvalidInstanceID.NotFound", "no", None, Running => "skipped: gone meanwhile";
+        denied, "no", Some(THEIRS), Running => "skipped: somebody attached";
+        denied, "no", Some(OURS), Running => "done: another run attached it";
+        denied, "no", None, Running => "failed: UnauthorizedOperation";
+    } {
+        let status = if code == denied { 403 } else { 400 };
         let rules = [
             refuses(status, code, message),
             associations(has),
-            state(is.clone()),
+            self::state(is.clone()),
         ];
         let acted = attach_with(&rules.iter().collect::<Vec<_>>()).await;
         let found = match acted {
@@ -323,7 +200,7 @@ async fn a_profile_not_yet_visible_is_retried_within_bounds() {
 
     let soon = mock!(Client::associate_iam_instance_profile)
         .sequence()
-        .http_response(move || refused(400, "InvalidParameterValue", message))
+        .http_response(move || ec2_error(400, "InvalidParameterValue", message))
         .times(2)
         .output(|| AssociateIamInstanceProfileOutput::builder().build())
         .build();
@@ -363,27 +240,18 @@ async fn an_instance_that_cannot_be_noted_gets_its_profile_all_the_same() {
     );
 }
 
-fn iam_refuses(status: u16, code: &'static str) -> Rule {
-    mock!(aws_sdk_iam::Client::attach_role_policy).then_http_response(move || {
-        HttpResponse::new(
-            StatusCode::try_from(status).unwrap(),
-            SdkBody::from(format!(
-                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>says IAM</Message></Error><RequestId>1</RequestId></ErrorResponse>"
-            )),
-        )
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_refused_repair_names_the_parameter_that_allows_it() {
-    let denied = iam_refuses(403, "AccessDenied");
-    let iam = mock_client!(aws_sdk_iam, [&denied]);
-    let ActResult::Failed(error) = repair(&iam, "web-role", "arn:p").await.result else {
+    let repaired = async |code| {
+        let refused =
+            mock!(aws_sdk_iam::Client::attach_role_policy).then_http_response(iam_error(code));
+        let iam = mock_client!(aws_sdk_iam, RuleMode::MatchAny, [&refused]);
+        repair(&iam, "web-role", "arn:p").await
+    };
+    let ActResult::Failed(error) = repaired("AccessDenied").await.result else {
         panic!("failed");
     };
     assert!(error.to_string().contains("RepairRoles"), "{error}");
-    let gone = iam_refuses(404, "NoSuchEntity");
-    let iam = mock_client!(aws_sdk_iam, [&gone]);
-    let acted = repair(&iam, "web-role", "arn:p").await;
-    assert_eq!(acted, Acted::skipped("gone meanwhile"));
+    let gone = repaired("NoSuchEntity").await;
+    assert_eq!(gone, Acted::skipped("gone meanwhile"));
 }

@@ -1,9 +1,9 @@
 use super::*;
 use crate::evaluate::evaluate;
-use crate::facts::identity::{CHANNELS, Identity, NEEDED};
+use crate::facts::identity::{CHANNELS, Identity, NEEDED, Role};
 use crate::facts::{Facts, Instance};
 use crate::fixtures::{
-    OURS, THEIRS, at, default_policy, denied, facts, in_doubt, instance, now, policy, role,
+    OURS, THEIRS, at, attach, default_policy, denied, facts, in_doubt, instance, now, policy, role,
     with_profile,
 };
 use crate::policy::Policy;
@@ -16,24 +16,12 @@ fn decided(facts: &Facts, policy: &Policy) -> Vec<Decision<Action>> {
 }
 
 fn actions(facts: &Facts, policy: &Policy) -> Vec<Action> {
-    let steps = decided(facts, policy)
-        .into_iter()
-        .map(|decision| decision.step);
-    steps
-        .filter_map(|step| match step {
-            Step::Act(action) => Some(action),
-            _ => None,
-        })
-        .collect()
-}
-
-fn attach(id: &str) -> Action {
-    Action::Attach {
-        instance: id.to_owned(),
-        profile: OURS.to_owned(),
-        at: now(),
-        exclude: default_policy().exclude,
-    }
+    let decisions = decided(facts, policy).into_iter();
+    let action = |decision: Decision<Action>| match decision.step {
+        Step::Act(action) => Some(action),
+        _ => None,
+    };
+    decisions.filter_map(action).collect()
 }
 
 /// A missing permission must not go unseen, whatever it was for.
@@ -67,13 +55,33 @@ fn what_could_not_be_read_is_in_the_report() {
 /// Whether the policy's repair is called for isn't known then: the run must not pass for a success.
 #[test]
 fn a_role_that_cannot_be_read_is_no_success_where_roles_are_repaired() {
+    let opted_in = policy("{repair-roles: true}");
     let mut facts = facts([with_profile("i-1", THEIRS)]).online("i-1");
     let unread = denied("iam:GetInstanceProfile");
-    facts
-        .identities
-        .insert(THEIRS.to_owned(), Err(unread.clone()));
-    let decisions = decided(&facts, &policy("{repair-roles: true}"));
+    let identity = Err(unread.clone());
+    facts.identities.insert(THEIRS.to_owned(), identity);
+    let decisions = decided(&facts, &opted_in);
     assert_eq!(decisions[0].step, Step::CannotJudge(unread));
+
+    // What it lacks was simulated, and the policy that would be attached may be there already.
+    let unread = denied("iam:ListAttachedRolePolicies");
+    let mut facts = lacking_channels();
+    role_of(&mut facts).has_core = Err(unread.clone());
+    let steps = decided(&facts, &opted_in).into_iter();
+    let steps: Vec<_> = steps.map(|decision| decision.step).collect();
+    assert_eq!(steps, [Step::Leave, Step::CannotJudge(unread)]);
+}
+
+/// One that is late, whose role lacks the message channels.
+fn lacking_channels() -> Facts {
+    facts([with_profile("i-1", THEIRS)]).role(THEIRS, role(&CHANNELS))
+}
+
+fn role_of(facts: &mut Facts) -> &mut Role {
+    match facts.identities.get_mut(THEIRS) {
+        Some(Ok(Identity::Role(role))) => role,
+        other => panic!("a role: {other:?}"),
+    }
 }
 
 #[test]
@@ -98,28 +106,17 @@ fn where_quarantines_could_not_be_read_nothing_is_attached_or_repaired() {
         .role(THEIRS, role(&CHANNELS));
     facts.quarantined = Err(unread.clone());
     let decisions = decided(&facts, &policy("{repair-roles: true}"));
-    let cannot: Vec<String> = decisions
+    let cannot: Vec<_> = decisions
         .iter()
-        .map(|decision| {
-            assert_eq!(
-                decision.step,
-                Step::CannotJudge(unread.clone()),
-                "{decision:?}"
-            );
-            decision.resource.to_string()
-        })
+        .map(|decision| (decision.resource.to_string(), decision.step.clone()))
         .collect();
-    assert_eq!(cannot, ["i-1", "account"]);
+    let of = |resource: &str| (resource.to_owned(), Step::CannotJudge(unread.clone()));
+    assert_eq!(cannot, [of("i-1"), of("account")]);
 }
 
 #[test]
 fn a_node_seen_online_first_is_noted_once() {
-    let nodes = [
-        with_profile("i-1", OURS),
-        with_profile("i-2", OURS),
-        with_profile("i-3", OURS),
-    ];
-    let facts = facts(nodes)
+    let facts = facts(["i-1", "i-2", "i-3"].map(|id| with_profile(id, OURS)))
         .online("i-1")
         .attached("i-1", "11:30:00")
         .online("i-2")
@@ -142,8 +139,9 @@ fn a_node_seen_online_first_is_noted_once() {
 
 #[test]
 fn roles_are_repaired_only_where_the_policy_says_so_and_once_each() {
-    let mut facts = facts([with_profile("i-1", THEIRS), with_profile("i-2", THEIRS)])
-        .role(THEIRS, role(&CHANNELS));
+    let mut facts = lacking_channels();
+    let second = with_profile("i-2", THEIRS);
+    facts.instances.insert("i-2".to_owned(), second);
     assert_eq!(actions(&facts, &default_policy()), []);
     let opted_in = policy("{repair-roles: true}");
     let repair = Action::Repair {
@@ -152,10 +150,7 @@ fn roles_are_repaired_only_where_the_policy_says_so_and_once_each() {
     };
     assert_eq!(actions(&facts, &opted_in), [repair]);
     // A deny that stands in spite of the policy isn't cured by attaching it again and again.
-    let Ok(Identity::Role(role)) = facts.identities.get_mut(THEIRS).unwrap() else {
-        panic!("a role");
-    };
-    role.has_core = true;
+    role_of(&mut facts).has_core = Ok(true);
     assert_eq!(actions(&facts, &opted_in), []);
 }
 
@@ -180,20 +175,20 @@ fn the_first_session_that_is_possible_is_noted_once() {
         facts.memory.get_mut("i-1").unwrap().value.connected = false;
         actions(&facts, &default_policy())
     };
-    let found = online(true);
-    let [
-        Action::Confirm {
-            managed, launched, ..
-        },
-    ] = found.as_slice()
-    else {
-        panic!("noted");
-    };
-    assert_eq!(
-        (managed.online, managed.connected),
-        (Some(at("10:00:00")), true)
-    );
-    assert_eq!(*launched, None, "no second time to Online");
+    match online(true).as_slice() {
+        // And there is no second time to Online.
+        [
+            Action::Confirm {
+                managed,
+                launched: None,
+                ..
+            },
+        ] => {
+            let known = (managed.online, managed.connected);
+            assert_eq!(known, (Some(at("10:00:00")), true));
+        }
+        other => panic!("noted: {other:?}"),
+    }
     assert_eq!(online(false), []);
 }
 
@@ -205,52 +200,21 @@ fn only_a_role_that_lacks_something_for_certain_is_repaired() {
     let of = |instance: Instance, identity: Identity| facts([instance]).role(THEIRS, identity);
     let late = || with_profile("i-1", THEIRS);
     let waiting = || late().launched("11:50:00");
-    let repairs = |facts: &Facts| actions(facts, &opted_in).len() == 1;
-    for (what, facts, repaired) in [
-        ("lacks all", of(late(), role(&NEEDED)), true),
-        ("simulation in doubt", of(late(), in_doubt()), false),
-        (
-            "Online in spite of it",
-            of(late(), role(&NEEDED)).online("i-1"),
-            false,
-        ),
-        ("before half an hour", of(waiting(), role(&NEEDED)), true),
-        (
-            "hosted, before half an hour",
-            of(waiting(), role(&NEEDED)).hosted(),
-            false,
-        ),
-        (
-            "hosted, and still not Online",
-            of(late(), role(&NEEDED)).hosted(),
-            true,
-        ),
-        (
-            "hosted and Online",
-            of(late(), role(&NEEDED)).hosted().online("i-1"),
-            false,
-        ),
-        (
-            "Online without channels",
-            of(late(), role(&CHANNELS)).online("i-1"),
-            false,
-        ),
-        (
-            "and AWS says so",
-            of(late(), role(&CHANNELS))
-                .online("i-1")
-                .connected("i-1", false),
-            true,
-        ),
-        (
-            "but AWS says otherwise",
-            of(late(), role(&CHANNELS))
-                .online("i-1")
-                .connected("i-1", true),
-            false,
-        ),
-    ] {
-        assert_eq!(repairs(&facts), repaired, "{what}");
+    let lacks_all = || of(late(), role(&NEEDED));
+    let deaf = || lacking_channels().online("i-1");
+    for (what, facts, repairs) in rows! {
+        "lacks all", lacks_all() => 1;
+        "simulation in doubt", of(late(), in_doubt()) => 0;
+        "Online in spite of it", lacks_all().online("i-1") => 0;
+        "before half an hour", of(waiting(), role(&NEEDED)) => 1;
+        "hosted, before half an hour", of(waiting(), role(&NEEDED)).hosted() => 0;
+        "hosted, and still not Online", lacks_all().hosted() => 1;
+        "hosted and Online", lacks_all().hosted().online("i-1") => 0;
+        "Online without channels", deaf() => 0;
+        "and AWS says so", deaf().connected("i-1", false) => 1;
+        "but AWS says otherwise", deaf().connected("i-1", true) => 0;
+    } {
+        assert_eq!(actions(&facts, &opted_in).len(), repairs, "{what}");
     }
 }
 
@@ -263,19 +227,17 @@ fn a_profile_is_attached_only_where_nobody_else_is_about_to() {
     let since = |time: &str| facts([instance("i-1").launched(time)]);
     let mut unread = since("11:58:00");
     unread.dhmc = Err(denied("ssm:GetServiceSetting"));
-    for (what, facts, policy, attached) in [
-        ("just started", since("11:58:00"), &plain, true),
-        ("in its grace", since("11:58:00"), &grace, false),
-        ("after its grace", since("11:49:00"), &grace, true),
-        ("hosted, in time", since("11:40:00").hosted(), &plain, false),
-        (
-            "hosted, and not Online in time",
-            since("11:20:00").hosted(),
-            &plain,
-            true,
-        ),
-        ("perhaps hosted", unread, &plain, false),
-    ] {
+    let hosted = |time: &str| since(time).hosted();
+    for (what, facts, policy, attached) in rows! {
+        "just started", since("11:58:00"), &plain => true;
+        "in its grace", since("11:58:00"), &grace => false;
+        "after its grace", since("11:49:00"), &grace => true;
+        "hosted, in time", hosted("11:40:00"), &plain => false;
+        "hosted, and not Online in time", hosted("11:20:00"), &plain => true;
+        "hosted, lost a moment ago", hosted("08:00:00").lost("i-1", "11:50:00"), &plain => false;
+        "hosted, lost an hour ago", hosted("08:00:00").lost("i-1", "11:00:00"), &plain => true;
+        "perhaps hosted", unread, &plain => false;
+    } {
         assert_eq!(!actions(&facts, policy).is_empty(), attached, "{what}");
     }
     // Nobody sees whether it is carried before it runs.
@@ -352,16 +314,10 @@ impl Any {
 }
 
 /// Tags that somebody may have written, of which only the policy's own says anything.
-const TAGS: [(&str, &str); 3] = [
-    ("NoSsm", ""),
-    (
-        "ec2-guardrails:quarantined",
-        "complete 2026-11-21T11:00:00Z",
-    ),
-    (
-        "ec2-guardrails:managed-node",
-        "attached 2026-11-21T11:00:00Z",
-    ),
+const TAGS: [&str; 3] = [
+    "NoSsm",
+    "ec2-guardrails:quarantined",
+    "ec2-guardrails:managed-node",
 ];
 
 prop_compose! {
@@ -382,8 +338,8 @@ prop_compose! {
         if operated {
             instance = instance.operated();
         }
-        if let Some((key, value)) = tag {
-            instance = instance.tagged(key, value);
+        if let Some(key) = tag {
+            instance = instance.tagged(key, "complete 2026-11-21T11:00:00Z");
         }
         Any { instance, ping, quarantined, attached }
     }

@@ -7,134 +7,101 @@ use super::cause::{Cause, Certainty, Known};
 
 /// The code of the cause that quotes the console.
 pub(super) const CONSOLE: &str = "agent-says";
+/// The code of the cause that is said where no other is likely.
+pub(super) const INSIDE: &str = "agent";
 
 /// What the agent can complain of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Complaint {
-    /// It has no credentials: then it sleeps for half an hour (SSM-1).
-    Credentials,
-    Other,
+struct Complaint {
+    meaning: &'static str,
+    fix: &'static str,
+    /// Whether it has no credentials: then it sleeps for half an hour (SSM-1).
+    sleeps: bool,
 }
 
-/// Phrases of the agent, what each means, and what to do (SSM-8). The first that stands in a
-/// message counts: each message begins with "unable to acquire credentials", because the agent
-/// calls them usable only once it has reported with them; so what it failed at goes first.
-const PHRASES: [(&str, Complaint, &str, &str); 21] = [
-    ("Signature expired", Complaint::Other, CLOCK.0, CLOCK.1),
-    (
-        "Signature not yet current",
-        Complaint::Other,
-        CLOCK.0,
-        CLOCK.1,
-    ),
-    (
-        "Not existing InstanceId mi-",
-        Complaint::Other,
-        "it is registered as a node of a hybrid activation that is gone",
-        "Clear that registration on the host (amazon-ssm-agent -register -clear), and in the image where it comes from there, and restart the agent.",
-    ),
+/// Phrases of the agent, and what each means (SSM-8). The first that stands in a message counts: each
+/// message begins with "unable to acquire credentials", because the agent calls them usable only once
+/// it has reported with them; so what it failed at goes first.
+const PHRASES: [(&str, Complaint); 21] = [
+    ("Signature expired", CLOCK),
+    ("Signature not yet current", CLOCK),
+    ("Not existing InstanceId mi-", REGISTRATION),
     // Whatever then fails, it is the name: also `lookup …: i/o timeout`.
-    ("dial tcp: lookup", Complaint::Other, NAME.0, NAME.1),
-    ("no such host", Complaint::Other, NAME.0, NAME.1),
+    ("dial tcp: lookup", NAME),
+    ("no such host", NAME),
     // Asked for, and not only named, as in a list of what goes by no proxy.
-    (
-        "tcp 169.254.169.254",
-        Complaint::Credentials,
-        IMDS.0,
-        IMDS.1,
-    ),
-    ("//169.254.169.254", Complaint::Credentials, IMDS.0, IMDS.1),
-    (
-        "tcp [fd00:ec2::254]",
-        Complaint::Credentials,
-        IMDS.0,
-        IMDS.1,
-    ),
-    ("//[fd00:ec2::254]", Complaint::Credentials, IMDS.0, IMDS.1),
-    (
-        "connection refused",
-        Complaint::Other,
-        "its connections are refused",
-        "Look for a proxy or a firewall inside the host.",
-    ),
-    ("i/o timeout", Complaint::Other, TIMEOUT.0, TIMEOUT.1),
-    (
-        "context deadline exceeded",
-        Complaint::Other,
-        TIMEOUT.0,
-        TIMEOUT.1,
-    ),
-    (
-        "Client.Timeout exceeded",
-        Complaint::Other,
-        TIMEOUT.0,
-        TIMEOUT.1,
-    ),
-    (
-        "TLS handshake timeout",
-        Complaint::Other,
-        TIMEOUT.0,
-        TIMEOUT.1,
-    ),
-    (
-        "network is unreachable",
-        Complaint::Other,
-        TIMEOUT.0,
-        TIMEOUT.1,
-    ),
-    ("no route to host", Complaint::Other, TIMEOUT.0, TIMEOUT.1),
-    (
-        "x509:",
-        Complaint::Other,
-        "it doesn't trust the service's certificate",
-        "Look for an intercepting proxy, missing CA certificates or a wrong clock.",
-    ),
-    (
-        "No space left on device",
-        Complaint::Other,
-        "the disk is full",
-        "Enlarge the volume or free space; the agent can't work on a full disk.",
-    ),
+    ("tcp 169.254.169.254", IMDS),
+    ("//169.254.169.254", IMDS),
+    ("tcp [fd00:ec2::254]", IMDS),
+    ("//[fd00:ec2::254]", IMDS),
+    ("connection refused", REFUSED),
+    ("i/o timeout", TIMEOUT),
+    ("context deadline exceeded", TIMEOUT),
+    ("Client.Timeout exceeded", TIMEOUT),
+    ("TLS handshake timeout", TIMEOUT),
+    ("network is unreachable", TIMEOUT),
+    ("no route to host", TIMEOUT),
+    ("x509:", CERTIFICATE),
+    ("No space left on device", DISK),
     // Without a profile it asks for Default Host Management's role, and that is off.
-    (
-        "instance management role is not configured",
-        Complaint::Credentials,
-        NONE.0,
-        NONE.1,
-    ),
-    (
-        "AccessDeniedException",
-        Complaint::Other,
-        "its role isn't allowed",
-        "Look at the role's permissions and at service control policies. After the cause is gone, restart the agent or wait up to half an hour.",
-    ),
-    (
-        "unable to acquire credentials",
-        Complaint::Credentials,
-        NONE.0,
-        NONE.1,
-    ),
+    ("instance management role is not configured", NONE),
+    ("AccessDeniedException", DENIED),
+    ("unable to acquire credentials", NONE),
 ];
-const CLOCK: (&str, &str) = (
+const CLOCK: Complaint = complaint(
     "the host's clock is wrong, so AWS refuses its signatures",
     "Set the clock: chronyd or Windows Time against 169.254.169.123, which needs no way out.",
 );
-const NAME: (&str, &str) = (
+const REGISTRATION: Complaint = complaint(
+    "it is registered as a node of a hybrid activation that is gone",
+    "Clear that registration on the host (amazon-ssm-agent -register -clear), and in the image where it comes from there, and restart the agent.",
+);
+const NAME: Complaint = complaint(
     "it can't resolve the service's name",
     "Look at the VPC's DNS settings and the host's resolver.",
 );
-const NONE: (&str, &str) = (
-    "it got no credentials",
-    "Look at the profile, its role and the metadata service. After the cause is gone, restart the agent or wait up to half an hour.",
-);
-const TIMEOUT: (&str, &str) = (
-    "its connections get no answer",
-    "Look at security groups, network ACLs, routes and endpoints, and at a firewall inside the host.",
-);
-const IMDS: (&str, &str) = (
+const IMDS: Complaint = without_credentials(
     "it can't reach the metadata service",
     "Look at the host's firewall and routes to 169.254.169.254. After the cause is gone, restart the agent or wait up to half an hour.",
 );
+const REFUSED: Complaint = complaint(
+    "its connections are refused",
+    "Look for a proxy or a firewall inside the host.",
+);
+const TIMEOUT: Complaint = complaint(
+    "its connections get no answer",
+    "Look at security groups, network ACLs, routes and endpoints, and at a firewall inside the host.",
+);
+const CERTIFICATE: Complaint = complaint(
+    "it doesn't trust the service's certificate",
+    "Look for an intercepting proxy, missing CA certificates or a wrong clock.",
+);
+const DISK: Complaint = complaint(
+    "the disk is full",
+    "Enlarge the volume or free space; the agent can't work on a full disk.",
+);
+const DENIED: Complaint = complaint(
+    "its role isn't allowed",
+    "Look at the role's permissions and at service control policies. After the cause is gone, restart the agent or wait up to half an hour.",
+);
+const NONE: Complaint = without_credentials(
+    "it got no credentials",
+    "Look at the profile, its role and the metadata service. After the cause is gone, restart the agent or wait up to half an hour.",
+);
+
+const fn complaint(meaning: &'static str, fix: &'static str) -> Complaint {
+    Complaint {
+        meaning,
+        fix,
+        sleeps: false,
+    }
+}
+
+const fn without_credentials(meaning: &'static str, fix: &'static str) -> Complaint {
+    Complaint {
+        sleeps: true,
+        ..complaint(meaning, fix)
+    }
+}
 
 /// Levels of the agent's log at which it doesn't complain, but for the words with which it gives up.
 const LEVELS: [&str; 3] = [" INFO ", " DEBUG ", " TRACE "];
@@ -168,17 +135,14 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
         is_its && complains
     };
     // The newest word counts: what it said before may be long repaired.
-    let (message, at, complaint, meaning, fix) = (0..lines.len())
-        .rev()
-        .filter(|at| of_agent(lines[*at]))
-        .find_map(|at| {
-            let message = message_at(&lines, at);
-            let lower = message.to_lowercase();
-            let (_, complaint, meaning, fix) = PHRASES
-                .iter()
-                .find(|(phrase, ..)| lower.contains(&phrase.to_lowercase()))?;
-            Some((message, written_at(lines[at]), complaint, meaning, fix))
-        })?;
+    let mut newest_first = (0..lines.len()).rev().filter(|at| of_agent(lines[*at]));
+    let (message, at, complaint) = newest_first.find_map(|at| {
+        let message = message_at(&lines, at);
+        let lower = message.to_lowercase();
+        let mut phrases = PHRASES.iter();
+        let (_, complaint) = phrases.find(|(phrase, _)| lower.contains(&phrase.to_lowercase()))?;
+        Some((message, written_at(lines[at]), complaint))
+    })?;
     // A line without a time was written before the console was last seen.
     if at.or(console.updated).is_some_and(|at| at < known.since) {
         return None;
@@ -191,20 +155,21 @@ pub(super) fn said(known: &Known<'_>, now: Timestamp) -> Option<Cause> {
         ),
     };
     // Inside the window it is what it sleeps for, not a reason of its own.
-    if *complaint == Complaint::Credentials && known.instance.profile.is_some() && now < known.until
-    {
+    if complaint.sleeps && known.instance.profile.is_some() && now < known.until {
         return None;
     }
-    let message = guardrails::tags::clip_to(&message, 600);
+    let (id, meaning) = (&known.instance.id, complaint.meaning);
+    let message = guardrails::text::clip(&message, 600);
     let problem = format!("the agent said on the console, {when}, that {meaning}: \"{message}\"");
-    let mut cause = Cause::new(CONSOLE, certainty, &known.instance.id, problem, *fix);
-    cause.at = at;
-    Some(cause)
+    Some(Cause {
+        at,
+        ..Cause::new(CONSOLE, certainty, id, problem, complaint.fix)
+    })
 }
 
 /// Whether the agent's words are only of what the network does: no answer, no name.
 pub(super) fn is_of_network(said: &Cause) -> bool {
-    [TIMEOUT.1, NAME.1].contains(&said.fix.as_str())
+    [TIMEOUT.fix, NAME.fix].contains(&said.fix.as_str())
 }
 
 /// The agent's message that begins in line `at`: an error's text may go over several lines.
@@ -253,10 +218,8 @@ pub(super) fn causes(
     if instance.state != State::Running {
         return Vec::new();
     }
-    let mut causes: Vec<Cause> = without_agent(known)
-        .into_iter()
-        .chain(too_old(known))
-        .collect();
+    let mut causes: Vec<Cause> = without_agent(known).into_iter().collect();
+    causes.extend(too_old(known));
     let definite = found.iter().any(|c| c.certainty == Certainty::Definite);
     if instance.profile.is_some() && now < known.until && !definite {
         causes.push(Cause::new(
@@ -270,8 +233,8 @@ pub(super) fn causes(
             "Wait, or restart the agent (reboot the instance) to have it try at once.",
         ));
     }
-    let nothing = found.iter().all(|c| c.certainty == Certainty::CannotTell)
-        && causes.iter().all(|c| c.certainty == Certainty::CannotTell);
+    let mut all = found.iter().chain(&causes);
+    let nothing = all.all(|cause| cause.certainty == Certainty::CannotTell);
     if nothing && instance.profile.is_some() && known.network.is_some_and(Result::is_ok) {
         causes.push(inside(known, in_doubt));
     }
@@ -295,7 +258,7 @@ fn too_old(known: &Known<'_>) -> Option<Cause> {
 
 /// The node of a hybrid activation that has its address: then that is what manages it.
 pub(super) fn registered_as(known: &Known<'_>) -> Option<Cause> {
-    let (node, id) = (known.hybrid?, &known.instance.id);
+    let (node, id) = (known.hybrid_node()?, &known.instance.id);
     Some(Cause::new(
         "registered-as",
         Certainty::Likely,
@@ -344,7 +307,7 @@ fn inside(known: &Known<'_>, in_doubt: bool) -> Cause {
         ),
     };
     Cause::new(
-        "agent",
+        INSIDE,
         certainty,
         &known.instance.id,
         problem,

@@ -111,7 +111,7 @@ pub(crate) struct Known<'a> {
     /// What sessions take besides a channel; none: nobody asked.
     pub(crate) sessions: Option<&'a Read<Sessions>>,
     /// The node of a hybrid activation that is Online with its address.
-    pub(crate) hybrid: Option<&'a str>,
+    pub(crate) hybrid: Result<Option<&'a str>, &'a ApiError>,
     /// Since when it has been as it is: its start, its profile, or its last ping.
     pub(crate) since: Timestamp,
     /// Until when it may come Online by itself (SSM-1).
@@ -129,6 +129,11 @@ pub(crate) struct Known<'a> {
 impl<'a> Known<'a> {
     pub(crate) fn online(&self) -> bool {
         self.node.is_some_and(|node| node.online)
+    }
+
+    /// The node of a hybrid activation that is Online with its address, as far as they were read.
+    pub(crate) fn hybrid_node(&self) -> Option<&'a str> {
+        self.hybrid.ok().flatten()
     }
 
     /// Its network, where that was read and isn't a hub's.
@@ -150,6 +155,7 @@ impl<'a> Known<'a> {
                 .and_then(|vpc| vpc.dns.as_ref().err()),
             self.connection.and_then(|read| read.as_ref().err()),
             self.dhmc.as_ref().err(),
+            self.hybrid.err().filter(|_| !self.online()),
             self.evidence
                 .and_then(|evidence| evidence.checks.as_ref()?.as_ref().err()),
             self.evidence

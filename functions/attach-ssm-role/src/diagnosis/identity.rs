@@ -45,7 +45,7 @@ pub(super) fn causes(known: &Known<'_>) -> Vec<Cause> {
 /// Where the profile gives the agent nothing, Default Host Management carries the node; one that
 /// allows registering keeps it out (SSM-4).
 fn carried(known: &Known<'_>, mut cause: Cause) -> Cause {
-    if registers(known) {
+    if role_of(known).is_some_and(registers) {
         return cause;
     }
     let instead = match known.dhmc {
@@ -59,15 +59,20 @@ fn carried(known: &Known<'_>, mut cause: Cause) -> Cause {
     cause.at_most(Certainty::Likely)
 }
 
-/// Whether the profile's role may register the node.
-fn registers(known: &Known<'_>) -> bool {
-    let role = known.identity.and_then(|read| read.as_ref().ok()?.role());
-    role.is_some_and(|role| {
-        let lacks = |missing: &Vec<String>| missing.iter().any(|action| action == REGISTER);
-        let simulated =
-            matches!(&role.permissions, Permissions::Simulated { missing, .. } if !lacks(missing));
-        simulated && trusts_ec2(&role.trust) == Verdict::Allowed
-    })
+/// The role of its profile.
+fn role_of<'a>(known: &Known<'a>) -> Option<&'a Role> {
+    known.identity?.as_ref().ok()?.role()
+}
+
+/// Whether an agent with this role may register its node.
+pub(crate) fn registers(role: &Role) -> bool {
+    match &role.permissions {
+        Permissions::Simulated { missing, .. } => {
+            missing.iter().all(|action| action != REGISTER)
+                && trusts_ec2(&role.trust) == Verdict::Allowed
+        }
+        Permissions::Attached { .. } => false,
+    }
 }
 
 fn no_profile(instance: &Instance) -> Cause {
@@ -185,7 +190,7 @@ fn permissions(instance: &Instance, profile: &str, role: &Role) -> Option<Cause>
 fn repair_hint(profile: &str, role: &Role) -> String {
     let name = &role.name;
     let policy = core_policy(profile);
-    if role.has_core {
+    if role.has_core == Ok(true) {
         "AmazonSSMManagedInstanceCore is attached, so something denies it: look for a Deny statement, a permissions boundary or a service control policy.".to_owned()
     } else {
         format!(
@@ -205,8 +210,8 @@ pub(crate) fn core_policy(arn: &str) -> String {
 /// can't be simulated, neither can the channels.
 pub(crate) fn without_channels(known: &Known<'_>) -> Option<Cause> {
     let profile = known.instance.profile.as_ref()?;
-    let role = known.identity?.as_ref().ok()?.role()?;
+    let role = role_of(known)?;
     let cause = permissions(known.instance, profile, role)?;
     let listed = matches!(role.permissions, Permissions::Attached { .. });
-    (listed || registers(known)).then_some(cause)
+    (listed || registers(role)).then_some(cause)
 }

@@ -54,53 +54,40 @@ pub(super) fn causes(instance: &Instance, network: &Network) -> Vec<Cause> {
 /// The VPC of `instance` as far as it can be seen from this account, or why it can't.
 fn vpc_of<'a>(instance: &Instance, network: &'a Network) -> Result<(&'a Vpc, Dns), Box<Cause>> {
     let name = &instance.interface.vpc;
-    let unknown = |code, resource: &str, problem: String, fix| {
-        Box::new(Cause::new(
-            code,
-            Certainty::CannotTell,
-            resource,
-            problem,
-            fix,
-        ))
-    };
-    match network
-        .vpcs
-        .get(name)
-        .map(|vpc| (vpc, &vpc.shared_by, &vpc.dns))
-    {
-        Some((_, Some(owner), _)) => Err(unknown(
+    let vpc = network.vpcs.get(name);
+    let known = vpc.map(|vpc| (vpc, &vpc.shared_by, &vpc.dns));
+    let (code, resource, problem, fix) = match known {
+        Some((_, Some(owner), _)) => (
             "vpc-shared",
             name,
             format!(
                 "account {owner} shares {name} with this one, and its endpoints, zones and route tables can't be seen from here"
             ),
             "Look at endpoints, routes and DNS of the VPC in the owner's account.",
-        )),
-        Some((vpc, None, Ok(dns))) => Ok((vpc, *dns)),
-        _ => Err(unknown(
+        ),
+        Some((vpc, None, Ok(dns))) => return Ok((vpc, *dns)),
+        _ => (
             "network-unknown",
             &instance.id,
             format!("its VPC {name} couldn't be read"),
             "Look at the VPC by hand.",
-        )),
-    }
+        ),
+    };
+    let certainty = Certainty::CannotTell;
+    Err(Box::new(Cause::new(
+        code, certainty, resource, problem, fix,
+    )))
 }
 
 /// Without any rule for outbound TCP nothing leaves, to whatever endpoint or proxy.
 fn nothing_out(instance: &Instance, network: &Network) -> Option<Cause> {
     let groups = &instance.interface.groups;
-    let read: Vec<_> = groups
-        .iter()
-        .filter_map(|id| network.groups.get(id))
-        .collect();
-    let all_read = !groups.is_empty() && read.len() == groups.len();
-    let silent = all_read
-        && !read
-            .iter()
-            .flat_map(|group| &group.egress)
-            .any(Rule::is_tcp);
+    let is_silent = |id: &String| {
+        let group = network.groups.get(id);
+        group.is_some_and(|group| !group.egress.iter().any(Rule::is_tcp))
+    };
     let own = groups.join(", ");
-    silent.then(|| {
+    (!groups.is_empty() && groups.iter().all(is_silent)).then(|| {
         Cause::new(
             "egress-closed",
             Certainty::Definite,
@@ -181,12 +168,14 @@ fn service_causes(
     if let Some(endpoint) = endpoints.find(|endpoint| endpoint.private_dns)
         && (own_resolver || dns.support && dns.hostnames)
     {
-        let causes = by_endpoint(instance, network, endpoint).into_iter();
-        let most = if own_resolver {
+        // What only old agents need keeps no current one away.
+        let unclear = own_resolver || service == Service::OldMessages;
+        let most = if unclear {
             Certainty::CannotTell
         } else {
             Certainty::Likely
         };
+        let causes = by_endpoint(instance, network, endpoint).into_iter();
         return causes.map(|cause| cause.at_most(most)).collect();
     }
     // The name leads out. What matters is whether that is a way.

@@ -80,17 +80,12 @@ pub(super) fn unread<'a>(known: &Known<'a>) -> Vec<&'a ApiError> {
     };
     let (key, group) = (sessions.key.as_ref(), sessions.log_group.as_ref());
     let goes_out = key.is_some() || group.is_some() || sessions.bucket.is_some();
+    let (rights, network) = (sessions.rights.as_ref(), known.network);
     [
         key.and_then(|key| key.found.as_ref().err()),
         group.and_then(|group| group.encrypted.as_ref().err()),
-        sessions
-            .rights
-            .as_ref()
-            .and_then(|read| read.as_ref().err()),
-        known
-            .network
-            .filter(|_| goes_out)
-            .and_then(|read| read.as_ref().err()),
+        rights.and_then(|read| read.as_ref().err()),
+        network.and_then(|read| read.as_ref().err().filter(|_| goes_out)),
     ]
     .into_iter()
     .flatten()
@@ -173,14 +168,10 @@ fn log_group(group: &LogGroup, rights: Option<&Rights>, found: &mut Found) {
         };
         found.blocks.extend(unencrypted.or_else(unseen));
     } else if group.encrypted == Ok(None) {
+        let (code, certainty) = ("session-log-missing", Certainty::Definite);
         let problem = format!("sessions open, and none is logged: there is no log group {name}");
         let fix = "Create it: aws logs create-log-group.";
-        found.loses.push(of_group(
-            "session-log-missing",
-            Certainty::Definite,
-            problem,
-            fix,
-        ));
+        found.loses.push(of_group(code, certainty, problem, fix));
     }
     let takes: &[&str] = if must_be {
         &WRITE_LOG
@@ -199,23 +190,15 @@ fn log_bucket(bucket: &Bucket, rights: Option<&Rights>, found: &mut Found) {
     let name = &bucket.name;
     if bucket.must_be_encrypted {
         found.blocks.extend(refused(rights, &[CHECK_BUCKET], true).map(|(certainty, lacks)| {
-            Cause::new(
-                "session-log-unseen",
-                certainty,
-                name,
-                format!("the session preferences open no session unless the bucket {name} is encrypted, and {lacks}, so the agent can't see that it is, as all are"),
-                format!("Allow s3:GetEncryptionConfiguration on {name} to that role, unless the bucket's own policy does, or set s3EncryptionEnabled to false in the session preferences."),
-            )
+            let problem = format!("the session preferences open no session unless the bucket {name} is encrypted, and {lacks}, so the agent can't see that it is, as all are");
+            let fix = format!("Allow s3:GetEncryptionConfiguration on {name} to that role, unless the bucket's own policy does, or set s3EncryptionEnabled to false in the session preferences.");
+            Cause::new("session-log-unseen", certainty, name, problem, fix)
         }));
     }
     found.loses.extend(refused(rights, &[WRITE_OBJECT], true).map(|(certainty, lacks)| {
-        Cause::new(
-            "session-log-refused",
-            certainty,
-            name,
-            format!("a session's log doesn't get into the bucket {name}: {lacks}"),
-            format!("Allow s3:PutObject there to that role, unless the bucket's own policy does; where the bucket {name} has a key of its own, kms:GenerateDataKey as well."),
-        )
+        let problem = format!("a session's log doesn't get into the bucket {name}: {lacks}");
+        let fix = format!("Allow s3:PutObject there to that role, unless the bucket's own policy does; where the bucket {name} has a key of its own, kms:GenerateDataKey as well.");
+        Cause::new("session-log-refused", certainty, name, problem, fix)
     }));
 }
 
@@ -228,24 +211,24 @@ fn refused(
 ) -> Option<(Certainty, String)> {
     let Rights { role, of } = rights?;
     let role = guardrails::resource::name_of(role);
-    let judged = |action: &&'static str| match of.get(action)? {
-        Right::Allowed => None,
-        Right::Denied => Some((
-            Certainty::Definite,
-            format!("role {role} is denied {action}"),
-        )),
-        Right::Missing => {
-            let certainty = if elsewhere {
-                Certainty::Likely
-            } else {
-                Certainty::Definite
-            };
-            Some((certainty, format!("role {role} doesn't allow {action}")))
-        }
-        Right::Unclear(why) => Some((
-            Certainty::CannotTell,
-            format!("whether role {role} allows {action} can't be simulated from here ({why})"),
-        )),
+    let missing = if elsewhere {
+        Certainty::Likely
+    } else {
+        Certainty::Definite
+    };
+    let judged = |action: &&'static str| {
+        Some(match of.get(action)? {
+            Right::Allowed => return None,
+            Right::Denied => (
+                Certainty::Definite,
+                format!("role {role} is denied {action}"),
+            ),
+            Right::Missing => (missing, format!("role {role} doesn't allow {action}")),
+            Right::Unclear(why) => (
+                Certainty::CannotTell,
+                format!("whether role {role} allows {action} can't be simulated from here ({why})"),
+            ),
+        })
     };
     actions
         .iter()
@@ -255,13 +238,12 @@ fn refused(
 
 /// Why the agent turns to where the log goes before a session opens.
 fn before(name: &str, must_be_encrypted: bool) -> String {
+    let agent = "the session preferences have the agent look";
     if must_be_encrypted {
-        format!(
-            "the session preferences have the agent look whether {name} is encrypted before a session opens"
-        )
+        format!("{agent} whether {name} is encrypted before a session opens")
     } else {
         format!(
-            "the session preferences have the agent look for {name} before a session opens, which then stays black for minutes and isn't logged"
+            "{agent} for {name} before a session opens, which then stays black for minutes and isn't logged"
         )
     }
 }

@@ -1,5 +1,7 @@
 //! Instance profiles and their roles, as IAM describes them.
 
+use guardrails::aws::ApiError;
+
 /// To register, and to say that it is alive (SSM-5).
 pub(crate) const REGISTER: &str = "ssm:UpdateInstanceInformation";
 /// To be reached: without them a node shows Online and yet can't be used (SSM-4).
@@ -11,6 +13,10 @@ pub(crate) const CHANNELS: [&str; 2] = [
 pub(crate) const NEEDED: [&str; 3] = [REGISTER, CHANNELS[0], CHANNELS[1]];
 
 /// What stands behind an instance profile.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "hardly any profile is without a role"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Identity {
     NoProfile,
@@ -38,7 +44,7 @@ pub(crate) struct Role {
     pub(crate) trust: String,
     pub(crate) permissions: Permissions,
     /// Whether `AmazonSSMManagedInstanceCore` is attached; read where something is missing.
-    pub(crate) has_core: bool,
+    pub(crate) has_core: Result<bool, ApiError>,
     /// The instance for which its permissions were simulated.
     pub(crate) simulated_for: String,
 }

@@ -1,18 +1,16 @@
 //! Reads what is known of instances that are late. What can't be read is told, and never keeps
 //! the run from attaching profiles to others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_ec2::Client;
-use guardrails::aws::{ApiError, filter, timestamp};
-use guardrails::ec2::{self, FILTER_VALUES};
+use aws_sdk_ec2::types::InstanceStatus;
+use guardrails::aws::{ApiError, timestamp};
+use guardrails::ec2;
 use jiff::Timestamp;
 
 use crate::clients::Clients;
 use crate::facts::{Console, Evidence, Facts, Read};
-
-/// Largest page of most Describe calls.
-const PAGE: i32 = 1_000;
 
 /// Most ids of one `DescribeInstanceStatus`.
 const STATUS_IDS: usize = 100;
@@ -23,29 +21,16 @@ const CONSOLE_TAIL: usize = 16 * 1024;
 
 /// When profiles were associated, as far as AWS tells.
 pub(super) async fn associated(ec2: &Client, ids: &[String]) -> Read<HashMap<String, Timestamp>> {
-    let mut found = HashMap::new();
-    for some in ids.chunks(FILTER_VALUES) {
-        let mut pages = ec2
-            .describe_iam_instance_profile_associations()
-            .filters(filter("instance-id", some.to_vec()))
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(association) = pages
-            .try_next()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeIamInstanceProfileAssociations", &error))?
-        {
-            if let (Some(id), Some(at)) = (
-                association.instance_id.as_ref(),
-                timestamp(association.timestamp()),
-            ) {
-                found.insert(id.clone(), at);
-            }
-        }
-    }
-    Ok(found)
+    let found = read_all!(
+        ec2.describe_iam_instance_profile_associations(),
+        "ec2:DescribeIamInstanceProfileAssociations",
+        filters "instance-id" in ids
+    );
+    let timed = found.into_iter().filter_map(|one| {
+        let at = timestamp(one.timestamp())?;
+        Some((one.instance_id?, at))
+    });
+    Ok(timed.collect())
 }
 
 /// Gathers evidence of `ids`.
@@ -58,7 +43,6 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
         checks(&clients.ec2, ids),
         ec2::image_names(&clients.ec2, images),
     );
-    let mut evidence: BTreeMap<String, Evidence> = BTreeMap::new();
     let mut left = CONSOLES;
     for id in ids {
         let image = facts.instances.get(id).and_then(|i| i.image.as_ref());
@@ -67,9 +51,8 @@ pub(super) async fn gather(clients: &Clients, facts: &mut Facts, ids: &[String])
             console: console(&clients.ec2, id, &mut left).await,
             image_name: found(&names, image),
         };
-        evidence.insert(id.clone(), of_one);
+        facts.evidence.insert(id.clone(), of_one);
     }
-    facts.evidence = evidence;
 }
 
 /// What was read of one; none: nothing is known of it.
@@ -89,46 +72,35 @@ pub(super) async fn checks(
         let mut some = some.to_vec();
         // One instance that is gone meanwhile has AWS refuse them all; it names those that are. (No
         // filter chooses by id, and without ids the whole account would be read.)
-        let answer = loop {
-            let answer = ec2
+        while !some.is_empty() {
+            let call = ec2
                 .describe_instance_status()
                 .set_instance_ids(Some(some.clone()))
-                .include_all_instances(true)
-                .send()
-                .await
-                .map_err(|error| ApiError::of("ec2:DescribeInstanceStatus", &error));
-            match answer {
+                .include_all_instances(true);
+            let answer = call.send().await;
+            match answer.map_err(|error| ApiError::of("ec2:DescribeInstanceStatus", &error)) {
                 Err(error) if error.is_not_found() => {
                     let before = some.len();
                     some.retain(|id| !names(&error.message, id));
                     if some.len() == before {
                         return Err(error);
                     }
-                    if some.is_empty() {
-                        break None;
-                    }
                 }
-                answer => break Some(answer?),
+                answer => {
+                    found.extend(answer?.instance_statuses().iter().filter_map(checks_of));
+                    break;
+                }
             }
-        };
-        let Some(answer) = answer else {
-            continue;
-        };
-        for status in answer.instance_statuses() {
-            let (Some(id), Some(system), Some(instance)) = (
-                status.instance_id(),
-                status.system_status().and_then(|s| s.status()),
-                status.instance_status().and_then(|s| s.status()),
-            ) else {
-                continue;
-            };
-            found.insert(
-                id.to_owned(),
-                (system.as_str().to_owned(), instance.as_str().to_owned()),
-            );
         }
     }
     Ok(found)
+}
+
+/// An instance's id with its checks, system and instance.
+fn checks_of(status: &InstanceStatus) -> Option<(String, (String, String))> {
+    let system = status.system_status()?.status()?.as_str().to_owned();
+    let instance = status.instance_status()?.status()?.as_str().to_owned();
+    Some((status.instance_id()?.to_owned(), (system, instance)))
 }
 
 /// Whether `message` names `id`, and not only one that begins as it does.

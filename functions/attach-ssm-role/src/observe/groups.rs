@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, LaunchTemplateSpecification};
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use futures::StreamExt as _;
 use futures::stream;
 use guardrails::autoscaling::{self, Which};
@@ -56,35 +56,22 @@ pub(super) async fn groups(
 }
 
 fn source(group: &AutoScalingGroup) -> Source {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let template = group.launch_template().or_else(|| {
-        group
-            .mixed_instances_policy()?
-            .launch_template()?
-            .launch_template_specification()
+        let mixed = group.mixed_instances_policy()?.launch_template()?;
+        mixed.launch_template_specification()
     });
-    match template {
-        Some(template) => Source::template(template),
-        None => Source::Configuration(
-            group
-                .launch_configuration_name()
-                .unwrap_or_default()
-                .to_owned(),
-        ),
+    let Some(template) = template else {
+        return Source::Configuration(text(group.launch_configuration_name()));
+    };
+    let version = template.version().unwrap_or(DEFAULT_VERSION).to_owned();
+    match template.launch_template_id() {
+        Some(id) => Source::TemplateById(id.to_owned(), version),
+        None => Source::TemplateByName(text(template.launch_template_name()), version),
     }
 }
 
 impl Source {
-    fn template(template: &LaunchTemplateSpecification) -> Self {
-        let version = template.version().unwrap_or(DEFAULT_VERSION).to_owned();
-        match (
-            template.launch_template_id(),
-            template.launch_template_name(),
-        ) {
-            (Some(id), _) => Self::TemplateById(id.to_owned(), version),
-            (None, name) => Self::TemplateByName(name.unwrap_or_default().to_owned(), version),
-        }
-    }
-
     fn label(&self) -> String {
         match self {
             Self::TemplateById(name, version) | Self::TemplateByName(name, version) => {

@@ -12,7 +12,8 @@ use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::resource::{Arn, name_of};
 use percent_encoding::percent_decode_str;
 
-use crate::facts::identity::{CHANNELS, Identity, Permissions, REGISTER, Role};
+use super::answer::unreadable;
+use crate::facts::identity::{CHANNELS, Identity, NEEDED, Permissions, REGISTER, Role};
 use crate::facts::sessions::Right;
 use crate::facts::{Instance, Read};
 
@@ -36,23 +37,19 @@ pub(super) async fn identities(
 }
 
 async fn identity(iam: &Client, profile: &str, instance: &Instance) -> Read<(String, Identity)> {
-    let answer = iam
-        .get_instance_profile()
-        .instance_profile_name(name_of(profile))
-        .send()
-        .await
-        .map_err(|error| ApiError::of("iam:GetInstanceProfile", &error));
-    let found = match answer {
+    const CALL: &str = "iam:GetInstanceProfile";
+    let call = iam.get_instance_profile();
+    let answer = call.instance_profile_name(name_of(profile)).send().await;
+    let found = match answer.map_err(|error| ApiError::of(CALL, &error)) {
         Ok(answer) => answer.instance_profile,
         Err(error) if error.code == "NoSuchEntity" => {
             return Ok((String::new(), Identity::NoProfile));
         }
         Err(error) => return Err(error),
     };
-    let (id, roles) = found.map_or_else(Default::default, |profile| {
-        (profile.instance_profile_id, profile.roles)
-    });
-    let Some(role) = roles.into_iter().next() else {
+    let found = found.ok_or_else(|| unreadable(CALL, "it says nothing of the profile"))?;
+    let id = found.instance_profile_id;
+    let Some(role) = found.roles.into_iter().next() else {
         return Ok((id, Identity::NoRole));
     };
     let permissions = match simulate(iam, &role.arn, profile, instance).await {
@@ -63,10 +60,12 @@ async fn identity(iam: &Client, profile: &str, instance: &Instance) -> Read<(Str
         Err(error) => return Err(error),
     };
     let has_core = match &permissions {
-        Permissions::Simulated { missing, .. } if missing.is_empty() => false,
-        // Unread it mustn't count as not attached: a repair would follow.
-        Permissions::Simulated { .. } => has_core(&attached(iam, &role.role_name).await?),
-        Permissions::Attached { policies } => has_core(policies),
+        Permissions::Simulated { missing, .. } if missing.is_empty() => Ok(false),
+        Permissions::Simulated { .. } => {
+            let policies = attached(iam, &role.role_name).await;
+            policies.map(|policies| has_core(&policies))
+        }
+        Permissions::Attached { policies } => Ok(has_core(policies)),
     };
     let role = Role {
         simulated_for: instance.id.clone(),
@@ -96,14 +95,13 @@ async fn simulate(
 ) -> Read<Permissions> {
     // Channels know no resources.
     let mine = arn_of(iam, profile, instance);
-    let register = [REGISTER];
     let (register, channels) = futures::join!(
-        simulated(iam, role, profile, instance, &register, Some(&mine)),
+        simulated(iam, role, profile, instance, &[REGISTER], Some(&mine)),
         simulated(iam, role, profile, instance, &CHANNELS, None),
     );
     let results = [register?, channels?].concat();
     let (mut missing, mut unclear) = (Vec::new(), Vec::new());
-    for action in [REGISTER].into_iter().chain(CHANNELS) {
+    for action in NEEDED {
         let result = results.iter().find(|one| one.eval_action_name == action);
         match result.map(right_of) {
             Some(Right::Allowed) => {}
@@ -133,7 +131,7 @@ pub(super) async fn simulated(
         .set_resource_arns(resource.map(|arn| vec![arn.to_owned()]))
         .set_context_entries(Some(context));
     let pages = call.into_paginator().items().send();
-    let results = pages.collect::<Result<Vec<EvaluationResult>, _>>().await;
+    let results = pages.try_collect().await;
     results.map_err(|error| ApiError::of("iam:SimulatePrincipalPolicy", &error))
 }
 
@@ -148,12 +146,8 @@ fn arn_of(iam: &Client, profile: &str, instance: &Instance) -> String {
 
 /// What IAM gets to know of a request by the agent, as far as it is known.
 fn context(region: &str, arn: &str, instance: &Instance) -> Vec<ContextEntry> {
-    let vpc = &instance.interface.vpc;
-    let address = instance
-        .interface
-        .addresses
-        .iter()
-        .find(|one| one.is_ipv4());
+    let (vpc, addresses) = (&instance.interface.vpc, &instance.interface.addresses);
+    let address = addresses.iter().find(|one| one.is_ipv4());
     let address = address.map(ToString::to_string).unwrap_or_default();
     let entry = |key: &str, kind, value: &str| {
         ContextEntry::builder()
@@ -176,12 +170,7 @@ fn context(region: &str, arn: &str, instance: &Instance) -> Vec<ContextEntry> {
         entry("aws:SecureTransport", ContextKeyTypeEnum::Boolean, "true"),
         entry("aws:ViaAWSService", ContextKeyTypeEnum::Boolean, "false"),
     ];
-    let given = |entry: &ContextEntry| {
-        entry
-            .context_key_values()
-            .iter()
-            .all(|value| !value.is_empty())
-    };
+    let given = |entry: &ContextEntry| entry.context_key_values() != [""];
     all.into_iter().filter(given).collect()
 }
 
@@ -202,27 +191,21 @@ pub(super) fn right_of(result: &EvaluationResult) -> Right {
         Right::Unclear("the permissions boundary says no".to_owned())
     } else if result.eval_decision == PolicyEvaluationDecisionType::ExplicitDeny {
         Right::Denied
-    } else {
+    } else if result.eval_decision == PolicyEvaluationDecisionType::ImplicitDeny {
         Right::Missing
+    } else {
+        Right::Unclear(format!("it says {}", result.eval_decision.as_str()))
     }
 }
 
 async fn attached(iam: &Client, role: &str) -> Read<Vec<String>> {
-    let mut pages = iam
-        .list_attached_role_policies()
-        .role_name(role)
-        .into_paginator()
-        .items()
-        .send();
-    let mut policies = Vec::new();
-    while let Some(policy) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("iam:ListAttachedRolePolicies", &error))?
-    {
-        policies.extend(policy.policy_arn);
-    }
-    Ok(policies)
+    let call = iam.list_attached_role_policies().role_name(role);
+    let pages = call.into_paginator().items().send();
+    let policies = pages.try_collect().await;
+    let policies =
+        policies.map_err(|error| ApiError::of("iam:ListAttachedRolePolicies", &error))?;
+    let arns = policies.into_iter().filter_map(|policy| policy.policy_arn);
+    Ok(arns.collect())
 }
 
 /// IAM hands policy documents out percent-encoded.

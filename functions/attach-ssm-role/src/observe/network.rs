@@ -1,17 +1,18 @@
 //! Reads the VPCs of instances that are diagnosed: each kind of thing once for all of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, ConnectivityType, Filter, IpPermission, RouteState, RuleAction,
-    VpcAttributeName, VpcEndpointType,
+    AttributeBooleanValue, ConnectivityType, Filter, IpPermission, NetworkAcl, NetworkAclEntry,
+    RouteState, RouteTable, RuleAction, VpcAttributeName, VpcEndpoint, VpcEndpointType,
 };
-use guardrails::aws::{ApiError, filter};
-use guardrails::ec2::{self, FILTER_VALUES};
+use guardrails::aws::ApiError;
+use guardrails::ec2;
 use ipnet::IpNet;
 
+use super::answer::unreadable;
 use crate::facts::Read;
 use crate::facts::network::{
     Acl, Dns, Endpoint, EndpointInterface, Entry, Hop, Interface, Nat, Network, Route, Rule,
@@ -23,34 +24,6 @@ const PAGE: i32 = 1_000;
 
 /// Largest page of `DescribeRouteTables` and of prefix list entries.
 const SMALL_PAGE: i32 = 100;
-
-/// Runs a paged call once per [`FILTER_VALUES`] values of a filter and collects its items.
-macro_rules! read_all {
-    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr) => {
-        read_all!($ec2, $call, $operation, $filter, $values, PAGE)
-    };
-    ($ec2:expr, $call:ident, $operation:literal, $filter:expr, $values:expr, $page:expr) => {{
-        let values: Vec<String> = $values.iter().cloned().collect();
-        let mut found = Vec::new();
-        for some in values.chunks(FILTER_VALUES) {
-            let mut pages = $ec2
-                .$call()
-                .filters(filter($filter, some.to_vec()))
-                .max_results($page)
-                .into_paginator()
-                .items()
-                .send();
-            while let Some(item) = pages
-                .try_next()
-                .await
-                .map_err(|error| ApiError::of($operation, &error))?
-            {
-                found.push(item);
-            }
-        }
-        found
-    }};
-}
 
 /// Reads the network around `interfaces`, whose VPCs' endpoints are among `found`.
 pub(super) async fn network(
@@ -150,23 +123,13 @@ async fn described(
 }
 
 async fn vpcs(ec2: &Client, ids: &BTreeSet<String>) -> Read<Vec<aws_sdk_ec2::types::Vpc>> {
-    Ok(read_all!(
-        ec2,
-        describe_vpcs,
-        "ec2:DescribeVpcs",
-        "vpc-id",
-        ids
-    ))
+    Ok(read_all!(ec2.describe_vpcs(), "ec2:DescribeVpcs", filters "vpc-id" in ids))
 }
 
 /// The DNS servers that DHCP options name besides AWS's, by the options' id.
 async fn resolvers(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, Vec<String>>> {
     let found = read_all!(
-        ec2,
-        describe_dhcp_options,
-        "ec2:DescribeDhcpOptions",
-        "dhcp-options-id",
-        ids
+        ec2.describe_dhcp_options(), "ec2:DescribeDhcpOptions", filters "dhcp-options-id" in ids
     );
     let servers = |options: &aws_sdk_ec2::types::DhcpOptions| {
         let configurations = options.dhcp_configurations().iter();
@@ -196,32 +159,25 @@ const AWS_RESOLVERS: [&str; 3] = ["AmazonProvidedDNS", "169.254.169.253", "fd00:
 
 /// A VPC's DNS attributes.
 async fn dns(ec2: &Client, vpc: &str) -> Read<Dns> {
+    const CALL: &str = "ec2:DescribeVpcAttribute";
     let ask = async |attribute| {
         ec2.describe_vpc_attribute()
             .vpc_id(vpc)
             .attribute(attribute)
             .send()
             .await
-            .map_err(|error| ApiError::of("ec2:DescribeVpcAttribute", &error))
+            .map_err(|error| ApiError::of(CALL, &error))
+    };
+    let is_on = |value: Option<&AttributeBooleanValue>| {
+        let told = value.and_then(AttributeBooleanValue::value);
+        told.ok_or_else(|| unreadable(CALL, "it doesn't say whether it is on"))
     };
     let support = ask(VpcAttributeName::EnableDnsSupport).await?;
     let hostnames = ask(VpcAttributeName::EnableDnsHostnames).await?;
     Ok(Dns {
-        support: is_on(support.enable_dns_support()),
-        hostnames: is_on(hostnames.enable_dns_hostnames()),
+        support: is_on(support.enable_dns_support())?,
+        hostnames: is_on(hostnames.enable_dns_hostnames())?,
     })
-}
-
-fn is_on(value: Option<&AttributeBooleanValue>) -> bool {
-    value.and_then(AttributeBooleanValue::value) == Some(true)
-}
-
-fn service_of(name: &str, services: &[Service]) -> Option<Service> {
-    let last = name.rsplit('.').next()?;
-    services
-        .iter()
-        .copied()
-        .find(|service| service.name() == last)
 }
 
 /// The interface endpoints for `services` that `which` selects, as yet without their addresses.
@@ -230,57 +186,42 @@ pub(super) async fn endpoints(
     which: Filter,
     services: &[Service],
 ) -> Read<Vec<Endpoint>> {
-    let mut pages = ec2
-        .describe_vpc_endpoints()
-        .filters(which)
-        .max_results(PAGE)
-        .into_paginator()
-        .items()
-        .send();
-    let mut endpoints = Vec::new();
-    while let Some(endpoint) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeVpcEndpoints", &error))?
-    {
-        let name = endpoint.service_name();
-        let Some(service) = name.and_then(|name| service_of(name, services)) else {
-            continue;
-        };
-        if endpoint.vpc_endpoint_type() != Some(&VpcEndpointType::Interface) {
-            continue;
-        }
-        endpoints.push(Endpoint {
-            id: endpoint.vpc_endpoint_id().unwrap_or_default().to_owned(),
-            vpc: endpoint.vpc_id().unwrap_or_default().to_owned(),
-            service,
-            // The API writes `Available` in its model and `available` in its answers.
-            state: endpoint
-                .state()
-                .map_or("unknown", aws_sdk_ec2::types::State::as_str)
-                .to_lowercase(),
-            private_dns: endpoint.private_dns_enabled() == Some(true),
-            groups: endpoint
-                .groups()
-                .iter()
-                .filter_map(|group| group.group_id().map(str::to_owned))
-                .collect(),
-            policy: endpoint
-                .policy_document()
-                .filter(|policy| !policy.is_empty())
-                .map(str::to_owned),
-            interfaces: endpoint
-                .network_interface_ids()
-                .iter()
-                .map(|id| EndpointInterface {
-                    id: id.clone(),
-                    ..EndpointInterface::default()
-                })
-                .collect(),
-            subnets: endpoint.subnet_ids().iter().cloned().collect(),
-        });
+    let call = ec2.describe_vpc_endpoints().filters(which);
+    let pages = call.max_results(PAGE).into_paginator().items();
+    let found = pages.send().try_collect().await;
+    let found = found.map_err(|error| ApiError::of("ec2:DescribeVpcEndpoints", &error))?;
+    let of_services = found.iter().filter_map(|one| endpoint(one, services));
+    Ok(of_services.collect())
+}
+
+fn endpoint(found: &VpcEndpoint, services: &[Service]) -> Option<Endpoint> {
+    let name = found.service_name()?.rsplit('.').next()?;
+    let service = services.iter().find(|service| service.name() == name)?;
+    if found.vpc_endpoint_type() != Some(&VpcEndpointType::Interface) {
+        return None;
     }
-    Ok(endpoints)
+    let state = found.state();
+    let state = state.map_or("unknown", aws_sdk_ec2::types::State::as_str);
+    let groups = found.groups().iter().filter_map(|group| group.group_id());
+    let policy = found.policy_document().filter(|policy| !policy.is_empty());
+    let interfaces = found.network_interface_ids().iter();
+    Some(Endpoint {
+        id: found.vpc_endpoint_id().unwrap_or_default().to_owned(),
+        vpc: found.vpc_id().unwrap_or_default().to_owned(),
+        service: *service,
+        // The API writes `Available` in its model and `available` in its answers.
+        state: state.to_lowercase(),
+        private_dns: found.private_dns_enabled() == Some(true),
+        groups: groups.map(str::to_owned).collect(),
+        policy: policy.map(str::to_owned),
+        interfaces: interfaces
+            .map(|id| EndpointInterface {
+                id: id.clone(),
+                ..EndpointInterface::default()
+            })
+            .collect(),
+        subnets: found.subnet_ids().iter().cloned().collect(),
+    })
 }
 
 /// `endpoints` with the subnet and the addresses of each of their interfaces.
@@ -291,40 +232,24 @@ async fn with_addresses(ec2: &Client, mut endpoints: Vec<Endpoint>) -> Read<Vec<
         .map(|interface| interface.id.clone())
         .collect();
     let found = read_all!(
-        ec2,
-        describe_network_interfaces,
+        ec2.describe_network_interfaces(),
         "ec2:DescribeNetworkInterfaces",
-        "network-interface-id",
-        ids
+        filters "network-interface-id" in ids
     );
-    let by_id: HashMap<String, EndpointInterface> = found
-        .into_iter()
-        .filter_map(|interface| {
-            let v4 = interface
-                .private_ip_addresses()
-                .iter()
-                .filter_map(|address| address.private_ip_address());
-            let v6 = interface
-                .ipv6_addresses()
-                .iter()
-                .filter_map(|address| address.ipv6_address());
-            let addresses: Vec<IpAddr> = v4.chain(v6).filter_map(|a| a.parse().ok()).collect();
-            let subnet = interface.subnet_id().unwrap_or_default().to_owned();
-            let id = interface.network_interface_id?;
-            let interface = EndpointInterface {
-                id: id.clone(),
-                subnet,
-                addresses,
-            };
-            Some((id, interface))
-        })
-        .collect();
     for endpoint in &mut endpoints {
-        endpoint.interfaces = endpoint
-            .interfaces
-            .iter()
-            .filter_map(|interface| by_id.get(&interface.id).cloned())
-            .collect();
+        endpoint.interfaces.retain_mut(|interface| {
+            let id = Some(interface.id.as_str());
+            let described = found.iter().find(|one| one.network_interface_id() == id);
+            if let Some(one) = described {
+                let v4 = one.private_ip_addresses().iter();
+                let v4 = v4.filter_map(|address| address.private_ip_address());
+                let v6 = one.ipv6_addresses().iter();
+                let v6 = v6.filter_map(|address| address.ipv6_address());
+                interface.addresses = v4.chain(v6).filter_map(|a| a.parse().ok()).collect();
+                interface.subnet = one.subnet_id().unwrap_or_default().to_owned();
+            }
+            described.is_some()
+        });
     }
     Ok(endpoints)
 }
@@ -335,33 +260,26 @@ fn net(text: Option<&str>) -> Option<IpNet> {
 
 async fn tables(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Table>> {
     let found = read_all!(
-        ec2,
-        describe_route_tables,
-        "ec2:DescribeRouteTables",
-        "vpc-id",
-        vpcs,
-        SMALL_PAGE
+        ec2.describe_route_tables(), "ec2:DescribeRouteTables", filters "vpc-id" in vpcs, SMALL_PAGE
     );
-    Ok(found
-        .into_iter()
-        .map(|table| Table {
-            id: table.route_table_id().unwrap_or_default().to_owned(),
-            vpc: table.vpc_id().unwrap_or_default().to_owned(),
-            main: table.associations().iter().any(|a| a.main() == Some(true)),
-            subnets: table
-                .associations()
-                .iter()
-                .filter_map(|a| a.subnet_id().map(str::to_owned))
-                .collect(),
-            routes: table.routes().iter().map(route).collect(),
-        })
-        .collect())
+    let table = |found: RouteTable| {
+        let associations = || found.associations().iter();
+        let subnets = associations().filter_map(|one| one.subnet_id());
+        Table {
+            id: found.route_table_id().unwrap_or_default().to_owned(),
+            vpc: found.vpc_id().unwrap_or_default().to_owned(),
+            main: associations().any(|one| one.main() == Some(true)),
+            subnets: subnets.map(str::to_owned).collect(),
+            routes: found.routes().iter().map(route).collect(),
+        }
+    };
+    Ok(found.into_iter().map(table).collect())
 }
 
 fn route(found: &aws_sdk_ec2::types::Route) -> Route {
     let gateway = found.gateway_id();
     let other = || {
-        [
+        let others = [
             gateway,
             found.transit_gateway_id(),
             found.vpc_peering_connection_id(),
@@ -370,12 +288,9 @@ fn route(found: &aws_sdk_ec2::types::Route) -> Route {
             found.local_gateway_id(),
             found.carrier_gateway_id(),
             found.core_network_arn(),
-        ]
-        .into_iter()
-        .flatten()
-        .next()
-        .unwrap_or("an unknown target")
-        .to_owned()
+        ];
+        let known = others.into_iter().flatten().next();
+        known.unwrap_or("an unknown target").to_owned()
     };
     let hop = match (
         gateway,
@@ -398,33 +313,23 @@ fn route(found: &aws_sdk_ec2::types::Route) -> Route {
     }
 }
 
-fn port(number: Option<i32>) -> Option<u16> {
-    u16::try_from(number?).ok()
-}
-
 async fn acls(ec2: &Client, vpcs: &BTreeSet<String>) -> Read<Vec<Acl>> {
-    let found = read_all!(
-        ec2,
-        describe_network_acls,
-        "ec2:DescribeNetworkAcls",
-        "vpc-id",
-        vpcs
-    );
-    Ok(found
-        .into_iter()
-        .map(|acl| Acl {
-            id: acl.network_acl_id().unwrap_or_default().to_owned(),
-            subnets: acl
-                .associations()
-                .iter()
-                .filter_map(|a| a.subnet_id().map(str::to_owned))
-                .collect(),
-            entries: acl.entries().iter().filter_map(entry).collect(),
-        })
-        .collect())
+    let found =
+        read_all!(ec2.describe_network_acls(), "ec2:DescribeNetworkAcls", filters "vpc-id" in vpcs);
+    let acl = |found: NetworkAcl| {
+        let associations = found.associations().iter();
+        let subnets = associations.filter_map(|one| one.subnet_id());
+        Acl {
+            id: found.network_acl_id().unwrap_or_default().to_owned(),
+            subnets: subnets.map(str::to_owned).collect(),
+            entries: found.entries().iter().filter_map(entry).collect(),
+        }
+    };
+    Ok(found.into_iter().map(acl).collect())
 }
 
-fn entry(found: &aws_sdk_ec2::types::NetworkAclEntry) -> Option<Entry> {
+fn entry(found: &NetworkAclEntry) -> Option<Entry> {
+    let port = |number: Option<i32>| u16::try_from(number?).ok();
     Some(Entry {
         number: found.rule_number()?,
         egress: found.egress() == Some(true),
@@ -442,33 +347,27 @@ async fn security_groups(
     ids: &BTreeSet<String>,
 ) -> Read<BTreeMap<String, SecurityGroup>> {
     let found = read_all!(
-        ec2,
-        describe_security_groups,
-        "ec2:DescribeSecurityGroups",
-        "group-id",
-        ids
+        ec2.describe_security_groups(), "ec2:DescribeSecurityGroups", filters "group-id" in ids
     );
-    Ok(found
-        .into_iter()
-        .filter_map(|group| {
-            let rules = SecurityGroup {
-                ingress: group.ip_permissions().iter().map(rule).collect(),
-                egress: group.ip_permissions_egress().iter().map(rule).collect(),
-            };
-            Some((group.group_id?, rules))
-        })
-        .collect())
+    let by_id = found.into_iter().filter_map(|group| {
+        let rules = SecurityGroup {
+            ingress: group.ip_permissions().iter().map(rule).collect(),
+            egress: group.ip_permissions_egress().iter().map(rule).collect(),
+        };
+        Some((group.group_id?, rules))
+    });
+    Ok(by_id.collect())
 }
 
 fn rule(found: &IpPermission) -> Rule {
-    let v4 = found
-        .ip_ranges()
-        .iter()
-        .filter_map(|range| net(range.cidr_ip()));
-    let v6 = found
-        .ipv6_ranges()
-        .iter()
-        .filter_map(|range| net(range.cidr_ipv6()));
+    let v4 = found.ip_ranges().iter();
+    let v4 = v4.filter_map(|range| net(range.cidr_ip()));
+    let v6 = found.ipv6_ranges().iter();
+    let v6 = v6.filter_map(|range| net(range.cidr_ipv6()));
+    let groups = found.user_id_group_pairs().iter();
+    let groups = groups.filter_map(|pair| pair.group_id());
+    let lists = found.prefix_list_ids().iter();
+    let lists = lists.filter_map(|list| list.prefix_list_id());
     // -1 stands for all ports, as a missing number does.
     let bound = |number: Option<i32>| number.filter(|number| *number >= 0);
     Rule {
@@ -476,55 +375,27 @@ fn rule(found: &IpPermission) -> Rule {
         from: bound(found.from_port()),
         to: bound(found.to_port()),
         networks: v4.chain(v6).collect(),
-        groups: found
-            .user_id_group_pairs()
-            .iter()
-            .filter_map(|pair| pair.group_id().map(str::to_owned))
-            .collect(),
-        prefix_lists: found
-            .prefix_list_ids()
-            .iter()
-            .filter_map(|list| list.prefix_list_id().map(str::to_owned))
-            .collect(),
+        groups: groups.map(str::to_owned).collect(),
+        prefix_lists: lists.map(str::to_owned).collect(),
     }
 }
 
 async fn nats_of(ec2: &Client, ids: &BTreeSet<String>) -> Read<BTreeMap<String, Nat>> {
-    let mut found = BTreeMap::new();
-    let ids: Vec<String> = ids.iter().cloned().collect();
-    for some in ids.chunks(FILTER_VALUES) {
-        let mut pages = ec2
-            .describe_nat_gateways()
-            .filter(filter("nat-gateway-id", some.to_vec()))
-            .max_results(PAGE)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(nat) = pages
-            .try_next()
-            .await
-            .map_err(|error| ApiError::of("ec2:DescribeNatGateways", &error))?
-        {
-            let state = nat
-                .state()
-                .map_or("unknown", |state| state.as_str())
-                .to_owned();
-            let subnet = nat.subnet_id().filter(|id| !id.is_empty());
-            let subnet = subnet.map(str::to_owned);
-            let table = nat.route_table_id().map(str::to_owned);
-            let public = nat.connectivity_type() != Some(&ConnectivityType::Private);
-            if let Some(id) = nat.nat_gateway_id {
-                let nat = Nat {
-                    state,
-                    subnet,
-                    table,
-                    public,
-                };
-                found.insert(id, nat);
-            }
-        }
-    }
-    Ok(found)
+    let found = read_all!(
+        ec2.describe_nat_gateways(), "ec2:DescribeNatGateways", filter "nat-gateway-id" in ids
+    );
+    let by_id = found.into_iter().filter_map(|found| {
+        let state = found.state().map_or("unknown", |state| state.as_str());
+        let subnet = found.subnet_id().filter(|id| !id.is_empty());
+        let nat = Nat {
+            state: state.to_owned(),
+            subnet: subnet.map(str::to_owned),
+            table: found.route_table_id().map(str::to_owned),
+            public: found.connectivity_type() != Some(&ConnectivityType::Private),
+        };
+        Some((found.nat_gateway_id?, nat))
+    });
+    Ok(by_id.collect())
 }
 
 /// The networks of prefix lists, and why some couldn't be read (another account's, shared without
@@ -536,26 +407,16 @@ async fn prefix_lists(
     let mut found = BTreeMap::new();
     let mut unread = BTreeMap::new();
     for id in ids {
-        let mut pages = ec2
-            .get_managed_prefix_list_entries()
-            .prefix_list_id(&id)
-            .max_results(SMALL_PAGE)
-            .into_paginator()
-            .items()
-            .send();
-        let mut networks = Vec::new();
-        loop {
-            match pages.try_next().await {
-                Ok(Some(entry)) => networks.extend(net(entry.cidr())),
-                Ok(None) => {
-                    found.insert(id, networks);
-                    break;
-                }
-                Err(error) => {
-                    let error = ApiError::of("ec2:GetManagedPrefixListEntries", &error);
-                    unread.insert(id, error);
-                    break;
-                }
+        let call = ec2.get_managed_prefix_list_entries().prefix_list_id(&id);
+        let pages = call.max_results(SMALL_PAGE).into_paginator().items();
+        match pages.send().try_collect().await {
+            Ok(entries) => {
+                let networks = entries.iter().filter_map(|entry| net(entry.cidr()));
+                found.insert(id, networks.collect());
+            }
+            Err(error) => {
+                let error = ApiError::of("ec2:GetManagedPrefixListEntries", &error);
+                unread.insert(id, error);
             }
         }
     }

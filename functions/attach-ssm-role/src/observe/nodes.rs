@@ -10,6 +10,8 @@ use futures::stream::{self, StreamExt as _};
 use guardrails::aws::{ApiError, ErrorKind, timestamp};
 use jiff::Timestamp;
 
+use super::answer::unreadable;
+use crate::evaluate::Question;
 use crate::facts::{Node, Read};
 
 /// Largest page, and most ids, of `DescribeInstanceInformation` (SSM-6).
@@ -63,19 +65,21 @@ const CONNECTIONS: usize = 50;
 /// apart at most, that is by fewer than are asked, so none is left out.
 const TURN: i64 = 40;
 
-/// `ids` in the order in which they are asked: where they are too many for one run, each gets its
-/// turn.
-pub(super) fn in_turn(mut ids: Vec<String>, now: Timestamp) -> Vec<String> {
-    if ids.len() > CONNECTIONS {
+/// The ids of `asked` in the order in which they are asked: each gets its turn, where they are too many
+/// for one run; those of which something looks wrong don't wait for those in doubt.
+pub(super) fn in_turn(mut asked: Vec<(Question, String)>, now: Timestamp) -> Vec<String> {
+    if asked.len() > CONNECTIONS {
         let moved = usize::try_from(now.as_second() / TURN).unwrap_or_default();
-        let first = moved % ids.len();
-        ids.rotate_left(first);
+        let first = moved % asked.len();
+        asked.rotate_left(first);
     }
-    ids
+    asked.sort_by_key(|(question, _)| *question);
+    asked.into_iter().map(|(_, id)| id).collect()
 }
 
 /// Whether sessions can be opened with the first of `ids`.
 pub(super) async fn connections(ssm: &Client, ids: Vec<String>) -> BTreeMap<String, Read<bool>> {
+    const CALL: &str = "ssm:GetConnectionStatus";
     stream::iter(ids.into_iter().take(CONNECTIONS))
         .map(|id| async move {
             let answer = ssm.get_connection_status().target(&id).send().await;
@@ -84,14 +88,9 @@ pub(super) async fn connections(ssm: &Client, ids: Vec<String>) -> BTreeMap<Stri
                     Some(ConnectionStatus::Connected) => Ok(true),
                     Some(ConnectionStatus::NotConnected) => Ok(false),
                     // A word that nobody knows is no answer.
-                    other => Err(ApiError {
-                        operation: CONNECTION_STATUS,
-                        code: "UnknownStatus".to_owned(),
-                        message: format!("it answered {other:?}"),
-                        kind: ErrorKind::Unknown,
-                    }),
+                    other => Err(unreadable(CALL, format!("it says {other:?}"))),
                 },
-                Err(error) => Err(ApiError::of(CONNECTION_STATUS, &error)),
+                Err(error) => Err(ApiError::of(CALL, &error)),
             };
             (id, connected)
         })
@@ -100,39 +99,26 @@ pub(super) async fn connections(ssm: &Client, ids: Vec<String>) -> BTreeMap<Stri
         .await
 }
 
-const CONNECTION_STATUS: &str = "ssm:GetConnectionStatus";
-
 async fn describe(
     ssm: &Client,
     key: &str,
     values: Vec<String>,
 ) -> Result<Vec<InstanceInformation>, ApiError> {
+    const CALL: &str = "ssm:DescribeInstanceInformation";
     let only = InstanceInformationStringFilter::builder()
         .key(key)
         .set_values(Some(values))
         .build()
         .map_err(|error| ApiError {
-            operation: "ssm:DescribeInstanceInformation",
+            operation: CALL,
             code: "InvalidRequest".to_owned(),
             message: error.to_string(),
             kind: ErrorKind::Refused,
         })?;
-    let mut pages = ssm
-        .describe_instance_information()
-        .filters(only)
-        .max_results(NODES_PAGE)
-        .into_paginator()
-        .items()
-        .send();
-    let mut found = Vec::new();
-    while let Some(node) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ssm:DescribeInstanceInformation", &error))?
-    {
-        found.push(node);
-    }
-    Ok(found)
+    let call = ssm.describe_instance_information().filters(only);
+    let pages = call.max_results(NODES_PAGE).into_paginator().items();
+    let found = pages.send().try_collect().await;
+    found.map_err(|error| ApiError::of(CALL, &error))
 }
 
 /// Service setting of Default Host Management (SSM-4).
@@ -140,23 +126,18 @@ const DHMC_SETTING: &str = "/ssm/managed-instance/default-ec2-instance-managemen
 
 /// The role of Default Host Management; none: it is off.
 pub(super) async fn default_host_management(ssm: &Client) -> Read<Option<String>> {
-    let answer = ssm
-        .get_service_setting()
-        .setting_id(DHMC_SETTING)
-        .send()
-        .await;
-    let answer = answer.map_err(|error| ApiError::of("ssm:GetServiceSetting", &error));
+    const CALL: &str = "ssm:GetServiceSetting";
+    let answer = ssm.get_service_setting().setting_id(DHMC_SETTING).send();
+    let answer = answer.await.map_err(|error| ApiError::of(CALL, &error));
     let setting = match answer {
         Ok(answer) => answer.service_setting,
-        Err(error) if error.code == "ServiceSettingNotFound" => None,
+        Err(error) if error.code == "ServiceSettingNotFound" => return Ok(None),
         Err(error) => return Err(error),
     };
-    // What stands there while it is off AWS says nowhere; but no role is called so.
-    let is_name = |value: &String| {
-        let names = |one: char| one.is_ascii_alphanumeric() || "/+=,.@_-:".contains(one);
-        !value.is_empty() && value.chars().all(names)
-    };
-    Ok(setting
+    let value = setting
         .and_then(|setting| setting.setting_value)
-        .filter(is_name))
+        .ok_or_else(|| unreadable(CALL, "it names no value"))?;
+    // What stands there while it is off AWS says nowhere; but no role is called so.
+    let names = |one: char| one.is_ascii_alphanumeric() || "/+=,.@_-:".contains(one);
+    Ok(Some(value).filter(|value| !value.is_empty() && value.chars().all(names)))
 }

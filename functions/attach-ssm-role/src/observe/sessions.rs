@@ -8,9 +8,10 @@ use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::resource::Arn;
 use serde::Deserialize;
 
+use super::answer::unreadable;
 use super::identity::{right_of, simulated};
 use crate::clients::Clients;
-use crate::facts::identity::{Permissions, REGISTER};
+use crate::diagnosis::identity::registers;
 use crate::facts::sessions::{
     Bucket, CHECK_BUCKET, DECRYPT, FIND_LOG_GROUP, FoundKey, Key, LogGroup, Right, Rights,
     Sessions, WRITE_LOG, WRITE_OBJECT,
@@ -78,64 +79,44 @@ pub(super) async fn sessions(
 
 /// The preferences. Where nobody ever set any there is no document, and nothing is asked.
 async fn preferences(ssm: &aws_sdk_ssm::Client) -> Read<Inputs> {
+    const CALL: &str = "ssm:GetDocument";
     let answer = ssm.get_document().name(DOCUMENT).send().await;
-    let answer = answer.map_err(|error| ApiError::of(GET_DOCUMENT, &error));
-    let content = match answer {
+    let content = match answer.map_err(|error| ApiError::of(CALL, &error)) {
         Ok(answer) => answer.content.unwrap_or_default(),
         Err(error) if error.code == "InvalidDocument" => return Ok(Inputs::default()),
         Err(error) => return Err(error),
     };
-    let document = serde_json::from_str::<Document>(&content);
-    document
-        .map(|document| document.inputs)
-        .map_err(|error| ApiError {
-            operation: GET_DOCUMENT,
+    match serde_json::from_str::<Document>(&content) {
+        Ok(document) => Ok(document.inputs),
+        Err(error) => Err(ApiError {
+            operation: CALL,
             code: "UnreadableDocument".to_owned(),
             message: format!("{DOCUMENT} can't be understood: {error}"),
             kind: ErrorKind::Refused,
-        })
+        }),
+    }
 }
 
-const GET_DOCUMENT: &str = "ssm:GetDocument";
-const DESCRIBE_KEY: &str = "kms:DescribeKey";
-
 async fn key(kms: &aws_sdk_kms::Client, name: Option<String>) -> Option<Key> {
+    const CALL: &str = "kms:DescribeKey";
     let name = name?;
     let answer = kms.describe_key().key_id(&name).send().await;
-    let found = match answer.map_err(|error| ApiError::of(DESCRIBE_KEY, &error)) {
-        Ok(answer) => answer.key_metadata.map(known_key).map_or_else(
+    let found = match answer.map_err(|error| ApiError::of(CALL, &error)) {
+        Ok(answer) => match answer.key_metadata {
+            Some(found) => Ok(Some(FoundKey {
+                state: found
+                    .key_state()
+                    .map_or("unknown", aws_sdk_kms::types::KeyState::as_str)
+                    .to_owned(),
+                arn: found.arn.unwrap_or_default(),
+            })),
             // That nothing is said of it doesn't mean that it is gone.
-            || {
-                Err(unreadable(
-                    DESCRIBE_KEY,
-                    format!("nothing is said of the key {name}"),
-                ))
-            },
-            |found| Ok(Some(found)),
-        ),
+            None => Err(unreadable(CALL, format!("it says nothing of {name}"))),
+        },
         Err(error) if error.code == "NotFoundException" => Ok(None),
         Err(error) => Err(error),
     };
     Some(Key { name, found })
-}
-
-fn known_key(found: aws_sdk_kms::types::KeyMetadata) -> FoundKey {
-    FoundKey {
-        state: found
-            .key_state()
-            .map_or("unknown", aws_sdk_kms::types::KeyState::as_str)
-            .to_owned(),
-        arn: found.arn.unwrap_or_default(),
-    }
-}
-
-fn unreadable(operation: &'static str, message: String) -> ApiError {
-    ApiError {
-        operation,
-        code: "UnreadableAnswer".to_owned(),
-        message,
-        kind: ErrorKind::Unknown,
-    }
 }
 
 async fn log_group(logs: &aws_sdk_cloudwatchlogs::Client, asked: &Inputs) -> Option<LogGroup> {
@@ -143,14 +124,10 @@ async fn log_group(logs: &aws_sdk_cloudwatchlogs::Client, asked: &Inputs) -> Opt
     if name.is_empty() {
         return None;
     }
-    let mut pages = logs
-        .describe_log_groups()
-        .log_group_name_prefix(&name)
-        .into_paginator()
-        .items()
-        .send();
+    let call = logs.describe_log_groups().log_group_name_prefix(&name);
+    let mut groups = call.into_paginator().items().send();
     let encrypted = loop {
-        match pages.try_next().await {
+        match groups.try_next().await {
             Ok(Some(group)) if group.log_group_name() == Some(&name) => {
                 break Ok(Some(group.kms_key_id.is_some()));
             }
@@ -262,20 +239,19 @@ pub(super) fn role_of(
     partition: &str,
     account: &str,
 ) -> Option<Read<String>> {
+    // The role of one that was made anew under the name of its profile isn't its.
     let profile = instance.profile.as_ref();
+    let profile = profile.filter(|_| !facts.remade.contains(&instance.id));
     let own = match profile.and_then(|arn| facts.identities.get(arn)) {
         Some(Err(error)) => return Some(Err(error.clone())),
-        Some(Ok(identity)) => identity.role(),
-        None => None,
+        identity => identity.and_then(|read| read.as_ref().ok()?.role()),
     };
-    let registers = own.is_some_and(|role| {
-        !matches!(&role.permissions, Permissions::Simulated { missing, .. } if missing.iter().any(|action| action == REGISTER))
-    });
-    match (&facts.dhmc, own) {
-        (Ok(Some(host)), _) if !registers => {
+    let own_registers = own.is_some_and(registers);
+    match &facts.dhmc {
+        Ok(Some(host)) if !own_registers => {
             Some(Ok(format!("arn:{partition}:iam::{account}:role/{host}")))
         }
-        (Err(error), _) if !registers => Some(Err(error.clone())),
-        (_, own) => own.map(|role| Ok(role.arn.clone())),
+        Err(error) if !own_registers => Some(Err(error.clone())),
+        _ => own.map(|role| Ok(role.arn.clone())),
     }
 }

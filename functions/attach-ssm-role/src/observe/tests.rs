@@ -1,8 +1,12 @@
 mod sessions;
 
 use super::*;
+use crate::evaluate::Question;
 use crate::facts::identity::{CHANNELS, Identity, NEEDED, Permissions, REGISTER};
-use crate::fixtures::{OURS, TRUST, at, default_policy, now, remember};
+use crate::fixtures::{
+    OURS, THEIRS, TRUST, at, attach, clients, default_policy, ec2_answer, ec2_denied, ec2_error,
+    iam_error, json_error, now, quarantine, remember,
+};
 use crate::observe::instances::instance;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::types::{
@@ -10,27 +14,28 @@ use aws_sdk_ec2::types::{
     OperatorResponse, Reservation, Tag,
 };
 use aws_sdk_iam::operation::get_instance_profile::GetInstanceProfileOutput;
+use aws_sdk_iam::operation::list_attached_role_policies::ListAttachedRolePoliciesOutput;
 use aws_sdk_iam::operation::simulate_principal_policy::SimulatePrincipalPolicyOutput;
-use aws_sdk_iam::types::{EvaluationResult, InstanceProfile, PolicyEvaluationDecisionType, Role};
+use aws_sdk_iam::types::{
+    AttachedPolicy, EvaluationResult, InstanceProfile, PolicyEvaluationDecisionType, Role,
+};
 use aws_sdk_ssm::operation::describe_instance_information::DescribeInstanceInformationOutput;
+use aws_sdk_ssm::operation::get_service_setting::GetServiceSettingOutput;
 use aws_sdk_ssm::types::{InstanceInformation, PingStatus};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
-use aws_smithy_types::body::SdkBody;
 use guardrails::resource::Resource;
-use guardrails::state::model::Model;
+use guardrails::state::model::{Fault, Model};
+
+fn is(state: InstanceStateName) -> InstanceState {
+    InstanceState::builder().name(state).build()
+}
 
 fn ec2_instance(id: &str) -> Ec2Instance {
     let launched = now().as_second() - 4 * 3_600;
     Ec2Instance::builder()
         .instance_id(id)
-        .state(
-            InstanceState::builder()
-                .name(InstanceStateName::Running)
-                .build(),
-        )
+        .state(is(InstanceStateName::Running))
         .iam_instance_profile(IamInstanceProfile::builder().arn(OURS).build())
         .launch_time(DateTime::from_secs(launched))
         .vpc_id("vpc-1")
@@ -40,15 +45,28 @@ fn ec2_instance(id: &str) -> Ec2Instance {
         .build()
 }
 
+fn without_profile(id: &str) -> Ec2Instance {
+    let mut found = ec2_instance(id);
+    found.iam_instance_profile = None;
+    found
+}
+
 fn page(instances: Vec<Ec2Instance>, next: Option<&str>) -> DescribeInstancesOutput {
+    let all = Reservation::builder().set_instances(Some(instances));
     DescribeInstancesOutput::builder()
-        .reservations(
-            Reservation::builder()
-                .set_instances(Some(instances))
-                .build(),
-        )
+        .reservations(all.build())
         .set_next_token(next.map(str::to_owned))
         .build()
+}
+
+/// These are all instances.
+fn found(instances: Vec<Ec2Instance>) -> Rule {
+    mock!(Client::describe_instances).then_output(move || page(instances.clone(), None))
+}
+
+/// There is one, with the stack's profile.
+fn one() -> Rule {
+    found(vec![ec2_instance("i-1")])
 }
 
 fn nodes_page(ids: Vec<String>, next: Option<&str>) -> DescribeInstanceInformationOutput {
@@ -62,6 +80,14 @@ fn nodes_page(ids: Vec<String>, next: Option<&str>) -> DescribeInstanceInformati
         .set_instance_information_list(Some(nodes.collect()))
         .set_next_token(next.map(str::to_owned))
         .build()
+}
+
+/// These nodes are Online, and there are no others.
+fn online(ids: &'static [&'static str]) -> Rule {
+    mock!(aws_sdk_ssm::Client::describe_instance_information).then_output(move || {
+        let ids = ids.iter().map(|id| (*id).to_owned());
+        nodes_page(ids.collect(), None)
+    })
 }
 
 fn profile() -> Rule {
@@ -172,7 +198,6 @@ fn no_groups() -> Rule {
 }
 
 fn host_management(value: &'static str) -> Rule {
-    use aws_sdk_ssm::operation::get_service_setting::GetServiceSettingOutput;
     use aws_sdk_ssm::types::ServiceSetting;
     mock!(aws_sdk_ssm::Client::get_service_setting).then_output(move || {
         let setting = ServiceSetting::builder().setting_value(value).build();
@@ -191,29 +216,43 @@ fn connection(status: &'static str) -> Rule {
     })
 }
 
-fn clients(ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
-    clients_with(&Model::default(), ec2, ssm, iam)
+/// The policies that are attached to the role.
+fn attached(policies: &'static [&'static str]) -> Rule {
+    mock!(aws_sdk_iam::Client::list_attached_role_policies).then_output(move || {
+        let policies = policies.iter().map(|arn| {
+            let policy = AttachedPolicy::builder().policy_arn(*arn);
+            policy.build()
+        });
+        ListAttachedRolePoliciesOutput::builder()
+            .set_attached_policies(Some(policies.collect()))
+            .build()
+    })
 }
 
-/// Default Host Management is off, where a test says nothing else of it.
-fn clients_with(table: &Model, ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
+/// Default Host Management is off, where a test says nothing else of it, and there are no groups.
+fn clients_in(table: &Model, ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Clients {
     let off = host_management("$None");
-    let none: [&Rule; 0] = [];
     let ssm: Vec<&Rule> = ssm.iter().copied().chain([&off]).collect();
     Clients {
-        ec2: mock_client!(aws_sdk_ec2, RuleMode::MatchAny, ec2),
-        ssm: mock_client!(aws_sdk_ssm, RuleMode::MatchAny, ssm),
-        iam: mock_client!(aws_sdk_iam, RuleMode::MatchAny, iam),
-        kms: mock_client!(aws_sdk_kms, RuleMode::MatchAny, none),
-        logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, none),
         autoscaling: mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&no_groups()]),
-        own: table.state(crate::NAME),
-        quarantine: table.state("quarantine-launch"),
+        ..clients(table, ec2, &ssm, iam)
     }
 }
 
 async fn sweep(clients: &Clients) -> Result<Facts, ApiError> {
     observe(clients, OURS, &default_policy(), &Request::sweep(), now()).await
+}
+
+/// What a sweep of these finds.
+async fn swept(ec2: &[&Rule], ssm: &[&Rule], iam: &[&Rule]) -> Result<Facts, ApiError> {
+    sweep(&clients_in(&Model::default(), ec2, ssm, iam)).await
+}
+
+fn role_of(identity: &Read<Identity>) -> &crate::facts::identity::Role {
+    match identity {
+        Ok(Identity::Role(role)) => role,
+        other => panic!("a role: {other:?}"),
+    }
 }
 
 /// Only these eight calls and the two of the table are known to the clients: any other would fail
@@ -248,7 +287,7 @@ async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
     let ec2 = [&first, &second, &endpoints];
     let table = Model::default();
     let hosted = host_management("service-role/Hosts");
-    let clients = clients_with(&table, &ec2, &[&nodes, &hosted], &[&profile, &simulation]);
+    let clients = clients_in(&table, &ec2, &[&nodes, &hosted], &[&profile, &simulation]);
     let facts = sweep(&clients).await.unwrap();
     assert_eq!(table.calls(), ["Query node#", "Query quarantine#"]);
     assert_eq!((facts.instances.len(), facts.nodes.len()), (120, 120));
@@ -260,49 +299,34 @@ async fn a_sweep_pages_and_makes_no_call_per_healthy_instance() {
     assert!(facts.connections.is_empty(), "no healthy node is asked for");
     assert!(facts.evidence.is_empty() && facts.network.is_none());
     assert_eq!(facts.groups, Some(Ok(BTreeMap::new())));
-    let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
-        panic!("a role: {:?}", facts.identities);
-    };
+    let role = role_of(&facts.identities[OURS]);
     assert_eq!(role.trust, TRUST);
     let (missing, unclear) = (vec![], vec![]);
-    assert_eq!(
-        role.permissions,
-        Permissions::Simulated { missing, unclear }
-    );
+    let all = Permissions::Simulated { missing, unclear };
+    assert_eq!(role.permissions, all);
 }
 
 #[tokio::test]
 async fn few_nodes_are_asked_for_by_id() {
-    let one =
-        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
     let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
         .match_requests(|request| {
             request.filters()[0].key() == "InstanceIds" && request.filters()[0].values() == ["i-1"]
         })
         .then_output(|| nodes_page(vec!["i-1".to_owned()], None));
-    let (profile, simulation) = (profile(), simulation(&NEEDED[..1]));
-    let list = mock!(aws_sdk_iam::Client::list_attached_role_policies).then_output(|| {
-        aws_sdk_iam::operation::list_attached_role_policies::ListAttachedRolePoliciesOutput::builder()
-            .build()
-    });
-    let endpoints = endpoints(&[]);
+    let (profile, simulation, list) = (profile(), simulation(&NEEDED[..1]), attached(&[]));
     // It is Online, and its role lacks the channels: whether that is so, AWS knows.
     let connection = connection("notconnected");
-    let clients = clients(
-        &[&one, &endpoints],
+    let facts = swept(
+        &[&one(), &endpoints(&[])],
         &[&nodes, &connection],
         &[&profile, &simulation, &list],
-    );
-    let facts = sweep(&clients).await.unwrap();
-    let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
-        panic!("a role");
-    };
+    )
+    .await
+    .unwrap();
     let missing = NEEDED[1..].iter().map(|a| (*a).to_owned()).collect();
     let unclear = vec![];
-    assert_eq!(
-        role.permissions,
-        Permissions::Simulated { missing, unclear }
-    );
+    let channels = Permissions::Simulated { missing, unclear };
+    assert_eq!(role_of(&facts.identities[OURS]).permissions, channels);
     assert_eq!(facts.connections["i-1"], Ok(false));
     assert_eq!(connection.num_calls(), 1);
 }
@@ -311,17 +335,23 @@ async fn few_nodes_are_asked_for_by_id() {
 /// the one that stands there while it is off.
 #[tokio::test]
 async fn unknown_words_are_no_answers() {
-    for (value, role) in [
-        ("$None", None),
-        ("", None),
-        ("None of it", None),
-        ("Hosts", Some("Hosts")),
-    ] {
+    for (value, role) in rows! {
+        "$None" => None;
+        "" => None;
+        "None of it" => None;
+        "Hosts" => Some("Hosts");
+    } {
         let setting = host_management(value);
         let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&setting]);
         let found = nodes::default_host_management(&ssm).await.unwrap();
         assert_eq!(found.as_deref(), role, "{value}");
     }
+    // Taken for off, it would have a profile attached to what it carries.
+    let silent = mock!(aws_sdk_ssm::Client::get_service_setting)
+        .then_output(|| GetServiceSettingOutput::builder().build());
+    let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&silent]);
+    let unread = nodes::default_host_management(&ssm).await.unwrap_err();
+    assert_eq!(unread.code, "UnreadableAnswer");
     for (status, answer) in [
         ("connected", Some(true)),
         ("notconnected", Some(false)),
@@ -337,29 +367,52 @@ async fn unknown_words_are_no_answers() {
 /// Where more nodes are in question than one run asks about, the next runs ask about the others.
 #[test]
 fn each_node_in_question_gets_its_turn() {
-    let ids: Vec<String> = (0..200).map(|n| format!("i-{n:03}")).collect();
+    let of =
+        |question, ids: std::ops::Range<usize>| ids.map(move |n| (question, format!("i-{n:03}")));
+    let suspected: Vec<_> = of(Question::Suspected, 0..200).collect();
     let mut asked = BTreeSet::new();
     for sweep in 0..6 {
         let at = now() + jiff::SignedDuration::from_mins(30 * sweep);
-        asked.extend(nodes::in_turn(ids.clone(), at).into_iter().take(50));
+        asked.extend(nodes::in_turn(suspected.clone(), at).into_iter().take(50));
     }
     assert_eq!(asked.len(), 200);
-    let few = ids[..50].to_vec();
-    assert_eq!(nodes::in_turn(few.clone(), now()), few);
+    // Those in doubt leave them the way.
+    let both = of(Question::InDoubt, 0..200).chain(of(Question::Suspected, 200..210));
+    let mut first = nodes::in_turn(both.collect(), now());
+    first.truncate(10);
+    first.sort();
+    let suspected: Vec<String> = of(Question::Suspected, 200..210)
+        .map(|(_, id)| id)
+        .collect();
+    assert_eq!(first, suspected);
 }
 
-/// Taken for not attached, a policy that is there would be attached again.
-#[tokio::test]
-async fn a_role_whose_policies_cannot_be_listed_is_unread() {
-    let denied = mock!(aws_sdk_iam::Client::list_attached_role_policies)
-        .then_http_response(refused("AccessDenied"));
-    let (profile, simulation) = (profile(), simulation(&NEEDED[..1]));
-    let rules = [&profile, &simulation, &denied];
+/// The stack's profile as these rules answer of it, simulated for one instance.
+async fn identified(rules: &[&Rule]) -> Read<Identity> {
     let iam = mock_client!(aws_sdk_iam, RuleMode::MatchAny, rules);
     let one = instance(&ec2_instance("i-1")).unwrap();
-    let found = identity::identities(&iam, [(OURS.to_owned(), one)].into()).await;
-    let unread = found[OURS].as_ref().unwrap_err();
+    let mut found = identity::identities(&iam, [(OURS.to_owned(), one)].into()).await;
+    found.remove(OURS).unwrap().map(|(_, identity)| identity)
+}
+
+/// Taken for not attached, a policy that is there would be attached again; and what the role lacks is
+/// known all the same.
+#[tokio::test]
+async fn a_role_whose_policies_cannot_be_listed_is_read_but_for_these() {
+    let denied = mock!(aws_sdk_iam::Client::list_attached_role_policies)
+        .then_http_response(iam_error("AccessDenied"));
+    let found = identified(&[&profile(), &simulation(&NEEDED[..1]), &denied]).await;
+    let unread = role_of(&found).has_core.as_ref().unwrap_err();
     assert_eq!(unread.operation, "iam:ListAttachedRolePolicies");
+}
+
+/// That it has no role would be a definite cause.
+#[tokio::test]
+async fn a_profile_of_which_nothing_is_said_is_unread() {
+    let silent = mock!(aws_sdk_iam::Client::get_instance_profile)
+        .then_output(|| GetInstanceProfileOutput::builder().build());
+    let unread = identified(&[&silent]).await.unwrap_err();
+    assert_eq!(unread.code, "UnreadableAnswer");
 }
 
 /// Denials that are none: a condition without a value, and those of the organization and of the
@@ -368,8 +421,12 @@ async fn a_role_whose_policies_cannot_be_listed_is_unread() {
 async fn a_simulated_denial_counts_only_where_nothing_is_in_doubt() {
     use aws_sdk_iam::types::{OrganizationsDecisionDetail, PermissionsBoundaryDecisionDetail};
     type Change = fn(&mut EvaluationResult);
-    let cases: [(Change, &str); 4] = [
+    let cases: [(Change, &str); 5] = [
         (|_| {}, ""),
+        (
+            |one| one.eval_decision = "perhaps".into(),
+            "it says perhaps",
+        ),
         (
             |one| one.missing_context_values = Some(vec!["aws:PrincipalTag/x".to_owned()]),
             "no value for aws:PrincipalTag/x",
@@ -404,115 +461,70 @@ async fn a_simulated_denial_counts_only_where_nothing_is_in_doubt() {
                 .set_evaluation_results(Some(results.collect()))
                 .build()
         });
-        let list = mock!(aws_sdk_iam::Client::list_attached_role_policies).then_output(|| {
-            aws_sdk_iam::operation::list_attached_role_policies::ListAttachedRolePoliciesOutput::builder()
-                .build()
-        });
-        let profile = profile();
-        let iam = mock_client!(aws_sdk_iam, RuleMode::MatchAny, [&profile, &denied, &list]);
-        let one = instance(&ec2_instance("i-1")).unwrap();
-        let found = identity::identities(&iam, [(OURS.to_owned(), one)].into()).await;
-        let Ok((_, Identity::Role(role))) = &found[OURS] else {
-            panic!("a role: {found:?}");
+        let found = identified(&[&profile(), &denied, &attached(&[])]).await;
+        let all = |why: &str| NEEDED.map(|action| format!("{action}{why}")).to_vec();
+        let expected = match doubt {
+            "" => (all(""), vec![]),
+            doubt => (vec![], all(&format!(" ({doubt})"))),
         };
-        let Permissions::Simulated { missing, unclear } = &role.permissions else {
-            panic!("simulated");
-        };
-        let all = (missing.len(), unclear.len());
-        assert_eq!(
-            all,
-            if doubt.is_empty() { (3, 0) } else { (0, 3) },
-            "{doubt}"
-        );
-        assert!(
-            unclear
-                .iter()
-                .all(|one| one.ends_with(&format!("({doubt})")))
-        );
+        let (missing, unclear) = expected;
+        let expected = Permissions::Simulated { missing, unclear };
+        assert_eq!(role_of(&found).permissions, expected, "{doubt}");
     }
 }
 
 /// What is read of each late instance is read in batches, and no more consoles than ten.
 #[tokio::test]
 async fn many_late_instances_take_few_calls() {
-    let late = mock!(Client::describe_instances).then_output(|| {
-        let many = (0..250).map(|n| {
-            let mut one = ec2_instance(&format!("i-{n:03}"));
-            one.image_id = Some(format!("ami-{n:03}"));
-            one
-        });
-        page(many.collect(), None)
+    let late = (0..250).map(|n| {
+        let mut one = ec2_instance(&format!("i-{n:03}"));
+        one.image_id = Some(format!("ami-{n:03}"));
+        one
     });
-    let empty = |operation: &'static str, body: &'static str| move || wire(operation, body);
+    let late = found(late.collect());
     let associations = mock!(Client::describe_iam_instance_profile_associations)
         .match_requests(|request| request.filters()[0].values().len() <= 200)
-        .then_http_response(empty(
+        .then_http_response(ec2_answer(
             "DescribeIamInstanceProfileAssociations",
             "<iamInstanceProfileAssociationSet/>",
         ));
     let checks = mock!(Client::describe_instance_status)
         .match_requests(|request| request.instance_ids().len() <= 100)
-        .then_http_response(empty("DescribeInstanceStatus", "<instanceStatusSet/>"));
-    let images =
-        mock!(Client::describe_images).then_http_response(empty("DescribeImages", "<imagesSet/>"));
+        .then_http_response(ec2_answer("DescribeInstanceStatus", "<instanceStatusSet/>"));
+    let images = mock!(Client::describe_images)
+        .then_http_response(ec2_answer("DescribeImages", "<imagesSet/>"));
     let consoles = mock!(Client::get_console_output)
         .match_requests(|request| request.latest() == Some(true))
-        .then_http_response(empty("GetConsoleOutput", "<instanceId>i-1</instanceId>"));
+        .then_http_response(ec2_answer(
+            "GetConsoleOutput",
+            "<instanceId>i-1</instanceId>",
+        ));
     let endpoints = mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied);
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec![], None));
-    let (profile, simulation) = (profile(), simulation(&NEEDED));
-    let ec2 = [
-        &late,
-        &associations,
-        &checks,
-        &images,
-        &consoles,
-        &endpoints,
-    ];
-    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
-    let facts = sweep(&clients).await.unwrap();
-    assert_eq!(facts.evidence.len(), 250);
-    assert_eq!(associations.num_calls(), 2);
-    assert_eq!(checks.num_calls(), 3);
-    assert_eq!(images.num_calls(), 2);
-    assert_eq!(consoles.num_calls(), 10);
-    assert_eq!(
-        nodes.num_calls(),
-        2,
-        "all nodes, and those of hybrid activations"
-    );
+    let (nodes, profile, simulation) = (online(&[]), profile(), simulation(&NEEDED));
+    let batched = [&associations, &checks, &images, &consoles];
+    let ec2 = [&[&late, &endpoints][..], &batched].concat();
+    let facts = swept(&ec2, &[&nodes], &[&profile, &simulation]).await;
+    assert_eq!(facts.unwrap().evidence.len(), 250);
+    assert_eq!(batched.map(Rule::num_calls), [2, 3, 2, 10]);
+    let of_nodes = "all nodes, and those of hybrid activations";
+    assert_eq!(nodes.num_calls(), 2, "{of_nodes}");
     assert_eq!((profile.num_calls(), simulation.num_calls()), (1, 2));
 }
 
 /// Not every instance type has the console as it is now.
 #[tokio::test]
 async fn a_console_that_has_no_latest_is_read_as_it_was_after_the_last_start() {
-    let one =
-        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
     let latest = mock!(Client::get_console_output)
         .match_requests(|request| request.latest() == Some(true))
-        .then_http_response(|| ec2_error("UnsupportedOperation", "not this type"));
+        .then_http_response(|| ec2_error(400, "UnsupportedOperation", "not this type"));
     let kept = mock!(Client::get_console_output)
         .match_requests(|request| request.latest().is_none())
-        .then_http_response(|| {
-            wire(
-                "GetConsoleOutput",
-                "<instanceId>i-1</instanceId><timestamp>2026-11-21T08:01:00Z</timestamp><output>bG9naW46</output>",
-            )
-        });
-    let rest = [
-        mock!(Client::describe_iam_instance_profile_associations).then_http_response(ec2_denied),
-        mock!(Client::describe_instance_status).then_http_response(ec2_denied),
-        mock!(Client::describe_images).then_http_response(ec2_denied),
-        mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
-    ];
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec![], None));
-    let (profile, simulation) = (profile(), simulation(&NEEDED));
+        .then_http_response(ec2_answer("GetConsoleOutput", "<instanceId>i-1</instanceId><timestamp>2026-11-21T08:01:00Z</timestamp><output>bG9naW46</output>"));
+    let (one, rest) = (one(), evidence_denied());
     let ec2: Vec<&Rule> = [&one, &latest, &kept].into_iter().chain(&rest).collect();
-    let clients = clients(&ec2, &[&nodes], &[&profile, &simulation]);
-    let facts = sweep(&clients).await.unwrap();
+    let (nodes, profile, simulation) = (online(&[]), profile(), simulation(&NEEDED));
+    let facts = swept(&ec2, &[&nodes], &[&profile, &simulation]).await;
+    let facts = facts.unwrap();
     let Some(Ok(console)) = &facts.evidence["i-1"].console else {
         panic!("a console");
     };
@@ -524,69 +536,51 @@ async fn a_console_that_has_no_latest_is_read_as_it_was_after_the_last_start() {
 /// has.
 #[tokio::test]
 async fn a_profile_made_again_under_its_name_is_another_one() {
-    let two = mock!(Client::describe_instances).then_output(|| {
-        let with = |id: &str, profile: &str| {
-            let mut one = ec2_instance(id);
-            let has = IamInstanceProfile::builder().arn(OURS).id(profile);
-            one.iam_instance_profile = Some(has.build());
-            one
-        };
-        page(vec![with("i-1", "AIPA1"), with("i-2", "AIPA0")], None)
-    });
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec!["i-1".to_owned(), "i-2".to_owned()], None));
+    let with = |id: &str, profile: &str| {
+        let mut one = ec2_instance(id);
+        let has = IamInstanceProfile::builder().arn(OURS).id(profile);
+        one.iam_instance_profile = Some(has.build());
+        one
+    };
+    let two = found(vec![with("i-1", "AIPA1"), with("i-2", "AIPA0")]);
     let (profile, simulation, endpoints) = (profile(), simulation(&NEEDED), endpoints(&[]));
-    let clients = clients(&[&two, &endpoints], &[&nodes], &[&profile, &simulation]);
-    let facts = sweep(&clients).await.unwrap();
-    assert_eq!(facts.remade, ["i-2".to_owned()].into());
+    let nodes = online(&["i-1", "i-2"]);
+    let facts = swept(&[&two, &endpoints], &[&nodes], &[&profile, &simulation]).await;
+    assert_eq!(facts.unwrap().remade, ["i-2".to_owned()].into());
 }
 
-fn wire(operation: &str, body: &str) -> HttpResponse {
-    let xml = format!(
-        r#"<{operation}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId>{body}</{operation}Response>"#
-    );
-    HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(xml))
-}
-
-fn ec2_denied() -> HttpResponse {
-    ec2_error("UnauthorizedOperation", "no")
-}
-
-fn ec2_error(code: &str, message: &str) -> HttpResponse {
-    HttpResponse::new(
-        StatusCode::try_from(403).unwrap(),
-        SdkBody::from(format!(
-            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"
-        )),
-    )
+/// Of a late instance nothing is read but its console.
+fn evidence_denied() -> [Rule; 4] {
+    [
+        mock!(Client::describe_iam_instance_profile_associations).then_http_response(ec2_denied),
+        mock!(Client::describe_instance_status).then_http_response(ec2_denied),
+        mock!(Client::describe_images).then_http_response(ec2_denied),
+        mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
+    ]
 }
 
 /// Two Online nodes in a VPC whose endpoints differ: the VPC is read once, nothing per node.
 #[tokio::test]
 async fn a_vpc_whose_endpoints_are_uneven_is_read_once() {
-    let two = mock!(Client::describe_instances)
-        .then_output(|| page(vec![ec2_instance("i-1"), ec2_instance("i-2")], None));
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec!["i-1".to_owned(), "i-2".to_owned()], None));
-    let (profile, simulation) = (profile(), simulation(&NEEDED));
+    let on = "<enableDnsSupport><value>true</value></enableDnsSupport><enableDnsHostnames><value>true</value></enableDnsHostnames>";
     let uneven = [
-        two,
+        found(vec![ec2_instance("i-1"), ec2_instance("i-2")]),
         endpoints(&[("ssm", "sg-1")]),
         mock!(Client::describe_vpc_attribute)
-            .then_http_response(|| wire("DescribeVpcAttribute", "<vpcId>vpc-1</vpcId>")),
-        mock!(Client::describe_vpcs).then_http_response(|| wire("DescribeVpcs", "<vpcSet/>")),
+            .then_http_response(ec2_answer("DescribeVpcAttribute", on)),
+        mock!(Client::describe_vpcs).then_http_response(ec2_answer("DescribeVpcs", "<vpcSet/>")),
         mock!(Client::describe_route_tables)
-            .then_http_response(|| wire("DescribeRouteTables", "<routeTableSet/>")),
+            .then_http_response(ec2_answer("DescribeRouteTables", "<routeTableSet/>")),
         mock!(Client::describe_network_acls)
-            .then_http_response(|| wire("DescribeNetworkAcls", "<networkAclSet/>")),
+            .then_http_response(ec2_answer("DescribeNetworkAcls", "<networkAclSet/>")),
         mock!(Client::describe_security_groups)
-            .then_http_response(|| wire("DescribeSecurityGroups", "<securityGroupInfo/>")),
+            .then_http_response(ec2_answer("DescribeSecurityGroups", "<securityGroupInfo/>")),
     ];
+    let (profile, simulation) = (profile(), simulation(&NEEDED));
+    let (nodes, connection) = (online(&["i-1", "i-2"]), connection("connected"));
     let ec2: Vec<&Rule> = uneven.iter().collect();
-    let connection = connection("connected");
-    let ssm = [&nodes, &connection];
-    let clients = clients(&ec2, &ssm, &[&profile, &simulation]);
-    let facts = sweep(&clients).await.unwrap();
+    let facts = swept(&ec2, &[&nodes, &connection], &[&profile, &simulation]).await;
+    let facts = facts.unwrap();
     assert_eq!(connection.num_calls(), 2);
     let calls: Vec<usize> = uneven.iter().map(Rule::num_calls).collect();
     assert_eq!(calls, [1, 1, 2, 1, 1, 1, 1]);
@@ -599,14 +593,17 @@ async fn a_vpc_whose_endpoints_are_uneven_is_read_once() {
 
 #[tokio::test]
 async fn endpoints_that_cannot_be_read_are_told_and_stop_nothing() {
-    let one =
-        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec!["i-1".to_owned()], None));
-    let (profile, simulation) = (profile(), simulation(&NEEDED));
     let denied = mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied);
-    let clients = clients(&[&one, &denied], &[&nodes], &[&profile, &simulation]);
-    let facts = sweep(&clients).await.unwrap();
+    let (nodes, connection) = (online(&["i-1"]), connection("connected"));
+    let facts = swept(
+        &[&one(), &denied],
+        &[&nodes, &connection],
+        &[&profile(), &simulation(&NEEDED)],
+    )
+    .await
+    .unwrap();
+    // AWS knows, what isn't seen from outside.
+    assert_eq!(facts.connections["i-1"], Ok(true));
     let Some(Err(unread)) = facts.network else {
         panic!("refused: {:?}", facts.network);
     };
@@ -620,19 +617,12 @@ async fn status_checks_go_on_without_instances_that_are_gone() {
     let gone = mock!(Client::describe_instance_status)
         .match_requests(|request| request.instance_ids().len() == 3)
         .then_http_response(|| {
-            ec2_error(
-                "InvalidInstanceID.NotFound",
-                "The instance IDs 'i-2, i-1' do not exist",
-            )
+            let message = "The instance IDs 'i-2, i-1' do not exist";
+            ec2_error(400, "InvalidInstanceID.NotFound", message)
         });
     let rest = mock!(Client::describe_instance_status)
         .match_requests(|request| request.instance_ids() == ["i-11"])
-        .then_http_response(|| {
-            wire(
-                "DescribeInstanceStatus",
-                "<instanceStatusSet><item><instanceId>i-11</instanceId><systemStatus><status>impaired</status></systemStatus><instanceStatus><status>ok</status></instanceStatus></item></instanceStatusSet>",
-            )
-        });
+        .then_http_response(ec2_answer("DescribeInstanceStatus", "<instanceStatusSet><item><instanceId>i-11</instanceId><systemStatus><status>impaired</status></systemStatus><instanceStatus><status>ok</status></instanceStatus></item></instanceStatusSet>"));
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&gone, &rest]);
     let found = evidence::checks(&ec2, &ids).await.unwrap();
     assert_eq!(found.len(), 1);
@@ -641,14 +631,11 @@ async fn status_checks_go_on_without_instances_that_are_gone() {
     // None is left, or none is named: no endless loop.
     for (message, known) in [("'i-1, i-11, i-2'", true), ("some are gone", false)] {
         let gone = mock!(Client::describe_instance_status)
-            .then_http_response(move || ec2_error("InvalidInstanceID.NotFound", message));
+            .then_http_response(move || ec2_error(400, "InvalidInstanceID.NotFound", message));
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&gone]);
         let found = evidence::checks(&ec2, &ids).await;
-        assert_eq!(
-            found.is_ok_and(|found| found.is_empty()),
-            known,
-            "{message}"
-        );
+        let none = found.is_ok_and(|found| found.is_empty());
+        assert_eq!(none, known, "{message}");
         assert_eq!(gone.num_calls(), 1);
     }
 }
@@ -674,19 +661,14 @@ async fn groups_are_read_in_sweeps_and_the_templates_of_those_concerned() {
         found.tags = Some(vec![tag.build()]);
         found
     };
-    let theirs = "arn:aws:iam::1:instance-profile/theirs";
-    let mut stopped = member("i-4", "own", Some(theirs));
-    let is_stopped = InstanceState::builder().name(InstanceStateName::Stopped);
-    stopped.state = Some(is_stopped.build());
-    let members = vec![
+    let mut stopped = member("i-4", "own", Some(THEIRS));
+    stopped.state = Some(is(InstanceStateName::Stopped));
+    let found = found(vec![
         member("i-1", "web", None),
         member("i-2", "web", None),
         member("i-3", "db", None),
         stopped,
-    ];
-    let found = mock!(Client::describe_instances).then_output(move || page(members.clone(), None));
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec![], None));
+    ]);
     let denied = mock!(Client::describe_launch_template_versions)
         .match_requests(|request| request.launch_template_id() == Some("lt-1"))
         .then_http_response(ec2_denied);
@@ -702,7 +684,7 @@ async fn groups_are_read_in_sweeps_and_the_templates_of_those_concerned() {
                 .set_auto_scaling_groups(Some(groups.to_vec()))
                 .build()
         });
-    let mut clients = clients(&[&found, &denied], &[&nodes], &[]);
+    let mut clients = clients_in(&Model::default(), &[&found, &denied], &[&online(&[])], &[]);
     clients.autoscaling = mock_client!(aws_sdk_autoscaling, RuleMode::MatchAny, [&groups]);
     let facts = sweep(&clients).await.unwrap();
     let read = facts.groups.unwrap().unwrap();
@@ -728,34 +710,15 @@ async fn groups_are_read_in_sweeps_and_the_templates_of_those_concerned() {
 /// A table with an instance attached and one in quarantine.
 async fn table() -> Model {
     let table = Model::default();
-    let attached = Managed {
-        attached: at("11:00:00"),
-        online: None,
-        connected: false,
-    };
-    remember(&table, &NODES, "i-1", &attached).await;
-    let topic = guardrails::state::Topic::<serde_json::Value>::new("quarantine");
-    let record = serde_json::json!({"stage": "begun", "more": [1, 2]});
-    let state = table.state("quarantine-launch");
-    let any = guardrails::state::Expect::Any;
-    let written = state.put(&topic, "i-2", &record, None, &any, now());
-    assert!(written.await.unwrap().is_done());
+    remember(&table, "i-1", "11:00:00").await;
+    quarantine(&table, "i-2").await;
     table
 }
 
 /// Two instances without a profile, read by a sweep or by the event of the second.
 async fn with_table(table: &Model, request: &Request<Ask>) -> Result<Facts, ApiError> {
-    let found = mock!(Client::describe_instances).then_output(|| {
-        let two = ["i-1", "i-2"].map(|id| {
-            let mut found = ec2_instance(id);
-            found.iam_instance_profile = None;
-            found
-        });
-        page(two.to_vec(), None)
-    });
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec![], None));
-    let clients = clients_with(table, &[&found], &[&nodes], &[]);
+    let two = found(["i-1", "i-2"].map(without_profile).to_vec());
+    let clients = clients_in(table, &[&two], &[&online(&[])], &[]);
     observe(&clients, OURS, &default_policy(), request, now()).await
 }
 
@@ -775,7 +738,6 @@ async fn the_memory_says_what_was_attached_and_what_is_in_quarantine() {
 
 #[tokio::test]
 async fn quarantines_that_cannot_be_read_are_unknown_and_the_own_memory_is_needed() {
-    use guardrails::state::model::Fault;
     let table = table().await;
     table.script(&[Fault::None, Fault::Denied]);
     let facts = with_table(&table, &Request::sweep()).await.unwrap();
@@ -788,119 +750,57 @@ async fn quarantines_that_cannot_be_read_are_unknown_and_the_own_memory_is_neede
 
 #[tokio::test]
 async fn a_diagnosis_of_what_is_not_there_is_an_error() {
-    let none = mock!(Client::describe_instances).then_output(|| page(vec![], None));
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec![], None));
-    let clients = clients(&[&none], &[&nodes], &[]);
+    let clients = clients_in(&Model::default(), &[&found(vec![])], &[], &[]);
     let mut request = Request::asking(Scope::one(Resource::instance("i-9")));
     let policy = default_policy();
     // An event may be late.
     let facts = observe(&clients, OURS, &policy, &request, now()).await;
     assert!(facts.unwrap().instances.is_empty());
     request.ask = Ask::Diagnose;
-    let error = observe(&clients, OURS, &policy, &request, now())
-        .await
-        .unwrap_err();
+    let error = observe(&clients, OURS, &policy, &request, now()).await;
+    let error = error.unwrap_err();
     assert!(error.is_not_found());
-    assert!(
-        error.message.contains("there is no instance i-9"),
-        "{error}"
-    );
-}
-
-fn refused(code: &'static str) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
-    move || {
-        HttpResponse::new(
-            StatusCode::try_from(403).unwrap(),
-            SdkBody::from(format!(
-                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message></Error><RequestId>1</RequestId></ErrorResponse>"
-            )),
-        )
-    }
+    let none = "there is no instance i-9";
+    assert!(error.message.contains(none), "{error}");
 }
 
 #[tokio::test]
 async fn where_simulating_is_not_allowed_attached_policies_are_listed() {
-    let one =
-        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec!["i-1".to_owned()], None));
-    let profile = profile();
+    const CORE: &str = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore";
     let denied = mock!(aws_sdk_iam::Client::simulate_principal_policy)
-        .then_http_response(refused("AccessDenied"));
-    let core = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore";
-    let list = mock!(aws_sdk_iam::Client::list_attached_role_policies).then_output(move || {
-        aws_sdk_iam::operation::list_attached_role_policies::ListAttachedRolePoliciesOutput::builder()
-            .attached_policies(
-                aws_sdk_iam::types::AttachedPolicy::builder()
-                    .policy_arn(core)
-                    .build(),
-            )
-            .build()
-    });
-    let endpoints = endpoints(&[]);
-    let clients = clients(&[&one, &endpoints], &[&nodes], &[&profile, &denied, &list]);
-    let facts = sweep(&clients).await.unwrap();
-    let Ok(Identity::Role(role)) = &facts.identities[OURS] else {
-        panic!("a role");
-    };
-    let policies = vec![core.to_owned()];
+        .then_http_response(iam_error("AccessDenied"));
+    let found = identified(&[&profile(), &denied, &attached(&[CORE])]).await;
+    let policies = vec![CORE.to_owned()];
+    let role = role_of(&found);
     assert_eq!(role.permissions, Permissions::Attached { policies });
-    assert!(role.has_core);
+    assert_eq!(role.has_core, Ok(true));
 }
 
 /// Nothing of the evidence can be read: the run goes on, and says what it couldn't read.
 #[tokio::test]
 async fn a_late_instance_is_diagnosed_and_unreadable_evidence_stops_nothing() {
-    let one =
-        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
-    let none = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec![], None));
     let gone = mock!(aws_sdk_iam::Client::get_instance_profile)
-        .then_http_response(refused("NoSuchEntity"));
-    let rules = [
-        one,
-        mock!(Client::describe_iam_instance_profile_associations).then_http_response(ec2_denied),
-        mock!(Client::describe_instance_status).then_http_response(ec2_denied),
-        mock!(Client::describe_images).then_http_response(ec2_denied),
-        mock!(Client::describe_vpcs).then_http_response(ec2_denied),
-        mock!(Client::describe_vpc_attribute).then_http_response(ec2_denied),
-        mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
-        mock!(Client::describe_route_tables).then_http_response(ec2_denied),
-        mock!(Client::describe_network_acls).then_http_response(ec2_denied),
-        mock!(Client::get_console_output).then_http_response(ec2_denied),
-    ];
-    let denied = mock!(aws_sdk_ssm::Client::get_service_setting).then_http_response(|| {
-        HttpResponse::new(
-            StatusCode::try_from(400).unwrap(),
-            SdkBody::from(r#"{"__type":"AccessDeniedException","message":"no"}"#),
-        )
-    });
-    let clients = clients(
-        &rules.iter().collect::<Vec<_>>(),
-        &[&none, &denied],
-        &[&gone],
-    );
-    let facts = sweep(&clients).await.unwrap();
+        .then_http_response(iam_error("NoSuchEntity"));
+    let console = mock!(Client::get_console_output).then_http_response(ec2_denied);
+    let denied = mock!(aws_sdk_ssm::Client::get_service_setting)
+        .then_http_response(json_error("AccessDeniedException"));
+    let (one, rest, nodes) = (one(), evidence_denied(), online(&[]));
+    let ec2: Vec<&Rule> = [&one, &console].into_iter().chain(&rest).collect();
+    let facts = swept(&ec2, &[&nodes, &denied], &[&gone]).await.unwrap();
     assert_eq!(facts.identities[OURS], Ok(Identity::NoProfile));
     assert!(matches!(facts.network, Some(Err(_))));
     let evidence = &facts.evidence["i-1"];
     assert!(matches!(evidence.checks, Some(Err(_))));
     assert!(matches!(evidence.console, Some(Err(_))));
     assert!(matches!(evidence.image_name, Some(Err(_))));
-    let unread = facts.associated.unwrap_err();
-    assert_eq!(
-        unread.operation,
-        "ec2:DescribeIamInstanceProfileAssociations"
-    );
+    let unread = facts.associated.unwrap_err().operation;
+    assert_eq!(unread, "ec2:DescribeIamInstanceProfileAssociations");
 }
 
 #[tokio::test]
 async fn what_must_be_known_fails_the_run() {
-    let denied =
-        mock!(Client::describe_instances).then_http_response(refused("UnauthorizedOperation"));
-    let clients = clients(&[&denied], &[], &[]);
-    let error = sweep(&clients).await.unwrap_err();
+    let denied = mock!(Client::describe_instances).then_http_response(ec2_denied);
+    let error = swept(&[&denied], &[], &[]).await.unwrap_err();
     assert_eq!(error.operation, "ec2:DescribeInstances");
 }
 
@@ -908,17 +808,8 @@ async fn what_must_be_known_fails_the_run() {
 fn reads_an_instance_as_aws_describes_it() {
     let described = Ec2Instance::builder()
         .instance_id("i-1")
-        .state(
-            InstanceState::builder()
-                .name(InstanceStateName::ShuttingDown)
-                .build(),
-        )
-        .operator(
-            OperatorResponse::builder()
-                .managed(true)
-                .principal("eks.amazonaws.com")
-                .build(),
-        )
+        .state(is(InstanceStateName::ShuttingDown))
+        .operator(operator())
         .tags(Tag::builder().key("Name").value("web").build())
         .build();
     let found = instance(&described).unwrap();
@@ -926,38 +817,42 @@ fn reads_an_instance_as_aws_describes_it() {
     assert_eq!(found.operator.as_deref(), Some("eks.amazonaws.com"));
     assert_eq!(found.label(), "i-1 (web)");
     assert!(found.metadata && found.profile.is_none());
+    assert!(
+        found.launched > now(),
+        "nothing is late for want of a start"
+    );
     assert!(instance(&Ec2Instance::builder().instance_id("i-2").build()).is_none());
+    let mut nameless = ec2_instance("i-3");
+    nameless.iam_instance_profile = Some(IamInstanceProfile::builder().build());
+    assert!(instance(&nameless).unwrap().profile.is_some());
+}
+
+fn operator() -> OperatorResponse {
+    let operator = OperatorResponse::builder().managed(true);
+    operator.principal("eks.amazonaws.com").build()
 }
 
 #[tokio::test]
 async fn an_attachment_overtaken_since_the_decision_is_not_sent() {
-    let mut without = ec2_instance("i-2");
-    without.iam_instance_profile = None;
-    let mut excluded = without.clone();
-    excluded.instance_id = Some("i-4".to_owned());
+    let mut excluded = without_profile("i-4");
     excluded.tags = Some(vec![Tag::builder().key("NoSsm").value("").build()]);
-    let mut operated = without.clone();
-    operated.instance_id = Some("i-5".to_owned());
-    let operator = OperatorResponse::builder().managed(true);
-    operated.operator = Some(operator.principal("eks.amazonaws.com").build());
-    let found = vec![ec2_instance("i-1"), without, excluded, operated];
-    let found = mock!(Client::describe_instances).then_output(move || page(found.clone(), None));
+    let mut operated = without_profile("i-5");
+    operated.operator = Some(operator());
+    let found = found(vec![
+        ec2_instance("i-1"),
+        without_profile("i-2"),
+        excluded,
+        operated,
+    ]);
     let ec2 = mock_client!(aws_sdk_ec2, [&found]);
-    let attach = |id: &str| Action::Attach {
-        instance: id.to_owned(),
-        profile: OURS.to_owned(),
-        at: now(),
-        exclude: default_policy().exclude,
-    };
     let actions = ["i-1", "i-2", "i-3", "i-4", "i-5"].map(attach);
-    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
-    assert_eq!(verdicts[0], Some(format!("it has {OURS} meanwhile")));
-    assert_eq!(verdicts[1], None);
-    assert_eq!(verdicts[2], Some("gone meanwhile".to_owned()));
-    let excluded = "its tag NoSsm excludes it meanwhile".to_owned();
-    assert_eq!(verdicts[3], Some(excluded));
-    let operated = "eks.amazonaws.com manages it meanwhile".to_owned();
-    assert_eq!(verdicts[4], Some(operated));
+    let verdicts = revalidate(&ec2, &actions.iter().collect::<Vec<_>>()).await;
+    let expected = [
+        Some(format!("it has {OURS} meanwhile")),
+        None,
+        Some("gone meanwhile".to_owned()),
+        Some("its tag NoSsm excludes it meanwhile".to_owned()),
+        Some("eks.amazonaws.com manages it meanwhile".to_owned()),
+    ];
+    assert_eq!(verdicts.unwrap(), expected);
 }

@@ -2,12 +2,12 @@ use super::*;
 use crate::decide::decide;
 use crate::diagnosis::tests::only_ssm_endpoint;
 use crate::evaluate::evaluate;
-use crate::facts::identity::{CHANNELS, NEEDED, Permissions};
+use crate::facts::identity::{CHANNELS, NEEDED};
 use crate::facts::network::Network;
 use crate::facts::{Evidence, Facts};
 use crate::fixtures::{
-    OURS, THEIRS, TRUST, at, default_policy, denied, facts, in_doubt, instance, now, role,
-    role_with, throttled, with_profile,
+    OURS, THEIRS, at, default_policy, denied, facts, in_doubt, instance, listed, now, role,
+    throttled, with_profile,
 };
 use guardrails::ec2::State;
 use guardrails::guardrail::Step;
@@ -17,17 +17,15 @@ fn settled_as(facts: &Facts, outcome: Outcome) -> Assessment {
     let policy = default_policy();
     let evaluation = evaluate(facts, &policy, now());
     let decisions = decide(&evaluation);
-    let actions = decisions
-        .iter()
-        .filter_map(|decision| match &decision.step {
-            Step::Act(action) => Some(Settled {
-                action,
-                outcome,
-                note: None,
-                effect: None,
-            }),
-            _ => None,
-        });
+    let actions = decisions.iter().filter_map(|one| match &one.step {
+        Step::Act(action) => Some(Settled {
+            action,
+            outcome,
+            note: None,
+            effect: None,
+        }),
+        _ => None,
+    });
     report(&evaluation, &actions.collect::<Vec<_>>())
 }
 
@@ -81,11 +79,8 @@ fn a_late_instance_is_told_with_its_cause_and_cured_once_it_is_online() {
     let condition = firing(&late());
     assert_eq!(condition.kind, &UNMANAGED);
     assert_eq!(condition.fingerprint, "metadata-off i-1");
-    assert!(
-        condition
-            .why
-            .starts_with("because the instance metadata service is disabled")
-    );
+    let why = "because the instance metadata service is disabled";
+    assert!(condition.why.starts_with(why), "{}", condition.why);
     assert_eq!(status(&late().online("i-1"), &UNMANAGED), Status::Resolved);
     // The same in the run of an event.
     assert_eq!(status(&late().of_an_event(), &UNMANAGED), Status::Firing);
@@ -129,6 +124,9 @@ fn half_a_diagnosis_is_no_news_while_the_other_half_may_yet_be_read() {
     // What is refused for good mustn't hide the instance.
     facts.network = Some(Err(denied("ec2:DescribeVpcEndpoints")));
     assert_eq!(status(&facts, &UNMANAGED), Status::Firing);
+    // It may be managed as another node.
+    facts.hybrid = Err(throttled("ssm:DescribeInstanceInformation"));
+    assert_eq!(status(&facts, &UNMANAGED), Status::Unknown);
 }
 
 /// When it got its profile may be a minute ago.
@@ -143,12 +141,10 @@ fn without_the_time_of_its_profile_an_instance_is_not_called_late() {
 
 #[test]
 fn what_may_be_in_quarantine_is_told_neither_late_nor_unusable() {
-    let mut facts = late();
-    facts.quarantined = Err(denied("dynamodb:Query"));
-    assert_eq!(status(&facts, &UNMANAGED), Status::Unknown);
-    let mut facts = cut_off();
-    facts.quarantined = Err(denied("dynamodb:Query"));
-    assert_eq!(status(&facts, &UNUSABLE), Status::Unknown);
+    for (mut facts, kind) in [(late(), &UNMANAGED), (cut_off(), &UNUSABLE)] {
+        facts.quarantined = Err(denied("dynamodb:Query"));
+        assert_eq!(status(&facts, kind), Status::Unknown, "{}", kind.name);
+    }
 }
 
 #[test]
@@ -261,11 +257,8 @@ fn in_mode_notify_members_are_told_by_their_group_where_its_template_names_no_pr
     assert_eq!(status(&with(Some(Ok(false)))), Status::Resolved);
     let unread = denied("ec2:DescribeLaunchTemplateVersions");
     assert_eq!(status(&with(Some(Err(unread)))), Status::Unknown);
-    assert_eq!(
-        status(&with(None).of_an_event()),
-        Status::Unknown,
-        "the sweep knows"
-    );
+    let event = with(None).of_an_event();
+    assert_eq!(status(&event), Status::Unknown, "the sweep knows");
     // It is older than the template.
     assert_eq!(status(&with(Some(Ok(true)))), Status::Firing);
 }
@@ -312,11 +305,21 @@ fn a_node_of_which_something_is_in_doubt_is_not_called_cured() {
         let node = facts([with_profile("i-1", OURS)]).online("i-1");
         status(&node.role(OURS, identity), &UNUSABLE)
     };
-    let listed = |policies| role_with(TRUST, Permissions::Attached { policies });
     let core = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore";
     assert_eq!(of(in_doubt()), Status::Unknown);
-    assert_eq!(of(listed(vec![])), Status::Unknown);
-    assert_eq!(of(listed(vec![core.to_owned()])), Status::Resolved);
+    assert_eq!(of(listed(&[])), Status::Unknown);
+    assert_eq!(of(listed(&[core])), Status::Resolved);
+    // AWS's yes ends it. Its no is told only where something shows why, or where none was ever
+    // possible: it may be that the agent is just being restarted.
+    let asked = |connected| {
+        let node = facts([with_profile("i-1", OURS)]).online("i-1");
+        let node = node.role(OURS, in_doubt()).connected("i-1", connected);
+        status(&node, &UNUSABLE)
+    };
+    assert_eq!(
+        (asked(true), asked(false)),
+        (Status::Resolved, Status::Unknown)
+    );
 
     let unread = |shared_by: Option<&str>| {
         let mut network = only_ssm_endpoint();
@@ -342,6 +345,19 @@ fn a_node_that_had_no_session_yet_is_not_called_usable_unasked() {
     assert_eq!(status(&node(), &UNUSABLE), Status::Unknown);
     let asked = node().connected("i-1", true);
     assert_eq!(status(&asked, &UNUSABLE), Status::Resolved);
+}
+
+/// Another cause would be told, and the first one again at the next sweep.
+#[test]
+fn no_other_cause_is_told_while_the_first_cannot_be_read() {
+    let mut facts = cut_off().attached("i-1", "09:00:00");
+    facts.memory.get_mut("i-1").unwrap().value.online = Some(at("09:30:00"));
+    let missing = "endpoint-missing vpc-1/ssmmessages";
+    assert_eq!(firing(&facts).fingerprint, missing);
+    facts.network = Some(Err(throttled("ec2:DescribeNetworkAcls")));
+    assert_eq!(status(&facts, &UNUSABLE), Status::Unknown);
+    facts.network = Some(Err(denied("ec2:DescribeNetworkAcls")));
+    assert_eq!(firing(&facts).fingerprint, "not-connected i-1");
 }
 
 /// A node that got its profile here: its channel comes up shortly after its first heartbeat.
@@ -397,11 +413,8 @@ fn counts_where_instances_stand() {
     ])
     .online("i-online");
     let assessment = sum_up(&facts);
-    let counted: Vec<(&str, u64)> = assessment
-        .metrics
-        .iter()
-        .map(|metric| (metric.name, metric.value))
-        .collect();
+    let counted = assessment.metrics.iter();
+    let counted: Vec<(&str, u64)> = counted.map(|one| (one.name, one.value)).collect();
     assert_eq!(assessment.considered, 5);
     assert_eq!(
         counted,
@@ -465,13 +478,10 @@ fn the_notices_as_people_get_them() {
     let member = instance(web).member_of("web");
     let grouped = sum_up(&facts([member]).group("web", Some(Ok(false))));
     let all = [unmanaged, many, unusable, lacking, grouped];
+    let firing = |one: &Condition| one.status == Status::Firing;
     let mut each: Vec<Vec<Condition>> = all
         .into_iter()
-        .map(|one| one.conditions)
-        .map(|mut all| {
-            all.retain(|one| one.status == Status::Firing);
-            all
-        })
+        .map(|one| one.conditions.into_iter().filter(firing).collect())
         .collect();
     let resolved = KINDS.map(|kind| {
         let resource = match kind.name {

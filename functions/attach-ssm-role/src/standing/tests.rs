@@ -61,17 +61,11 @@ fn what_is_excluded_operated_or_in_quarantine_is_left_alone() {
 /// Anybody may write these.
 #[test]
 fn tags_of_our_prefix_say_nothing() {
-    for (key, value) in [
-        (
-            "ec2-guardrails:quarantined",
-            "complete 2026-11-21T11:00:00Z",
-        ),
-        (
-            "ec2-guardrails:managed-node",
-            "attached 2026-11-21T11:50:00Z",
-        ),
-        ("ec2-guardrails:told-unmanaged", "no-route rtb-1"),
-    ] {
+    for (key, value) in rows! {
+        "ec2-guardrails:quarantined" => "complete 2026-11-21T11:00:00Z";
+        "ec2-guardrails:managed-node" => "attached 2026-11-21T11:50:00Z";
+        "ec2-guardrails:told-unmanaged" => "no-route rtb-1";
+    } {
         let lacking = facts([instance("i-1").tagged(key, value)]);
         assert_eq!(stands(&lacking), Standing::Lacking, "{key}");
         let late = facts([with_profile("i-1", OURS).tagged(key, value)]);
@@ -98,34 +92,14 @@ fn where_quarantines_could_not_be_read_no_instance_lacks_a_profile() {
 fn a_node_is_late_when_it_had_its_time_since_its_start_its_profile_and_its_last_ping() {
     let late = |time| Standing::Late(at(time));
     let waiting = |time| Standing::Waiting(at(time));
-    for (what, facts, expected) in [
-        ("never registered", theirs(), late("08:35:00")),
-        (
-            "just attached",
-            theirs().attached("i-1", "11:50:00"),
-            waiting("12:25:00"),
-        ),
-        (
-            "lost a moment ago",
-            theirs().lost("i-1", "11:40:00"),
-            waiting("12:15:00"),
-        ),
-        (
-            "lost an hour ago",
-            theirs().lost("i-1", "11:00:00"),
-            late("11:35:00"),
-        ),
-        (
-            "exactly at its time",
-            theirs().lost("i-1", "11:25:00"),
-            late("12:00:00"),
-        ),
-        (
-            "stopped",
-            facts([with_profile("i-1", OURS).is(State::Stopped)]),
-            Standing::Stopped,
-        ),
-    ] {
+    for (what, facts, expected) in rows! {
+        "never registered", theirs() => late("08:35:00");
+        "just attached", theirs().attached("i-1", "11:50:00") => waiting("12:25:00");
+        "lost a moment ago", theirs().lost("i-1", "11:40:00") => waiting("12:15:00");
+        "lost an hour ago", theirs().lost("i-1", "11:00:00") => late("11:35:00");
+        "exactly at its time", theirs().lost("i-1", "11:25:00") => late("12:00:00");
+        "stopped", facts([with_profile("i-1", OURS).is(State::Stopped)]) => Standing::Stopped;
+    } {
         assert_eq!(stands(&facts), expected, "{what}");
     }
 }
@@ -143,29 +117,17 @@ fn a_member_concerns_its_group_by_what_it_was_launched_with() {
     use Member::{Concerned, Silent, Unconcerned};
     let one = || instance("i-1");
     let with = |profile| with_profile("i-1", profile);
-    for (what, facts, expected) in [
-        ("lacks a profile", facts([one()]), Concerned),
-        ("has ours", facts([with(OURS)]).online("i-1"), Concerned),
-        (
-            "has ours, stopped",
-            facts([with(OURS).is(State::Stopped)]),
-            Concerned,
-        ),
-        ("has its own", facts([with(THEIRS)]), Unconcerned),
-        (
-            "hosted by default",
-            facts([one()]).online("i-1"),
-            Unconcerned,
-        ),
-        (
-            "excluded",
-            facts([with(OURS).tagged("NoSsm", "")]),
-            Unconcerned,
-        ),
-        ("operated", facts([one().operated()]), Unconcerned),
-        ("starting", facts([one().is(State::Pending)]), Silent),
-        ("in quarantine", facts([one()]).quarantined("i-1"), Silent),
-    ] {
+    for (what, facts, expected) in rows! {
+        "lacks a profile", facts([one()]) => Concerned;
+        "has ours", facts([with(OURS)]).online("i-1") => Concerned;
+        "has ours, stopped", facts([with(OURS).is(State::Stopped)]) => Concerned;
+        "has its own", facts([with(THEIRS)]) => Unconcerned;
+        "hosted by default", facts([one()]).online("i-1") => Unconcerned;
+        "excluded", facts([with(OURS).tagged("NoSsm", "")]) => Unconcerned;
+        "operated", facts([one().operated()]) => Unconcerned;
+        "starting", facts([one().is(State::Pending)]) => Silent;
+        "in quarantine", facts([one()]).quarantined("i-1") => Silent;
+    } {
         let instance = &facts.instances["i-1"];
         let found = member(instance, &stands(&facts), OURS);
         assert_eq!(found, expected, "{what}");

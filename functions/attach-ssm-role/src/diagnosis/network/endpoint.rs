@@ -86,19 +86,10 @@ pub(super) fn by_endpoint(
     network: &Network,
     endpoint: &Endpoint,
 ) -> Vec<Cause> {
-    let causes = match not_there(instance, endpoint) {
+    match not_there(instance, endpoint) {
         Some(cause) => vec![cause],
         None => closed(instance, network, endpoint),
-    };
-    // What only old agents need keeps no current one away.
-    let most = match endpoint.service {
-        Service::OldMessages => Certainty::CannotTell,
-        _ => Certainty::Likely,
-    };
-    causes
-        .into_iter()
-        .map(|cause| cause.at_most(most))
-        .collect()
+    }
 }
 
 /// Whether the endpoint isn't ready, or nowhere.
@@ -131,11 +122,8 @@ fn not_there(instance: &Instance, endpoint: &Endpoint) -> Option<Cause> {
 fn closed(instance: &Instance, network: &Network, endpoint: &Endpoint) -> Vec<Cause> {
     let interface = &instance.interface;
     let (id, name) = (&endpoint.id, endpoint.service.name());
-    let addresses: Vec<IpAddr> = endpoint
-        .interfaces
-        .iter()
-        .flat_map(|interface| interface.addresses.iter().copied())
-        .collect();
+    let interfaces = endpoint.interfaces.iter();
+    let addresses: Vec<IpAddr> = interfaces.flat_map(|one| one.addresses.clone()).collect();
     let to_endpoint = Peer::Interface {
         addresses: &addresses,
         groups: &endpoint.groups,
@@ -144,12 +132,8 @@ fn closed(instance: &Instance, network: &Network, endpoint: &Endpoint) -> Vec<Ca
         addresses: &interface.addresses,
         groups: &interface.groups,
     };
-    let family = |one: &IpAddr| {
-        addresses
-            .iter()
-            .any(|other| one.is_ipv4() == other.is_ipv4())
-    };
-    if !addresses.is_empty() && !interface.addresses.iter().any(family) {
+    let has_family = |one: &IpAddr| addresses.iter().any(|a| a.is_ipv4() == one.is_ipv4());
+    if !addresses.is_empty() && !interface.addresses.iter().any(has_family) {
         return vec![Cause::new(
             "endpoint-not-dualstack",
             Certainty::Likely,
@@ -201,20 +185,15 @@ pub(super) fn policy_of(endpoint: &Endpoint) -> Option<(Certainty, String, Strin
     let to_everybody = |principal: &Value| principal == "*" || principal["AWS"] == "*";
     // A policy for some principals only: whether ours is among them isn't told from here.
     let to_somebody = |principal: &Value| !principal.is_null();
-    let certainty = actions
-        .iter()
-        .filter_map(
-            |action| match document::evaluate(policy, action, to_everybody) {
-                Verdict::Allowed => None,
-                Verdict::Denied
-                    if document::evaluate(policy, action, to_somebody) == Verdict::Denied =>
-                {
-                    Some(Certainty::Likely)
-                }
-                _ => Some(Certainty::CannotTell),
-            },
-        )
-        .min()?;
+    let kept_away = |action: &&str| match document::evaluate(policy, action, to_everybody) {
+        Verdict::Allowed => None,
+        Verdict::Denied => match document::evaluate(policy, action, to_somebody) {
+            Verdict::Denied => Some(Certainty::Likely),
+            _ => Some(Certainty::CannotTell),
+        },
+        Verdict::Unclear => Some(Certainty::CannotTell),
+    };
+    let certainty = actions.iter().filter_map(kept_away).min()?;
     let (id, name, actions) = (&endpoint.id, endpoint.service.name(), actions.join(", "));
     Some((
         certainty,

@@ -11,13 +11,8 @@ use crate::facts::network::{Hop, Network, Table};
 
 /// What stands in the way out to a public address; nothing: the way is open.
 pub(super) fn way_out(instance: &Instance, network: &Network) -> Vec<Cause> {
-    let interface = &instance.interface;
-    let has = |v4: bool| {
-        interface
-            .addresses
-            .iter()
-            .any(|address| address.is_ipv4() == v4)
-    };
+    let addresses = &instance.interface.addresses;
+    let has = |v4: bool| addresses.iter().any(|address| address.is_ipv4() == v4);
     let mut causes = if has(true) {
         way_out_by(Family::V4, instance, network)
     } else {
@@ -111,12 +106,11 @@ fn route_out(family: Family, instance: &Instance, network: &Network) -> Option<C
     };
     let (id, everything) = (&table.id, family.everything());
     let Some(route) = table.default_route(family, lists) else {
-        let problem = format!("the route table {id} of {subnet} has no route {everything}");
         return Some(Cause::new(
             "no-route",
             Certainty::Likely,
             id,
-            problem,
+            format!("the route table {id} of {subnet} has no route {everything}"),
             NEEDS_A_WAY,
         ));
     };
@@ -171,18 +165,12 @@ fn nat_cause(nat: &str, instance: &Instance, network: &Network) -> Option<Cause>
         return Some(Cause::new("nat-closed", certainty, nat, problem, fix));
     }
     // A regional one has no subnet, and so no ACL.
-    let (own, its) = (
-        &instance.interface.subnet,
-        network.nats.get(nat)?.subnet.as_ref()?,
-    );
-    if own == its {
+    let its = network.nats.get(nat)?.subnet.as_ref()?;
+    if *its == instance.interface.subnet {
         return None;
     }
-    let v4 = instance
-        .interface
-        .addresses
-        .iter()
-        .find(|one| one.is_ipv4());
+    let mut addresses = instance.interface.addresses.iter();
+    let v4 = addresses.find(|one| one.is_ipv4());
     let here = v4.map_or(Target::Public(Family::V4), |one| Target::Address(*one));
     let out = Target::Public(Family::V4);
     let https = (HTTPS, HTTPS);
@@ -200,24 +188,22 @@ fn nat_cause(nat: &str, instance: &Instance, network: &Network) -> Option<Cause>
 const NAT_PORTS: (u16, u16) = (1_024, 65_535);
 
 fn nat_out(nat: &str, instance: &Instance, network: &Network) -> Option<(Certainty, String)> {
-    let Some(found) = network.nats.get(nat) else {
-        return Some((
+    let unclear = |why: &str| {
+        Some((
             Certainty::CannotTell,
-            format!("the NAT gateway {nat} couldn't be read"),
-        ));
+            format!("the NAT gateway {nat} {why}"),
+        ))
+    };
+    let Some(found) = network.nats.get(nat) else {
+        return unclear("couldn't be read");
     };
     if found.state != "available" {
-        return Some((
-            // One that has just been made is `pending` for some minutes.
-            Certainty::Likely,
-            format!("the NAT gateway {nat} is {}", found.state),
-        ));
+        // One that has just been made is `pending` for some minutes.
+        let problem = format!("the NAT gateway {nat} is {}", found.state);
+        return Some((Certainty::Likely, problem));
     }
     if !found.public {
-        return Some((
-            Certainty::CannotTell,
-            format!("the NAT gateway {nat} is a private one"),
-        ));
+        return unclear("is a private one");
     }
     let table = match (&found.table, &found.subnet) {
         (Some(own), _) => network.tables.iter().find(|table| table.id == *own)?,

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::facts::network::{Acl, Endpoint, Entry, Hop, Network, Route, Rule, Service, Table};
+use crate::facts::network::{
+    Acl, Endpoint, Entry, Hop, Network, Route, Rule, SecurityGroup, Service, Table,
+};
 
 /// The port that Systems Manager listens on.
 pub(crate) const HTTPS: u16 = 443;
@@ -58,14 +60,10 @@ pub(crate) enum Reach {
 impl Network {
     /// The route table of `subnet`: its own, or the VPC's main one.
     pub(crate) fn table_of(&self, vpc: &str, subnet: &str) -> Option<&Table> {
-        self.tables
-            .iter()
-            .find(|table| table.subnets.iter().any(|have| have == subnet))
-            .or_else(|| {
-                self.tables
-                    .iter()
-                    .find(|table| table.main && table.vpc == vpc)
-            })
+        let mut tables = self.tables.iter();
+        let own = tables.find(|table| table.subnets.iter().any(|have| have == subnet));
+        let mut tables = self.tables.iter();
+        own.or_else(|| tables.find(|table| table.main && table.vpc == vpc))
     }
 
     pub(crate) fn endpoints_of<'a>(
@@ -85,28 +83,32 @@ impl Network {
     }
 
     pub(crate) fn egress(&self, groups: &[String], peer: Peer<'_>) -> Reach {
-        let rules = groups
-            .iter()
-            .filter_map(|id| self.groups.get(id))
-            .flat_map(|group| &group.egress);
-        self.known(groups, admits(rules, peer, &self.prefix_lists))
+        self.admitted(groups, peer, |group| &group.egress)
     }
 
     pub(crate) fn ingress(&self, groups: &[String], peer: Peer<'_>) -> Reach {
-        let rules = groups
-            .iter()
-            .filter_map(|id| self.groups.get(id))
-            .flat_map(|group| &group.ingress);
-        self.known(groups, admits(rules, peer, &self.prefix_lists))
+        self.admitted(groups, peer, |group| &group.ingress)
     }
 
-    /// A group that couldn't be read (another account's, in a shared subnet) may allow it.
-    fn known(&self, groups: &[String], reach: Reach) -> Reach {
+    fn admitted(
+        &self,
+        groups: &[String],
+        peer: Peer<'_>,
+        rules: impl Fn(&SecurityGroup) -> &Vec<Rule>,
+    ) -> Reach {
+        let read = groups.iter().filter_map(|id| self.groups.get(id));
+        // A group that couldn't be read (another account's, in a shared subnet) may allow it.
         let unread = groups.iter().any(|id| !self.groups.contains_key(id));
-        if reach == Reach::No && unread {
-            Reach::Perhaps
-        } else {
-            reach
+        admits(read.flat_map(rules), peer, &self.prefix_lists).or_perhaps(unread)
+    }
+}
+
+impl Reach {
+    /// What it is where part of what may allow it is `unread`.
+    fn or_perhaps(self, unread: bool) -> Self {
+        match self {
+            Self::No if unread => Self::Perhaps,
+            reach => reach,
         }
     }
 }
@@ -133,17 +135,9 @@ impl Rule {
         if !self.is_https() {
             return Reach::No;
         }
-        let listed = || {
-            self.prefix_lists
-                .iter()
-                .filter_map(|list| lists.get(list))
-                .flatten()
-        };
-        let unread = self
-            .prefix_lists
-            .iter()
-            .any(|list| !lists.contains_key(list));
-        let mut networks = self.networks.iter().chain(listed());
+        let listed = self.prefix_lists.iter();
+        let listed = listed.filter_map(|list| lists.get(list)).flatten();
+        let mut networks = self.networks.iter().chain(listed);
         let reach = match peer {
             Peer::Interface { addresses, groups } => {
                 let by_group = self.groups.iter().any(|group| groups.contains(group));
@@ -169,11 +163,8 @@ impl Rule {
                     .unwrap_or(Reach::No)
             }
         };
-        if reach == Reach::No && unread {
-            Reach::Perhaps
-        } else {
-            reach
-        }
+        let mut named = self.prefix_lists.iter();
+        reach.or_perhaps(named.any(|list| !lists.contains_key(list)))
     }
 }
 
@@ -306,25 +297,14 @@ impl Table {
         address: IpAddr,
         lists: &BTreeMap<String, Vec<IpNet>>,
     ) -> Option<&Route> {
-        self.routes
-            .iter()
-            .filter_map(|route| {
-                let longest = route
-                    .networks(lists)
-                    .filter(|network| network.contains(&address))
-                    .map(IpNet::prefix_len)
-                    .max()?;
-                Some((longest, route))
-            })
-            // Of two alike the first stays: AWS lists none twice.
-            .fold(
-                None,
-                |best: Option<(u8, &Route)>, (length, route)| match best {
-                    Some((best_length, _)) if best_length >= length => best,
-                    _ => Some((length, route)),
-                },
-            )
-            .map(|(_, route)| route)
+        let holding = self.routes.iter().filter_map(|route| {
+            let networks = route.networks(lists);
+            let holding = networks.filter(|network| network.contains(&address));
+            Some((holding.map(IpNet::prefix_len).max()?, route))
+        });
+        // AWS lists none twice.
+        let longest = holding.max_by_key(|(length, _)| *length);
+        longest.map(|(_, route)| route)
     }
 
     /// The route to everything of `family`.
@@ -345,21 +325,14 @@ impl Table {
         lists: &BTreeMap<String, Vec<IpNet>>,
     ) -> impl Iterator<Item = &Route> {
         self.routes.iter().filter(move |route| {
-            let unread = route
-                .prefix_list
-                .as_ref()
-                .is_some_and(|list| !lists.contains_key(list));
+            let list = route.prefix_list.as_ref();
+            let unread = list.is_some_and(|list| !lists.contains_key(list));
             // Gateway endpoints (vpce-) for S3 and DynamoDB have prefix lists too; they lead to
             // those services only.
-            let gateway_endpoint =
-                route.prefix_list.is_some() && route.hop.id().starts_with("vpce-");
-            !gateway_endpoint
-                && !route.blackhole
-                && route.hop != Hop::Local
-                && (unread
-                    || route
-                        .networks(lists)
-                        .any(|net| net.prefix_len() > 0 && !is_nat64(net)))
+            let gateway_endpoint = list.is_some() && route.hop.id().starts_with("vpce-");
+            let mut networks = route.networks(lists);
+            let narrow = networks.any(|net| net.prefix_len() > 0 && !is_nat64(net));
+            !gateway_endpoint && !route.blackhole && route.hop != Hop::Local && (unread || narrow)
         })
     }
 }
@@ -374,13 +347,8 @@ impl Route {
         &'a self,
         lists: &'a BTreeMap<String, Vec<IpNet>>,
     ) -> impl Iterator<Item = &'a IpNet> {
-        let listed = self
-            .prefix_list
-            .as_ref()
-            .and_then(|list| lists.get(list))
-            .into_iter()
-            .flatten();
-        self.destination.iter().chain(listed)
+        let listed = self.prefix_list.as_ref().and_then(|list| lists.get(list));
+        self.destination.iter().chain(listed.into_iter().flatten())
     }
 }
 

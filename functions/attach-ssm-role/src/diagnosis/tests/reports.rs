@@ -22,28 +22,28 @@ struct Case {
     first: &'static str,
 }
 
-fn network(facts: &mut Facts) -> &mut Network {
-    facts.network.as_mut().unwrap().as_mut().unwrap()
-}
-
 /// A sound instance that isn't Online, changed.
 fn late(change: impl FnOnce(&mut Facts)) -> Facts {
-    let mut facts = sound(with_profile("i-1", OURS));
+    let mut facts = sound_one();
     change(&mut facts);
     facts
 }
 
-fn wrote(facts: &mut Facts, text: &str) {
-    facts.evidence.get_mut("i-1").unwrap().console = said(text);
+/// The same of one that wrote this on its console.
+fn that_wrote(text: &str) -> Facts {
+    late(|f| wrote(f, text))
+}
+
+fn of_image(name: &str) -> Facts {
+    late(|f| image(f, name))
+}
+
+fn with_role(identity: Identity) -> Facts {
+    sound_one().role(OURS, identity)
 }
 
 fn egress(facts: &mut Facts, rules: Vec<Rule>) {
-    network(facts).groups.get_mut("sg-app").unwrap().egress = rules;
-}
-
-/// One with a role that lacks this.
-fn lacking(actions: &[&str]) -> Facts {
-    late(|f| *f = f.clone().role(OURS, role(actions)))
+    network(facts).group("sg-app").egress = rules;
 }
 
 /// A connected node, with these preferences changed.
@@ -68,13 +68,10 @@ const NOT_REGISTERED: [Case; 26] = [
         was: "no instance profile, and Default Host Management off",
         truth: &["no-profile"],
         facts: || {
-            let mut facts = late(|f| {
-                wrote(
-                    f,
-                    "Nov 21 11:43:16 ip-172-31-21-124 amazon-ssm-agent[2373]: 2026-11-21 11:43:14 WARN EC2RoleProvider Failed to connect to Systems Manager with instance profile role credentials. Err: retrieved credentials failed to report to ssm. Error: EC2RoleRequestError: no EC2 instance role found",
-                );
-            });
-            facts.instances.get_mut("i-1").unwrap().profile = None;
+            let mut facts = that_wrote(
+                "Nov 21 11:43:16 ip-172-31-21-124 amazon-ssm-agent[2373]: 2026-11-21 11:43:14 WARN EC2RoleProvider Failed to connect to Systems Manager with instance profile role credentials. Err: retrieved credentials failed to report to ssm. Error: EC2RoleRequestError: no EC2 instance role found",
+            );
+            first(&mut facts).profile = None;
             facts
         },
         first: "Definite no-profile i-1",
@@ -99,7 +96,7 @@ const NOT_REGISTERED: [Case; 26] = [
         was: "Default Host Management on, and an agent that kept trying a role without the right",
         truth: &["role-lacks"],
         facts: || {
-            let mut facts = lacking(&NEEDED).hosted();
+            let mut facts = with_role(role(&NEEDED)).hosted();
             wrote(
                 &mut facts,
                 "2026-11-21 11:14:42 INFO [ssm-agent-worker] Entering SSM Agent hibernate - AccessDeniedException: User: arn:aws:sts::1:assumed-role/web-role/i-1 is not authorized to perform: ssm:UpdateInstanceInformation",
@@ -112,7 +109,7 @@ const NOT_REGISTERED: [Case; 26] = [
         source: "aws/amazon-ssm-agent#109",
         was: "the wrong role",
         truth: &["role-lacks"],
-        facts: || lacking(&NEEDED),
+        facts: || with_role(role(&NEEDED)),
         first: "Definite role-lacks web-role",
     },
     Case {
@@ -120,13 +117,9 @@ const NOT_REGISTERED: [Case; 26] = [
         was: "the role trusted another service, and nothing was let out",
         truth: &["role-trust", "egress-closed"],
         facts: || {
-            let (missing, unclear) = (vec![], vec![]);
-            let allowed = Permissions::Simulated { missing, unclear };
-            let theirs = role_with(&TRUST.replace("ec2.", "rds."), allowed);
-            late(|f| {
-                *f = f.clone().role(OURS, theirs);
-                egress(f, vec![]);
-            })
+            let mut facts = with_role(trusted_by(&TRUST.replace("ec2.", "rds."), &[]));
+            egress(&mut facts, vec![]);
+            facts
         },
         first: "Definite role-trust web-role",
     },
@@ -134,7 +127,7 @@ const NOT_REGISTERED: [Case; 26] = [
         source: "openshift/installer#1322",
         was: "a boundary with conditions, which the simulator calls a denial",
         truth: &["agent"],
-        facts: || late(|f| *f = f.clone().role(OURS, in_doubt())),
+        facts: || with_role(in_doubt()),
         first: "CannotTell role-lacks web-role",
     },
     Case {
@@ -146,8 +139,10 @@ const NOT_REGISTERED: [Case; 26] = [
                 "ssm:UpdateInstanceInformation (the organization's policies say no)".to_owned(),
             ];
             let missing = vec![];
-            let held = role_with(TRUST, Permissions::Simulated { missing, unclear });
-            late(|f| *f = f.clone().role(OURS, held))
+            with_role(role_with(
+                TRUST,
+                Permissions::Simulated { missing, unclear },
+            ))
         },
         first: "CannotTell role-lacks web-role",
     },
@@ -184,7 +179,7 @@ const NOT_REGISTERED: [Case; 26] = [
         source: "stackoverflow.com/a/61340016",
         was: "the route to the NAT gateway was taken away",
         truth: &["no-route"],
-        facts: || late(|f| *network(f) = closed()).lost("i-1", "09:00:00"),
+        facts: || sound_one().network(closed()).lost("i-1", "09:00:00"),
         first: "Likely no-route rtb-main",
     },
     Case {
@@ -197,8 +192,7 @@ const NOT_REGISTERED: [Case; 26] = [
                     endpoints: with_endpoints().endpoints,
                     ..behind_nat()
                 };
-                network(f).groups.get_mut("sg-endpoints").unwrap().ingress =
-                    vec![rule(&["10.0.2.0/24"], &[])];
+                network(f).group("sg-endpoints").ingress = vec![rule(&["10.0.2.0/24"], &[])];
                 wrote(
                     f,
                     "2026-11-21 11:07:00 INFO Entering SSM Agent hibernate - RequestError: send request failed\ncaused by: Post https://ssm.ap-northeast-1.amazonaws.com/: dial tcp 172.30.1.18:443: i/o timeout",
@@ -214,8 +208,7 @@ const NOT_REGISTERED: [Case; 26] = [
         facts: || {
             late(|f| {
                 *network(f) = closed();
-                let hub = route("10.2.0.0/16", Hop::Other("tgw-1".to_owned()));
-                network(f).tables[0].routes.push(hub);
+                network(f).to("10.2.0.0/16", other("tgw-1"));
             })
         },
         first: "CannotTell no-route rtb-main",
@@ -255,18 +248,8 @@ const NOT_REGISTERED: [Case; 26] = [
                 .interface
                 .addresses
                 .push("2600:1f18::10".parse().unwrap());
-            let out = Hop::InternetGateway("igw-1".to_owned());
-            network.tables[1].routes.push(route("::/0", out));
-            let open = network.groups.get_mut("sg-app").unwrap();
-            open.egress.push(rule(&["::/0"], &[]));
-            for index in 0..2 {
-                let v6 = Entry {
-                    number: 101,
-                    network: "::/0".parse().unwrap(),
-                    ..network.acls[2].entries[index].clone()
-                };
-                network.acls[2].entries.push(v6);
-            }
+            network.tables[1].routes.push(route("::/0", internet()));
+            network.open_to_v6(2);
             sound(instance).network(network)
         },
         first: "CannotTell no-public-address rtb-public",
@@ -278,10 +261,7 @@ const NOT_REGISTERED: [Case; 26] = [
         facts: || {
             late(|f| {
                 *network(f) = closed();
-                let firewall = Hop::Other("vpce-gwlb".to_owned());
-                network(f).tables[0]
-                    .routes
-                    .push(route("0.0.0.0/0", firewall));
+                network(f).to("0.0.0.0/0", other("vpce-gwlb"));
                 wrote(
                     f,
                     "2026/11/21 11:50:00Z: SSM Agent unable to acquire credentials: <error>Post \"https://ssm.us-east-1.amazonaws.com/\": dial tcp 13.217.78.180:443: i/o timeout</error>",
@@ -295,12 +275,9 @@ const NOT_REGISTERED: [Case; 26] = [
         was: "no network on the host, the metadata service included",
         truth: &["agent-says"],
         facts: || {
-            late(|f| {
-                wrote(
-                    f,
-                    "Nov 21 11:02:45 ip-172-31-21-124 amazon-ssm-agent[2373]: 2026-11-21 11:02:45 ERROR [TokenRequestService] failed to retrieve instance identity role. Error: RequestError: send request failed\ncaused by: Get \"http://169.254.169.254/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance\": dial tcp 169.254.169.254:80: connect: network is unreachable",
-                );
-            })
+            that_wrote(
+                "Nov 21 11:02:45 ip-172-31-21-124 amazon-ssm-agent[2373]: 2026-11-21 11:02:45 ERROR [TokenRequestService] failed to retrieve instance identity role. Error: RequestError: send request failed\ncaused by: Get \"http://169.254.169.254/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance\": dial tcp 169.254.169.254:80: connect: network is unreachable",
+            )
         },
         first: "Likely agent-says i-1",
     },
@@ -322,12 +299,9 @@ const NOT_REGISTERED: [Case; 26] = [
         was: "the registration of a hybrid activation, left over on the host and gone in AWS",
         truth: &["agent-says"],
         facts: || {
-            late(|f| {
-                wrote(
-                    f,
-                    "2026-11-21 11:51:34 INFO [ssm-agent-worker] Entering SSM Agent hibernate - error occurred in RequestManagedInstanceRoleToken: InvalidInstanceId: Not existing InstanceId mi-0c17d31c2af36e0e6",
-                );
-            })
+            that_wrote(
+                "2026-11-21 11:51:34 INFO [ssm-agent-worker] Entering SSM Agent hibernate - error occurred in RequestManagedInstanceRoleToken: InvalidInstanceId: Not existing InstanceId mi-0c17d31c2af36e0e6",
+            )
         },
         first: "Likely agent-says i-1",
     },
@@ -335,57 +309,42 @@ const NOT_REGISTERED: [Case; 26] = [
         source: "aws/amazon-ssm-agent#118",
         was: "what an earlier registration had left in /var/lib/amazon/ssm",
         truth: &["agent"],
-        facts: || late(|_| {}),
+        facts: sound_one,
         first: "Likely agent i-1",
     },
     Case {
         source: "chime/terraform-aws-alternat#154",
         was: "a minimal image, which has no agent",
         truth: &["image-without-agent"],
-        facts: || {
-            late(|f| {
-                let name = "al2023-ami-minimal-2023.8.20250818.0-kernel-6.1-arm64";
-                f.evidence.get_mut("i-1").unwrap().image_name = Some(Ok(name.to_owned()));
-            })
-        },
+        facts: || of_image("al2023-ami-minimal-2023.8.20250818.0-kernel-6.1-arm64"),
         first: "Likely image-without-agent i-1",
     },
     Case {
         source: "amazonlinux/amazon-linux-2023#166",
         was: "an image whose agent is disabled at boot",
         truth: &["agent"],
-        facts: || {
-            late(|f| {
-                let name = "al2022-ami-2022.0.20220810.2-kernel-5.15-x86_64";
-                f.evidence.get_mut("i-1").unwrap().image_name = Some(Ok(name.to_owned()));
-            })
-        },
+        facts: || of_image("al2022-ami-2022.0.20220810.2-kernel-5.15-x86_64"),
         first: "Likely agent i-1",
     },
     Case {
         source: "alphagov/prometheus-aws-configuration-beta#195",
         was: "an image for ECS, which had no agent then",
         truth: &["agent"],
-        facts: || {
-            late(|f| {
-                let name = "amzn-ami-2018.03.h-amazon-ecs-optimized";
-                f.evidence.get_mut("i-1").unwrap().image_name = Some(Ok(name.to_owned()));
-            })
-        },
+        facts: || of_image("amzn-ami-2018.03.h-amazon-ecs-optimized"),
         first: "Likely agent i-1",
     },
     Case {
         source: "aws/amazon-ssm-agent#640",
         was: "an agent that an update broke",
         truth: &["agent"],
-        facts: || late(|f| *f = f.clone().lost("i-1", "09:00:00")),
+        facts: || sound_one().lost("i-1", "09:00:00"),
         first: "Likely agent i-1",
     },
     Case {
         source: "aws/amazon-ssm-agent#249",
         was: "endpoints that answer, and an agent stuck in \"Starting\"",
         truth: &["agent"],
-        facts: || late(|f| *network(f) = with_endpoints()),
+        facts: || sound_one().network(with_endpoints()),
         first: "Likely agent i-1",
     },
 ];
@@ -396,9 +355,8 @@ const NO_SESSION: [Case; 14] = [
         was: "no endpoint for ssmmessages",
         truth: &["endpoint-missing"],
         facts: || {
-            late(|f| *network(f) = only_ssm_endpoint())
-                .online("i-1")
-                .connected("i-1", false)
+            let facts = sound_one().network(only_ssm_endpoint());
+            facts.online("i-1").connected("i-1", false)
         },
         first: "Likely endpoint-missing vpc-1/ssmmessages",
     },
@@ -406,7 +364,10 @@ const NO_SESSION: [Case; 14] = [
         source: "guardian/security-hq#164",
         was: "a role without ssmmessages",
         truth: &["role-lacks"],
-        facts: || lacking(&CHANNELS).online("i-1").connected("i-1", false),
+        facts: || {
+            let facts = with_role(role(&CHANNELS));
+            facts.online("i-1").connected("i-1", false)
+        },
         first: "Definite role-lacks web-role",
     },
     Case {

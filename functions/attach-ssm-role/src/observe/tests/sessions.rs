@@ -4,7 +4,7 @@ use super::*;
 use crate::facts::sessions::{
     CHECK_BUCKET, DECRYPT, FIND_LOG_GROUP, FoundKey, Right, Sessions, WRITE_LOG, WRITE_OBJECT,
 };
-use crate::fixtures::{denied, facts, instance, role, with_profile};
+use crate::fixtures::{denied, facts, instance, role, trusted_by, with_profile};
 use crate::observe::sessions::role_of;
 use aws_sdk_cloudwatchlogs::operation::describe_log_groups::DescribeLogGroupsOutput;
 use aws_sdk_cloudwatchlogs::types::LogGroup;
@@ -23,15 +23,6 @@ fn document(inputs: &'static str) -> Rule {
             );
             GetDocumentOutput::builder().content(content).build()
         })
-}
-
-fn json_error(code: &'static str) -> impl Fn() -> HttpResponse + Send + Sync + 'static {
-    move || {
-        HttpResponse::new(
-            StatusCode::try_from(400).unwrap(),
-            SdkBody::from(format!(r#"{{"__type":"{code}","message":"no"}}"#)),
-        )
-    }
 }
 
 /// What the simulation of one action on one resource says.
@@ -64,33 +55,22 @@ fn says(action: &'static str, resource: &'static str, denied: bool) -> Rule {
 /// The sessions of an Online node with these preferences, and how often keys and log groups were
 /// asked for.
 async fn read(document: Rule, simulations: &[Rule]) -> (Read<Sessions>, usize) {
-    let one =
-        mock!(Client::describe_instances).then_output(|| page(vec![ec2_instance("i-1")], None));
-    let nodes = mock!(aws_sdk_ssm::Client::describe_instance_information)
-        .then_output(|| nodes_page(vec!["i-1".to_owned()], None));
-    let connected = connection("connected");
+    let (nodes, connected) = (online(&["i-1"]), connection("connected"));
     let (profile, needed) = (profile(), simulation(&NEEDED));
     let mut iam: Vec<&Rule> = vec![&profile];
     iam.extend(simulations);
     iam.push(&needed);
     // What else a diagnosis reads isn't what these tests are about.
-    let others = [
-        mock!(Client::describe_instance_status).then_http_response(ec2_denied),
-        mock!(Client::describe_images).then_http_response(ec2_denied),
-        mock!(Client::get_console_output).then_http_response(ec2_denied),
-        mock!(Client::describe_vpc_endpoints).then_http_response(ec2_denied),
-    ];
-    let ec2: Vec<&Rule> = [&one].into_iter().chain(&others).collect();
-    let mut clients = clients(&ec2, &[&nodes, &connected, &document], &iam);
+    let console = mock!(Client::get_console_output).then_http_response(ec2_denied);
+    let (one, others) = (one(), evidence_denied());
+    let ec2: Vec<&Rule> = [&one, &console].into_iter().chain(&others).collect();
+    let ssm = [&nodes, &connected, &document];
+    let mut clients = clients_in(&Model::default(), &ec2, &ssm, &iam);
     let key = mock!(aws_sdk_kms::Client::describe_key)
         .match_requests(|request| request.key_id() == Some("alias/sessions"))
         .then_output(|| {
-            let key = KeyMetadata::builder()
-                .key_id("k-1")
-                .arn(KEY)
-                .key_state(KeyState::Disabled)
-                .build()
-                .unwrap();
+            let key = KeyMetadata::builder().key_id("k-1").arn(KEY);
+            let key = key.key_state(KeyState::Disabled).build().unwrap();
             DescribeKeyOutput::builder().key_metadata(key).build()
         });
     let gone = mock!(aws_sdk_kms::Client::describe_key)
@@ -107,11 +87,9 @@ async fn read(document: Rule, simulations: &[Rule]) -> (Read<Sessions>, usize) {
         .match_requests(|request| request.log_group_name_prefix() == Some("/sessions"))
         .sequence()
         .output(|| {
-            let other = LogGroup::builder()
-                .log_group_name("/sessions/old")
-                .kms_key_id(KEY);
+            let other = LogGroup::builder().log_group_name("/sessions/old");
             DescribeLogGroupsOutput::builder()
-                .log_groups(other.build())
+                .log_groups(other.kms_key_id(KEY).build())
                 .next_token("more")
                 .build()
         })
@@ -141,35 +119,20 @@ async fn all_that_the_preferences_ask_for_is_read_once() {
             "cloudWatchLogGroupName":"/sessions","cloudWatchEncryptionEnabled":"true","cloudWatchStreamingEnabled":true,
             "idleSessionTimeout":"20","runAsEnabled":true,"runAsDefaultUser":"","shellProfile":{"linux":"bash"}}"#,
     );
-    let simulations = [
-        says(DECRYPT, KEY, true),
-        says(
-            FIND_LOG_GROUP,
-            "arn:aws:logs:us-east-1:111122223333:log-group::log-stream:",
-            false,
-        ),
-        says(
-            WRITE_LOG[0],
-            "arn:aws:logs:us-east-1:111122223333:log-group:/sessions:log-stream:session",
-            false,
-        ),
-        says(
-            WRITE_OBJECT,
-            "arn:aws:s3:::session-logs/shell/session.log",
-            false,
-        ),
-        says(CHECK_BUCKET, "arn:aws:s3:::session-logs", false),
-    ];
+    let simulations = rows! {
+        DECRYPT, KEY => true;
+        FIND_LOG_GROUP, "arn:aws:logs:us-east-1:111122223333:log-group::log-stream:" => false;
+        WRITE_LOG[0], "arn:aws:logs:us-east-1:111122223333:log-group:/sessions:log-stream:session" => false;
+        WRITE_OBJECT, "arn:aws:s3:::session-logs/shell/session.log" => false;
+        CHECK_BUCKET, "arn:aws:s3:::session-logs" => false;
+    };
+    let simulations = simulations.map(|(action, resource, denied)| says(action, resource, denied));
     let (sessions, calls) = read(everything, &simulations).await;
     let sessions = sessions.unwrap();
     assert_eq!(calls, 3, "the key, and two pages of log groups");
-    assert_eq!(
-        sessions.key.unwrap().found,
-        Ok(Some(FoundKey {
-            arn: KEY.to_owned(),
-            state: "Disabled".to_owned()
-        }))
-    );
+    let (arn, state) = (KEY.to_owned(), "Disabled".to_owned());
+    let key = sessions.key.unwrap().found;
+    assert_eq!(key, Ok(Some(FoundKey { arn, state })));
     let group = sessions.log_group.unwrap();
     assert_eq!(
         (group.must_be_encrypted, group.encrypted),
@@ -235,32 +198,30 @@ async fn a_key_is_gone_by_its_own_word_only() {
 /// Default Host Management carries who has no profile, or one that may not register (SSM-4).
 #[test]
 fn the_agents_role_is_the_one_that_registers() {
-    let own = || Some(Ok("arn:aws:iam::111122223333:role/web-role".to_owned()));
-    let host = || {
-        Some(Ok(
-            "arn:aws:iam::111122223333:role/service-role/Hosts".to_owned()
-        ))
-    };
+    let named = |role: &str| Some(Ok(format!("arn:aws:iam::111122223333:role/{role}")));
+    let (own, host) = (|| named("web-role"), || named("service-role/Hosts"));
     let of = |facts: &Facts| role_of(facts, &facts.instances["i-1"], "aws", "111122223333");
     let with = |missing: &[&str]| facts([with_profile("i-1", OURS)]).role(OURS, role(missing));
     let hosted = |mut facts: Facts| {
         facts.dhmc = Ok(Some("service-role/Hosts".to_owned()));
         facts
     };
-    assert_eq!(of(&with(&[])), own());
-    assert_eq!(
-        of(&hosted(with(&CHANNELS))),
-        own(),
-        "it keeps the other out"
-    );
-    assert_eq!(of(&hosted(with(&NEEDED))), host());
-    assert_eq!(of(&hosted(facts([instance("i-1")]))), host());
-    assert_eq!(
-        of(&with(&NEEDED)),
-        own(),
-        "it is Online by it, whatever was simulated"
-    );
-    assert_eq!(of(&facts([instance("i-1")])), None);
+    let distrusted = trusted_by(&TRUST.replace("ec2.", "lambda."), &[]);
+    let mut remade = with(&[]);
+    remade.remade.insert("i-1".to_owned());
+    for (what, facts, expected) in rows! {
+        "its own", with(&[]) => own();
+        "it keeps the other out", hosted(with(&CHANNELS)) => own();
+        "it may not register", hosted(with(&NEEDED)) => host();
+        "EC2 may not take it", hosted(with(&[]).role(OURS, distrusted)) => host();
+        "no profile", hosted(facts([instance("i-1")])) => host();
+        "another one of its profile's name", hosted(remade.clone()) => host();
+        "Online by it, whatever was simulated", with(&NEEDED) => own();
+        "none", facts([instance("i-1")]) => None;
+        "none but another's", remade => None;
+    } {
+        assert_eq!(of(&facts), expected, "{what}");
+    }
     let mut unread = with(&NEEDED);
     unread.dhmc = Err(denied("ssm:GetServiceSetting"));
     assert!(matches!(of(&unread), Some(Err(_))));

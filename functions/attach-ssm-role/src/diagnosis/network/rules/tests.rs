@@ -28,43 +28,21 @@ fn a_security_group_rule_reaches_by_protocol_port_and_network() {
         addresses: &addresses,
         groups: &[],
     };
-    for (what, rule, expected) in [
-        ("everything", rule("-1", None, &["0.0.0.0/0"]), Reach::Yes),
-        (
-            "443",
-            rule("tcp", Some((443, 443)), &["10.0.1.0/24"]),
-            Reach::Yes,
-        ),
-        (
-            "by number",
-            rule("6", Some((1, 1000)), &["10.0.1.10/32"]),
-            Reach::Yes,
-        ),
-        ("80", rule("tcp", Some((80, 80)), &["0.0.0.0/0"]), Reach::No),
-        (
-            "up to 442",
-            rule("tcp", Some((1, 442)), &["0.0.0.0/0"]),
-            Reach::No,
-        ),
-        (
-            "from 444",
-            rule("tcp", Some((444, 65535)), &["0.0.0.0/0"]),
-            Reach::No,
-        ),
-        (
-            "UDP",
-            rule("udp", Some((443, 443)), &["0.0.0.0/0"]),
-            Reach::No,
-        ),
-        (
-            "ICMP",
-            rule("icmp", Some((-1, -1)), &["0.0.0.0/0"]),
-            Reach::No,
-        ),
-        ("next door", rule("-1", None, &["10.0.2.0/24"]), Reach::No),
-        ("IPv6 only", rule("-1", None, &["::/0"]), Reach::No),
-        ("nobody", rule("-1", None, &[]), Reach::No),
-    ] {
+    let https = |ports| rule("tcp", Some(ports), &["0.0.0.0/0"]);
+    let all = |network| rule("-1", None, &[network]);
+    for (what, rule, expected) in rows! {
+        "everything", all("0.0.0.0/0") => Reach::Yes;
+        "443", rule("tcp", Some((443, 443)), &["10.0.1.0/24"]) => Reach::Yes;
+        "by number", rule("6", Some((1, 1000)), &["10.0.1.10/32"]) => Reach::Yes;
+        "80", https((80, 80)) => Reach::No;
+        "up to 442", https((1, 442)) => Reach::No;
+        "from 444", https((444, 65535)) => Reach::No;
+        "UDP", rule("udp", Some((443, 443)), &["0.0.0.0/0"]) => Reach::No;
+        "ICMP", rule("icmp", Some((-1, -1)), &["0.0.0.0/0"]) => Reach::No;
+        "next door", all("10.0.2.0/24") => Reach::No;
+        "IPv6 only", all("::/0") => Reach::No;
+        "nobody", rule("-1", None, &[]) => Reach::No;
+    } {
         assert_eq!(admits([&rule], peer, &NO_LISTS), expected, "{what}");
     }
 }
@@ -105,19 +83,15 @@ fn a_security_group_rule_reaches_by_group_and_prefix_list() {
 
 #[test]
 fn public_addresses_are_reached_by_everything_or_perhaps() {
-    for (networks, family, expected) in [
-        (&["0.0.0.0/0"][..], Family::V4, Reach::Yes),
-        (&["0.0.0.0/0"], Family::V6, Reach::No),
-        (&["::/0"], Family::V6, Reach::Yes),
-        (
-            &["10.0.0.0/8", "192.168.0.0/16"],
-            Family::V4,
-            Reach::Perhaps,
-        ),
-        (&["52.94.0.0/16"], Family::V4, Reach::Perhaps),
-        (&["0.0.0.0/1", "128.0.0.0/1"], Family::V4, Reach::Perhaps),
-        (&["fd00::/8"], Family::V6, Reach::Perhaps),
-    ] {
+    for (networks, family, expected) in rows! {
+        &["0.0.0.0/0"][..], Family::V4 => Reach::Yes;
+        &["0.0.0.0/0"], Family::V6 => Reach::No;
+        &["::/0"], Family::V6 => Reach::Yes;
+        &["10.0.0.0/8", "192.168.0.0/16"], Family::V4 => Reach::Perhaps;
+        &["52.94.0.0/16"], Family::V4 => Reach::Perhaps;
+        &["0.0.0.0/1", "128.0.0.0/1"], Family::V4 => Reach::Perhaps;
+        &["fd00::/8"], Family::V6 => Reach::Perhaps;
+    } {
         let rule = rule("tcp", Some((443, 443)), networks);
         assert_eq!(
             admits([&rule], Peer::Public(family), &NO_LISTS),
@@ -147,110 +121,36 @@ fn acl(entries: Vec<Entry>) -> Acl {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_lowest_rule_that_matches_decides() {
-    let https = (443, 443);
-    let answers = (32_768, 60_999);
-    let public = Target::Public(Family::V4);
-    let inside = Target::Address(ip("10.0.2.5"));
-    for (what, entries, target, ports, expected) in [
-        (
-            "default",
-            vec![entry(100, true, None, "0.0.0.0/0")],
-            public,
-            https,
-            Passage::Open,
-        ),
-        ("empty", vec![], public, https, Passage::Closed(None)),
-        (
-            "deny first",
-            vec![
-                entry(100, true, None, "0.0.0.0/0"),
-                entry(90, false, Some((443, 443)), "0.0.0.0/0"),
-            ],
-            public,
-            https,
-            Passage::Closed(Some(90)),
-        ),
-        (
-            "deny later",
-            vec![
-                entry(100, true, None, "0.0.0.0/0"),
-                entry(110, false, None, "0.0.0.0/0"),
-            ],
-            public,
-            https,
-            Passage::Open,
-        ),
-        (
-            "deny for somewhere else",
-            vec![
-                entry(90, false, None, "203.0.113.0/24"),
-                entry(100, true, None, "0.0.0.0/0"),
-            ],
-            public,
-            https,
-            Passage::Open,
-        ),
-        (
-            "allow for somewhere only",
-            vec![entry(90, true, None, "203.0.113.0/24")],
-            public,
-            https,
-            Passage::Partly,
-        ),
-        (
-            // To where there may be a proxy, or endpoints behind a transit gateway.
-            "allow inside only",
-            vec![entry(100, true, None, "10.0.0.0/16")],
-            public,
-            https,
-            Passage::Partly,
-        ),
-        (
-            "allow inside",
-            vec![entry(100, true, Some((443, 443)), "10.0.0.0/16")],
-            inside,
-            https,
-            Passage::Open,
-        ),
-        (
-            "answers by two rules",
-            vec![
-                entry(100, true, Some((1024, 40_000)), "0.0.0.0/0"),
-                entry(110, true, Some((40_001, 65_535)), "0.0.0.0/0"),
-            ],
-            public,
-            answers,
-            Passage::Open,
-        ),
-        (
-            "answers in part",
-            vec![entry(100, true, Some((49_152, 65_535)), "0.0.0.0/0")],
-            public,
-            answers,
-            Passage::Partly,
-        ),
-        (
-            "no answers",
-            vec![entry(100, true, Some((443, 443)), "0.0.0.0/0")],
-            public,
-            answers,
-            Passage::Closed(None),
-        ),
-        (
-            "IPv6 rule for IPv4",
-            vec![entry(100, true, None, "::/0")],
-            public,
-            https,
-            Passage::Closed(None),
-        ),
-    ] {
-        assert_eq!(
-            acl(entries).passage(true, target, ports),
-            expected,
-            "{what}"
-        );
+    let https = Some((443, 443));
+    let (all, elsewhere, inside) = ("0.0.0.0/0", "203.0.113.0/24", "10.0.0.0/16");
+    let allow = |number, ports, network| entry(number, true, ports, network);
+    let deny = |number, ports, network| entry(number, false, ports, network);
+    for (what, entries, expected) in rows! {
+        "default", vec![allow(100, None, all)] => Passage::Open;
+        "empty", vec![] => Passage::Closed(None);
+        "deny first", vec![allow(100, None, all), deny(90, https, all)] => Passage::Closed(Some(90));
+        "deny later", vec![allow(100, None, all), deny(110, None, all)] => Passage::Open;
+        "deny elsewhere", vec![deny(90, None, elsewhere), allow(100, None, all)] => Passage::Open;
+        "allow elsewhere only", vec![allow(90, None, elsewhere)] => Passage::Partly;
+        // To where there may be a proxy, or endpoints behind a transit gateway.
+        "allow inside only", vec![allow(100, None, inside)] => Passage::Partly;
+        "IPv6 rule for IPv4", vec![allow(100, None, "::/0")] => Passage::Closed(None);
+    } {
+        let found = acl(entries).passage(true, Target::Public(Family::V4), (443, 443));
+        assert_eq!(found, expected, "{what}");
+    }
+    let within = acl(vec![allow(100, https, inside)]);
+    let peer = Target::Address(ip("10.0.2.5"));
+    assert_eq!(within.passage(true, peer, (443, 443)), Passage::Open);
+    let (low, high) = (Some((1024, 40_000)), Some((40_001, 65_535)));
+    for (what, entries, expected) in rows! {
+        "answers by two rules", vec![allow(100, low, all), allow(110, high, all)] => Passage::Open;
+        "answers in part", vec![allow(100, high, all)] => Passage::Partly;
+        "no answers", vec![allow(100, https, all)] => Passage::Closed(None);
+    } {
+        let found = acl(entries).passage(true, Target::Public(Family::V4), (32_768, 60_999));
+        assert_eq!(found, expected, "{what}");
     }
 }
 
@@ -323,23 +223,15 @@ fn a_route_to_some_addresses_leads_elsewhere_and_a_gateway_endpoint_does_not() {
     let private = route("10.9.0.0/16", Hop::Other("pcx-1".to_owned()), false);
     let gone = route("10.9.0.0/16", Hop::Other("pcx-1".to_owned()), true);
     let nat64 = route("64:ff9b::/96", Hop::Nat("nat-1".to_owned()), false);
-    for (what, route, elsewhere) in [
-        ("half of everything", half, true),
-        ("another VPC", private, true),
-        ("one that is gone", gone, false),
-        ("NAT64", nat64, false),
-        (
-            "S3 by a gateway endpoint",
-            by_list("vpce-1", "pl-s3"),
-            false,
-        ),
-        (
-            "a list by a transit gateway",
-            by_list("tgw-1", "pl-s3"),
-            true,
-        ),
-        ("an unread list", by_list("tgw-1", "pl-x"), true),
-    ] {
+    for (what, route, elsewhere) in rows! {
+        "half of everything", half => true;
+        "another VPC", private => true;
+        "one that is gone", gone => false;
+        "NAT64", nat64 => false;
+        "S3 by a gateway endpoint", by_list("vpce-1", "pl-s3") => false;
+        "a list by a transit gateway", by_list("tgw-1", "pl-s3") => true;
+        "an unread list", by_list("tgw-1", "pl-x") => true;
+    } {
         let table = table(vec![route]);
         let found = table.elsewhere(&lists).next().is_some();
         assert_eq!(found, elsewhere, "{what}");
