@@ -12,6 +12,7 @@ mod memory;
 mod protect;
 mod refusals;
 mod release;
+mod undone;
 
 use guardrails::aws::ApiError;
 use guardrails::guardrail::Acted;
@@ -37,33 +38,33 @@ pub(crate) async fn act(clients: &Clients, action: &Action, run: &str) -> Acted<
         Action::BreakLoop(order) => loops::break_loop(clients, order, run).await,
         Action::NameLauncher(order) => launcher::name(clients, order).await,
         Action::RestoreGroup { group, at } => match loops::restore(clients, group, *at).await {
-            Ok(Some(note)) => Acted::done(Some(note)),
             Ok(None) => Acted::skipped("nothing of it is suspended any more"),
-            Err(error) => Acted::failed(error),
+            restored => acted(restored),
         },
         Action::MendIsolation {
             vpc,
             group,
             admission,
             at,
-        } => match mend_isolation(clients, vpc, group, admission, *at).await {
-            Ok(done) => Acted::done(Some(done)),
-            Err(error) => Acted::failed(error),
-        },
+        } => acted(mend_isolation(clients, vpc, group, admission, *at).await),
         Action::ReleaseBrake { at } => {
             let (none, any) = (Brake::default(), Expect::Any);
             let written = clients.state.put(&BRAKE, LATELY, &none, None, &any, *at);
-            match written.await {
-                Ok(_) => Acted::done(None),
-                Err(error) => Acted::failed(error),
-            }
+            acted(written.await.map(|_| None))
         }
         Action::Forget {
             instance,
             record,
             at,
-        } => forget(clients, instance, record, *at).await,
+        } => {
+            let forgotten = forget(clients, instance, record, *at).await;
+            forgotten.unwrap_or_else(Acted::failed)
+        }
     }
+}
+
+fn acted(answer: Result<Option<String>, ApiError>) -> Acted<Effect> {
+    answer.map_or_else(Acted::failed, Acted::done)
 }
 
 async fn mend_isolation(
@@ -72,7 +73,7 @@ async fn mend_isolation(
     group: &Isolation,
     admission: &Admission,
     at: Timestamp,
-) -> Result<String, ApiError> {
+) -> Result<Option<String>, ApiError> {
     let id = &group.id;
     let mut done = Vec::new();
     let now = isolate::mend(clients, id, vpc, admission, at).await?;
@@ -84,7 +85,7 @@ async fn mend_isolation(
     if let Some(whom) = isolate::admit(clients, vpc, &now, admission, at).await? {
         done.push(format!("{id} lets in {whom}"));
     }
-    Ok(done.join("; "))
+    Ok((!done.is_empty()).then(|| done.join("; ")))
 }
 
 async fn forget(
@@ -92,33 +93,24 @@ async fn forget(
     instance: &str,
     record: &Record,
     at: Timestamp,
-) -> Acted<Effect> {
-    let forgotten = async {
-        // A look may have left it out: it is isolated still, and a release needs its record.
-        let ids = record.interfaces.keys().cloned().collect();
-        let mut left = read::left_behind(&clients.ec2, ids).await?.into_iter();
-        if left.any(|one| one.instance.as_deref() == Some(instance)) {
-            return Ok(Err(
-                "its network interfaces are attached to it still; a later sweep forgets it",
-            ));
-        }
-        let changed = "it was changed meanwhile";
-        let given_back = release::left_behind(clients, record, at).await?;
-        let Some(stored) = clients.state.get(&QUARANTINE, instance, at).await? else {
-            return Ok(Err(changed));
-        };
-        if stored.value != *record {
-            return Ok(Err(changed));
-        }
-        let expect = Expect::Version(stored.version);
-        let written = clients.state.delete(&QUARANTINE, instance, &expect).await?;
-        Ok(written.is_done().then_some(given_back).ok_or(changed))
-    };
-    match forgotten.await {
-        Ok(Ok(given_back)) => Acted::done(given_back),
-        Ok(Err(why)) => Acted::skipped(why),
-        Err(error) => Acted::failed(error),
+) -> Result<Acted<Effect>, ApiError> {
+    // A look may have left it out: it is isolated still, and a release needs its record.
+    let ids = record.interfaces.keys().cloned().collect();
+    let mut left = read::left_behind(&clients.ec2, ids).await?.into_iter();
+    if left.any(|one| one.instance.as_deref() == Some(instance)) {
+        let why = "its network interfaces are attached to it still; a later sweep forgets it";
+        return Ok(Acted::skipped(why));
     }
+    let given_back = release::left_behind(clients, record, at).await?;
+    let stored = clients.state.get(&QUARANTINE, instance, at).await?;
+    if let Some(stored) = stored.filter(|stored| stored.value == *record) {
+        let expect = Expect::Version(stored.version);
+        let deleted = clients.state.delete(&QUARANTINE, instance, &expect).await?;
+        if deleted.is_done() {
+            return Ok(Acted::done(given_back));
+        }
+    }
+    Ok(Acted::skipped("it was changed meanwhile"))
 }
 
 #[cfg(test)]

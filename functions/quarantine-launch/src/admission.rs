@@ -56,6 +56,12 @@ impl Admission {
         surplus.cloned().collect()
     }
 
+    /// What it lets in by the policy, once all that is wanted is there: also what stands there
+    /// already though it isn't known where it is.
+    pub fn admitted(&self, vpc: &str, group: &Isolation) -> BTreeSet<Rule> {
+        &self.wanted(vpc) | &(&group.incoming - &self.surplus(group))
+    }
+
     /// Whether nothing comes or goes through it but what the policy lets in.
     pub fn isolates(&self, group: &Isolation) -> bool {
         !group.lets_out && self.surplus(group).is_empty()
@@ -144,5 +150,8 @@ mod tests {
         assert!(unread.missing("vpc-1", &group(&[])).is_empty());
         assert!(unread.isolates(&group(&["sg-1"])));
         assert!(unread.unseen().is_empty());
+        // Nor forgotten as what this guardrail has let in.
+        let stands = group(&["sg-1", "192.0.2.0/24"]);
+        assert_eq!(unread.admitted("vpc-1", &stands), rules(&["sg-1"]));
     }
 }

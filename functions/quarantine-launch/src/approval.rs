@@ -6,6 +6,8 @@
 //! where nobody saw it then, what isn't so now is unknown.
 
 use guardrails::aws::ApiError;
+use guardrails::ec2;
+use guardrails::policy::Age;
 use jiff::Timestamp;
 use serde::Serialize;
 use wildmatch::WildMatch;
@@ -435,13 +437,8 @@ fn selected(selector: &Selector, launch: Launch<'_>, facts: &Facts) -> Vec<Holds
         });
     }
     if let Some(tag) = &selector.tag {
-        let value = |tags: &[(String, String)]| {
-            let mut tags = tags.iter();
-            let found = tags.find(|(key, _)| *key == tag.tag);
-            found.map(|(_, value)| value.clone())
-        };
-        let matches = |tags: &[(String, String)]| tag.matches(value(tags).as_deref());
-        let what = match value(&image.tags) {
+        let matches = |tags: &[(String, String)]| tag.matches(ec2::tag(tags, &tag.tag));
+        let what = match ec2::tag(&image.tags, &tag.tag) {
             Some(value) => format!("its tag {} is {value}", tag.tag),
             None => format!("it has no tag {}", tag.tag),
         };
@@ -480,12 +477,7 @@ fn owned(owners: &[String], image: &Image, account: Option<&str>) -> Holds {
 }
 
 /// Whether the parameter names the AMI, or did until `grace` before the launch.
-fn named_by(
-    name: &str,
-    grace: guardrails::policy::Age,
-    launch: Launch<'_>,
-    facts: &Facts,
-) -> Holds {
+fn named_by(name: &str, grace: Age, launch: Launch<'_>, facts: &Facts) -> Holds {
     let parameter = match facts.parameters.get(name) {
         None => return Holds::unclear(format!("parameter {name} wasn't read")),
         Some(Err(error)) => {
@@ -700,7 +692,7 @@ fn scope(scope: &Scope, launch: Launch<'_>, facts: &Facts) -> Vec<Holds> {
     }
     if let Some(tag) = &scope.tag {
         let holds = |tags: &[(String, String)]| {
-            guardrails::ec2::tag(tags, tag).is_some_and(|value| {
+            ec2::tag(tags, tag).is_some_and(|value| {
                 let mut values = scope.values.iter().flatten();
                 scope.values.is_none() || values.any(|wanted| wanted == value)
             })

@@ -106,15 +106,17 @@ fn is_omitted(record: &Value) -> bool {
     answer.is_some_and(|answer| answer["omitted"] == true)
 }
 
-/// The instances in a `RunInstances` record: all items of the answer.
+/// The instances in a `RunInstances` record: all items of the answer. In a filter `*` and `?` stand
+/// for others.
 fn launched(record: &Value) -> Option<Vec<Resource>> {
     let items = record
         .pointer("/responseElements/instancesSet/items")?
         .as_array()?;
+    let is_id = |id: &&str| id.starts_with("i-") && !id.contains(['*', '?']);
     let ids: Vec<Resource> = items
         .iter()
         .filter_map(|item| item.get("instanceId")?.as_str())
-        .filter(|id| id.starts_with("i-"))
+        .filter(is_id)
         .map(Resource::instance)
         .collect();
     (!ids.is_empty()).then_some(ids)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
 use guardrails::guardrail::Decision;
+use guardrails::policy::Mode;
 use guardrails::resource::Resource;
 use guardrails::state::Stored;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use crate::ask::Ask;
 use crate::evaluate::{
     Change, Evaluation, Held, Judged, Judgement, Opened, Phase, Stance, Standing,
 };
-use crate::facts::{Group, Instance, Isolation};
+use crate::facts::{Facts, Group, Instance, Isolation};
 use crate::labels::{self, Labels};
 use crate::launcher::{Launcher, Who};
 use crate::launches::Source;
@@ -132,6 +133,8 @@ pub struct Quarantine {
     /// Whether it is a further launch of a loop that isn't stopped: whatever is kept of each would
     /// pile up without end.
     pub piles_up: bool,
+    /// Whether sweeps do what this run leaves undone: in mode `enforce` only.
+    pub swept: bool,
 }
 
 /// A place among what may be isolated within the time of the brake: taken before anything is
@@ -180,6 +183,8 @@ pub struct Release {
     pub admission: Admission,
     /// When this was decided.
     pub at: Timestamp,
+    /// Whether sweeps do what this run leaves undone: in mode `enforce` only.
+    pub swept: bool,
 }
 
 /// A release without a record.
@@ -229,7 +234,8 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     let judged = |id: &str| evaluation.judged.get(id);
     match &evaluation.facts.ask {
         Ask::Reconcile | Ask::Launched(_) => reconcile(evaluation),
-        Ask::CheckImage(_) | Ask::List | Ask::Launches => Vec::new(),
+        Ask::List => unread(evaluation.facts).collect(),
+        Ask::CheckImage(_) | Ask::Launches => Vec::new(),
         // Whatever a sweep would do: the answer of `check`.
         Ask::CheckInstance(id) => match judged(id) {
             Some(_) => reconcile(evaluation),
@@ -260,14 +266,13 @@ fn report(instance: &Instance, reason: String) -> Decision<Action> {
     Decision::leave(instance.resource(), "report", reason)
 }
 
+fn managed(operator: &str) -> String {
+    format!("{operator} manages it, and only {operator} may change it")
+}
+
 fn not_there(resource: Resource, operation: &'static str, what: &str) -> Decision<Action> {
     let message = format!("there is no such {what} in this account and Region (any more)");
-    let error = ApiError {
-        operation,
-        code: "NotFound".to_owned(),
-        message: message.clone(),
-        kind: ErrorKind::Refused,
-    };
+    let error = ApiError::new(operation, "NotFound", &message, ErrorKind::Refused);
     Decision::cannot_judge(resource, message, error)
 }
 
@@ -281,9 +286,8 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     let mut decisions: Vec<_> = loops.map(|one| break_loop(one, evaluation)).collect();
     let facts = evaluation.facts;
     if evaluation.policy.approve.is_empty() && facts.complete {
-        let parameter = Resource::Parameter(facts.policy_parameter.clone());
         let reason = Verdict::NothingApproved.reason();
-        decisions.push(Decision::leave(parameter, "leave-alone", reason));
+        decisions.push(Decision::leave(facts.policy(), "leave-alone", reason));
     }
     decisions.extend(evaluation.opened.iter().map(|one| mend(one, evaluation)));
     decisions.extend(unseen(evaluation));
@@ -303,10 +307,18 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         let look_up = lookups <= LAUNCHERS_PER_SWEEP;
         decisions.extend(decide_one(judged, look_up, evaluation));
     }
-    for id in &evaluation.forgotten {
-        decisions.push(forget(id, evaluation));
-    }
+    decisions.extend(unread(facts));
+    let forgotten = evaluation.forgotten.iter();
+    decisions.extend(forgotten.map(|id| forget(id, evaluation)));
     decisions
+}
+
+/// What couldn't be read kept nothing from being done, and isn't known all the same.
+fn unread(facts: &Facts) -> impl Iterator<Item = Decision<Action>> {
+    facts.unread.iter().map(|(what, error)| {
+        let why = format!("{what} couldn't be read");
+        Decision::cannot_judge(Resource::Account, why, error.clone())
+    })
 }
 
 fn mend(opened: &Opened<'_>, evaluation: &Evaluation<'_>) -> Decision<Action> {
@@ -342,12 +354,11 @@ fn mend(opened: &Opened<'_>, evaluation: &Evaluation<'_>) -> Decision<Action> {
 fn unseen(evaluation: &Evaluation<'_>) -> Option<Decision<Action>> {
     let unseen: Vec<&str> = evaluation.admission.unseen().into_iter().collect();
     (!unseen.is_empty()).then(|| {
-        let parameter = Resource::Parameter(evaluation.facts.policy_parameter.clone());
         let why = format!(
             "responders: {} isn't a security group of this Region that EC2 shows (or is one that isolates), so nobody is let in from there; correct the policy",
             unseen.join(", ")
         );
-        Decision::leave(parameter, "report", why)
+        Decision::leave(evaluation.facts.policy(), "report", why)
     })
 }
 
@@ -377,10 +388,9 @@ fn decide_one(
         Stance::Held(held) => self::held(instance, held, look_up, evaluation),
         Stance::Fine => one.then(|| leave(instance, reason)),
         Stance::Undecided => Some(cannot_tell(instance, verdict)),
-        Stance::Managed(operator) => Some(report(
-            instance,
-            format!("{reason}; {operator} manages it, and only {operator} may change it"),
-        )),
+        Stance::Managed(operator) => {
+            Some(report(instance, format!("{reason}; {}", managed(operator))))
+        }
         // Counted in a sweep, told only of the one that is asked about.
         Stance::Old => one.then(|| {
             report(
@@ -525,6 +535,7 @@ fn quarantine(
         launcher: facts.ask.launcher().cloned(),
         place: place(evaluation).filter(|_| occasion == Occasion::Launch),
         piles_up: occasion == Occasion::Launch && piles_up(instance, evaluation),
+        swept: evaluation.policy.mode == Mode::Enforce,
     }))
 }
 
@@ -534,7 +545,10 @@ fn piles_up(instance: &Instance, evaluation: &Evaluation<'_>) -> bool {
     let mut going_on = evaluation.loops.iter().filter(|one| {
         // A person's launches come to an end, and each is evidence against them.
         !matches!(one.looping.source, Source::Principal(_))
-            && !matches!(one.standing, Standing::ToBreak(_) | Standing::Suspended)
+            && matches!(
+                one.standing,
+                Standing::NoGroup | Standing::Managed(_) | Standing::StepOff | Standing::Braked
+            )
     });
     going_on.any(|one| {
         let further = one.looping.launches.iter().skip(kept);
@@ -555,33 +569,26 @@ fn place(evaluation: &Evaluation<'_>) -> Option<Place> {
 
 /// What the brake held back, and no more than the person knows of.
 fn confirm(confirmed: usize, evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
-    let policy = || Resource::Parameter(evaluation.facts.policy_parameter.clone());
-    let brake = evaluation.brake;
+    let (brake, policy) = (evaluation.brake, evaluation.facts.policy());
     if brake.holds {
         let why = format!(
             "{} launches would be isolated now, more than the {confirmed} that were confirmed, so none is; look at them (check, with image-id or instance-id) and confirm with that number",
             brake.wanted
         );
-        return vec![Decision::leave(policy(), "report", why)];
+        return vec![Decision::leave(policy, "report", why)];
     }
-    let released = Decision::act(
-        policy(),
-        "release-brake",
-        format!(
-            "a person has confirmed that {} launches are isolated",
-            brake.wanted
-        ),
-        Action::ReleaseBrake { at: evaluation.now },
+    let why = format!(
+        "a person has confirmed that {} launches are isolated",
+        brake.wanted
     );
+    let release = Action::ReleaseBrake { at: evaluation.now };
+    let mut decisions = vec![Decision::act(policy, "release-brake", why, release)];
     let loops = evaluation.loops.iter();
-    let loops = loops.map(|one| break_loop(one, evaluation));
+    decisions.extend(loops.map(|one| break_loop(one, evaluation)));
     let wanted = evaluation.judged.values();
     let wanted = wanted.filter(|one| matches!(one.stance, Stance::ToIsolate));
-    let isolated = wanted.filter_map(|one| decide_one(one, false, evaluation));
-    std::iter::once(released)
-        .chain(loops)
-        .chain(isolated)
-        .collect()
+    decisions.extend(wanted.filter_map(|one| decide_one(one, false, evaluation)));
+    decisions
 }
 
 fn by_hand(judged: &Judged<'_>, reason: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
@@ -591,10 +598,7 @@ fn by_hand(judged: &Judged<'_>, reason: &str, evaluation: &Evaluation<'_>) -> De
         return leave(instance, "it is being terminated");
     }
     if let Some(operator) = &instance.operator {
-        return leave(
-            instance,
-            format!("{operator} manages it, and only {operator} may change it"),
-        );
+        return leave(instance, managed(operator));
     }
     if record.is_some_and(|record| record.stage == Stage::Releasing) {
         return leave(
@@ -613,18 +617,14 @@ fn release_ordered(
     evaluation: &Evaluation<'_>,
 ) -> Decision<Action> {
     let instance = judged.instance;
-    let recorded = evaluation.facts.records.contains_key(&instance.id);
-    if instance.state == State::Terminal && recorded {
-        return forget(&instance.id, evaluation);
-    }
-    if instance.state == State::Terminal {
-        return leave(
+    let terminal = instance.state == State::Terminal;
+    match evaluation.facts.records.get(&instance.id) {
+        Some(_) if terminal => forget(&instance.id, evaluation),
+        Some(record) => release(instance, record, "a person releases it", evaluation),
+        None if terminal => leave(
             instance,
             "it is being terminated; where its group's loop was broken, release the group",
-        );
-    }
-    match evaluation.facts.records.get(&instance.id) {
-        Some(record) => release(instance, record, "a person releases it", evaluation),
+        ),
         None => by_labels(instance, from_labels, evaluation),
     }
 }
@@ -678,6 +678,7 @@ fn release(
         others: others.map(|(id, _)| id.clone()).collect(),
         admission: evaluation.admission.clone(),
         at: evaluation.now,
+        swept: evaluation.policy.mode == Mode::Enforce,
     }));
     Decision::act(instance.resource(), "release", why.to_owned(), action)
 }
@@ -724,9 +725,7 @@ fn break_loop(judgement: &Judgement<'_>, evaluation: &Evaluation<'_>) -> Decisio
         ),
         Standing::Gone => tell("the group is gone"),
         Standing::Suspended => tell("its processes Launch and ReplaceUnhealthy are suspended"),
-        Standing::Managed(operator) => tell(&format!(
-            "{operator} manages it, and only {operator} may change it"
-        )),
+        Standing::Managed(operator) => tell(&managed(operator)),
         Standing::Braked => tell("its processes aren't suspended, because the brake holds"),
         Standing::StepOff => tell("steps.break-loop is off, so it goes on"),
         Standing::ToBreak(group) => {

@@ -99,6 +99,16 @@ pub struct Judged<'a> {
     pub unrecorded: Option<String>,
 }
 
+impl<'a> Judged<'a> {
+    /// The quarantine that it is in.
+    pub fn held(&self) -> Option<&Held<'a>> {
+        match &self.stance {
+            Stance::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+}
+
 /// What follows from verdict and memory.
 #[derive(Debug)]
 pub enum Stance<'a> {
@@ -283,19 +293,19 @@ pub(crate) fn evaluate<'a>(facts: &'a Facts, policy: &'a Policy, now: Timestamp)
 }
 
 /// The instances among `facts` that no rule approves, as far as anything was read: those of which
-/// more is to be read.
+/// more is to be read. Of others of the same source those that would count for a loop.
 pub(crate) fn unapproved_so_far<'a>(
     facts: &'a Facts,
     policy: &Policy,
     now: Timestamp,
 ) -> Vec<&'a Instance> {
-    let instances = facts.instances.values();
-    instances
-        .filter(|one| {
-            let verdict = verdict(one, facts, policy, now);
-            verdict.is_unapproved() || matches!(verdict, Verdict::Undecided(_))
-        })
-        .collect()
+    let open = facts.instances.values().filter(|one| {
+        let verdict = verdict(one, facts, policy, now);
+        verdict.is_unapproved() || matches!(verdict, Verdict::Undecided(_))
+    });
+    let siblings = facts.siblings.values();
+    let counted = siblings.filter(|one| verdict(one, facts, policy, now).is_unapproved());
+    open.chain(counted).collect()
 }
 
 fn judge<'a>(
@@ -346,10 +356,15 @@ fn of_launch<'a>(
 }
 
 fn held<'a>(instance: &'a Instance, record: &'a Record, facts: &Facts, now: Timestamp) -> Held<'a> {
+    let released = facts.released.get(&instance.id);
     let phase = match record.stage {
         Stage::Releasing if RELEASE_TAKES.after(record.at) > now => Phase::Releasing,
         Stage::Releasing => Phase::ReleaseUnfinished,
         Stage::Started if now.duration_since(record.at) < UNDER_WAY => Phase::UnderWay,
+        // By a run that had looked before a person released it, and didn't come to see that.
+        Stage::Started if released.is_some_and(|one| one.at >= record.since) => {
+            Phase::ReleaseUnfinished
+        }
         Stage::Started => Phase::Unfinished,
         Stage::Partial | Stage::Complete => match drift(instance, record, facts, now) {
             Phase::Stands if record.pooled && is_in_service(instance, facts) => Phase::InService,
@@ -520,9 +535,7 @@ fn opened<'a>(
                 .flat_map(|interface| &interface.groups);
             groups.any(|group| *group == isolation.id)
         };
-        let held = judged
-            .values()
-            .filter(|one| matches!(one.stance, Stance::Held(_)));
+        let held = judged.values().filter(|one| one.held().is_some());
         let held = held.map(|one| one.instance).filter(|one| behind(one));
         let instances: Vec<&Instance> = held.collect();
         (!instances.is_empty()).then_some(Opened {

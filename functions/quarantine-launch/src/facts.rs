@@ -77,6 +77,8 @@ pub struct Facts {
     pub groups: BTreeMap<String, Group>,
     /// Why the groups couldn't be read.
     pub groups_unread: Option<ApiError>,
+    /// What else couldn't be read, and why: no verdict rests on it.
+    pub unread: Vec<(&'static str, ApiError)>,
     /// The name of the SSM parameter that holds the policy.
     pub policy_parameter: String,
 }
@@ -263,6 +265,16 @@ pub(crate) fn group_in(tags: &[(String, String)]) -> Option<&str> {
 }
 
 impl Facts {
+    /// The policy's document.
+    pub fn policy(&self) -> Resource {
+        Resource::Parameter(self.policy_parameter.clone())
+    }
+
+    /// What an answer tells. That it couldn't be read keeps no quarantine away, and is told.
+    pub fn readable<T>(&mut self, what: &'static str, answer: Read<T>) -> Option<T> {
+        answer.map_err(|error| self.unread.push((what, error))).ok()
+    }
+
     /// The launch of `instance` from the AMI that it has, as it was seen first.
     pub fn seen_of(&self, instance: &Instance) -> Option<&Seen> {
         let seen = self.seen.get(&instance.id);

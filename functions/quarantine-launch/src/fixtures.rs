@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2::State;
-use guardrails::guardrail::{Acted, Assessment, Decision, Settled};
+use guardrails::guardrail::{Assessment, Decision, Settled};
 use guardrails::report::Outcome;
-use guardrails::state::{Expect, Stored};
+use guardrails::state::Expect;
+use guardrails::state::model::Model;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::ask::Ask;
 use crate::decide::{Action, Effect, decide};
 use crate::evaluate::evaluate;
 use crate::facts::{Disk, Facts, Group, Image, Instance, Interface, Isolation, Known, Link};
 use crate::launcher::Who;
 use crate::policy::Policy;
 use crate::policy::tests::parse;
-use crate::record::{BRAKE, Brake, LATELY, Loop, Record, Released, Service, Stage};
+use crate::record::{BRAKE, Brake, LATELY, Loop, Record, Released, Seen, Service, Stage};
 use crate::report::report;
 
 pub(crate) const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
@@ -160,6 +162,19 @@ impl Record {
     }
 }
 
+/// A launch that was written down when nothing was to be said of it.
+pub(crate) fn unseen(image: &str) -> Seen {
+    Seen {
+        rule: None,
+        refused: None,
+        image: image.to_owned(),
+        launched: at("11:59"),
+        was: None,
+        tags: Vec::new(),
+        profile: None,
+    }
+}
+
 pub(crate) fn isolation() -> BTreeMap<String, Isolation> {
     let group = Isolation {
         id: "sg-isolation".to_owned(),
@@ -259,8 +274,15 @@ impl Facts {
     /// So many were isolated a moment ago.
     pub(crate) fn braked(mut self, count: usize) -> Self {
         let lately = (0..count).map(|n| (format!("i-before-{n}"), at("11:50")));
-        let state = guardrails::state::model::Model::default().state(crate::facts::NAME);
-        self.brake = Some(stored(&state, &Brake(lately.collect())));
+        let lately = Brake(lately.collect());
+        let state = Model::default().state(crate::NAME);
+        // As it would be read.
+        self.brake = block_on(async {
+            let any = Expect::Any;
+            let put = state.put(&BRAKE, LATELY, &lately, None, &any, now());
+            assert!(put.await.unwrap().is_done());
+            state.get(&BRAKE, LATELY, now()).await.unwrap()
+        });
         self
     }
 
@@ -269,24 +291,30 @@ impl Facts {
         Self { complete, ..self }
     }
 
-    pub(crate) fn asked(self, ask: crate::ask::Ask) -> Self {
+    pub(crate) fn asked(self, ask: Ask) -> Self {
         Self { ask, ..self }
     }
 }
 
-/// As it would be read.
-fn stored(state: &guardrails::state::State, brake: &Brake) -> Stored<Brake> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let read = async {
-        let any = Expect::Any;
-        let put = state.put(&BRAKE, LATELY, brake, None, &any, now()).await;
-        assert!(put.unwrap().is_done());
-        state.get(&BRAKE, LATELY, now()).await.unwrap().unwrap()
-    };
-    runtime.block_on(read)
+pub(crate) fn by_hand() -> Ask {
+    Ask::Quarantine {
+        instance: "i-1".to_owned(),
+        reason: "odd traffic".to_owned(),
+    }
+}
+
+pub(crate) fn release(from_labels: bool) -> Ask {
+    Ask::Release {
+        instance: "i-1".to_owned(),
+        from_labels,
+    }
+}
+
+/// Runs it here and now.
+pub(crate) fn block_on<T>(run: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(run)
 }
 
 pub(crate) fn policy() -> Policy {
@@ -294,12 +322,7 @@ pub(crate) fn policy() -> Policy {
 }
 
 pub(crate) fn refused(code: &str) -> ApiError {
-    ApiError {
-        operation: "ssm:GetParameters",
-        code: code.to_owned(),
-        message: "says AWS".to_owned(),
-        kind: ErrorKind::Denied,
-    }
+    ApiError::new("ssm:GetParameters", code, "says AWS", ErrorKind::Denied)
 }
 
 pub(crate) fn decided(facts: &Facts, policy: &Policy) -> Vec<Decision<Action>> {
@@ -322,8 +345,4 @@ pub(crate) fn reported(
         })
         .collect();
     report(&evaluate(facts, policy, now()), &settled)
-}
-
-pub(crate) fn notes(acted: &[(&'static str, Acted<Effect>)]) -> String {
-    format!("{acted:?}")
 }

@@ -15,34 +15,37 @@ mod names;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
-use futures::future::join_all;
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use futures::{join, try_join};
 use guardrails::aws::{ApiError, filter};
 use guardrails::ec2::State;
 use guardrails::policy::Mode;
 use guardrails::resource::Resource;
-use guardrails::state;
+use guardrails::state::{self, Topic};
 use guardrails::trigger::{Request, Scope};
 use jiff::Timestamp;
-use lambda_runtime::tracing;
+use serde::de::DeserializeOwned;
 
 use crate::ask::Ask;
 use crate::clients::Clients;
 use crate::decide::{Action, Quarantine};
 use crate::evaluate::unapproved_so_far;
-use crate::facts::{Facts, Image, Instance, Interface, Isolation, Link};
+use crate::facts::{Facts, Image, Instance, Interface, Link};
 use crate::launches::{Source, launched_by, source};
 use crate::policy::Policy;
 use crate::policy::responders::rules;
 use crate::read;
 use crate::record::{
-    ADMITTED, BRAKE, LATELY, LAUNCH, LOOP, Loop, PARAMETER, QUARANTINE, RELEASED, Seen, Watched,
+    ADMITTED, BRAKE, LATELY, LAUNCH, LOOP, PARAMETER, QUARANTINE, RELEASED, Watched,
 };
 use crate::rule::Rule;
 
 /// Reads of the memory at once.
 const CONCURRENCY: usize = 16;
+
+const ISOLATION: &str = "the isolation groups";
+const RESPONDERS: &str = "the responders' security groups";
 
 /// Reads what `request` asks for.
 pub(crate) async fn observe(
@@ -66,7 +69,7 @@ pub(crate) async fn observe(
             let names = BTreeSet::from([name.clone()]);
             (facts.groups, facts.loops) = try_join!(
                 read::groups(&clients.autoscaling, &names),
-                loops(&clients.state, &names, now),
+                remembered(&clients.state, &LOOP, names.clone(), now),
             )?;
         }
         _ if facts.complete => sweep(clients, &mut facts, policy, now).await?,
@@ -115,29 +118,15 @@ fn values<T>(found: Vec<state::Stored<T>>) -> BTreeMap<String, T> {
     found.into_iter().map(|one| (one.name, one.value)).collect()
 }
 
-/// What is remembered of the launches of these instances.
-async fn seen(
+/// What is remembered of these.
+async fn remembered<T: DeserializeOwned>(
     state: &state::State,
-    ids: Vec<String>,
+    topic: &Topic<T>,
+    names: impl IntoIterator<Item = String>,
     now: Timestamp,
-) -> Result<BTreeMap<String, Seen>, ApiError> {
-    let found: Vec<_> = stream::iter(ids)
-        .map(|id| async move { state.get(&LAUNCH, &id, now).await })
-        .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await?;
-    Ok(values(found.into_iter().flatten().collect()))
-}
-
-/// What is remembered of these groups.
-async fn loops(
-    state: &state::State,
-    names: &BTreeSet<String>,
-    now: Timestamp,
-) -> Result<BTreeMap<String, Loop>, ApiError> {
-    let names: Vec<String> = names.iter().cloned().collect();
+) -> Result<BTreeMap<String, T>, ApiError> {
     let found: Vec<_> = stream::iter(names)
-        .map(|name| async move { state.get(&LOOP, &name, now).await })
+        .map(|name| async move { state.get(topic, &name, now).await })
         .buffer_unordered(CONCURRENCY)
         .try_collect()
         .await?;
@@ -170,7 +159,7 @@ async fn launch(
     let (found, (), seen) = try_join!(
         read::instances_of(&clients.ec2, ids.clone()),
         remember(clients, facts, policy, now),
-        seen(&clients.state, ids, now),
+        remembered(&clients.state, &LAUNCH, ids, now),
     )?;
     (facts.account, facts.instances) = found;
     facts.seen = seen;
@@ -211,26 +200,30 @@ async fn further(
         read::isolation(&clients.ec2, account.as_deref(), Some(&vpcs)),
         responders(&clients.ec2, policy),
         read::groups(&clients.autoscaling, &group_names),
-        loops(&clients.state, &group_names, now),
+        remembered(&clients.state, &LOOP, group_names.clone(), now),
         siblings(&clients.ec2, &sources, facts),
     );
     facts.images = found?;
     facts.parameters = parameters;
     facts.roles = roles;
-    facts.isolation = readable(isolation);
-    facts.responders = responders;
+    facts.isolation = facts.readable(ISOLATION, isolation);
+    facts.responders = facts.readable(RESPONDERS, responders).flatten();
     facts.admitted = admitted(&clients.state, facts, now).await?;
     facts.loops = loops?;
     match groups {
         Ok(groups) => facts.groups = groups,
         Err(error) => facts.groups_unread = Some(error),
     }
-    facts.siblings = others(facts, siblings);
+    let siblings = facts.readable("launches from the same source", siblings);
+    facts.siblings = siblings.unwrap_or_default();
+    facts
+        .siblings
+        .retain(|id, _| !facts.instances.contains_key(id));
     let young = facts.siblings.values();
     let young = young.filter(|one| policy.relaunch.within.after(one.launched) > now);
     let young: Vec<String> = young.map(|one| one.id.clone()).collect();
     let (then, ()) = join!(
-        self::seen(&clients.state, young, now),
+        remembered(&clients.state, &LAUNCH, young, now),
         complete(clients, facts, policy, now),
     );
     facts.seen.extend(then?);
@@ -263,9 +256,9 @@ async fn release(clients: &Clients, facts: &mut Facts, policy: &Policy) -> Resul
     facts.isolation = if ids.any(|id| !facts.records.contains_key(id)) {
         Some(isolation?)
     } else {
-        readable(isolation)
+        facts.readable(ISOLATION, isolation)
     };
-    facts.responders = responders;
+    facts.responders = facts.readable(RESPONDERS, responders).flatten();
     Ok(())
 }
 
@@ -307,16 +300,16 @@ async fn add_branches(clients: &Clients, facts: &mut Facts) {
 
 /// Where the security groups are that the policy names as responders. One that can't be read is
 /// neither let in nor thrown out.
-async fn responders(ec2: &Client, policy: &Policy) -> Option<BTreeMap<String, String>> {
+async fn responders(
+    ec2: &Client,
+    policy: &Policy,
+) -> Result<Option<BTreeMap<String, String>>, ApiError> {
     let rules = rules(&policy.responders);
     let groups: BTreeSet<&str> = rules.iter().filter_map(Rule::group).collect();
     if groups.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let found = read::responders(ec2, groups).await;
-    found
-        .inspect_err(|error| tracing::warn!("the responders' groups weren't read: {error}"))
-        .ok()
+    read::responders(ec2, groups).await.map(Some)
 }
 
 /// What this guardrail has had isolation groups let in, where any lets anybody in.
@@ -330,23 +323,6 @@ async fn admitted(
         return Ok(BTreeMap::new());
     }
     Ok(values(state.list(&ADMITTED, now).await?))
-}
-
-/// `found` without what is in `facts` already.
-fn others(facts: &Facts, found: BTreeMap<String, Instance>) -> BTreeMap<String, Instance> {
-    found
-        .into_iter()
-        .filter(|(id, _)| !facts.instances.contains_key(id))
-        .collect()
-}
-
-/// A missing read of the isolation groups must not keep a quarantine away: it looks itself.
-fn readable(
-    isolation: Result<BTreeMap<String, Isolation>, ApiError>,
-) -> Option<BTreeMap<String, Isolation>> {
-    isolation
-        .inspect_err(|error| tracing::warn!("isolation groups weren't read: {error}"))
-        .ok()
 }
 
 async fn sweep(
@@ -377,17 +353,16 @@ async fn sweep(
         facts.images = found?;
         facts.parameters = parameters;
         facts.roles = roles;
-        facts.isolation = readable(isolation);
-        facts.responders = responders;
+        facts.isolation = facts.readable(ISOLATION, isolation);
+        facts.responders = facts.readable(RESPONDERS, responders).flatten();
         facts.admitted = admitted(&clients.state, facts, now).await?;
         complete(clients, facts, policy, now).await;
-        facts.seen = self::seen(&clients.state, in_question(facts, policy, now), now).await?;
+        let open = in_question(facts, policy, now);
+        facts.seen = remembered(&clients.state, &LAUNCH, open, now).await?;
     }
     let held_ids: Vec<&str> = held(facts).map(|one| one.id.as_str()).collect();
-    facts.failed_evidence = read::failed_evidence(&clients.ec2, &held_ids)
-        .await
-        .inspect_err(|error| tracing::warn!("evidence wasn't looked at: {error}"))
-        .ok();
+    let failed = read::failed_evidence(&clients.ec2, &held_ids).await;
+    facts.failed_evidence = facts.readable("evidence snapshots", failed);
     let unapproved = unapproved_so_far(facts, policy, now).into_iter();
     let wanted: BTreeSet<String> = unapproved
         .chain(held(facts))
@@ -408,9 +383,9 @@ fn held(facts: &Facts) -> impl Iterator<Item = &Instance> {
 }
 
 /// The launches of which it matters how they were seen then.
-fn in_question(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
+fn in_question(facts: &Facts, policy: &Policy, now: Timestamp) -> BTreeSet<String> {
     if policy.approve.is_empty() {
-        return Vec::new();
+        return BTreeSet::new();
     }
     let young = facts.instances.values().filter(|one| one.is_young(now));
     unapproved_so_far(facts, policy, now)
@@ -418,8 +393,6 @@ fn in_question(facts: &Facts, policy: &Policy, now: Timestamp) -> Vec<String> {
         .chain(young)
         .filter(|one| one.state != State::Terminal)
         .map(|one| one.id.clone())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
         .collect()
 }
 
@@ -442,8 +415,8 @@ async fn list(
         read::isolation(&clients.ec2, account.as_deref(), None),
         responders(&clients.ec2, policy),
     );
-    facts.isolation = readable(isolation);
-    facts.responders = responders;
+    facts.isolation = facts.readable(ISOLATION, isolation);
+    facts.responders = facts.readable(RESPONDERS, responders).flatten();
     add_branches(clients, facts).await;
     Ok(())
 }
@@ -466,24 +439,30 @@ async fn check_image(
         read::instances(&clients.ec2, runs),
     );
     facts.images = found?;
-    facts.instances = instances?.1;
-    facts
-        .instances
-        .retain(|_, one| one.state != State::Terminal);
+    let (account, found) = instances?;
+    let found = found.into_iter();
+    facts.instances = found
+        .filter(|(_, one)| one.state != State::Terminal)
+        .collect();
+    facts.account = own?.or(account);
+    if facts.images.contains_key(id) {
+        // It isn't the account's own: that is enough to tell that it isn't `self`.
+        facts.account.get_or_insert_with(|| "another".to_owned());
+    }
+    images::metadata(&clients.ec2, facts).await;
+    if let Some(error) = facts.images_unread.remove(id) {
+        return Err(error);
+    }
+    let unknown = || Image::unknown(id);
+    facts.images.entry(id.to_owned()).or_insert_with(unknown);
     let running: Vec<&Instance> = facts.instances.values().collect();
-    let ids = running.iter().map(|one| one.id.clone()).collect();
+    let ids: Vec<String> = facts.instances.keys().cloned().collect();
     let (seen, roles) = join!(
-        seen(&clients.state, ids, now),
+        remembered(&clients.state, &LAUNCH, ids, now),
         names::roles(&clients.iam, policy, profiles(facts, &running)),
     );
     (facts.seen, facts.roles) = (seen?, roles);
-    facts.account = own?;
-    // Of an AMI that isn't the account's own this is enough to tell that it isn't `self`.
-    facts.account.get_or_insert_with(|| "another".to_owned());
     facts.parameters = parameters;
-    if !facts.images.contains_key(id) {
-        facts.images.insert(id.to_owned(), Image::unknown(id));
-    }
     complete(clients, facts, policy, now).await;
     Ok(())
 }
@@ -514,12 +493,12 @@ async fn complete(clients: &Clients, facts: &mut Facts, policy: &Policy, now: Ti
     images::further(&clients.ec2, facts).await;
 }
 
-/// Other instances of the same sources. Failing to read them only delays that a loop is seen.
+/// Instances of these sources. Failing to read them only delays that a loop is seen.
 async fn siblings(
     ec2: &Client,
     sources: &BTreeSet<Source>,
     facts: &Facts,
-) -> BTreeMap<String, Instance> {
+) -> Result<BTreeMap<String, Instance>, ApiError> {
     let reads = sources.iter().map(|source| async move {
         let (key, value) = match source {
             Source::Group(name) => ("tag:aws:autoscaling:groupName", name),
@@ -545,14 +524,8 @@ async fn siblings(
             .replace('?', "\\?");
         read::instances(ec2, vec![filter(&key, vec![value])]).await
     });
-    let mut found = BTreeMap::new();
-    for answer in join_all(reads).await {
-        match answer {
-            Ok((_, instances)) => found.extend(instances),
-            Err(error) => tracing::warn!("launches of the same source weren't counted: {error}"),
-        }
-    }
-    found
+    let found = try_join_all(reads).await?.into_iter();
+    Ok(found.flat_map(|(_, instances)| instances).collect())
 }
 
 /// Whether the coming actions are still called for.

@@ -281,20 +281,20 @@ fn product_codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany
     )
 }
 
-fn vpcs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+fn ids<'de, D: Deserializer<'de>>(deserializer: D, prefix: &str) -> Result<OneOrMany, D::Error> {
     each(
         deserializer,
-        |id| id.starts_with("vpc-"),
-        |id| format!("{id} doesn't begin with vpc-"),
+        |id| id.starts_with(prefix),
+        |id| format!("{id} doesn't begin with {prefix}"),
     )
 }
 
+fn vpcs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+    ids(deserializer, "vpc-")
+}
+
 fn subnets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
-    each(
-        deserializer,
-        |id| id.starts_with("subnet-"),
-        |id| format!("{id} doesn't begin with subnet-"),
-    )
+    ids(deserializer, "subnet-")
 }
 
 /// A rule that approves AMIs.
@@ -556,22 +556,21 @@ impl TryFrom<RawApprove> for Approve {
             }
         };
         let scope = checked(raw.scope)?;
-        let mut rule = Self {
+        let text = describe(
+            &which,
+            raw.max_age,
+            raw.not_deprecated,
+            raw.architecture.as_deref(),
+            &scope,
+        );
+        Ok(Self {
             which,
             max_age: raw.max_age,
             not_deprecated: raw.not_deprecated,
             architecture: raw.architecture,
             scope,
-            text: String::new(),
-        };
-        rule.text = describe(
-            &rule.which,
-            rule.max_age,
-            rule.not_deprecated,
-            rule.architecture.as_deref(),
-            &rule.scope,
-        );
-        Ok(rule)
+            text,
+        })
     }
 }
 
@@ -724,20 +723,8 @@ fn describe(
         Which::Parameter { name, .. } => list("ssm-parameter", std::slice::from_ref(name)),
         Which::Derived => list("derived", &["true".to_owned()]),
     }
-    list(
-        "architecture",
-        &architecture
-            .map(str::to_owned)
-            .into_iter()
-            .collect::<Vec<_>>(),
-    );
-    list(
-        "max-age",
-        &max_age
-            .map(|age| age.to_string())
-            .into_iter()
-            .collect::<Vec<_>>(),
-    );
+    list("architecture", architecture.map(str::to_owned).as_slice());
+    list("max-age", max_age.map(String::from).as_slice());
     if not_deprecated {
         list("not-deprecated", &["true".to_owned()]);
     }

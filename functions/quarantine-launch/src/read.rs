@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_ec2::types::{self as sdk, Filter, InstanceLifecycleType};
 use guardrails::autoscaling::{self, Which};
-use guardrails::aws::{ApiError, ErrorKind, filter, timestamp};
+use guardrails::aws::{ApiError, filter, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES, State};
 use guardrails::tags;
 use jiff::Timestamp;
@@ -23,16 +23,6 @@ const PAGE: i32 = 1_000;
 /// Why an interface in a secondary network stays open (AMI-19).
 const SECONDARY: &str =
     "a secondary network has no security groups; stop the instance to cut it off";
-
-/// An answer to `operation` that leaves `what` out: it doesn't say "no".
-pub(crate) fn incomplete(operation: &'static str, what: &str) -> ApiError {
-    ApiError {
-        operation,
-        code: "IncompleteAnswer".to_owned(),
-        message: format!("the answer lacks {what}"),
-        kind: ErrorKind::Unknown,
-    }
-}
 
 /// Instances by id, terminated ones too, and the account that they belong to.
 pub(crate) async fn instances(
@@ -167,7 +157,7 @@ pub(crate) async fn failed_evidence(
     let mut failed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for some in instances.chunks(FILTER_VALUES) {
         let ids = some.iter().map(|&id| id.to_owned()).collect();
-        let mut snapshots = ec2
+        let snapshots: Vec<_> = ec2
             .describe_snapshots()
             .owner_ids("self")
             .filters(filter(&format!("tag:{}", tags::EVIDENCE), ids))
@@ -175,12 +165,11 @@ pub(crate) async fn failed_evidence(
             .max_results(PAGE)
             .into_paginator()
             .items()
-            .send();
-        while let Some(one) = snapshots
-            .try_next()
+            .send()
+            .try_collect()
             .await
-            .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
-        {
+            .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?;
+        for one in snapshots {
             let description = one.description().unwrap_or_default();
             let of = some
                 .iter()
@@ -212,24 +201,24 @@ pub(crate) async fn left_behind(
 ) -> Result<Vec<LeftBehind>, ApiError> {
     let mut found = Vec::new();
     for some in ids.chunks(FILTER_VALUES) {
-        let mut interfaces = ec2
+        let interfaces: Vec<_> = ec2
             .describe_network_interfaces()
             .filters(filter("network-interface-id", some.to_vec()))
             .into_paginator()
             .items()
-            .send();
-        while let Some(one) = interfaces
-            .try_next()
+            .send()
+            .try_collect()
             .await
-            .map_err(|error| ApiError::of("ec2:DescribeNetworkInterfaces", &error))?
-        {
-            let attachment = one.attachment();
-            found.extend(one.network_interface_id().map(|id| LeftBehind {
-                id: id.to_owned(),
-                instance: attachment.and_then(|one| one.instance_id().map(str::to_owned)),
-                is_isolated: matches!(one.groups(), [only] if only.group_name() == Some(ISOLATION_GROUP)),
-            }));
-        }
+            .map_err(|error| ApiError::of("ec2:DescribeNetworkInterfaces", &error))?;
+        found.extend(interfaces.into_iter().filter_map(|one| {
+            let is_isolated =
+                matches!(one.groups(), [only] if only.group_name() == Some(ISOLATION_GROUP));
+            Some(LeftBehind {
+                id: one.network_interface_id?,
+                instance: one.attachment.and_then(|one| one.instance_id),
+                is_isolated,
+            })
+        }));
     }
     Ok(found)
 }

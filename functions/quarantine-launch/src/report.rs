@@ -81,7 +81,7 @@ fn coverage(evaluation: &Evaluation<'_>) -> Coverage {
     let present: HashSet<Resource> = living
         .map(|judged| judged.instance.resource())
         .chain(facts.groups.keys().map(Resource::group))
-        .chain([Resource::Parameter(facts.policy_parameter.clone())])
+        .chain([facts.policy()])
         .collect();
     Coverage::All {
         kinds: KINDS.iter().filter(judged).copied().collect(),
@@ -126,26 +126,23 @@ impl<'a> Came<'a> {
             }
             match (one.action, one.effect) {
                 (Action::Quarantine(order), effect) => {
-                    let effect = match effect {
-                        Some(Effect::Quarantined(effect)) => Some(&**effect),
-                        _ => None,
-                    };
                     let of = CameOf {
                         order,
                         outcome: one.outcome,
                         note: one.note,
-                        effect,
+                        effect: match effect {
+                            Some(Effect::Quarantined(effect)) => Some(&**effect),
+                            _ => None,
+                        },
                     };
                     came.quarantines.insert(&order.instance.id, of);
                 }
                 (Action::NameLauncher(name), Some(Effect::Named(who))) => {
                     came.named.insert(&name.instance, who);
                 }
-                (Action::Release(release), _) => {
-                    came.released.insert(&release.instance.id, finished);
-                }
-                (Action::ReleaseByLabels(release), _) => {
-                    came.released.insert(&release.instance.id, finished);
+                (action @ (Action::Release(_) | Action::ReleaseByLabels(_)), _) => {
+                    let released = action.instance().map(|id| (id, finished));
+                    came.released.extend(released);
                 }
                 (Action::BreakLoop(looping), _) if is_done => {
                     came.broken.insert(&looping.group.name);
@@ -220,6 +217,15 @@ impl Sums<'_> {
         }
     }
 
+    fn of_policy(&mut self, condition: Condition) {
+        let label = format!("policy {}", self.evaluation.facts.policy_parameter);
+        self.conditions.push(condition.called(label));
+    }
+
+    fn of_group(&mut self, name: &str, condition: Condition) {
+        self.conditions.push(condition.called(texts::group(name)));
+    }
+
     fn instance(&mut self, judged: &Judged<'_>) {
         let instance = judged.instance;
         let id = instance.id.as_str();
@@ -235,7 +241,7 @@ impl Sums<'_> {
             let order = came.map(|came| came.order);
             return self.in_quarantine(judged, order.zip(Some(effect)));
         }
-        if matches!(judged.stance, Stance::Held(_)) {
+        if judged.held().is_some() {
             return self.in_quarantine(judged, None);
         }
         // An order says nothing about the rest of what stands on the instance.
@@ -267,12 +273,8 @@ impl Sums<'_> {
                     self.evaluation.image_label(instance),
                     judged.verdict.reason()
                 );
-                self.fires(
-                    instance,
-                    &PARTLY_ISOLATED,
-                    format!("managed by {operator}"),
-                    why,
-                );
+                let fingerprint = format!("managed by {operator}");
+                self.fires(instance, &PARTLY_ISOLATED, fingerprint, why);
             }
             Stance::ToIsolate | Stance::Braked => self.unapproved(judged, came),
             _ => {}
@@ -315,12 +317,9 @@ impl Sums<'_> {
 
     fn released(&mut self, judged: &Judged<'_>, finished: bool) {
         if !finished {
-            self.counts.quarantined += u64::from(matches!(judged.stance, Stance::Held(_)));
-            return self.unknown(
-                judged.instance,
-                &OF_QUARANTINE,
-                "its release isn't finished",
-            );
+            self.counts.quarantined += u64::from(judged.held().is_some());
+            let why = "its release isn't finished";
+            return self.unknown(judged.instance, &OF_QUARANTINE, why);
         }
         for kind in [&QUARANTINED, &PARTLY_ISOLATED, &DRIFT] {
             let condition = Condition::resolved(judged.instance.resource(), kind);
@@ -333,10 +332,7 @@ impl Sums<'_> {
     fn in_quarantine(&mut self, judged: &Judged<'_>, now: Option<(&Quarantine, &Quarantined)>) {
         let instance = judged.instance;
         self.counts.quarantined += 1;
-        let held = match &judged.stance {
-            Stance::Held(held) => Some(held),
-            _ => None,
-        };
+        let held = judged.held();
         // Somebody else is at it right now, and tells.
         if now.is_none() && held.is_some_and(|held| held.phase.is_under_way()) {
             let why = "another run is at it, or has to finish it";
@@ -379,9 +375,16 @@ impl Sums<'_> {
     }
 
     fn refused(&mut self, instance: &Instance, held: Option<&Held<'_>>, now: Option<&Quarantined>) {
+        // What is neither attached any more nor beyond what can be told isn't reached.
+        let stands = |one: &&String| {
+            !instance.beyond.is_empty() || instance.interfaces.iter().any(|had| had.id == **one)
+        };
         let refused: Vec<&str> = match (now, held) {
             (Some(now), _) => now.refused.iter().map(String::as_str).collect(),
-            (None, Some(held)) => held.record.refused.iter().map(String::as_str).collect(),
+            (None, Some(held)) => {
+                let refused = held.record.refused.iter().filter(stands);
+                refused.map(String::as_str).collect()
+            }
             (None, None) => Vec::new(),
         };
         if refused.is_empty() {
@@ -402,6 +405,9 @@ impl Sums<'_> {
         let first = held.record.drift.map(|at| format!(" (first at {at:.0})"));
         let first = first.unwrap_or_default();
         let (fingerprint, why) = match held.phase {
+            Phase::Unread => {
+                return self.unknown(instance, &[&DRIFT], "the isolation groups couldn't be read");
+            }
             Phase::DriftedAgain => (
                 "changed again",
                 "its security groups were changed again after it had been isolated again; they stay as they are, so it is NOT isolated",
@@ -418,9 +424,6 @@ impl Sums<'_> {
                 "grown",
                 "a network interface came to it, which is NOT isolated yet",
             ),
-            Phase::Unread => {
-                return self.unknown(instance, &[&DRIFT], "the isolation groups couldn't be read");
-            }
             _ => return,
         };
         self.counts.drifted += 1;
@@ -432,7 +435,7 @@ impl Sums<'_> {
         let evaluation = self.evaluation;
         if evaluation.facts.complete && evaluation.facts.isolation.is_none() {
             let judged = evaluation.judged.values();
-            for held in judged.filter(|one| matches!(one.stance, Stance::Held(_))) {
+            for held in judged.filter(|one| one.held().is_some()) {
                 let why = "the isolation groups couldn't be read";
                 self.unknown(held.instance, &[&ISOLATION_OPENED], why);
             }
@@ -467,18 +470,18 @@ impl Sums<'_> {
         if !is_held && self.came.braked.is_empty() {
             return;
         }
+        // Who looks at a few sees how many are held back in all only where these alone are too many.
+        if !facts.complete && brake.wanted <= brake.limit {
+            let why = "how many are held back in all the next sweep tells";
+            return self.of_policy(Condition::unknown(facts.policy(), &BRAKE, why));
+        }
         let held = evaluation.judged.values();
         let held = held.filter(|one| {
             let id = one.instance.id.as_str();
             matches!(one.stance, Stance::Braked) || self.came.braked.contains(id)
         });
         let held: Vec<&str> = held.map(|one| one.instance.id.as_str()).collect();
-        let mut named = held
-            .iter()
-            .take(NAMED)
-            .copied()
-            .collect::<Vec<_>>()
-            .join(", ");
+        let mut named = held[..held.len().min(NAMED)].join(", ");
         if held.len() > NAMED {
             named.push_str(" …");
         }
@@ -487,11 +490,8 @@ impl Sums<'_> {
             held.len(),
             evaluation.why_braked()
         );
-        let resource = Resource::Parameter(facts.policy_parameter.clone());
         let fingerprint = format!("holds 2^{}", held.len().checked_ilog2().unwrap_or(0));
-        let condition = Condition::firing(resource, &BRAKE, fingerprint, why);
-        let label = format!("policy {}", facts.policy_parameter);
-        self.conditions.push(condition.called(label));
+        self.of_policy(Condition::firing(facts.policy(), &BRAKE, fingerprint, why));
     }
 
     fn loops(&mut self) {
@@ -504,8 +504,7 @@ impl Sums<'_> {
             self.stands_suspended(&group.name, known);
         }
         for name in self.came.restored.clone() {
-            let condition = Condition::resolved(Resource::group(name), &LOOP);
-            self.conditions.push(condition.called(texts::group(name)));
+            self.of_group(name, Condition::resolved(Resource::group(name), &LOOP));
         }
         // A loop that comes from no group was told of its newest launch. What was told of those
         // before it stands as long as they are in quarantine.
@@ -517,7 +516,7 @@ impl Sums<'_> {
                 let id = Some(&judged.instance.id);
                 let same =
                     source(judged.instance, facts).as_ref() == Some(&judgement.looping.source);
-                let held = matches!(judged.stance, Stance::Held(_));
+                let held = judged.held().is_some();
                 if same && held && id != judgement.looping.newest.as_ref() {
                     let why = "it is told of the newest of its launches";
                     self.unknown(judged.instance, &[&LOOP], why);
@@ -549,12 +548,9 @@ impl Sums<'_> {
             return;
         };
         let resource = Resource::group(name);
-        let label = texts::group(name);
         if self.came.elsewhere.contains(name.as_str()) {
             let why = "another run broke it at the same moment";
-            let condition = Condition::unknown(resource, &LOOP, why);
-            self.conditions.push(condition.called(label));
-            return;
+            return self.of_group(name, Condition::unknown(resource, &LOOP, why));
         }
         let suspended = matches!(judgement.standing, Standing::Suspended);
         let is_broken = suspended || self.came.broken.contains(name.as_str());
@@ -573,8 +569,8 @@ impl Sums<'_> {
         } else {
             ("goes on", "it goes on launching")
         };
-        let condition = Condition::firing(resource, &LOOP, fingerprint, format!("{what}; {end}"));
-        self.conditions.push(condition.called(label));
+        let why = format!("{what}; {end}");
+        self.of_group(name, Condition::firing(resource, &LOOP, fingerprint, why));
     }
 
     /// A loop that was broken, and not released yet.
@@ -592,8 +588,8 @@ impl Sums<'_> {
                 ours.join(" and ")
             }
         );
-        let condition = Condition::firing(Resource::group(name), &LOOP, "broken", why);
-        self.conditions.push(condition.called(texts::group(name)));
+        let broken = Condition::firing(Resource::group(name), &LOOP, "broken", why);
+        self.of_group(name, broken);
     }
 
     /// What is too broad about the policy: told once, and again when it changes.
@@ -603,10 +599,7 @@ impl Sums<'_> {
             return;
         }
         let why = self.evaluation.broad.join(". ");
-        let resource = Resource::Parameter(facts.policy_parameter.clone());
-        let condition = Condition::firing(resource, &BROAD, why.clone(), why);
-        let label = format!("policy {}", facts.policy_parameter);
-        self.conditions.push(condition.called(label));
+        self.of_policy(Condition::firing(facts.policy(), &BROAD, why.clone(), why));
     }
 }
 

@@ -3,10 +3,11 @@
 //! A run that an event starts sees its own launches only, so two hundred of them would each think
 //! that theirs is the first. So each takes a place in the table before it changes anything.
 
-use guardrails::aws::{ApiError, ErrorKind};
-use guardrails::state::{Expect, State, Written};
+use guardrails::aws::ApiError;
+use guardrails::state::{Expect, State};
 use jiff::Timestamp;
 
+use super::refusals::contended;
 use crate::decide::Place;
 use crate::record::{BRAKE, LATELY};
 
@@ -29,18 +30,12 @@ pub(super) async fn take(
             return Ok(false);
         }
         let written = state.put(&BRAKE, LATELY, &brake, None, &expect, at).await?;
-        if let Written::Done(_) = written {
+        if written.is_done() {
             return Ok(true);
         }
         taken = state.get(&BRAKE, LATELY, at).await?;
     }
-    // The runner looks anew and tries again.
-    Err(ApiError {
-        operation: "dynamodb:PutItem",
-        code: "BrakeContended".to_owned(),
-        message: "too many runs count what they isolate at the same moment".to_owned(),
-        kind: ErrorKind::Throttled,
-    })
+    Err(contended("isolations of late"))
 }
 
 #[cfg(test)]
@@ -48,6 +43,7 @@ mod tests {
     use super::*;
     use crate::fixtures::{at, now};
     use futures::future::join_all;
+    use guardrails::aws::ErrorKind;
     use guardrails::state::model::Model;
 
     /// Two hundred launches at once, each of which sees none but itself.

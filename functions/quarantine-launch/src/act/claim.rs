@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guardrails::aws::ApiError;
 use guardrails::policy::Age;
-use guardrails::state::{Expect, State, Stored, Version, Written};
+use guardrails::state::{Expect, State, Version, Written};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use super::refusals::{contended, is_instance_gone};
 use crate::decide::{Occasion, Quarantine};
 use crate::facts::{Instance, Interface, Isolation};
 use crate::launcher::Launcher;
@@ -37,7 +38,7 @@ pub(super) enum Stop {
 
 impl From<ApiError> for Stop {
     fn from(error: ApiError) -> Self {
-        if error.is_not_found() && error.code.starts_with("InvalidInstanceID") {
+        if is_instance_gone(&error) {
             Self::Gone("gone meanwhile")
         } else {
             Self::Failed(error)
@@ -109,17 +110,13 @@ impl<'a> Claim<'a> {
             let Some(stored) = state.get(&QUARANTINE, instance, now).await? else {
                 return Ok(None);
             };
-            let Stored {
-                value: mut record,
-                version,
-                ..
-            } = stored;
+            let mut record = stored.value;
             let begun_before = record.stage == Stage::Releasing;
             record.settles = settles(&record);
             record.stage = Stage::Releasing;
             run.clone_into(&mut record.run);
             record.at = now;
-            let expect = Expect::Version(version);
+            let expect = Expect::Version(stored.version);
             let written = state.put(&QUARANTINE, instance, &record, None, &expect, now);
             if let Written::Done(version) = written.await? {
                 let claim = Self {
@@ -131,7 +128,7 @@ impl<'a> Claim<'a> {
                 return Ok(Some((claim, begun_before)));
             }
         }
-        Err(Stop::Overtaken)
+        Err(contended(instance).into())
     }
 
     /// What stands.

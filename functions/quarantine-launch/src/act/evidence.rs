@@ -2,14 +2,16 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    InstanceSpecification, ResourceType, SnapshotState, Tag, TagSpecification,
+    InstanceSpecification, ResourceType, Snapshot, SnapshotState, Tag, TagSpecification,
 };
 use guardrails::aws::{ApiError, filter, once, timestamp};
 use guardrails::tags;
 use jiff::Timestamp;
 
-use crate::facts::{Instance, NAME};
+use crate::facts::{Disk, Instance, NAME};
 use crate::record::evidence_of;
+
+const CREATE: &str = "ec2:CreateSnapshots";
 
 /// The snapshots of the quarantine that began at `since`: those there are, or a new set. The
 /// creation takes no client token (EBS-1), so it looks first and sends once. Of two runs at the same
@@ -61,11 +63,16 @@ async fn create(
         .config_override(once())
         .send()
         .await
-        .map_err(|error| ApiError::of("ec2:CreateSnapshots", &error))?;
+        .map_err(|error| ApiError::of(CREATE, &error))?;
     let made = made.snapshots().iter();
-    Ok(made
+    let made: Vec<String> = made
         .filter_map(|snapshot| snapshot.snapshot_id().map(str::to_owned))
-        .collect())
+        .collect();
+    // Whether there are any the next run sees.
+    if made.is_empty() {
+        return Err(ApiError::incomplete(CREATE, "the snapshots"));
+    }
+    Ok(made)
 }
 
 /// What nobody can change once the snapshot is there, unlike its tags.
@@ -73,8 +80,8 @@ fn description(instance: &str, since: Timestamp) -> String {
     format!("{}{since:.0}", evidence_of(instance))
 }
 
-/// The snapshots taken of `instance` at the quarantine that began at `since`. Tag and description
-/// anybody may give to a snapshot of another volume.
+/// The snapshots taken of `instance` at the quarantine that began at `since`, one of each volume;
+/// none where any volume has none. Tag and description anybody may give to a snapshot of another one.
 async fn find(
     ec2: &Client,
     instance: &Instance,
@@ -82,38 +89,33 @@ async fn find(
 ) -> Result<Vec<String>, ApiError> {
     let id = instance.id.as_str();
     let evidence = filter(&format!("tag:{}", tags::EVIDENCE), vec![id.to_owned()]);
-    let mut pages = ec2
+    let found: Vec<Snapshot> = ec2
         .describe_snapshots()
         .owner_ids("self")
         .filters(evidence)
         .max_results(1_000)
         .into_paginator()
         .items()
-        .send();
-    let mut found = Vec::new();
-    while let Some(snapshot) = pages
-        .try_next()
+        .send()
+        .try_collect()
         .await
-        .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?
-    {
-        // One that failed is none (EBS-4).
-        let failed = snapshot.state() == Some(&SnapshotState::Error);
-        let ours = snapshot
-            .description()
-            .is_some_and(|text| text.starts_with(&evidence_of(id)));
-        let mut disks = instance.disks.iter();
-        let of_it = disks.any(|disk| snapshot.volume_id() == Some(disk.volume.as_str()));
-        // An earlier quarantine of the instance has its own. AWS gives the start to the second.
-        let of_this = timestamp(snapshot.start_time())
-            .is_some_and(|started| started.as_second() >= since.as_second());
-        if ours
-            && of_it
-            && of_this
-            && !failed
-            && let Some(id) = snapshot.snapshot_id()
-        {
-            found.push(id.to_owned());
-        }
-    }
-    Ok(found)
+        .map_err(|error| ApiError::of("ec2:DescribeSnapshots", &error))?;
+    let of = |disk: &Disk| {
+        let of_it = |one: &&Snapshot| {
+            one.volume_id() == Some(disk.volume.as_str()) && is_of_this(one, id, since)
+        };
+        found.iter().find(of_it)?.snapshot_id().map(str::to_owned)
+    };
+    let each: Option<Vec<String>> = instance.disks.iter().map(of).collect();
+    Ok(each.unwrap_or_default())
+}
+
+/// An earlier quarantine of the instance has its own; AWS gives the start to the second. One that
+/// failed is none (EBS-4).
+fn is_of_this(snapshot: &Snapshot, instance: &str, since: Timestamp) -> bool {
+    let text = snapshot.description().unwrap_or_default();
+    let started = timestamp(snapshot.start_time());
+    text.starts_with(&evidence_of(instance))
+        && started.is_some_and(|started| started.as_second() >= since.as_second())
+        && snapshot.state() != Some(&SnapshotState::Error)
 }

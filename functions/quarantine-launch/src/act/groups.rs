@@ -7,6 +7,8 @@ use guardrails::aws::ApiError;
 use tokio::time::sleep;
 
 use super::claim::{Claim, Stop};
+use super::refusals::outcome;
+use super::undone::Put;
 use crate::clients::Clients;
 use crate::decide::Quarantine;
 use crate::facts::{Group, Instance};
@@ -104,7 +106,8 @@ async fn not_listed(
 /// The group that the instance's tag names now.
 async fn now(ec2: &aws_sdk_ec2::Client, instance: &Instance) -> Result<Option<String>, Stop> {
     let now = instance_now(ec2, &instance.id).await?;
-    Ok(now.and_then(|now| now.group().map(str::to_owned)))
+    let now = now.ok_or(Stop::Gone("gone meanwhile"))?;
+    Ok(now.group().map(str::to_owned))
 }
 
 async fn go(
@@ -155,24 +158,22 @@ async fn go(
 
 async fn take_out(client: &Client, service: &Service, instance: &str) -> Result<(), ApiError> {
     match service {
-        Service::Standby(name) => client
-            .enter_standby()
-            .auto_scaling_group_name(name)
-            .instance_ids(instance)
-            .should_decrement_desired_capacity(true)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ApiError::of("autoscaling:EnterStandby", &error)),
-        Service::Detached(name) => client
-            .detach_instances()
-            .auto_scaling_group_name(name)
-            .instance_ids(instance)
-            .should_decrement_desired_capacity(true)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ApiError::of("autoscaling:DetachInstances", &error)),
+        Service::Standby(name) => {
+            let enter = client
+                .enter_standby()
+                .auto_scaling_group_name(name)
+                .instance_ids(instance)
+                .should_decrement_desired_capacity(true);
+            outcome("autoscaling:EnterStandby", enter.send().await)
+        }
+        Service::Detached(name) => {
+            let detach = client
+                .detach_instances()
+                .auto_scaling_group_name(name)
+                .instance_ids(instance)
+                .should_decrement_desired_capacity(true);
+            outcome("autoscaling:DetachInstances", detach.send().await)
+        }
     }
 }
 
@@ -181,43 +182,48 @@ pub(super) async fn come_back(
     client: &Client,
     instance: &str,
     service: &Service,
-) -> Result<Result<String, String>, ApiError> {
+) -> Result<Put, ApiError> {
     let name = service.group();
     let Some(group) = group_now(client, name).await? else {
-        return Ok(Err(format!("its group {name} is gone")));
+        return Ok(Put::Lost(format!("its group {name} is gone")));
     };
     let state = group.members.get(instance).map(String::as_str);
     let answer = match (service, state) {
         (_, Some("InService" | "Pending" | "Pending:Wait" | "Pending:Proceed")) => {
-            return Ok(Ok(format!("it is back in {name}")));
+            return Ok(Put::Back(format!("it is back in {name}")));
         }
-        (Service::Standby(_), Some("Standby")) => client
-            .exit_standby()
-            .auto_scaling_group_name(name)
-            .instance_ids(instance)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ApiError::of("autoscaling:ExitStandby", &error)),
-        (Service::Detached(_), None) => client
-            .attach_instances()
-            .auto_scaling_group_name(name)
-            .instance_ids(instance)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ApiError::of("autoscaling:AttachInstances", &error)),
+        // It comes back only once it is out, which takes as long as its connections are drained.
+        (_, Some(state @ ("EnteringStandby" | "Detaching"))) => {
+            return Ok(Put::Open(format!(
+                "its place in {name}: it is {state} there still"
+            )));
+        }
+        (Service::Standby(_), Some("Standby")) => {
+            let exit = client
+                .exit_standby()
+                .auto_scaling_group_name(name)
+                .instance_ids(instance);
+            outcome("autoscaling:ExitStandby", exit.send().await)
+        }
+        (Service::Detached(_), None) => {
+            let attach = client
+                .attach_instances()
+                .auto_scaling_group_name(name)
+                .instance_ids(instance);
+            outcome("autoscaling:AttachInstances", attach.send().await)
+        }
         (_, state) => {
-            return Ok(Err(format!(
+            return Ok(Put::Lost(format!(
                 "its place in {name}: it is {} there",
                 state.unwrap_or("no member")
             )));
         }
     };
     match answer {
-        Ok(()) => Ok(Ok(format!("brought it back into service of {name}"))),
+        Ok(()) => Ok(Put::Back(format!("brought it back into service of {name}"))),
         Err(error) if error.code == "ValidationError" => {
-            Ok(Err(format!("its place in {name}: {}", error.message)))
+            let why = format!("its place in {name}: {}", error.message);
+            Ok(Put::Lost(why))
         }
         Err(error) => Err(error),
     }

@@ -80,7 +80,7 @@ async fn carry_out(
         return Ok(Acted::skipped(why).with(Effect::Braked));
     }
     let (known, admission) = (&order.isolation, &order.admission);
-    let (isolation, mut errors) =
+    let (isolation, unusable) =
         isolate::groups(clients, &order.instance, known, admission, order.at).await;
     let claim = take(clients, order, &isolation, run).await?;
     let record = claim.record().await;
@@ -93,24 +93,25 @@ async fn carry_out(
         return Err(Stop::Failed(throttled.clone()));
     }
     // From here on nothing is urgent.
-    let now = match read::instance_now(ec2, &order.instance.id).await? {
-        None => return Err(Stop::Gone("gone meanwhile")),
-        Some(now) if now.state == State::Terminal => {
-            return Err(Stop::Gone("it is being terminated"));
-        }
-        Some(now) => now,
-    };
-    errors.extend(isolated.errors);
+    let now = still_there(ec2, order).await?;
     let mut held = Held {
         effect: Quarantined::default(),
-        errors,
+        errors: Vec::new(),
         later: false,
+        next: if order.swept {
+            "the next sweep does it"
+        } else {
+            "order it again to have it done"
+        },
     };
     if !isolated.done.is_empty() {
         let what = format!("isolated {}", isolated.done.join(", "));
-        held.effect.done.push(what);
+        held.add(Step::Done(what));
     }
     held.refused(isolated.refused);
+    for error in unusable.into_iter().chain(isolated.errors) {
+        held.add(Step::Failed(error));
+    }
     if let Err(error) = &labelled {
         held.effect.not_done.push(format!("its labels: {error}"));
     }
@@ -134,6 +135,15 @@ async fn carry_out(
     finish(clients, order, &claim, held).await
 }
 
+/// The instance as it is now.
+async fn still_there(ec2: &aws_sdk_ec2::Client, order: &Quarantine) -> Result<Instance, Stop> {
+    let now = read::instance_now(ec2, &order.instance.id).await?;
+    match now.ok_or(Stop::Gone("gone meanwhile"))? {
+        now if now.state == State::Terminal => Err(Stop::Gone("it is being terminated")),
+        now => Ok(now),
+    }
+}
+
 /// Nothing is complete before a look shows every interface isolated. One that was attached meanwhile
 /// is isolated too.
 async fn last_look(
@@ -149,10 +159,7 @@ async fn last_look(
         if look > 0 {
             sleep(PAUSE).await;
         }
-        let now = match read::instance_now(ec2, &order.instance.id).await? {
-            Some(now) if now.state != State::Terminal => now,
-            _ => return Err(Stop::Gone("gone meanwhile")),
-        };
+        let now = still_there(ec2, order).await?;
         held.refused(now.beyond.clone().into_iter().collect());
         match open_interfaces(&now, isolation, &held.effect.refused) {
             None => return Ok(()),
@@ -161,7 +168,9 @@ async fn last_look(
         claim.write_down(&now, isolation).await?;
         let isolated = isolate::interfaces(ec2, &now, isolation).await;
         held.refused(isolated.refused);
-        held.errors.extend(isolated.errors);
+        for error in isolated.errors {
+            held.add(Step::Failed(error));
+        }
         if !held.errors.is_empty() {
             return Ok(());
         }
@@ -200,10 +209,7 @@ async fn take<'a>(
         clients.state.get(&RELEASED, id, order.at),
     );
     let claim = claim?;
-    let released = match released {
-        Ok(released) => released.is_some_and(|one| one.value.image == order.instance.image),
-        Err(error) => return Err(Stop::Failed(error)),
-    };
+    let released = released?.is_some_and(|one| one.value.image == order.instance.image);
     if released && order.occasion == Occasion::Launch {
         claim.forget().await?;
         return Err(Stop::Released);
@@ -233,8 +239,9 @@ pub(super) async fn label(
 struct Held {
     effect: Quarantined,
     errors: Vec<ApiError>,
-    /// Whether a step is left for later.
+    /// Whether a step is left for later, and who does it then.
     later: bool,
+    next: &'static str,
 }
 
 /// The steps after the isolation.
@@ -264,10 +271,10 @@ impl Steps<'_> {
     async fn all(&self, held: &mut Held) -> Result<(), Stop> {
         self.claim.check().await?;
         let (responders, kept, deletion, evidence, left, (), launcher) = try_join!(
-            self.responders(),
-            self.protection(),
-            self.deletion(),
-            self.snapshots(),
+            self.step(self.responders()),
+            self.step(self.protection()),
+            self.step(self.deletion()),
+            self.step(self.snapshots()),
             self.leave(),
             self.remember_launch(),
             self.launcher(),
@@ -282,12 +289,16 @@ impl Steps<'_> {
             Left::Failed(error) => Step::Failed(error),
         };
         // The role goes after the evidence is safe, and stopping comes last.
-        let role = self.role().await?;
+        let role = self.role().await.or_else(|stop| self.wrong(stop))?;
         let stopped = self.stop(out).await?;
         for step in [responders, kept, deletion, evidence, service, role, stopped] {
             held.add(step);
         }
         Ok(())
+    }
+
+    async fn step(&self, step: impl Future<Output = Result<Step, Stop>>) -> Result<Step, Stop> {
+        step.await.or_else(|stop| self.wrong(stop))
     }
 
     /// What an error makes of a step. What IAM refuses because it doesn't see the label yet comes
@@ -324,10 +335,8 @@ impl Steps<'_> {
                     group.id
                 )));
             }
-            match isolate::admit(self.clients, vpc, group, admission, self.order.at).await {
-                Ok(whom) => let_in.extend(whom),
-                Err(error) => return self.wrong(error.into()),
-            }
+            let at = self.order.at;
+            let_in.extend(isolate::admit(self.clients, vpc, group, admission, at).await?);
         }
         Ok(if let_in.is_empty() {
             Step::Nothing
@@ -347,14 +356,9 @@ impl Steps<'_> {
             let why = "a Spot instance can't be protected from termination";
             return Ok(Step::Not(why.to_owned()));
         }
-        let protected = async {
-            protect::protect(&self.clients.ec2, self.now, self.claim).await?;
-            protect::stop_on_shutdown(&self.clients.ec2, self.now, self.claim).await
-        };
-        match protected.await {
-            Ok(()) => Ok(Step::Done("termination protection on".to_owned())),
-            Err(stop) => self.wrong(stop),
-        }
+        protect::protect(&self.clients.ec2, self.now, self.claim).await?;
+        protect::stop_on_shutdown(&self.clients.ec2, self.now, self.claim).await?;
+        Ok(Step::Done("termination protection on".to_owned()))
     }
 
     async fn deletion(&self) -> Result<Step, Stop> {
@@ -368,11 +372,8 @@ impl Steps<'_> {
         if !self.order.steps.protect || self.order.piles_up || going.is_empty() {
             return Ok(Step::Nothing);
         }
-        let what = format!("{} outlive it", going.join(", "));
-        match protect::set_deletion(&self.clients.ec2, &self.now.id, &going, false).await {
-            Ok(()) => Ok(Step::Done(what)),
-            Err(error) => self.wrong(error.into()),
-        }
+        protect::set_deletion(&self.clients.ec2, &self.now.id, &going, false).await?;
+        Ok(Step::Done(format!("{} outlive it", going.join(", "))))
     }
 
     async fn snapshots(&self) -> Result<Step, Stop> {
@@ -388,10 +389,8 @@ impl Steps<'_> {
             });
         }
         let since = self.claim.record().await.since;
-        match evidence::snapshots(&self.clients.ec2, self.now, since).await {
-            Ok(made) => Ok(Step::Done(format!("evidence {}", made.join(", ")))),
-            Err(error) => self.wrong(error.into()),
-        }
+        let made = evidence::snapshots(&self.clients.ec2, self.now, since).await?;
+        Ok(Step::Done(format!("evidence {}", made.join(", "))))
     }
 
     async fn leave(&self) -> Result<Left, Stop> {
@@ -431,13 +430,12 @@ impl Steps<'_> {
         if !self.order.steps.dissociate_profile || self.is_repeated() {
             return Ok(Step::Nothing);
         }
-        match protect::dissociate(&self.clients.ec2, &self.now.id, self.claim).await {
-            Ok(None) => Ok(Step::Nothing),
-            Ok(Some(arn)) => Ok(Step::Done(format!(
+        let taken = protect::dissociate(&self.clients.ec2, &self.now.id, self.claim).await?;
+        Ok(taken.map_or(Step::Nothing, |arn| {
+            Step::Done(format!(
                 "took its profile {arn} away (credentials that it has stay valid until they expire)"
-            ))),
-            Err(stop) => self.wrong(stop),
-        }
+            ))
+        }))
     }
 
     async fn stop(&self, out: bool) -> Result<Step, Stop> {
@@ -496,7 +494,7 @@ impl Held {
             Step::Not(why) => self.effect.not_done.push(why),
             Step::Later(why) => {
                 self.later = true;
-                let why = format!("{why} (the next sweep does it)");
+                let why = format!("{why} ({})", self.next);
                 self.effect.not_done.push(why);
             }
             Step::Failed(error) => {
@@ -553,7 +551,6 @@ async fn finish(
     let effect = Effect::Quarantined(Box::new(held.effect));
     Ok(match held.errors.into_iter().next() {
         None => Acted::done(Some(note)).with(effect),
-        Some(error) if error.is_not_found() => Acted::skipped("gone meanwhile"),
         // Tried again as a whole; told when that has come to an end.
         Some(error) if error.kind == ErrorKind::Throttled => Acted::failed(error),
         Some(mut error) => {

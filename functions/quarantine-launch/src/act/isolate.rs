@@ -13,7 +13,7 @@ use guardrails::state::Expect;
 use guardrails::tags;
 use jiff::Timestamp;
 
-use super::refusals::{is_interface_unknown, is_managed_by_others};
+use super::refusals::{is_interface_unknown, is_managed_by_others, outcome};
 use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::facts::{ISOLATION_GROUP, Instance, Isolation, NAME};
@@ -138,30 +138,22 @@ pub(super) async fn mend(
     check_ours(&group, &stands, vpc)?;
     let outgoing = group.ip_permissions_egress();
     if !outgoing.is_empty() {
-        settle(
-            "InvalidPermission.NotFound",
-            ec2.revoke_security_group_egress()
-                .group_id(id)
-                .set_ip_permissions(Some(plain(outgoing)))
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("ec2:RevokeSecurityGroupEgress", &error)),
-        )?;
+        let revoke = ec2
+            .revoke_security_group_egress()
+            .group_id(id)
+            .set_ip_permissions(Some(plain(outgoing)));
+        let revoked = outcome("ec2:RevokeSecurityGroupEgress", revoke.send().await);
+        settle("InvalidPermission.NotFound", revoked)?;
     }
     let surplus = admission.surplus(&stands);
     if !surplus.is_empty() {
-        settle(
-            "InvalidPermission.NotFound",
-            ec2.revoke_security_group_ingress()
-                .group_id(id)
-                .set_ip_permissions(Some(only(&surplus, plain(group.ip_permissions()))))
-                .send()
-                .await
-                .map(drop)
-                .map_err(|error| ApiError::of("ec2:RevokeSecurityGroupIngress", &error)),
-        )?;
-        remember(clients, id, &admission.wanted(vpc), at).await?;
+        let revoke = ec2
+            .revoke_security_group_ingress()
+            .group_id(id)
+            .set_ip_permissions(Some(only(&surplus, plain(group.ip_permissions()))));
+        let revoked = outcome("ec2:RevokeSecurityGroupIngress", revoke.send().await);
+        settle("InvalidPermission.NotFound", revoked)?;
+        remember(clients, id, &admission.admitted(vpc, &stands), at).await?;
     }
     match describe(ec2, id).await? {
         Some((_, left)) if admission.isolates(&left) => Ok(left),
@@ -193,19 +185,14 @@ pub(super) async fn admit(
     if missing.is_empty() {
         return Ok(None);
     }
-    remember(clients, id, &admission.wanted(vpc), at).await?;
-    settle(
-        "InvalidPermission.Duplicate",
-        clients
-            .ec2
-            .authorize_security_group_ingress()
-            .group_id(id)
-            .set_ip_permissions(Some(missing.iter().map(permission).collect()))
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ApiError::of("ec2:AuthorizeSecurityGroupIngress", &error)),
-    )?;
+    remember(clients, id, &admission.admitted(vpc, &stands), at).await?;
+    let authorize = clients
+        .ec2
+        .authorize_security_group_ingress()
+        .group_id(id)
+        .set_ip_permissions(Some(missing.iter().map(permission).collect()));
+    let authorized = outcome("ec2:AuthorizeSecurityGroupIngress", authorize.send().await);
+    settle("InvalidPermission.Duplicate", authorized)?;
     let (_, now) = describe(&clients.ec2, id).await?.ok_or_else(unseen)?;
     if !admission.missing(vpc, &now).is_empty() {
         return Err(refuse(format!(
@@ -216,15 +203,15 @@ pub(super) async fn admit(
     Ok(Some(whom.join(", ")))
 }
 
-/// What it is to let in, whoever added it.
+/// What it lets in by the policy, whoever added it.
 async fn remember(
     clients: &Clients,
     id: &str,
-    wanted: &BTreeSet<Rule>,
+    admitted: &BTreeSet<Rule>,
     at: Timestamp,
 ) -> Result<(), ApiError> {
     let any = Expect::Any;
-    let written = clients.state.put(&ADMITTED, id, wanted, None, &any, at);
+    let written = clients.state.put(&ADMITTED, id, admitted, None, &any, at);
     written.await.map(drop)
 }
 
@@ -263,24 +250,18 @@ fn permission(rule: &Rule) -> IpPermission {
         .set_to_port(to);
     let note = "A responder that the policy of ec2-guardrails names";
     match rule.group() {
-        Some(group) => permission.user_id_group_pairs(
-            UserIdGroupPair::builder()
-                .group_id(group)
-                .description(note)
-                .build(),
-        ),
-        None if rule.from.contains(':') => permission.ipv6_ranges(
-            Ipv6Range::builder()
-                .cidr_ipv6(&rule.from)
-                .description(note)
-                .build(),
-        ),
-        None => permission.ip_ranges(
-            IpRange::builder()
-                .cidr_ip(&rule.from)
-                .description(note)
-                .build(),
-        ),
+        Some(group) => {
+            let pair = UserIdGroupPair::builder().group_id(group);
+            permission.user_id_group_pairs(pair.description(note).build())
+        }
+        None if rule.from.contains(':') => {
+            let range = Ipv6Range::builder().cidr_ipv6(&rule.from);
+            permission.ipv6_ranges(range.description(note).build())
+        }
+        None => {
+            let range = IpRange::builder().cidr_ip(&rule.from);
+            permission.ip_ranges(range.description(note).build())
+        }
     }
     .build()
 }
@@ -348,12 +329,12 @@ async fn describe(ec2: &Client, id: &str) -> Result<Option<(SecurityGroup, Isola
 }
 
 fn refuse(message: String) -> ApiError {
-    ApiError {
-        operation: "ec2:DescribeSecurityGroups",
-        code: "UnusableIsolationGroup".to_owned(),
+    ApiError::new(
+        "ec2:DescribeSecurityGroups",
+        "UnusableIsolationGroup",
         message,
-        kind: ErrorKind::Refused,
-    }
+        ErrorKind::Refused,
+    )
 }
 
 /// Puts every interface of `instance` into its VPC's isolation group and no other, all at once:
@@ -367,23 +348,19 @@ pub(super) async fn interfaces(
         refused: instance.beyond.clone().into_iter().collect(),
         ..Isolated::default()
     };
+    let mut changes = Vec::new();
     for interface in &instance.interfaces {
+        let id = &interface.id;
         if let Some(operator) = &interface.operator {
             let why = format!("{operator} manages it");
-            isolated.refused.push((interface.id.clone(), why));
+            isolated.refused.push((id.clone(), why));
         } else if interface.is_isolated(groups) {
-            isolated.done.push(interface.id.clone());
+            isolated.done.push(id.clone());
+        } else if let Some(group) = groups.get(&interface.vpc) {
+            let only = vec![group.id.clone()];
+            changes.push(async move { (id, set_groups(ec2, id, only).await) });
         }
     }
-    let changes = instance
-        .interfaces
-        .iter()
-        .filter(|interface| interface.operator.is_none() && !interface.is_isolated(groups))
-        .filter_map(|interface| Some((&interface.id, groups.get(&interface.vpc)?)))
-        .map(|(id, group)| async move {
-            let ids = vec![group.id.clone()];
-            (id, set_groups(ec2, id, ids).await)
-        });
     for (id, answer) in join_all(changes).await {
         match answer {
             Ok(()) => isolated.done.push(id.clone()),
@@ -404,11 +381,9 @@ pub(super) async fn set_groups(
     interface: &str,
     groups: Vec<String>,
 ) -> Result<(), ApiError> {
-    ec2.modify_network_interface_attribute()
+    let modify = ec2
+        .modify_network_interface_attribute()
         .network_interface_id(interface)
-        .set_groups(Some(groups))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:ModifyNetworkInterfaceAttribute", &error))
+        .set_groups(Some(groups));
+    outcome("ec2:ModifyNetworkInterfaceAttribute", modify.send().await)
 }

@@ -7,7 +7,7 @@ use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use guardrails::aws::{ApiError, ErrorKind};
 use guardrails::ec2;
 use guardrails::guardrail::Acted;
-use guardrails::state::{Expect, Written};
+use guardrails::state::Expect;
 use guardrails::tags::{self, label};
 use lambda_runtime::tracing;
 use serde_json::Value;
@@ -18,6 +18,8 @@ use crate::decide::{Effect, NameLauncher};
 use crate::facts::Group;
 use crate::launcher::{Launcher, Who};
 use crate::record::QUARANTINE;
+
+const LOOKUP: &str = "cloudtrail:LookupEvents";
 
 /// Longest that a notice waits for CloudTrail.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -79,11 +81,8 @@ async fn changer(cloudtrail: &Client, group: &Group) -> Result<Option<Launcher>,
         Some(template) => last(cloudtrail, template, CHANGES).await?,
         None => None,
     };
-    Ok(match (of_group, of_template) {
-        (Some(a), Some(b)) if b.at > a.at => Some(b),
-        (Some(a), _) => Some(a),
-        (None, b) => b,
-    })
+    let both = of_template.into_iter().chain(of_group);
+    Ok(both.max_by_key(|one| one.at))
 }
 
 /// The newest of `calls` about a resource that a person made, as far as the first page tells.
@@ -97,11 +96,9 @@ async fn last(
         .attribute_key(LookupAttributeKey::ResourceName)
         .attribute_value(resource)
         .build()
-        .map_err(|error| ApiError {
-            operation: "cloudtrail:LookupEvents",
-            code: "InvalidRequest".to_owned(),
-            message: error.to_string(),
-            kind: ErrorKind::Refused,
+        .map_err(|error| {
+            let why = error.to_string();
+            ApiError::new(LOOKUP, "InvalidRequest", why, ErrorKind::Refused)
         })?;
     let answer = cloudtrail
         .lookup_events()
@@ -109,7 +106,7 @@ async fn last(
         .max_results(PAGE)
         .send()
         .await
-        .map_err(|error| ApiError::of("cloudtrail:LookupEvents", &error))?;
+        .map_err(|error| ApiError::of(LOOKUP, &error))?;
     let found = answer
         .events()
         .iter()
@@ -158,5 +155,5 @@ async fn write_down(clients: &Clients, order: &NameLauncher, who: &Who) -> Resul
     record.launcher = Some(who.clone());
     let expect = Expect::Version(stored.version);
     let written = state.put(&QUARANTINE, id, &record, None, &expect, order.at);
-    Ok(matches!(written.await?, Written::Done(_)))
+    Ok(written.await?.is_done())
 }

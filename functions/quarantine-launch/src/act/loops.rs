@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::tracing;
 
 use super::brake;
+use super::refusals::{contended, outcome};
 use crate::clients::Clients;
 use crate::decide::{BreakLoop, Effect, Quarantine};
 use crate::facts::Group;
@@ -29,7 +30,7 @@ const MEANWHILE: &str =
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(20);
 
 /// Changes what is remembered of a group: `change` is given what stands, and says whether it is to
-/// be written. What was written; none where it wasn't.
+/// be written. What was written; none where it wasn't to be.
 async fn update(
     state: &State,
     group: &str,
@@ -50,7 +51,7 @@ async fn update(
             return Ok(Some(known));
         }
     }
-    Ok(None)
+    Err(contended(group))
 }
 
 /// Suspends what makes the group launch. What was suspended before stays somebody else's: only
@@ -144,28 +145,22 @@ async fn suspend(
     if processes.is_empty() {
         return Ok(());
     }
-    client
+    let suspend = client
         .suspend_processes()
         .auto_scaling_group_name(name)
-        .set_scaling_processes(Some(processes.iter().cloned().collect()))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("autoscaling:SuspendProcesses", &error))
+        .set_scaling_processes(Some(processes.iter().cloned().collect()));
+    outcome("autoscaling:SuspendProcesses", suspend.send().await)
 }
 
 async fn resume(client: &Client, name: &str, processes: &BTreeSet<String>) -> Result<(), ApiError> {
     if processes.is_empty() {
         return Ok(());
     }
-    client
+    let resume = client
         .resume_processes()
         .auto_scaling_group_name(name)
-        .set_scaling_processes(Some(processes.iter().cloned().collect()))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("autoscaling:ResumeProcesses", &error))
+        .set_scaling_processes(Some(processes.iter().cloned().collect()));
+    outcome("autoscaling:ResumeProcesses", resume.send().await)
 }
 
 /// For people.
@@ -262,4 +257,29 @@ pub(super) async fn remember_launch(clients: &Clients, order: &Quarantine) -> Re
     })
     .await
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{block_on, now};
+    use guardrails::aws::ErrorKind;
+    use guardrails::state::model::Model;
+
+    /// Begun anew by the runner, and not taken for nothing to do.
+    #[tokio::test(start_paused = true)]
+    async fn what_others_write_into_again_and_again_is_throttled() {
+        let state = Model::default().state(crate::NAME);
+        let meanwhile = |_: &mut Loop| {
+            let state = state.clone();
+            let other = std::thread::spawn(move || {
+                let (theirs, any) = (Loop::default(), Expect::Any);
+                let put = state.put(&LOOP, "web", &theirs, None, &any, now());
+                block_on(put).unwrap().is_done()
+            });
+            other.join().unwrap()
+        };
+        let error = update(&state, "web", now(), meanwhile).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Throttled);
+    }
 }

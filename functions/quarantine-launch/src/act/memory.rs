@@ -1,7 +1,8 @@
 //! What was seen is written down, in every mode: what launches were like, and what parameters named
 //! whose history AWS keeps to itself.
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use guardrails::aws::ApiError;
 use guardrails::state::Expect;
 use jiff::Timestamp;
@@ -13,7 +14,8 @@ use crate::record::{KEPT, LAUNCH, PARAMETER, Value};
 /// Writes at once.
 const CONCURRENCY: usize = 16;
 
-/// Writes down what a run saw that nobody asked a question of.
+/// Writes down what a run saw that nobody asked a question of. Each by itself: one that can't be
+/// written keeps no other from it.
 pub(crate) async fn remember(
     clients: &Clients,
     evaluation: &Evaluation<'_>,
@@ -22,10 +24,9 @@ pub(crate) async fn remember(
         return Ok(());
     }
     let at = evaluation.now;
-    for (name, value) in evaluation.moved() {
-        watch(clients, name, value, at).await?;
-    }
-    stream::iter(evaluation.first_seen())
+    let moved = evaluation.moved().into_iter();
+    let watched = join_all(moved.map(|(name, value)| watch(clients, name, value, at))).await;
+    let seen: Vec<_> = stream::iter(evaluation.first_seen())
         .map(|(id, seen)| async move {
             let (until, absent) = (Some(KEPT.after(at)), Expect::Absent);
             let written = clients.state.put(&LAUNCH, &id, &seen, until, &absent, at);
@@ -33,8 +34,9 @@ pub(crate) async fn remember(
             written.await.map(drop)
         })
         .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await
+        .collect()
+        .await;
+    watched.into_iter().chain(seen).collect()
 }
 
 /// A conflict means that another run wrote at the same moment; what is missing the next one adds.

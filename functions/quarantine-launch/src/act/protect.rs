@@ -1,6 +1,7 @@
 //! What keeps an instance in quarantine and its volumes from being lost, its role, and stopping it.
 
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, EbsInstanceBlockDeviceSpecification,
     IamInstanceProfileSpecification, InstanceAttributeName,
@@ -10,9 +11,9 @@ use guardrails::aws::ApiError;
 use guardrails::ec2::profile_association;
 
 use super::claim::{Claim, Stop};
-use super::refusals::is_refused;
+use super::refusals::{is_refused, outcome};
+use super::undone::Put;
 use crate::facts::Instance;
-use crate::read::incomplete;
 
 /// Termination protection on, written down first as it was. A Spot instance can't be protected
 /// (AMI-7).
@@ -67,18 +68,28 @@ pub(super) async fn stop_on_shutdown(
     Ok(())
 }
 
-pub(super) async fn terminates_on_shutdown(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
-    let answer = ec2
-        .describe_instance_attribute()
+const ATTRIBUTE: &str = "ec2:DescribeInstanceAttribute";
+
+async fn attribute(
+    ec2: &Client,
+    instance: &str,
+    name: InstanceAttributeName,
+) -> Result<DescribeInstanceAttributeOutput, ApiError> {
+    ec2.describe_instance_attribute()
         .instance_id(instance)
-        .attribute(InstanceAttributeName::InstanceInitiatedShutdownBehavior)
+        .attribute(name)
         .send()
         .await
-        .map_err(|error| ApiError::of("ec2:DescribeInstanceAttribute", &error))?;
+        .map_err(|error| ApiError::of(ATTRIBUTE, &error))
+}
+
+pub(super) async fn terminates_on_shutdown(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
+    let name = InstanceAttributeName::InstanceInitiatedShutdownBehavior;
+    let answer = attribute(ec2, instance, name).await?;
     let behaviour = answer
         .instance_initiated_shutdown_behavior()
         .and_then(AttributeValue::value)
-        .ok_or_else(|| incomplete("ec2:DescribeInstanceAttribute", "the shutdown behavior"))?;
+        .ok_or_else(|| ApiError::incomplete(ATTRIBUTE, "the shutdown behavior"))?;
     Ok(behaviour == "terminate")
 }
 
@@ -89,39 +100,30 @@ pub(super) async fn set_shutdown(
     terminate: bool,
 ) -> Result<(), ApiError> {
     let behaviour = if terminate { "terminate" } else { "stop" };
-    ec2.modify_instance_attribute()
+    let modify = ec2
+        .modify_instance_attribute()
         .instance_id(instance)
-        .instance_initiated_shutdown_behavior(AttributeValue::builder().value(behaviour).build())
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:ModifyInstanceAttribute", &error))
+        .instance_initiated_shutdown_behavior(AttributeValue::builder().value(behaviour).build());
+    outcome("ec2:ModifyInstanceAttribute", modify.send().await)
 }
 
 /// Whether termination protection is on.
 pub(super) async fn protection(ec2: &Client, instance: &str) -> Result<bool, ApiError> {
-    let answer = ec2
-        .describe_instance_attribute()
-        .instance_id(instance)
-        .attribute(InstanceAttributeName::DisableApiTermination)
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeInstanceAttribute", &error))?;
-    answer
+    let name = InstanceAttributeName::DisableApiTermination;
+    attribute(ec2, instance, name)
+        .await?
         .disable_api_termination()
         .and_then(AttributeBooleanValue::value)
-        .ok_or_else(|| incomplete("ec2:DescribeInstanceAttribute", "termination protection"))
+        .ok_or_else(|| ApiError::incomplete(ATTRIBUTE, "termination protection"))
 }
 
 /// Sets termination protection.
 pub(super) async fn set_protection(ec2: &Client, instance: &str, on: bool) -> Result<(), ApiError> {
-    ec2.modify_instance_attribute()
+    let modify = ec2
+        .modify_instance_attribute()
         .instance_id(instance)
-        .disable_api_termination(AttributeBooleanValue::builder().value(on).build())
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:ModifyInstanceAttribute", &error))
+        .disable_api_termination(AttributeBooleanValue::builder().value(on).build());
+    outcome("ec2:ModifyInstanceAttribute", modify.send().await)
 }
 
 /// Sets whether the volumes of `devices` go with the instance, all in one call.
@@ -140,13 +142,11 @@ pub(super) async fn set_deletion(
             .ebs(ebs)
             .build()
     });
-    ec2.modify_instance_attribute()
+    let modify = ec2
+        .modify_instance_attribute()
         .instance_id(instance)
-        .set_block_device_mappings(Some(mappings.collect()))
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:ModifyInstanceAttribute", &error))
+        .set_block_device_mappings(Some(mappings.collect()));
+    outcome("ec2:ModifyInstanceAttribute", modify.send().await)
 }
 
 /// Takes the profile away, written down first. Credentials that were issued stay valid until they
@@ -159,14 +159,14 @@ pub(super) async fn dissociate(
     let Some((id, arn)) = profile_association(ec2, instance).await? else {
         return Ok(None);
     };
+    // Another may have been given to it since the first was taken away.
     claim
-        .write(|record| record.profile = Some(arn.clone()))
+        .write(|record| {
+            record.profile.get_or_insert_with(|| arn.clone());
+        })
         .await?;
-    ec2.disassociate_iam_instance_profile()
-        .association_id(id)
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ec2:DisassociateIamInstanceProfile", &error))?;
+    let taken = ec2.disassociate_iam_instance_profile().association_id(id);
+    outcome("ec2:DisassociateIamInstanceProfile", taken.send().await)?;
     Ok(Some(arn))
 }
 
@@ -177,31 +177,28 @@ pub(super) async fn associate(
     instance: &str,
     arn: &str,
     restores: bool,
-) -> Result<Result<String, String>, ApiError> {
+) -> Result<Put, ApiError> {
     let by_hand = |why: &str| {
-        Ok(Err(format!(
+        Ok(Put::Lost(format!(
             "its profile {arn} ({why}); give it back by hand: aws ec2 associate-iam-instance-profile --instance-id {instance} --iam-instance-profile Arn={arn}"
         )))
     };
     if let Some((_, has)) = profile_association(ec2, instance).await? {
         return Ok(if has == arn {
-            Ok(format!("it has its profile {arn}"))
+            Put::Back(format!("it has its profile {arn}"))
         } else {
-            Err(format!("its profile {arn}: it has {has} meanwhile"))
+            Put::Lost(format!("its profile {arn}: it has {has} meanwhile"))
         });
     }
     if !restores {
         return by_hand("this function gives none back");
     }
-    let associated = ec2
+    let given = ec2
         .associate_iam_instance_profile()
         .instance_id(instance)
-        .iam_instance_profile(IamInstanceProfileSpecification::builder().arn(arn).build())
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ec2:AssociateIamInstanceProfile", &error));
-    match associated {
-        Ok(_) => Ok(Ok(format!("gave its profile {arn} back"))),
+        .iam_instance_profile(IamInstanceProfileSpecification::builder().arn(arn).build());
+    match outcome("ec2:AssociateIamInstanceProfile", given.send().await) {
+        Ok(()) => Ok(Put::Back(format!("gave its profile {arn} back"))),
         // Deleted meanwhile, or this function may not pass that role.
         Err(error)
             if matches!(
@@ -217,20 +214,12 @@ pub(super) async fn associate(
 
 /// Stops the instance.
 pub(super) async fn stop(ec2: &Client, instance: &str) -> Result<(), ApiError> {
-    ec2.stop_instances()
-        .instance_ids(instance)
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:StopInstances", &error))
+    let stop = ec2.stop_instances().instance_ids(instance);
+    outcome("ec2:StopInstances", stop.send().await)
 }
 
 /// Starts the instance.
 pub(super) async fn start(ec2: &Client, instance: &str) -> Result<(), ApiError> {
-    ec2.start_instances()
-        .instance_ids(instance)
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| ApiError::of("ec2:StartInstances", &error))
+    let start = ec2.start_instances().instance_ids(instance);
+    outcome("ec2:StartInstances", start.send().await)
 }

@@ -1,6 +1,38 @@
-//! Why AWS refuses a change.
+//! What came of a change, and why one is refused.
 
+use std::error::Error;
+
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use guardrails::aws::{ApiError, ErrorKind};
+
+/// What came of `operation`, whose answer says no more than that.
+pub(super) fn outcome<O, E>(
+    operation: &'static str,
+    answer: Result<O, SdkError<E>>,
+) -> Result<(), ApiError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    answer
+        .map(drop)
+        .map_err(|error| ApiError::of(operation, &error))
+}
+
+/// Others write what is remembered of `what` at the same moment, again and again. The runner looks
+/// anew and tries again.
+pub(super) fn contended(what: &str) -> ApiError {
+    ApiError::new(
+        "dynamodb:PutItem",
+        "TableContended",
+        format!("too many runs write what is remembered of {what} at the same moment"),
+        ErrorKind::Throttled,
+    )
+}
+
+/// The instance is gone.
+pub(super) fn is_instance_gone(error: &ApiError) -> bool {
+    error.code == "InvalidInstanceID.NotFound"
+}
 
 /// Codes with which EC2 refuses to change what a service manages (AMI-5, AMI-8).
 pub(super) fn is_managed_by_others(error: &ApiError) -> bool {

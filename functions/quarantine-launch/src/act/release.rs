@@ -18,7 +18,8 @@ use tokio::time::sleep;
 
 use super::claim::{Claim, Stop};
 use super::isolate::set_groups;
-use super::refusals::{is_denied, is_interface_unknown, is_managed_by_others};
+use super::refusals::{is_denied, is_instance_gone, is_interface_unknown, is_managed_by_others};
+use super::undone::{Put, Undone};
 use super::{groups, hold, loops, protect};
 use crate::clients::Clients;
 use crate::decide::{Effect, Release, ReleaseByLabels};
@@ -35,45 +36,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const STARTS: usize = 12;
 const START_PAUSE: Duration = Duration::from_secs(5);
 
-/// What came of the steps.
-#[derive(Default)]
-struct Undone {
-    done: Vec<String>,
-    /// What can't be restored.
-    lost: Vec<String>,
-    /// Why it isn't finished.
-    open: Vec<String>,
-    /// Interfaces whose loss was named.
-    given_up: BTreeSet<String>,
-    /// Interfaces that EC2 didn't find, and what they had.
-    not_found: Vec<(String, String)>,
-}
-
-impl Undone {
-    fn add(&mut self, answer: Result<String, String>) {
-        match answer {
-            Ok(done) => self.done.push(done),
-            Err(lost) => self.lost.push(lost),
-        }
-    }
-
-    /// `next` is who goes on where it isn't finished.
-    fn note(&self, next: &str) -> String {
-        let mut note = self.done.join("; ");
-        if !self.lost.is_empty() {
-            note.push_str("; NOT RESTORED: ");
-            note.push_str(&self.lost.join("; "));
-        }
-        if !self.open.is_empty() {
-            note.push_str("; NOT FINISHED, ");
-            note.push_str(next);
-            note.push_str(": ");
-            note.push_str(&self.open.join("; "));
-        }
-        note
-    }
-}
-
 /// Releases the instance.
 pub(super) async fn release(clients: &Clients, order: &Release, run: &str) -> Acted<Effect> {
     let mut undone = Undone::default();
@@ -81,7 +43,12 @@ pub(super) async fn release(clients: &Clients, order: &Release, run: &str) -> Ac
     match steps(clients, order, run, &mut undone).await {
         Ok(true) => {
             let finished = undone.open.is_empty();
-            let mut note = undone.note("and the next sweep goes on");
+            let next = if order.swept {
+                "and the next sweep goes on"
+            } else {
+                "so order it again"
+            };
+            let mut note = undone.note(next);
             let may_come = order.admission.whom(&order.instance.vpc);
             if let Some(whom) = may_come.filter(|_| !finished || !undone.given_up.is_empty()) {
                 note.push_str("; responders may come in as long as it is isolated: ");
@@ -199,18 +166,14 @@ async fn put_back(
             undone.add(groups::come_back(&clients.autoscaling, id, service).await?);
         }
         // A group takes no member that doesn't run, and replaces it.
-        Some(service) if record.stopped.is_some() => {
-            let group = service.group();
-            let what = format!("it doesn't run yet, and takes its place in {group} when it does");
-            undone.open.push(what);
-        }
-        Some(service) => {
-            let what = format!(
-                "its place in {}, because somebody stopped it",
-                service.group()
-            );
-            undone.lost.push(what);
-        }
+        Some(service) if record.stopped.is_some() => undone.add(Put::Open(format!(
+            "it doesn't run yet, and takes its place in {} when it does",
+            service.group()
+        ))),
+        Some(service) => undone.add(Put::Lost(format!(
+            "its place in {}, because somebody stopped it",
+            service.group()
+        ))),
     }
     if let Some(group) = record.group() {
         resume(clients, order, group, undone).await?;
@@ -306,7 +269,7 @@ async fn restore_groups(
             }
             other => other?,
         };
-        if answer.is_err() {
+        if matches!(answer, Put::Lost(_)) {
             undone.given_up.insert(interface.to_owned());
         }
         undone.add(answer);
@@ -326,15 +289,15 @@ async fn restore_detached(
     if detached.is_empty() {
         return Ok(());
     }
-    let restored = restore_left(clients, record, detached.clone(), order.at).await?;
+    let mut restored = restore_left(clients, record, detached.clone(), order.at).await?;
     for interface in detached {
-        undone.add(match restored.get(&interface) {
-            Some(done) => Ok(done.clone()),
-            None => Err(format!(
+        let put = restored.remove(&interface).unwrap_or_else(|| {
+            Put::Lost(format!(
                 "{interface}, which isn't attached any more (it had {})",
                 record.interfaces[&interface].join(", ")
-            )),
+            ))
         });
+        undone.add(put);
     }
     Ok(())
 }
@@ -343,12 +306,12 @@ async fn restore_one<'a>(
     ec2: &Client,
     interface: &'a str,
     groups: &[String],
-) -> (&'a str, Result<Result<String, String>, ApiError>) {
+) -> (&'a str, Result<Put, ApiError>) {
     let had = groups.join(", ");
     let answer = match set_groups(ec2, interface, groups.to_vec()).await {
-        Ok(()) => Ok(Ok(format!("{interface} has {had} again"))),
+        Ok(()) => Ok(Put::Back(format!("{interface} has {had} again"))),
         Err(error) if is_managed_by_others(&error) => {
-            Ok(Err(format!("{interface}: {}", error.message)))
+            Ok(Put::Lost(format!("{interface}: {}", error.message)))
         }
         Err(error) if error.code.starts_with("InvalidGroup") => {
             restore_rest(ec2, interface, groups, error).await
@@ -364,7 +327,7 @@ async fn restore_rest(
     interface: &str,
     groups: &[String],
     error: ApiError,
-) -> Result<Result<String, String>, ApiError> {
+) -> Result<Put, ApiError> {
     let had = groups.join(", ");
     let here = ec2
         .describe_security_groups()
@@ -378,7 +341,7 @@ async fn restore_rest(
     };
     let left: Vec<String> = groups.iter().filter(exists).cloned().collect();
     if left.is_empty() {
-        return Ok(Err(format!(
+        return Ok(Put::Lost(format!(
             "{interface} stays isolated: its groups {had} don't exist any more; give it others"
         )));
     }
@@ -386,7 +349,7 @@ async fn restore_rest(
         return Err(error);
     }
     set_groups(ec2, interface, left.clone()).await?;
-    Ok(Err(format!(
+    Ok(Put::Lost(format!(
         "{interface} has {} again, but of {had} the others don't exist any more",
         left.join(", ")
     )))
@@ -503,17 +466,17 @@ pub(super) async fn left_behind(
 ) -> Result<Option<String>, ApiError> {
     let ids = record.interfaces.keys().cloned().collect();
     let restored = restore_left(clients, record, ids, at).await?;
-    let done: Vec<&str> = restored.values().map(String::as_str).collect();
+    let done: Vec<String> = restored.into_values().map(Put::words).collect();
     Ok((!done.is_empty()).then(|| done.join("; ")))
 }
 
-/// Those of these interfaces that got their groups back, and what is said of it.
+/// Gives those of these interfaces their groups back that are isolated still.
 async fn restore_left(
     clients: &Clients,
     record: &Record,
     ids: Vec<String>,
     at: Timestamp,
-) -> Result<BTreeMap<String, String>, ApiError> {
+) -> Result<BTreeMap<String, Put>, ApiError> {
     let mut done = BTreeMap::new();
     for left in read::left_behind(&clients.ec2, ids).await? {
         let holder = match &left.instance {
@@ -523,13 +486,10 @@ async fn restore_left(
         if !left.is_isolated || holder.is_some() {
             continue;
         }
-        match restore_one(&clients.ec2, &left.id, &record.interfaces[&left.id])
-            .await
-            .1
-        {
-            Ok(Ok(what) | Err(what)) => drop(done.insert(left.id, what)),
+        let groups = &record.interfaces[&left.id];
+        match restore_one(&clients.ec2, &left.id, groups).await.1 {
             Err(error) if is_interface_unknown(&error) => {}
-            Err(error) => return Err(error),
+            put => drop(done.insert(left.id, put?)),
         }
     }
     Ok(done)
@@ -546,9 +506,7 @@ pub(super) async fn by_labels(clients: &Clients, order: &ReleaseByLabels) -> Act
             let note = undone.note("so order it again");
             Acted::done(Some(note)).with(Effect::Released { finished })
         }
-        Err(error) if error.is_not_found() && error.code.starts_with("InvalidInstanceID") => {
-            Acted::skipped("gone meanwhile")
-        }
+        Err(error) if is_instance_gone(&error) => Acted::skipped("gone meanwhile"),
         Err(error) => Acted::failed(error),
     }
 }

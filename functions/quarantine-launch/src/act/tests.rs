@@ -1,12 +1,15 @@
 mod world;
 
 use super::*;
-use crate::facts::NAME;
-use crate::fixtures::notes;
+use crate::evaluate::evaluate;
+use crate::facts::{NAME, Parameter};
+use crate::fixtures::{block_on, instance, now};
 use crate::labels::is_label;
 use crate::policy::Policy;
 use crate::policy::tests::parse;
+use aws_sdk_ec2::operation::create_snapshots::CreateSnapshotsOutput;
 use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
+use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use guardrails::guardrail::ActResult;
 use guardrails::tags::{self, label};
@@ -52,6 +55,51 @@ fn stage(world: &World) -> Option<String> {
     Some(record(world)?["stage"].as_str()?.to_owned())
 }
 
+fn is_isolated(aws: &Aws) -> bool {
+    let mut each = aws.groups.values();
+    each.all(|groups| *groups == ["sg-isolation"])
+}
+
+type Acts = [(&'static str, Acted<Effect>)];
+
+fn notes(acted: &Acts) -> String {
+    format!("{acted:?}")
+}
+
+#[track_caller]
+fn says(acted: &Acts, expected: &str) {
+    let told = notes(acted);
+    assert!(told.contains(expected), "{expected}: {told}");
+}
+
+#[track_caller]
+fn done(acted: &Acts) {
+    assert!(matches!(acted[0].1.result, ActResult::Done(_)), "{acted:?}");
+}
+
+#[track_caller]
+fn skipped(acted: &Acts) {
+    assert!(
+        matches!(acted[0].1.result, ActResult::Skipped(_)),
+        "{acted:?}"
+    );
+}
+
+#[track_caller]
+fn failed(acted: &Acts) {
+    assert!(
+        matches!(acted[0].1.result, ActResult::Failed(_)),
+        "{acted:?}"
+    );
+}
+
+/// What a first run makes of it.
+async fn held(aws: Aws, policy: &Policy) -> World {
+    let world = World::new(aws);
+    world.run(policy, &event(), 0).await;
+    world
+}
+
 /// What a finished quarantine is, whichever run finished it.
 fn normalized(world: &World) -> (Aws, Option<Value>) {
     let mut aws = without_labels(now_of(world));
@@ -81,11 +129,7 @@ async fn a_launch_is_isolated_before_anything_else_and_all_steps_follow() {
         notes(&acted)
     );
     let aws = now_of(&world);
-    assert!(
-        aws.groups
-            .values()
-            .all(|groups| *groups == ["sg-isolation"])
-    );
+    assert!(is_isolated(&aws));
     assert!(aws.protected && aws.deletion.values().all(|delete| !delete));
     assert_eq!(aws.snapshots.len(), 2);
     assert_eq!((aws.profile, aws.running), (None, false));
@@ -142,24 +186,105 @@ async fn protection_that_aws_doesnt_tell_of_isnt_off() {
     }
 }
 
-/// Whoever may tag may take a snapshot of an empty volume that says that it is the evidence.
+/// Whoever may tag may take a snapshot of another volume that says that it is the evidence, or of
+/// one of several.
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_of_another_volume_is_no_evidence() {
+async fn a_snapshot_of_some_volume_is_no_evidence() {
+    for volume in ["vol-other", "vol-dev-sdf"] {
+        let world = World::new(Aws::new());
+        let text = "Evidence: i-1 in quarantine since 2026-11-21T12:00:00Z";
+        let planted = (text.to_owned(), volume.to_owned());
+        world.get().aws.snapshots.push(planted);
+        world.run(&policy("", 9), &event(), 0).await;
+        let calls = world.get().calls.clone();
+        assert!(calls.contains(&"CreateSnapshots"), "{calls:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_snapshots_is_no_evidence() {
+    let none = mock!(aws_sdk_ec2::Client::describe_snapshots)
+        .then_output(|| DescribeSnapshotsOutput::builder().build());
+    let made = mock!(aws_sdk_ec2::Client::create_snapshots)
+        .then_output(|| CreateSnapshotsOutput::builder().build());
+    let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&none, &made]);
+    let kept = evidence::snapshots(&ec2, &instance("i-1"), now()).await;
+    assert_eq!(kept.unwrap_err().code, "IncompleteAnswer");
+}
+
+/// The notice says why it isn't isolated, and the run is no success.
+#[tokio::test(start_paused = true)]
+async fn what_couldnt_be_isolated_is_told() {
+    for code in ["InvalidGroup.NotFound", "UnauthorizedOperation"] {
+        let world = World::new(Aws::new());
+        let call = "ModifyNetworkInterfaceAttribute";
+        world.get().refuse.insert(call, code);
+        let acted = world.run(&policy("", 9), &event(), 0).await;
+        failed(&acted);
+        let Some(Effect::Quarantined(effect)) = &acted[0].1.effect else {
+            panic!("{acted:?}");
+        };
+        let told = effect.not_done.join("; ");
+        assert!(told.contains(code), "{told}");
+        assert_eq!(stage(&world).as_deref(), Some("started"));
+    }
+}
+
+/// Below the mode enforce no sweep does what a person's order left undone.
+#[tokio::test(start_paused = true)]
+async fn who_does_the_rest_is_said_as_it_is() {
+    for (mode, later, next) in [
+        (
+            "enforce",
+            "the next sweep does it",
+            "the next sweep goes on",
+        ),
+        (
+            "notify",
+            "order it again to have it done",
+            "so order it again",
+        ),
+    ] {
+        let policy = parse(&format!("{{mode: {mode}, approve: [{{owner: self}}]}}")).unwrap();
+        let world = World::new(Aws::new());
+        let lag = |lags| world.get().labels_lag = lags;
+        lag(true);
+        says(&world.run(&policy, &by_hand(), 0).await, later);
+        lag(false);
+        done(&world.run(&policy, &by_hand(), 30).await);
+        lag(true);
+        says(&world.run(&policy, &release(), 60).await, next);
+    }
+}
+
+/// Each is written by itself.
+#[tokio::test(start_paused = true)]
+async fn a_parameter_that_cant_be_written_down_keeps_no_launch_from_it() {
+    const PUBLIC: &str = "/aws/service/x/image_id";
     let world = World::new(Aws::new());
-    let text = "Evidence: i-1 in quarantine since 2026-11-21T12:00:00Z";
-    let planted = (text.to_owned(), "vol-other".to_owned());
-    world.get().aws.snapshots.push(planted);
-    world.run(&policy("", 9), &event(), 0).await;
-    let calls = world.get().calls.clone();
-    assert!(calls.contains(&"CreateSnapshots"), "{calls:?}");
+    let state = world.1.state(NAME);
+    let topic = guardrails::state::Topic::<String>::new("parameter");
+    let (nonsense, any) = ("nonsense".to_owned(), Expect::Any);
+    let put = state.put(&topic, PUBLIC, &nonsense, None, &any, now());
+    assert!(put.await.unwrap().is_done());
+    let mut facts = crate::fixtures::facts([instance("i-1")]);
+    let parameter = Parameter {
+        images: vec!["ami-1".to_owned()],
+        ..Parameter::default()
+    };
+    facts.parameters.insert(PUBLIC.to_owned(), Ok(parameter));
+    let policy = crate::fixtures::policy();
+    let evaluation = evaluate(&facts, &policy, now());
+    let error = remember(&world.clients().await, &evaluation).await;
+    assert_eq!(error.unwrap_err().code, "UnreadableItem");
+    assert!(world.remembered().contains_key("launch#i-1"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_in_standby_by_somebody_else_is_left_there_by_the_release() {
     let mut aws = Aws::new().in_group(1);
     aws.group.as_mut().unwrap().member = Some("Standby");
-    let world = World::new(aws.clone());
-    world.run(&policy("", 9), &event(), 0).await;
+    let world = held(aws.clone(), &policy("", 9)).await;
     assert_eq!(record(&world).unwrap()["service"], Value::Null);
     world.run(&policy("", 9), &release(), 60).await;
     assert_eq!(estate_of(now_of(&world)), estate_of(aws));
@@ -171,19 +296,11 @@ async fn a_group_at_its_smallest_keeps_the_instance_and_it_isnt_stopped() {
     aws.group.as_mut().unwrap().min = 1;
     let world = World::new(aws);
     let acted = world.run(&policy("stop: true", 9), &event(), 0).await;
-    assert!(
-        notes(&acted).contains("its group would replace it"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "its group would replace it");
     let aws = now_of(&world);
     assert!(aws.running);
+    assert!(is_isolated(&aws));
     assert_eq!(aws.group.unwrap().member, Some("InService"));
-    assert!(
-        aws.groups
-            .values()
-            .all(|groups| *groups == ["sg-isolation"])
-    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,11 +309,7 @@ async fn what_a_service_manages_is_partial_and_the_rest_isolated() {
     aws.managed.insert("eni-2".to_owned());
     let world = World::new(aws.clone());
     let acted = world.run(&policy("", 9), &event(), 0).await;
-    assert!(
-        notes(&acted).contains("eni-2 is not isolated"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "eni-2 is not isolated");
     let now = now_of(&world);
     assert_eq!(now.groups["eni-1"], ["sg-isolation"]);
     assert_eq!(record(&world).unwrap()["refused"][0], "eni-2");
@@ -226,20 +339,15 @@ async fn an_isolation_group_with_rules_is_mended_and_a_strangers_is_refused() {
         );
         assert_eq!(now.security_groups["sg-isolation"].1 == 0, isolated);
         if !isolated {
-            assert!(
-                notes(&acted).contains("isn't this guardrail's"),
-                "{}",
-                notes(&acted)
-            );
-            assert!(matches!(acted[0].1.result, ActResult::Failed(_)));
+            says(&acted, "isn't this guardrail's");
+            failed(&acted);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drift_is_closed_once() {
-    let world = World::new(Aws::new());
-    world.run(&policy("", 9), &event(), 0).await;
+    let world = held(Aws::new(), &policy("", 9)).await;
     let open = |world: &World| {
         let web = vec!["sg-web".to_owned()];
         world.get().aws.groups.insert("eni-1".to_owned(), web);
@@ -257,8 +365,7 @@ async fn a_drift_is_closed_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cant_be_restored_is_named_and_the_rest_restored() {
-    let world = World::new(Aws::new());
-    world.run(&policy("", 9), &event(), 0).await;
+    let world = held(Aws::new(), &policy("", 9)).await;
     {
         let mut state = world.get();
         state.aws.security_groups.remove("sg-ssh");
@@ -289,8 +396,7 @@ async fn processes_that_were_suspended_before_stay_suspended() {
         .unwrap()
         .suspended
         .insert("ReplaceUnhealthy".to_owned());
-    let world = World::new(aws.clone());
-    world.run(&policy("", 1), &event(), 0).await;
+    let world = held(aws.clone(), &policy("", 1)).await;
     assert_eq!(now_of(&world).group.unwrap().suspended.len(), 2);
     let grown = world
         .get()
@@ -300,19 +406,14 @@ async fn processes_that_were_suspended_before_stay_suspended() {
         .map(|group| group.desired += 3);
     assert!(grown.is_some());
     let acted = world.run(&policy("", 1), &release(), 60).await;
-    assert!(
-        notes(&acted).contains("WARNING: its desired capacity has grown"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "WARNING: its desired capacity has grown");
     let now = now_of(&world).group.unwrap();
     assert!(now.suspended.contains("ReplaceUnhealthy") && !now.suspended.contains("Launch"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_released_instance_is_not_quarantined_again_for_its_ami() {
-    let world = World::new(Aws::new().in_group(2));
-    world.run(&policy("", 1), &event(), 0).await;
+    let world = held(Aws::new().in_group(2), &policy("", 1)).await;
     world.run(&policy("", 1), &release(), 60).await;
     world.kill(Kill::Never);
     world.run(&policy("", 1), &event(), 120).await;
@@ -325,8 +426,7 @@ async fn killed_anywhere_and_run_again_it_comes_to_the_same_end() {
     for detach in ["group: standby", "group: detach"] {
         let steps = format!("{EVERYTHING}, {detach}");
         let policy = policy(&steps, 1);
-        let straight = World::new(Aws::new().in_group(2));
-        straight.run(&policy, &event(), 0).await;
+        let straight = held(Aws::new().in_group(2), &policy).await;
         let (end, changes) = (normalized(&straight), straight.get().changes);
         assert!(changes > 20, "{changes}");
         for at in 0..changes {
@@ -368,20 +468,19 @@ async fn killed_anywhere_and_run_again_it_comes_to_the_same_end() {
 #[tokio::test(start_paused = true)]
 async fn a_release_that_is_killed_anywhere_is_finished_by_the_next() {
     let policy = policy(EVERYTHING, 1);
-    let held = || async {
-        let world = World::new(Aws::new().in_group(2));
-        world.run(&policy, &event(), 0).await;
+    let in_quarantine = async || {
+        let world = held(Aws::new().in_group(2), &policy).await;
         world.kill(Kill::Never);
         world
     };
-    let straight = held().await;
+    let straight = in_quarantine().await;
     straight.run(&policy, &release(), 60).await;
     let changes = straight.get().changes;
     assert!(changes > 12, "{changes}");
     for at in 0..changes {
         for kill in [Kill::Before(at), Kill::After(at)] {
             for (request, after) in [(release(), 120), (event(), 600)] {
-                let world = held().await;
+                let world = in_quarantine().await;
                 world.kill(kill);
                 world.run(&policy, &release(), 60).await;
                 world.kill(Kill::Never);
@@ -425,8 +524,7 @@ async fn of_two_runs_that_saw_the_same_one_carries_on() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_overtaken_anywhere_spoils_nothing() {
     let policy = policy(EVERYTHING, 1);
-    let straight = World::new(Aws::new().in_group(2));
-    straight.run(&policy, &event(), 0).await;
+    let straight = held(Aws::new().in_group(2), &policy).await;
     let changes = straight.get().changes;
     for at in 0..changes {
         for (other, name) in [(event(), "a run"), (release(), "a release")] {
@@ -439,8 +537,7 @@ async fn a_run_that_is_overtaken_anywhere_spoils_nothing() {
             if let Some(stage) = stage(&world) {
                 assert_eq!(stage, "complete", "{name} before change {at}");
                 let aws = now_of(&world);
-                let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
-                assert!(aws.groups.values().all(isolated), "{name} at {at}");
+                assert!(is_isolated(&aws), "{name} at {at}");
                 world.run(&policy, &release(), 1_200).await;
             }
             assert_eq!(record(&world), None, "{name} before change {at}");
@@ -465,11 +562,7 @@ async fn a_run_stops_once_a_person_has_released() {
     let world = World::new(Aws::new());
     world.interrupt(at, &policy, release(), 30);
     let acted = world.run(&policy, &event(), 0).await;
-    assert!(
-        notes(&acted).contains("a person released it"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "a person released it");
     let calls = world.get().calls.clone();
     assert!(!calls.contains(&"CreateSnapshots"), "{calls:?}");
 }
@@ -487,11 +580,7 @@ async fn what_was_begun_is_taken_up_by_one() {
     world.act(&seen, &policy, 60).await;
     let (end, estate) = (record(&world), now_of(&world));
     let second = world.act(&also_seen, &policy, 61).await;
-    assert!(
-        matches!(second[0].1.result, ActResult::Skipped(_)),
-        "{}",
-        notes(&second)
-    );
+    skipped(&second);
     assert_eq!((record(&world), now_of(&world)), (end, estate));
 }
 
@@ -499,17 +588,12 @@ async fn what_was_begun_is_taken_up_by_one() {
 #[tokio::test(start_paused = true)]
 async fn of_two_releases_one_carries_on() {
     let policy = policy(EVERYTHING, 1);
-    let held = || async {
-        let world = World::new(Aws::new().in_group(2));
-        world.run(&policy, &event(), 0).await;
-        world
-    };
-    let straight = held().await;
+    let straight = held(Aws::new().in_group(2), &policy).await;
     straight.kill(Kill::Never);
     straight.run(&policy, &release(), 60).await;
     let changes = straight.get().changes;
     for at in 0..changes {
-        let world = held().await;
+        let world = held(Aws::new().in_group(2), &policy).await;
         world.interrupt(at, &policy, release(), 61);
         let acted = world.run(&policy, &release(), 60).await;
         let failed =
@@ -556,14 +640,10 @@ async fn a_run_that_was_throttled_knows_its_own_record() {
         .refuse
         .insert("ModifyNetworkInterfaceAttribute", code);
     let throttled = world.act(&facts, &policy, 0).await;
-    assert!(notes(&throttled).contains(code), "{}", notes(&throttled));
+    says(&throttled, code);
     world.get().refuse.clear();
     let again = world.act(&facts, &policy, 0).await;
-    assert!(
-        matches!(again[0].1.result, ActResult::Done(_)),
-        "{}",
-        notes(&again)
-    );
+    done(&again);
     assert_eq!(stage(&world).as_deref(), Some("complete"));
 }
 
@@ -574,11 +654,7 @@ async fn without_the_table_nothing_is_done() {
     let facts = world.look(&policy, &event(), 0).await;
     world.1.deny(Some("PutItem"));
     let acted = world.act(&facts, &policy, 0).await;
-    assert!(
-        matches!(acted[0].1.result, ActResult::Failed(_)),
-        "{}",
-        notes(&acted)
-    );
+    failed(&acted);
     assert_eq!(estate_of(now_of(&world)), Aws::new());
 }
 
@@ -592,25 +668,13 @@ async fn labels_that_cant_be_written_are_a_note() {
         let world = World::new(Aws::new());
         world.get().refuse.insert("CreateTags", code);
         let acted = world.run(&policy, &event(), 0).await;
-        assert!(
-            matches!(acted[0].1.result, ActResult::Done(_)),
-            "{}",
-            notes(&acted)
-        );
-        assert!(notes(&acted).contains("its labels"), "{}", notes(&acted));
+        done(&acted);
+        says(&acted, "its labels");
         let aws = now_of(&world);
-        assert!(
-            aws.groups
-                .values()
-                .all(|groups| *groups == ["sg-isolation"])
-        );
+        assert!(is_isolated(&aws));
         // What IAM allows with the label only is named.
         assert!(aws.running && !aws.protected && aws.profile.is_some());
-        assert!(
-            notes(&acted).contains("ec2:StopInstances"),
-            "{}",
-            notes(&acted)
-        );
+        says(&acted, "ec2:StopInstances");
         assert_eq!(stage(&world).as_deref(), Some("complete"));
         assert_eq!(record(&world).unwrap()["stopped"], Value::Null);
         world.run(&policy, &release(), 60).await;
@@ -626,38 +690,22 @@ async fn what_iam_refuses_for_a_fresh_label_comes_later() {
     let world = World::new(Aws::new());
     world.get().labels_lag = true;
     let acted = world.run(&policy, &event(), 0).await;
-    assert!(
-        matches!(acted[0].1.result, ActResult::Done(_)),
-        "{}",
-        notes(&acted)
-    );
-    assert!(
-        notes(&acted).contains("the next sweep does it"),
-        "{}",
-        notes(&acted)
-    );
+    done(&acted);
+    says(&acted, "the next sweep does it");
     assert_eq!(stage(&world).as_deref(), Some("started"));
     // Not seen yet, and that is nobody's fault.
     let acted = world.run(&policy, &event(), 60).await;
-    assert!(
-        matches!(acted[0].1.result, ActResult::Done(_)),
-        "{}",
-        notes(&acted)
-    );
+    done(&acted);
     // Seen long since, and refused all the same.
     let acted = world.run(&policy, &event(), 700).await;
-    assert!(
-        matches!(acted[0].1.result, ActResult::Failed(_)),
-        "{}",
-        notes(&acted)
-    );
+    failed(&acted);
     world.get().labels_lag = false;
     world.run(&policy, &event(), 800).await;
     assert_eq!(stage(&world).as_deref(), Some("complete"));
     // Nor does a release blame the role, whose label somebody had taken away.
     world.get().labels_lag = true;
     let acted = world.run(&policy, &release(), 900).await;
-    assert!(notes(&acted).contains("NOT FINISHED"), "{}", notes(&acted));
+    says(&acted, "NOT FINISHED");
     world.get().labels_lag = false;
     world.run(&policy, &event(), 1_300).await;
     assert_eq!(estate_of(now_of(&world)), Aws::new());
@@ -708,8 +756,7 @@ async fn planted_labels_get_nothing_done() {
 async fn a_release_by_labels_gives_back_what_harms_nobody() {
     let policy = policy(EVERYTHING, 9);
     let lost = || async {
-        let world = World::new(Aws::new().in_group(2));
-        world.run(&policy, &event(), 0).await;
+        let world = held(Aws::new().in_group(2), &policy).await;
         world.lose_the_record().await;
         world
     };
@@ -718,11 +765,7 @@ async fn a_release_by_labels_gives_back_what_harms_nobody() {
     world.run(&policy, &release(), 60).await;
     assert_eq!(now_of(&world), held, "only told");
     let acted = world.run(&policy, &release_from_labels(), 120).await;
-    assert!(
-        matches!(acted[0].1.result, ActResult::Done(_)),
-        "{}",
-        notes(&acted)
-    );
+    done(&acted);
     let (now, before) = (now_of(&world), Aws::new().in_group(2));
     assert_eq!((now.groups, now.deletion), (before.groups, before.deletion));
     assert!(!now.protected);
@@ -743,11 +786,7 @@ async fn a_release_by_labels_gives_back_what_harms_nobody() {
         .groups
         .insert("eni-1".to_owned(), vec!["sg-web".to_owned()]);
     let acted = world.run(&policy, &release_from_labels(), 120).await;
-    assert!(
-        notes(&acted).contains("eni-1, which isn't isolated"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "eni-1, which isn't isolated");
     assert_eq!(now_of(&world).groups["eni-1"], ["sg-web"]);
 
     // The labels are all that is left to go by: they stay until it is done.
@@ -758,11 +797,7 @@ async fn a_release_by_labels_gives_back_what_harms_nobody() {
     );
     world.get().refuse.insert(unknown.0, unknown.1);
     let acted = world.run(&policy, &release_from_labels(), 120).await;
-    assert!(
-        notes(&acted).contains("order it again"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "order it again");
     let unfinished = Effect::Released { finished: false };
     assert_eq!(acted[0].1.effect, Some(unfinished));
     assert!(now_of(&world).tags.keys().any(|key| is_label(key)));
@@ -777,8 +812,7 @@ async fn a_release_by_labels_gives_back_what_harms_nobody() {
 async fn a_profile_is_given_back_or_the_command_is_printed() {
     let policy = policy("dissociate-profile: true", 9);
     for restores in [true, false] {
-        let world = World::new(Aws::new());
-        world.run(&policy, &event(), 0).await;
+        let world = held(Aws::new(), &policy).await;
         assert_eq!(now_of(&world).profile, None);
         world.get().restores_profiles = restores;
         let acted = world.run(&policy, &release(), 60).await;
@@ -793,14 +827,32 @@ async fn a_profile_is_given_back_or_the_command_is_printed() {
     }
 }
 
+/// What stands is never overwritten.
+#[tokio::test(start_paused = true)]
+async fn the_profile_that_it_had_first_comes_back() {
+    let policy = policy(EVERYTHING, 9);
+    let world = World::new(Aws::new());
+    let refuse = ("StopInstances", "InsufficientInstanceCapacity");
+    world.get().refuse.extend([refuse]);
+    failed(&world.run(&policy, &event(), 0).await);
+    {
+        let mut state = world.get();
+        let another = "arn:aws:iam::1:instance-profile/another".to_owned();
+        assert_eq!(state.aws.profile.replace(another), None);
+        state.refuse.clear();
+    }
+    done(&world.run(&policy, &event(), 60).await);
+    world.run(&policy, &release(), 120).await;
+    assert_eq!(estate_of(now_of(&world)), Aws::new());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_release_isnt_finished_before_it_is_seen() {
     let policy = policy("", 9);
-    let world = World::new(Aws::new());
-    world.run(&policy, &event(), 0).await;
+    let world = held(Aws::new(), &policy).await;
     world.get().stale_looks = true;
     let acted = world.run(&policy, &release(), 60).await;
-    assert!(notes(&acted).contains("NOT FINISHED"), "{}", notes(&acted));
+    says(&acted, "NOT FINISHED");
     assert_eq!(stage(&world).as_deref(), Some("releasing"));
     world.get().stale_looks = false;
     world.run(&policy, &event(), 120).await;
@@ -813,15 +865,10 @@ async fn a_release_isnt_finished_before_it_is_seen() {
 #[tokio::test(start_paused = true)]
 async fn by_hand_whatever_the_ami_and_its_release_counts() {
     let policy = policy("", 9);
-    let world = World::new(Aws::new());
-    world.run(&policy, &event(), 0).await;
+    let world = held(Aws::new(), &policy).await;
     world.run(&policy, &release(), 60).await;
     let acted = world.run(&policy, &by_hand(), 120).await;
-    assert!(
-        matches!(acted[0].1.result, ActResult::Done(_)),
-        "{}",
-        notes(&acted)
-    );
+    done(&acted);
     assert_eq!(record(&world).unwrap()["reason"], "by hand: odd traffic");
     world.run(&policy, &release(), 180).await;
     assert_eq!(estate_of(now_of(&world)), Aws::new());
@@ -832,8 +879,7 @@ async fn by_hand_whatever_the_ami_and_its_release_counts() {
 async fn what_was_approved_stays_approved() {
     let mut aws = Aws::new();
     "ami-good".clone_into(&mut aws.image);
-    let world = World::new(aws.clone());
-    world.run(&policy("", 9), &event(), 0).await;
+    let world = held(aws.clone(), &policy("", 9)).await;
     assert_eq!(world.remembered()["launch#i-1"]["image"], "ami-good");
     let narrower = parse("{mode: enforce, approve: [{owner: self}]}").unwrap();
     world.run(&narrower, &event(), 60).await;
@@ -853,11 +899,7 @@ async fn an_interface_that_isnt_found_and_is_attached_is_not_done() {
     );
     world.get().refuse.extend([unknown]);
     let acted = world.run(&policy, &event(), 0).await;
-    let told = notes(&acted);
-    assert!(
-        told.contains("not shown as isolated yet: eni-1, eni-2"),
-        "{told}"
-    );
+    says(&acted, "not shown as isolated yet: eni-1, eni-2");
     assert_eq!(stage(&world).as_deref(), Some("started"));
     world.get().refuse.clear();
     world.run(&policy, &event(), 60).await;
@@ -865,7 +907,7 @@ async fn an_interface_that_isnt_found_and_is_attached_is_not_done() {
     // The same of a release.
     world.get().refuse.extend([unknown]);
     let acted = world.run(&policy, &release(), 120).await;
-    assert!(notes(&acted).contains("NOT FINISHED"), "{}", notes(&acted));
+    says(&acted, "NOT FINISHED");
     assert_eq!(stage(&world).as_deref(), Some("releasing"));
     world.get().refuse.clear();
     world.run(&policy, &event(), 600).await;
@@ -882,19 +924,14 @@ async fn an_interface_that_is_gone_is_no_hindrance_and_is_named() {
     assert_eq!(stage(&world).as_deref(), Some("complete"));
     world.get().vanishing.insert("eni-1".to_owned());
     let acted = world.run(&policy, &release(), 60).await;
-    let told = notes(&acted);
-    assert!(
-        told.contains("eni-1, which is gone (it had sg-web, sg-ssh)"),
-        "{told}"
-    );
+    says(&acted, "eni-1, which is gone (it had sg-web, sg-ssh)");
     assert_eq!(record(&world), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_interface_that_is_attached_meanwhile_is_isolated_and_put_back() {
     let policy = policy("", 9);
-    let straight = World::new(Aws::new());
-    straight.run(&policy, &event(), 0).await;
+    let straight = held(Aws::new(), &policy).await;
     let changes = straight.get().changes;
     for at in 0..changes - 3 {
         let world = World::new(Aws::new());
@@ -927,8 +964,7 @@ fn with_trunk(branches: &[(&str, Option<&'static str>)]) -> Aws {
 async fn what_hangs_on_a_trunk_is_isolated_and_put_back() {
     let policy = policy("", 9);
     let aws = with_trunk(&[("eni-b1", Some("eni-2")), ("eni-b2", Some("eni-9"))]);
-    let world = World::new(aws.clone());
-    world.run(&policy, &event(), 0).await;
+    let world = held(aws.clone(), &policy).await;
     let now = now_of(&world);
     assert_eq!(now.branches["eni-b1"].1, ["sg-isolation"]);
     assert_eq!(
@@ -988,8 +1024,7 @@ async fn what_may_hang_on_a_trunk_is_named_as_open() {
         assert!(told.contains(expected.unwrap_or("isolated")), "{told}");
         let end = if named { "partial" } else { "complete" };
         assert_eq!(stage(&world).as_deref(), Some(end));
-        let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
-        assert!(now_of(&world).groups.values().all(isolated), "itself is");
+        assert!(is_isolated(&now_of(&world)), "itself is");
         world.run(&policy, &release(), 60).await;
         assert_eq!(estate_of(now_of(&world)), aws);
     }
@@ -1002,10 +1037,9 @@ async fn an_interface_in_a_secondary_network_is_named_as_open() {
     aws.secondary.push("sni-1");
     let world = World::new(aws);
     let acted = world.run(&policy("", 9), &event(), 0).await;
-    let told = notes(&acted);
-    assert!(
-        told.contains("sni-1 is not isolated: a secondary network has no security groups"),
-        "{told}"
+    says(
+        &acted,
+        "sni-1 is not isolated: a secondary network has no security groups",
     );
     assert_eq!(stage(&world).as_deref(), Some("partial"));
 }
@@ -1013,8 +1047,7 @@ async fn an_interface_in_a_secondary_network_is_named_as_open() {
 /// One that was detached in quarantine would cut off whoever takes it next.
 #[tokio::test(start_paused = true)]
 async fn an_interface_that_was_detached_gets_its_groups_back_all_the_same() {
-    let world = World::new(Aws::new());
-    world.run(&policy("", 9), &event(), 0).await;
+    let world = held(Aws::new(), &policy("", 9)).await;
     {
         let mut state = world.get();
         let groups = state.aws.groups.remove("eni-2").unwrap();
@@ -1046,7 +1079,7 @@ async fn responders_are_let_in_once_it_is_isolated_and_follow_the_policy() {
     let first = answering("{from: [10.1.2.0/24, 'fd00:1::/48', sg-db], ports: [22]}");
     let acted = world.run(&first, &event(), 0).await;
     let told = "10.1.2.0/24 (tcp 22), fd00:1::/48 (tcp 22), sg-db (tcp 22)";
-    assert!(notes(&acted).contains(told), "{}", notes(&acted));
+    says(&acted, told);
     assert_eq!(let_in(&world).join(", "), told);
     assert_eq!(stage(&world).as_deref(), Some("complete"));
     let calls = world.get().calls.clone();
@@ -1086,11 +1119,7 @@ async fn no_rule_is_added_to_a_group_that_isnt_ours() {
     let acted = world
         .run(&answering("{from: 10.1.2.0/24}"), &event(), 0)
         .await;
-    assert!(
-        notes(&acted).contains("no responder is let in"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "no responder is let in");
     assert_eq!(let_in(&world), [""; 0]);
     assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
 }
@@ -1104,14 +1133,14 @@ async fn a_group_that_only_bears_our_tag_is_never_changed() {
     let world = World::new(aws.clone());
     let policy = answering("{from: 10.1.2.0/24}");
     let facts = world.look(&policy, &event(), 0).await;
-    let evaluation = crate::evaluate::evaluate(&facts, &policy, crate::fixtures::now());
+    let evaluation = evaluate(&facts, &policy, now());
     let clients = world.clients().await;
     let group = crate::facts::Isolation {
         id: "sg-web".to_owned(),
         ours: true,
         ..crate::facts::Isolation::default()
     };
-    let at = crate::fixtures::now();
+    let at = now();
     for vpc in ["vpc-1", "vpc-2"] {
         let (admission, id) = (&evaluation.admission, &group.id);
         let admitted = isolate::admit(&clients, vpc, &group, admission, at).await;
@@ -1133,19 +1162,14 @@ async fn what_is_in_a_warm_pool_stays_there_and_leaves_the_service_later() {
     let before = Aws::new().in_pool("Warmed:Running");
     let world = World::new(before.clone());
     let acted = world.run(&policy, &event(), 0).await;
-    let told = notes(&acted);
-    assert!(
-        told.contains("it is Warmed:Running in the warm pool of web"),
-        "{told}"
-    );
+    says(&acted, "it is Warmed:Running in the warm pool of web");
     assert_eq!(stage(&world).as_deref(), Some("complete"));
     let calls = world.get().calls.clone();
     for never in ["EnterStandby", "DetachInstances"] {
         assert!(!calls.contains(&never), "{calls:?}");
     }
     // Released there, it is as it was.
-    let released = World::new(before);
-    released.run(&policy, &event(), 0).await;
+    let released = held(before, &policy).await;
     released.run(&policy, &release(), 60).await;
     let back = estate_of(now_of(&released));
     assert_eq!(back, estate_of(Aws::new().in_pool("Warmed:Running")));
@@ -1171,14 +1195,12 @@ async fn without_an_interface_nothing_is_isolated_yet() {
     let policy = policy("", 9);
     let mut aws = Aws::new();
     let interfaces = std::mem::take(&mut aws.groups);
-    let world = World::new(aws);
-    world.run(&policy, &event(), 0).await;
+    let world = held(aws, &policy).await;
     assert_eq!(stage(&world).as_deref(), Some("started"));
     world.get().aws.groups = interfaces;
     world.run(&policy, &event(), 60).await;
     assert_eq!(stage(&world).as_deref(), Some("complete"));
-    let isolated = |groups: &Vec<String>| *groups == ["sg-isolation"];
-    assert!(now_of(&world).groups.values().all(isolated));
+    assert!(is_isolated(&now_of(&world)));
 }
 
 /// Stop protection is no failure that repeats for ever, and leaves no mark by which a release would
@@ -1192,11 +1214,7 @@ async fn what_is_protected_from_stopping_is_named_and_not_started_later() {
         .refuse
         .insert("StopInstances", "OperationNotPermitted");
     let acted = world.run(&policy, &event(), 0).await;
-    assert!(
-        notes(&acted).contains("its stop protection is on"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "its stop protection is on");
     assert_eq!(stage(&world).as_deref(), Some("complete"));
     world.get().aws.running = false;
     world.run(&policy, &release(), 60).await;
@@ -1210,15 +1228,13 @@ async fn its_own_shutdown_stops_it_while_it_is_in_quarantine() {
     for (terminates, expected) in [(true, true), (false, false)] {
         let mut aws = Aws::new();
         aws.terminates = terminates;
-        let world = World::new(aws);
-        world.run(&policy("", 9), &event(), 0).await;
+        let world = held(aws, &policy("", 9)).await;
         assert!(!now_of(&world).terminates);
         assert_eq!(record(&world).unwrap()["shutdown-terminates"], terminates);
         world.run(&policy("", 9), &release(), 60).await;
         assert_eq!(now_of(&world).terminates, expected);
     }
-    let world = World::new(Aws::new());
-    world.run(&policy("protect: false", 9), &event(), 0).await;
+    let world = held(Aws::new(), &policy("protect: false", 9)).await;
     assert!(now_of(&world).terminates);
 }
 
@@ -1227,16 +1243,12 @@ async fn its_own_shutdown_stops_it_while_it_is_in_quarantine() {
 async fn what_was_stopped_takes_its_place_once_it_runs() {
     for out in ["standby", "detach"] {
         let policy = policy(&format!("stop: true, group: {out}"), 9);
-        let world = World::new(Aws::new().in_group(2));
-        world.run(&policy, &event(), 0).await;
+        let world = held(Aws::new().in_group(2), &policy).await;
         assert!(!now_of(&world).running);
         world.get().slow_start = true;
         let acted = world.run(&policy, &release(), 60).await;
-        let told = notes(&acted);
-        assert!(
-            told.contains("NOT FINISHED") && told.contains("doesn't run yet"),
-            "{told}"
-        );
+        says(&acted, "NOT FINISHED");
+        says(&acted, "doesn't run yet");
         assert_eq!(stage(&world).as_deref(), Some("releasing"));
         assert_eq!(now_of(&world).group.unwrap().desired, 1);
         world.get().slow_start = false;
@@ -1246,16 +1258,26 @@ async fn what_was_stopped_takes_its_place_once_it_runs() {
     }
 }
 
+/// Connections are drained for minutes, and until then it can't come back.
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_into_standby_comes_back_once_it_is_there() {
+    let world = held(Aws::new().in_group(2), &policy("", 9)).await;
+    let is = |state| world.get().aws.group.as_mut().unwrap().member = Some(state);
+    is("EnteringStandby");
+    let acted = world.run(&policy("", 9), &release(), 60).await;
+    says(&acted, "NOT FINISHED");
+    assert_eq!(stage(&world).as_deref(), Some("releasing"));
+    is("Standby");
+    world.run(&policy("", 9), &event(), 600).await;
+    assert_eq!(estate_of(now_of(&world)), Aws::new().in_group(2));
+    assert_eq!(record(&world), None);
+}
+
 /// Interfaces that outlive their instance would cut off the next one that takes them.
 #[tokio::test(start_paused = true)]
 async fn what_an_instance_leaves_behind_is_given_back() {
     let policy = policy("", 9);
-    let held = || async {
-        let world = World::new(Aws::new());
-        world.run(&policy, &event(), 0).await;
-        world
-    };
-    let world = held().await;
+    let world = held(Aws::new(), &policy).await;
     world.get().gone = Some("i-2");
     let own = vec!["sg-ssh".to_owned()];
     world
@@ -1264,30 +1286,22 @@ async fn what_an_instance_leaves_behind_is_given_back() {
         .groups
         .insert("eni-2".to_owned(), own.clone());
     let acted = world.run(&policy, &release(), 60).await;
-    assert!(
-        notes(&acted).contains("eni-1 has sg-web, sg-ssh again"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "eni-1 has sg-web, sg-ssh again");
     let groups = now_of(&world).groups;
     assert_eq!(groups["eni-1"], Aws::new().groups["eni-1"]);
     assert_eq!(groups["eni-2"], own, "which somebody gave it");
     assert_eq!(record(&world), None);
     // What is in quarantine with the next instance stays.
-    let world = held().await;
+    let world = held(Aws::new(), &policy).await;
     world.get().gone = Some("i-2");
     world.record_of("i-2").await;
     world.run(&policy, &release(), 60).await;
     assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
     // Not gone yet: it is left out of a look, or is shutting down.
-    let world = held().await;
+    let world = held(Aws::new(), &policy).await;
     world.get().gone = Some("i-1");
     let acted = world.run(&policy, &release(), 60).await;
-    assert!(
-        notes(&acted).contains("attached to it still"),
-        "{}",
-        notes(&acted)
-    );
+    says(&acted, "attached to it still");
     assert!(record(&world).is_some());
     assert_eq!(now_of(&world).groups["eni-1"], ["sg-isolation"]);
 }
@@ -1380,12 +1394,7 @@ proptest! {
         killed in proptest::option::of(0..24usize),
         responders in proptest::sample::subsequence(vec!["10.1.2.0/24", "'fd00:1::/48'", "sg-db"], 0..4),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut policy = policy(&steps, threshold);
             let from = responders.join(", ");
             let named = if from.is_empty() { from } else { format!("{{from: [{from}]}}") };
@@ -1398,7 +1407,7 @@ proptest! {
             }
             world.run(&policy, &event(), 60).await;
             let held = now_of(&world);
-            assert!(held.groups.values().all(|groups| *groups == ["sg-isolation"]));
+            assert!(is_isolated(&held));
             // Whose rules are those of the responders, and no others.
             assert_eq!(held.incoming.len(), responders.len());
             assert_eq!(held.security_groups["sg-isolation"].1, 0);
@@ -1467,12 +1476,7 @@ proptest! {
         (aws, steps) in estate(),
         runs in proptest::collection::vec(run(), 1..5),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let policy = policy(&steps, 1);
             let world = World::new(aws.clone());
             let mut time = 0;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::facts::{Ancestor, Parameter};
-use crate::fixtures::{BAD, GOOD, at, facts, image, instance, member, now, refused};
+use crate::fixtures::{BAD, GOOD, at, facts, image, instance, member, now, refused, unseen};
 use crate::policy::tests::parse;
 use crate::record::Seen;
 use jiff::SignedDuration;
@@ -39,107 +39,107 @@ fn launched(change: impl FnOnce(&mut Image)) -> (Instance, Facts) {
     (instance("i-1").from("ami-1"), facts)
 }
 
+/// The account's own.
+fn own(image: &mut Image) {
+    image.owner = Some("111122223333".to_owned());
+    image.owner_alias = None;
+}
+
+fn tagged(image: &mut Image) {
+    image.tags = vec![("Approved".to_owned(), "yes".to_owned())];
+}
+
+/// With one rule that approves.
+fn approving(rule: &str) -> String {
+    format!("{{approve: [{{{rule}}}]}}")
+}
+
 #[test]
 fn each_selector_and_condition() {
-    let own = |image: &mut Image| {
-        image.owner = Some("111122223333".to_owned());
-        image.owner_alias = None;
-        image.tags = vec![("Approved".to_owned(), "yes".to_owned())];
-    };
     let (amazons, facts) = launched(|_| {});
-    let (owns, own_facts) = launched(own);
-    for (rules, expected) in [
-        ("{approve: [{ids: [ami-0, ami-1]}]}", "approved"),
-        ("{approve: [{ids: ami-0}]}", "unapproved: its id is ami-1"),
-        ("{approve: [{owner: amazon}]}", "approved"),
+    let other_name = format!("unapproved: its name is {GOOD}");
+    for (rule, expected) in [
+        ("ids: [ami-0, ami-1]", "approved"),
+        ("ids: ami-0", "unapproved: its id is ami-1"),
+        ("owner: amazon", "approved"),
+        ("owner: self", "unapproved: its owner is amazon"),
+        ("owner: '137112412989'", "approved"),
+        ("owner: amazon, name: 'al2023-ami-2023.*'", "approved"),
         (
-            "{approve: [{owner: self}]}",
-            "unapproved: its owner is amazon",
-        ),
-        ("{approve: [{owner: '137112412989'}]}", "approved"),
-        (
-            "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}]}",
+            "owner: amazon, name: ['x', 'al2023-ami-202?.*']",
             "approved",
         ),
+        ("owner: amazon, name: 'AL2023*'", &other_name),
+        ("tag: Approved", "unapproved: it has no tag Approved"),
         (
-            "{approve: [{owner: amazon, name: ['x', 'al2023-ami-202?.*']}]}",
-            "approved",
-        ),
-        (
-            "{approve: [{owner: amazon, name: 'AL2023*'}]}",
-            &format!("unapproved: its name is {GOOD}"),
-        ),
-        (
-            "{approve: [{tag: Approved}]}",
-            "unapproved: it has no tag Approved",
-        ),
-        (
-            "{approve: [{owner: amazon, architecture: arm64}]}",
+            "owner: amazon, architecture: arm64",
             "unapproved: its architecture is x86_64",
         ),
+        ("owner: amazon, architecture: x86_64", "approved"),
+        ("owner: amazon, max-age: 12d", "approved"),
         (
-            "{approve: [{owner: amazon, architecture: x86_64}]}",
-            "approved",
-        ),
-        ("{approve: [{owner: amazon, max-age: 12d}]}", "approved"),
-        (
-            "{approve: [{owner: amazon, max-age: 11d}]}",
+            "owner: amazon, max-age: 11d",
             "unapproved: it was created 2026-11-09T12:00:00Z, too long before",
         ),
         (
-            "{approve: [{owner: amazon, scope: {vpc: vpc-1, subnet: [subnet-0, subnet-1]}}]}",
+            "owner: amazon, scope: {vpc: vpc-1, subnet: [subnet-0, subnet-1]}",
             "approved",
         ),
         (
-            "{approve: [{owner: amazon, scope: {vpc: vpc-2}}]}",
+            "owner: amazon, scope: {vpc: vpc-2}",
             "unapproved: its VPC is vpc-1",
         ),
         (
-            "{approve: [{owner: amazon, scope: {group: 'ecs-*'}}]}",
+            "owner: amazon, scope: {group: 'ecs-*'}",
             "unapproved: it is in no Auto Scaling group",
         ),
         (
-            "{approve: [{owner: amazon, scope: {tag: Team, values: [a]}}]}",
+            "owner: amazon, scope: {tag: Team, values: [a]}",
             "unapproved: the instance has no tag Team",
         ),
-        (
-            "{approve: [{owner: amazon}], deny: [{name: 'al2023-*'}]}",
-            "denied",
-        ),
-        (
-            "{approve: [{owner: amazon}], deny: [{name: 'al2023-*', scope: {vpc: vpc-2}}]}",
-            "approved",
-        ),
-        (
-            "{approve: [{owner: amazon}], deny: [{architecture: x86_64}]}",
-            "denied",
-        ),
-        ("{deny: [{ids: ami-1}]}", "nothing"),
-        // The rule that lacks least is the nearest.
-        (
-            "{approve: [{owner: self, name: none}, {owner: amazon, name: other}]}",
-            &format!("unapproved: its name is {GOOD}"),
-        ),
     ] {
-        assert_eq!(of(rules, &amazons, &facts), expected, "{rules}");
+        assert_eq!(of(&approving(rule), &amazons, &facts), expected, "{rule}");
     }
     for (rules, expected) in [
-        ("{approve: [{owner: self}]}", "approved"),
         (
-            "{approve: [{owner: self, tag: Approved, values: [yes]}]}",
+            "approve: [{owner: amazon}], deny: [{name: 'al2023-*'}]",
+            "denied",
+        ),
+        (
+            "approve: [{owner: amazon}], deny: [{name: 'al2023-*', scope: {vpc: vpc-2}}]",
             "approved",
         ),
         (
-            "{approve: [{owner: self, tag: Approved, values: ['no']}]}",
+            "approve: [{owner: amazon}], deny: [{architecture: x86_64}]",
+            "denied",
+        ),
+        ("deny: [{ids: ami-1}]", "nothing"),
+        // The rule that lacks least is the nearest.
+        (
+            "approve: [{owner: self, name: none}, {owner: amazon, name: other}]",
+            &other_name,
+        ),
+    ] {
+        let rules = format!("{{{rules}}}");
+        assert_eq!(of(&rules, &amazons, &facts), expected, "{rules}");
+    }
+    let (owns, facts) = launched(|image| {
+        own(image);
+        tagged(image);
+    });
+    for (rule, expected) in [
+        ("owner: self", "approved"),
+        ("owner: self, tag: Approved, values: ['yes']", "approved"),
+        (
+            "owner: self, tag: Approved, values: ['no']",
             "unapproved: its tag Approved is yes",
         ),
         (
-            "{approve: [{owner: amazon}]}",
+            "owner: amazon",
             "unapproved: its owner is account 111122223333",
         ),
     ] {
-        let rules = rules.replace("[yes]", "['yes']");
-        assert_eq!(of(&rules, &owns, &own_facts), expected, "{rules}");
+        assert_eq!(of(&approving(rule), &owns, &facts), expected, "{rule}");
     }
 }
 
@@ -274,19 +274,6 @@ fn a_parameter_approves_what_it_names_and_for_a_while_what_it_named() {
     assert_eq!(of(both, &one, &facts), "approved");
 }
 
-/// A launch that was written down when nothing was to be said of it.
-fn unseen(image: &str) -> Seen {
-    Seen {
-        rule: None,
-        refused: None,
-        image: image.to_owned(),
-        launched: at("11:59"),
-        was: None,
-        tags: Vec::new(),
-        profile: None,
-    }
-}
-
 /// An ancestor of this Region of which the ancestry tells.
 fn ancestor(id: &str) -> Ancestor {
     Ancestor {
@@ -346,10 +333,6 @@ fn what_a_public_parameter_named_before_counts_as_far_as_it_was_seen() {
 /// Tag, group and role come and go: what isn't so any more may have been so at the launch.
 #[test]
 fn what_changed_since_a_launch_that_nobody_saw_is_unknown() {
-    let own = |image: &mut Image| {
-        image.owner = Some("111122223333".to_owned());
-        image.owner_alias = None;
-    };
     let old = |instance: Instance| instance.launched("06:00");
     let cases = [
         "{approve: [{owner: self, tag: Approved}]}",
@@ -385,7 +368,7 @@ fn what_changed_since_a_launch_that_nobody_saw_is_unknown() {
     // And what is so now is approved.
     let (one, facts) = launched(|image| {
         own(image);
-        image.tags = vec![("Approved".to_owned(), "yes".to_owned())];
+        tagged(image);
     });
     assert_eq!(of(cases[0], &old(one), &facts), "approved");
 }
@@ -441,11 +424,10 @@ fn a_parameter_that_names_several_approves_each() {
 /// An ancestor of another Region, or one that Amazon has made private since.
 #[test]
 fn what_cant_be_described_of_an_ancestry_is_unknown() {
-    let derived = |rest: &str, chain: Vec<Ancestor>| {
+    let derived = |rule: &str, deny: &str, chain: Vec<Ancestor>| {
         let (one, mut facts) = launched(|image| {
+            own(image);
             image.name = Some("web-7".to_owned());
-            image.owner = Some("111122223333".to_owned());
-            image.owner_alias = None;
         });
         facts.ancestry.insert("ami-1".to_owned(), Ok(chain));
         let parameter = Parameter {
@@ -453,8 +435,8 @@ fn what_cant_be_described_of_an_ancestry_is_unknown() {
             ..Parameter::default()
         };
         facts.parameters.insert("/golden".to_owned(), Ok(parameter));
-        let rules = rest.replace("approve: [", "approve: [{derived: true}, ");
-        of(&rules, &one, &facts)
+        let approve = format!("approve: [{{derived: true}}, {{{rule}}}]");
+        of(&format!("{{{approve}, deny: [{deny}]}}"), &one, &facts)
     };
     let private = || Ancestor {
         owner_alias: Some("amazon".to_owned()),
@@ -462,85 +444,50 @@ fn what_cant_be_described_of_an_ancestry_is_unknown() {
         built_upon: Some(now() - SignedDuration::from_hours(24 * 40)),
         ..ancestor("ami-windows")
     };
-    let abroad = || Ancestor {
-        id: "ami-good".to_owned(),
+    let abroad = |id: &str| Ancestor {
         is_here: false,
         owner_alias: Some("amazon".to_owned()),
-        ..ancestor("ami-good")
+        ..ancestor(id)
     };
-    let named = "{approve: [{owner: amazon, name: 'Windows_Server-2022-*'}]}";
-    for (rules, chain, expected) in [
+    let built_now = Ancestor {
+        built_upon: Some(now()),
+        ..ancestor("ami-bad")
+    };
+    for (rule, chain, expected) in [
         // The id and Amazon's ownership count by themselves.
-        ("{approve: [{ids: ami-windows}]}", private(), "approved"),
-        ("{approve: [{owner: amazon}]}", private(), "approved"),
+        ("ids: ami-windows", private(), "approved"),
+        ("owner: amazon", private(), "approved"),
+        ("owner: amazon, max-age: 61d", private(), "approved"),
+        ("owner: amazon, max-age: 59d", private(), "unapproved"),
+        ("owner: aws-marketplace", private(), "unapproved"),
         (
-            "{approve: [{owner: amazon, max-age: 61d}]}",
-            private(),
-            "approved",
-        ),
-        (
-            "{approve: [{owner: amazon, max-age: 59d}]}",
-            private(),
-            "unapproved",
-        ),
-        (
-            "{approve: [{owner: aws-marketplace}]}",
-            private(),
-            "unapproved",
-        ),
-        (named, private(), "undecided"),
-        (
-            "{approve: [{owner: '801119661308'}]}",
+            "owner: amazon, name: 'Windows_Server-2022-*'",
             private(),
             "undecided",
         ),
+        ("owner: '801119661308'", private(), "undecided"),
         // Of the same id there may be something else here.
-        ("{approve: [{ids: ami-good}]}", abroad(), "approved"),
+        ("ids: ami-good", abroad("ami-good"), "approved"),
         (
-            "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}]}",
-            abroad(),
+            "owner: amazon, name: 'al2023-ami-2023.*'",
+            abroad("ami-good"),
             "undecided",
         ),
-        (
-            "{approve: [{ssm-parameter: /golden}]}",
-            Ancestor {
-                id: "ami-us".to_owned(),
-                ..abroad()
-            },
-            "undecided",
-        ),
-        (
-            "{approve: [{ssm-parameter: /golden}]}",
-            Ancestor {
-                built_upon: Some(now()),
-                ..ancestor("ami-bad")
-            },
-            "unapproved",
-        ),
-        (
-            "{approve: [{ssm-parameter: /golden}]}",
-            ancestor("ami-bad"),
-            "undecided",
-        ),
-        // Whether it is denied can't be told, and that is said.
-        (
-            "{approve: [{ids: ami-windows}], deny: [{name: '*-EOL-*'}]}",
-            private(),
-            "undecided",
-        ),
-        (
-            "{approve: [{ids: ami-windows}], deny: [{owner: aws-marketplace}]}",
-            private(),
-            "approved",
-        ),
+        ("ssm-parameter: /golden", abroad("ami-us"), "undecided"),
+        ("ssm-parameter: /golden", built_now, "unapproved"),
+        ("ssm-parameter: /golden", ancestor("ami-bad"), "undecided"),
     ] {
-        let judged = derived(rules, vec![chain]);
-        assert!(judged.starts_with(expected), "{rules}: {judged}");
+        let judged = derived(rule, "", vec![chain]);
+        assert!(judged.starts_with(expected), "{rule}: {judged}");
     }
+    // Whether it is denied can't be told, and that is said.
+    let ended = "{name: '*-EOL-*'}";
+    let judged = |deny| derived("ids: ami-windows", deny, vec![private()]);
+    assert!(judged(ended).starts_with("undecided"));
+    assert_eq!(judged("{owner: aws-marketplace}"), "approved");
     // What lies behind an approved ancestor doesn't matter.
     let chain = vec![ancestor("ami-good"), private()];
-    let rules = "{approve: [{ids: ami-good}], deny: [{name: '*-EOL-*'}]}";
-    assert_eq!(derived(rules, chain), "approved");
+    assert_eq!(derived("ids: ami-good", ended, chain), "approved");
 }
 
 /// Packer and Image Builder run instances from bases that aren't approved for anything else.
@@ -565,9 +512,8 @@ fn builders_are_approved_by_their_role_and_by_nothing_that_others_may_write() {
 fn descent_counts_for_the_accounts_own_only() {
     let rules = "{approve: [{owner: amazon, name: 'al2023-ami-2023.*'}, {derived: true}]}";
     let (one, mut facts) = launched(|image| {
+        own(image);
         image.name = Some("web-7".to_owned());
-        image.owner = Some("111122223333".to_owned());
-        image.owner_alias = None;
     });
     assert!(of(rules, &one, &facts).starts_with("undecided"), "not read");
     let mut chain = |ids: Result<Vec<Ancestor>, ApiError>| {
@@ -685,14 +631,13 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 fn launch() -> impl Strategy<Value = (Instance, Facts)> {
-    (0..4usize, any::<bool>(), any::<bool>()).prop_map(|(kind, own, tagged)| {
+    (0..4usize, any::<bool>(), any::<bool>()).prop_map(|(kind, owned, tagged)| {
         launched(|image| match kind {
             0 => {}
             1 => image.name = Some(BAD.to_owned()),
             2 => {
-                if own {
-                    image.owner = Some("111122223333".to_owned());
-                    image.owner_alias = None;
+                if owned {
+                    own(image);
                 }
                 if tagged {
                     image.tags.push(("Approved".to_owned(), String::new()));
@@ -796,13 +741,12 @@ fn any_rule() -> impl Strategy<Value = String> {
 /// A launch of the account's own AMI of which everything is known.
 fn known(approved: bool, ancestor: &str) -> (Instance, Facts) {
     let (one, mut facts) = launched(|image| {
+        own(image);
         image.name = Some("web-7".to_owned());
-        image.owner = Some("111122223333".to_owned());
-        image.owner_alias = None;
         image.architecture = Some("x86_64".to_owned());
         image.product_codes = vec!["abc".to_owned()];
         if approved {
-            image.tags = vec![("Approved".to_owned(), "yes".to_owned())];
+            tagged(image);
         }
     });
     let arn = "arn:aws:iam::1:instance-profile/p".to_owned();

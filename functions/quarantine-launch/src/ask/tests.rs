@@ -181,6 +181,8 @@ fn other_events_and_commands_are_refused() {
     other_call["eventName"] = json!("StartInstances");
     let mut nothing = run_instances();
     nothing["responseElements"] = json!({"instancesSet": {"items": []}});
+    let mut all = run_instances();
+    all["responseElements"] = json!({"instancesSet": {"items": [{"instanceId": "i-*"}]}});
     for payload in [
         event(
             STATE_CHANGE,
@@ -192,6 +194,7 @@ fn other_events_and_commands_are_refused() {
         ),
         event(CALL, &other_call),
         event(CALL, &nothing),
+        event(CALL, &all),
         event("Another", &run_instances()),
         command(&json!({"command": "free", "instance-id": INSTANCE})),
         command(&json!({"command": "release"})),

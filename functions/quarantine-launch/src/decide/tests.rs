@@ -2,7 +2,8 @@ use super::*;
 use crate::evaluate::evaluate;
 use crate::facts::Facts;
 use crate::fixtures::{
-    ADMIN, BAD, at, broken, decided, facts, group, instance, member, now, policy, record, refused,
+    ADMIN, BAD, at, broken, by_hand, decided, facts, group, instance, member, now, policy, record,
+    refused, release,
 };
 use crate::policy::Policy;
 use crate::policy::tests::parse;
@@ -28,6 +29,13 @@ fn action(decision: &Decision<Action>) -> &Action {
     action
 }
 
+fn order(decision: &Decision<Action>) -> &Quarantine {
+    match action(decision) {
+        Action::Quarantine(order) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn one(facts: &Facts) -> Decision<Action> {
     let mut decisions = decided(facts, &policy());
     assert_eq!(decisions.len(), 1, "{decisions:?}");
@@ -41,13 +49,6 @@ fn held(record: Record) -> Facts {
 
 fn known() -> Record {
     record("11:00").launched_by(ADMIN)
-}
-
-fn release() -> Ask {
-    Ask::Release {
-        instance: "i-1".to_owned(),
-        from_labels: false,
-    }
 }
 
 #[test]
@@ -139,17 +140,26 @@ fn nothing_approved_quarantines_nothing_and_says_so() {
 #[test]
 fn what_was_begun_is_finished() {
     let decision = one(&held(known().only(Stage::Started)));
-    let Action::Quarantine(order) = action(&decision) else {
-        panic!("{decision:?}");
-    };
     assert_eq!(
-        (decision.action, order.occasion),
+        (decision.action, order(&decision).occasion),
         ("quarantine", Occasion::Unfinished)
     );
     // Whatever the instance's tags say, in which the stage was once.
     let decision = one(&held(known().only(Stage::Releasing)));
     assert_eq!(decision.action, "release");
     assert!(matches!(action(&decision), Action::Release(_)));
+}
+
+/// A run that had looked before the release may begin all the same, and be killed before it sees it.
+#[test]
+fn a_persons_release_wins_over_a_quarantine_that_was_begun_before_it() {
+    let begun = |since: &str| {
+        let started = record(since).only(Stage::Started);
+        one(&held(started).released("i-1", "ami-bad")).action
+    };
+    // Released at 11:59.
+    assert_eq!(begun("11:58"), "release");
+    assert_eq!(begun("11:59:30"), "quarantine");
 }
 
 // --- what tags say ------------------------------------------------------------------------------
@@ -224,11 +234,7 @@ fn a_release_without_a_record_takes_a_persons_explicit_word() {
         .tagged(label::QUARANTINE_DISKS, "/dev/xvda=delete /dev/sdf=keep")
         .tagged(label::QUARANTINE_PROTECTION, "off")
         .isolated();
-    let ask = |from_labels| Ask::Release {
-        instance: "i-1".to_owned(),
-        from_labels,
-    };
-    let told = one(&facts([labelled.clone()]).asked(ask(false)));
+    let told = one(&facts([labelled.clone()]).asked(release(false)));
     assert_eq!((&told.step, told.action), (&Step::Leave, "report"));
     for expected in [
         "nothing was recorded",
@@ -243,13 +249,13 @@ fn a_release_without_a_record_takes_a_persons_explicit_word() {
             told.reason
         );
     }
-    let ordered = one(&facts([labelled.clone()]).asked(ask(true)));
+    let ordered = one(&facts([labelled.clone()]).asked(release(true)));
     assert!(matches!(action(&ordered), Action::ReleaseByLabels(_)));
     // The record counts where there is one.
     let recorded = facts([labelled]).recorded("i-1", known());
-    let ordered = one(&recorded.asked(ask(true)));
+    let ordered = one(&recorded.asked(release(true)));
     assert!(matches!(action(&ordered), Action::Release(_)));
-    let plain = one(&facts([instance("i-1")]).asked(ask(true)));
+    let plain = one(&facts([instance("i-1")]).asked(release(true)));
     assert!(plain.reason.contains("isn't in quarantine"), "{plain:?}");
 }
 
@@ -347,6 +353,20 @@ fn a_group_that_couldnt_be_read_fails_the_run() {
     assert!(matches!(decisions[0].step, Step::CannotJudge(_)));
 }
 
+/// It keeps nothing from being done, and the run is no success.
+#[test]
+fn what_else_couldnt_be_read_fails_the_run_too() {
+    let mut facts = held(known()).all();
+    let unread = ("the isolation groups", refused("AccessDenied"));
+    facts.unread.push(unread);
+    for ask in [Ask::Reconcile, Ask::List] {
+        let decisions = decided(&facts.clone().asked(ask), &policy());
+        let last = decisions.last().unwrap();
+        assert!(matches!(last.step, Step::CannotJudge(_)), "{last:?}");
+        assert_eq!(last.reason, "the isolation groups couldn't be read");
+    }
+}
+
 #[test]
 fn a_loop_of_a_person_is_only_told() {
     let by = |id: &str| facts([]).recorded(id, known());
@@ -386,23 +406,15 @@ fn a_read_that_failed_fails_the_run_and_a_missing_parameter_is_told() {
 
 #[test]
 fn orders_of_a_person_are_carried_out_and_nothing_else() {
-    let by_hand = Ask::Quarantine {
-        instance: "i-1".to_owned(),
-        reason: "odd traffic".to_owned(),
-    };
-    let good = facts([instance("i-1").from("ami-good")]).asked(by_hand);
-    let decision = one(&good);
-    let Action::Quarantine(order) = action(&decision) else {
-        panic!("{decision:?}");
-    };
-    assert_eq!(order.reason, "by hand: odd traffic");
+    let good = facts([instance("i-1").from("ami-good")]).asked(by_hand());
+    assert_eq!(order(&one(&good)).reason, "by hand: odd traffic");
 
-    let decision = one(&held(known()).asked(release()));
+    let decision = one(&held(known()).asked(release(false)));
     assert_eq!(
         (decision.action, &decision.reason),
         ("release", &"a person releases it".to_owned())
     );
-    let decision = one(&facts([instance("i-1")]).asked(release()));
+    let decision = one(&facts([instance("i-1")]).asked(release(false)));
     assert_eq!(
         (decision.action, decision.step),
         ("leave-alone", Step::Leave)
@@ -411,13 +423,9 @@ fn orders_of_a_person_are_carried_out_and_nothing_else() {
 
 #[test]
 fn an_order_on_what_isnt_there_is_a_failure() {
-    let quarantine = Ask::Quarantine {
-        instance: "i-1".to_owned(),
-        reason: "odd".to_owned(),
-    };
     for ask in [
-        release(),
-        quarantine,
+        release(false),
+        by_hand(),
         Ask::CheckInstance("i-1".to_owned()),
         Ask::ReleaseGroup("web".to_owned()),
     ] {
@@ -447,7 +455,7 @@ fn a_group_is_restored_where_this_guardrail_suspended_something() {
 fn a_release_knows_who_of_its_group_is_in_quarantine_still() {
     let detached = || known().detached_from("web");
     let facts = held(detached())
-        .asked(release())
+        .asked(release(false))
         .recorded("i-2", detached())
         .recorded("i-4", detached())
         .recorded("i-9", known())
@@ -568,31 +576,19 @@ fn a_person_confirms_as_many_as_were_told() {
     let confirmed = decided(&confirm(12), &policy());
     assert_eq!(confirmed[0].action, "release-brake");
     let quarantined = confirmed.iter().filter(|one| one.action == "quarantine");
-    let places = quarantined.map(|one| match action(one) {
-        Action::Quarantine(order) => order.place.is_some(),
-        other => panic!("{other:?}"),
-    });
+    let places = quarantined.map(|one| order(one).place.is_some());
     assert_eq!(places.collect::<Vec<_>>(), [false; 12]);
 }
 
 /// A place is taken for a launch; what was begun, or a person orders, needs none.
 #[test]
 fn only_launches_take_a_place_under_the_brake() {
-    let place = |facts: &Facts| match action(&one(facts)) {
-        Action::Quarantine(order) => order.place.clone(),
-        other => panic!("{other:?}"),
-    };
+    let place = |facts: &Facts| order(&one(facts)).place.clone();
     let launch = place(&facts([instance("i-1")]).braked(3)).unwrap();
     assert_eq!((launch.limit, launch.from), (10, at("11:00")));
     assert_eq!(place(&held(known().only(Stage::Started)).braked(99)), None);
-    let by_hand = Ask::Quarantine {
-        instance: "i-1".to_owned(),
-        reason: "odd".to_owned(),
-    };
-    assert_eq!(
-        place(&facts([instance("i-1")]).braked(99).asked(by_hand)),
-        None
-    );
+    let ordered = facts([instance("i-1")]).braked(99).asked(by_hand());
+    assert_eq!(place(&ordered), None);
 }
 
 /// A controller replaces each node that is isolated: what is kept of each would pile up for ever.
@@ -607,12 +603,10 @@ fn of_a_loop_that_goes_on_the_first_launches_are_kept_as_evidence() {
             ..group("nodes")
         };
         found = found.group(managed);
+        found.groups_unread = Some(refused("AccessDenied"));
         let decisions = decided(&found, &policy());
         let orders = decisions.iter().filter(|one| one.action == "quarantine");
-        let kept = orders.filter(|one| match action(one) {
-            Action::Quarantine(order) => !order.piles_up,
-            other => panic!("{other:?}"),
-        });
+        let kept = orders.filter(|one| !order(one).piles_up);
         kept.map(|one| one.resource.to_string()).collect::<Vec<_>>()
     };
     let tagged = |id: &str| instance(id).tagged("karpenter.sh/nodepool", "default");
@@ -624,6 +618,8 @@ fn of_a_loop_that_goes_on_the_first_launches_are_kept_as_evidence() {
     // This one is stopped here, and these are no loop.
     assert_eq!(kept(&|id| member(id, "web")).len(), 4);
     assert_eq!(kept(&instance).len(), 4);
+    // Whether it goes on isn't known.
+    assert_eq!(kept(&|id| member(id, "unread")).len(), 4);
 }
 
 // --- the isolation group ------------------------------------------------------------------------
@@ -757,7 +753,7 @@ fn the_release_of_what_is_gone_gives_back_what_it_left_behind() {
     let gone = facts([]).recorded("i-1", known());
     let going = facts([instance("i-1").terminated()]).recorded("i-1", known());
     for facts in [gone, going] {
-        let decision = one(&facts.asked(release()));
+        let decision = one(&facts.asked(release(false)));
         assert!(
             matches!(action(&decision), Action::Forget { .. }),
             "{decision:?}"

@@ -5,78 +5,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{ImageAncestryEntry, ImageMetadata};
 use futures::future::join_all;
-use guardrails::aws::{ApiError, filter, timestamp};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use guardrails::aws::{ApiError, timestamp};
 use guardrails::ec2::{self, FILTER_VALUES, State};
 use jiff::Timestamp;
 
-use crate::facts::{Ancestor, Facts, Image, Instance, Known, Read};
+use crate::facts::{Ancestor, Facts, Image, Known, Read};
 use crate::policy::{Policy, Which};
-use crate::read::incomplete;
 
 /// Most instances per call of `DescribeInstanceImageMetadata`.
 const METADATA_IDS: usize = 100;
 /// Batches of AMIs that are read at once.
 const BATCHES: usize = 4;
 
-/// The AMIs of these ids, those that are visible. By filter: a call by ids fails as a whole when
-/// one is gone. Deprecated and disabled ones are AMIs too.
+/// The AMIs of these ids, those that are visible.
 pub(super) async fn images(
     ec2: &Client,
     ids: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Image>, ApiError> {
-    use futures::StreamExt as _;
     let ids: Vec<String> = ids.iter().cloned().collect();
     let batches: Vec<Vec<String>> = ids.chunks(FILTER_VALUES).map(<[String]>::to_vec).collect();
-    let answers: Vec<_> = futures::stream::iter(batches)
-        .map(|some| batch(ec2, some))
+    let found: Vec<_> = stream::iter(batches)
+        .map(|some| ec2::images(ec2, "image-id", some, None))
         .buffer_unordered(BATCHES)
-        .collect()
-        .await;
-    let mut found = BTreeMap::new();
-    for answer in answers {
-        found.extend(answer?);
-    }
-    Ok(found)
-}
-
-async fn batch(ec2: &Client, ids: Vec<String>) -> Result<Vec<(String, Image)>, ApiError> {
-    let mut pages = ec2
-        .describe_images()
-        .filters(filter("image-id", ids))
-        .include_deprecated(true)
-        .include_disabled(true)
-        .into_paginator()
-        .items()
-        .send();
-    let mut found = Vec::new();
-    while let Some(one) = pages
-        .try_next()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?
-    {
-        if let Some(image) = image(&one) {
-            found.push((image.id.clone(), image));
-        }
-    }
-    Ok(found)
+        .try_concat()
+        .await?;
+    // One without its id isn't gone.
+    let lacks = || ApiError::incomplete("ec2:DescribeImages", "an AMI's id");
+    let known = found.iter().map(|one| {
+        let image = image(one).ok_or_else(lacks)?;
+        Ok((image.id.clone(), image))
+    });
+    known.collect()
 }
 
 /// The account, where it owns `id`.
 pub(super) async fn own(ec2: &Client, id: &str) -> Result<Option<String>, ApiError> {
-    let answer = ec2
-        .describe_images()
-        .owners("self")
-        .filters(filter("image-id", vec![id.to_owned()]))
-        .include_deprecated(true)
-        .include_disabled(true)
-        .send()
-        .await
-        .map_err(|error| ApiError::of("ec2:DescribeImages", &error))?;
-    Ok(answer
-        .images()
-        .first()
-        .and_then(|image| image.owner_id())
-        .map(str::to_owned))
+    let found = ec2::images(ec2, "image-id", vec![id.to_owned()], Some("self")).await?;
+    Ok(found.into_iter().find_map(|image| image.owner_id))
 }
 
 fn image(found: &aws_sdk_ec2::types::Image) -> Option<Image> {
@@ -147,22 +113,16 @@ pub(super) async fn further(ec2: &Client, facts: &mut Facts) {
 /// What the metadata of instances tells of AMIs that can't be described (AMI-2). An AMI of which
 /// nothing is told either is unknown; one whose metadata couldn't be read stays unread.
 pub(super) async fn metadata(ec2: &Client, facts: &mut Facts) {
-    let mut of: BTreeMap<&str, &Instance> = BTreeMap::new();
+    let mut missing: BTreeMap<String, String> = BTreeMap::new();
     for instance in facts.instances.values() {
-        if let Some(image) = instance.image.as_deref()
+        if let Some(image) = &instance.image
             && instance.state != State::Terminal
             && !facts.images.contains_key(image)
         {
-            of.insert(image, instance);
+            missing.insert(image.clone(), instance.id.clone());
         }
     }
-    if of.is_empty() {
-        return;
-    }
-    let missing: Vec<(String, String)> = of
-        .iter()
-        .map(|(image, instance)| ((*image).to_owned(), instance.id.clone()))
-        .collect();
+    let missing: Vec<(String, String)> = missing.into_iter().collect();
     let batches = missing.chunks(METADATA_IDS).map(|some| async move {
         let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
         let answer = ec2
@@ -246,7 +206,10 @@ pub(super) async fn ancestry(
                 entries @ [own, ..] if own.image_id() == Some(id.as_str()) => {
                     Ok(chain(ec2, entries))
                 }
-                _ => Err(incomplete("ec2:GetImageAncestry", "the AMI itself")),
+                _ => Err(ApiError::incomplete(
+                    "ec2:GetImageAncestry",
+                    "the AMI itself",
+                )),
             });
         (id.clone(), chain)
     });

@@ -13,11 +13,12 @@ use crate::approval::{NO_IMAGE, PARAMETER_NOT_FOUND};
 use crate::facts::{Parameter, Read};
 use crate::policy::parameter::{has_history, has_label, is_watched};
 use crate::policy::{Approve, Policy, Which};
-use crate::read::incomplete;
 use crate::record::{Value, Watched};
 
+const PARAMETERS: &str = "ssm:GetParameters";
 /// Most names in one `GetParameters`.
 const NAMES: usize = 10;
+const HISTORY: &str = "ssm:GetParameterHistory";
 /// Largest page of `GetParameterHistory`.
 const HISTORY_PAGE: i32 = 50;
 
@@ -40,40 +41,29 @@ pub(super) async fn parameters(
             .set_names(Some(some.to_vec()))
             .send()
             .await
-            .map_err(|error| ApiError::of("ssm:GetParameters", &error));
+            .map_err(|error| ApiError::of(PARAMETERS, &error));
         (some, answer)
     });
     for (some, answer) in join_all(reads).await {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                found.extend(some.iter().map(|name| (name.clone(), Err(error.clone()))));
-                continue;
-            }
-        };
-        for name in some {
+        let find = |name: &String| {
+            let answer = answer.as_ref().map_err(ApiError::clone)?;
             let mut answers = answer.parameters().iter();
-            let parameter = match answers.find(|parameter| answers_to(parameter, name)) {
+            match answers.find(|parameter| answers_to(parameter, name)) {
                 Some(parameter) => read(name, parameter, watched.get(name), now),
                 // A mistake, not a "no": nothing is isolated for it.
                 None => Err(mistake(
                     PARAMETER_NOT_FOUND,
                     format!("there is no parameter {name}; correct the policy or create it"),
                 )),
-            };
-            found.insert(name.clone(), parameter);
-        }
+            }
+        };
+        found.extend(some.iter().map(|name| (name.clone(), find(name))));
     }
     found
 }
 
 fn mistake(code: &str, message: String) -> ApiError {
-    ApiError {
-        operation: "ssm:GetParameters",
-        code: code.to_owned(),
-        message,
-        kind: ErrorKind::Refused,
-    }
+    ApiError::new(PARAMETERS, code, message, ErrorKind::Refused)
 }
 
 /// Whether it is the answer to `asked`: a name or an ARN, perhaps with a version or label.
@@ -104,7 +94,9 @@ fn read(
     if parameter.r#type() == Some(&ParameterType::SecureString) {
         return holds_none("is a SecureString, which isn't decrypted here");
     }
-    let Some(images) = images_in(parameter.value().unwrap_or_default()) else {
+    let value = parameter.value();
+    let value = value.ok_or_else(|| ApiError::incomplete(PARAMETERS, "the value"))?;
+    let Some(images) = images_in(value) else {
         return holds_none("holds no AMI's id");
     };
     let version = parameter.version();
@@ -178,21 +170,28 @@ pub(super) async fn history(
         .into_iter()
         .map(|name| async move { (name, versions(ssm, name).await) });
     for (name, versions) in join_all(reads).await {
-        match versions {
-            Err(error) => {
-                parameters.insert(name.to_owned(), Err(error));
-            }
-            Ok(versions) => {
-                if let Some(Ok(parameter)) = parameters.get_mut(name) {
-                    parameter.before = before(&versions);
-                    // AWS keeps the last hundred versions.
-                    let first = versions.first();
-                    let lost = first.filter(|first| first.number > 1);
-                    parameter.known_from = lost.map(|first| first.at);
-                }
-            }
+        if let Some(read) = parameters.get_mut(name) {
+            let known = read.clone();
+            *read = known.and_then(|known| with_history(known, &versions?));
         }
     }
+}
+
+fn with_history(parameter: Parameter, versions: &[Version]) -> Read<Parameter> {
+    // Until when the one before was named isn't told before the present one is.
+    if versions
+        .last()
+        .is_none_or(|last| last.number < parameter.version)
+    {
+        return Err(ApiError::incomplete(HISTORY, "the present version"));
+    }
+    // AWS keeps the last hundred versions.
+    let lost = versions.first().filter(|first| first.number > 1);
+    Ok(Parameter {
+        before: before(versions),
+        known_from: lost.map(|first| first.at),
+        ..parameter
+    })
 }
 
 /// A version of a parameter.
@@ -203,31 +202,25 @@ struct Version {
 }
 
 async fn versions(ssm: &aws_sdk_ssm::Client, name: &str) -> Result<Vec<Version>, ApiError> {
-    let mut pages = ssm
+    let pages: Vec<_> = ssm
         .get_parameter_history()
         .name(name)
         .max_results(HISTORY_PAGE)
         .into_paginator()
-        .send();
-    let mut found = Vec::new();
-    while let Some(page) = pages
-        .try_next()
+        .send()
+        .try_collect()
         .await
-        .map_err(|error| ApiError::of("ssm:GetParameterHistory", &error))?
-    {
-        for version in page.parameters() {
-            if let (Some(at), Some(value)) =
-                (timestamp(version.last_modified_date()), version.value())
-            {
-                found.push(Version {
-                    number: version.version(),
-                    at,
-                    // A placeholder approved nothing.
-                    images: images_in(value).unwrap_or_default(),
-                });
-            }
-        }
-    }
+        .map_err(|error| ApiError::of(HISTORY, &error))?;
+    let told = pages.iter().flat_map(|page| page.parameters().iter());
+    let read = told.filter_map(|version| {
+        Some(Version {
+            number: version.version(),
+            at: timestamp(version.last_modified_date())?,
+            // A placeholder approved nothing.
+            images: images_in(version.value()?).unwrap_or_default(),
+        })
+    });
+    let mut found: Vec<Version> = read.collect();
     found.sort_by_key(|version| version.number);
     Ok(found)
 }
@@ -269,7 +262,7 @@ pub(super) async fn roles(
                     let roles = profile.roles().iter();
                     roles.map(|role| role.role_name().to_owned()).collect()
                 });
-                names.ok_or_else(|| incomplete("iam:GetInstanceProfile", "the profile"))
+                names.ok_or_else(|| ApiError::incomplete("iam:GetInstanceProfile", "the profile"))
             });
         (arn.to_owned(), roles)
     });

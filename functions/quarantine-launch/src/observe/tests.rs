@@ -1,9 +1,10 @@
 use super::*;
 use crate::approval::verdict;
+use crate::evaluate::evaluate;
 use crate::facts::{ISOLATION_GROUP, Known};
-use crate::fixtures::{BAD, GOOD, at, instance, now, policy, record};
+use crate::fixtures::{BAD, GOOD, at, instance, now, policy, record, release, unseen};
 use crate::policy::tests::parse;
-use crate::record::{Released, Service};
+use crate::record::{Released, Seen, Service};
 use aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput;
 use aws_sdk_ec2::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ec2::operation::describe_instance_image_metadata::DescribeInstanceImageMetadataOutput;
@@ -99,6 +100,15 @@ fn no_groups() -> Rule {
         .then_output(|| DescribeSecurityGroupsOutput::builder().build())
 }
 
+/// The launch of `i-1`, and what there is of AMIs.
+fn launch_of(
+    image: &str,
+    known: &'static [(&'static str, &'static str, &'static str)],
+) -> [Rule; 3] {
+    let describe = describes(vec![found("i-1", image)]);
+    [describe, images(known), no_groups()]
+}
+
 fn refused(status: u16, code: &str) -> HttpResponse {
     HttpResponse::new(
         StatusCode::try_from(status).unwrap(),
@@ -147,11 +157,7 @@ fn verdict_of(facts: &Facts, section: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn an_approved_launch_is_three_calls_in_two_rounds_and_three_looks_into_the_table() {
-    let (describe, image, groups) = (
-        describes(vec![found("i-1", "ami-good")]),
-        images(&[("ami-good", GOOD, "137112412989")]),
-        no_groups(),
-    );
+    let [describe, image, groups] = launch_of("ami-good", &[("ami-good", GOOD, "137112412989")]);
     let table = Model::default();
     let clients = clients_with(&table, &[&describe, &image, &groups], &[]);
     let facts = observed(&clients, NARROW, &one()).await.unwrap();
@@ -169,39 +175,65 @@ async fn an_approved_launch_is_three_calls_in_two_rounds_and_three_looks_into_th
     );
 }
 
+/// What `i-1` tells of its AMI, where it tells a name.
+fn metadata(image: &'static str, name: Option<&'static str>, owner: &'static str) -> Rule {
+    mock!(Client::describe_instance_image_metadata)
+        .match_requests(|request| request.instance_ids() == ["i-1"])
+        .then_output(move || {
+            let amazons = name.filter(|_| owner == "137112412989");
+            let image = ec2::ImageMetadata::builder()
+                .image_id(image)
+                .set_name(name.map(str::to_owned))
+                .set_owner_id(name.map(|_| owner.to_owned()))
+                .set_image_owner_alias(amazons.map(|_| "amazon".to_owned()))
+                .build();
+            let told = ec2::InstanceImageMetadata::builder()
+                .instance_id("i-1")
+                .image_metadata(image);
+            DescribeInstanceImageMetadataOutput::builder()
+                .instance_image_metadata(told.build())
+                .build()
+        })
+}
+
+/// As the sweep judges it.
+#[tokio::test(start_paused = true)]
+async fn the_check_of_an_ami_that_is_gone_asks_the_instance_that_runs_it() {
+    let rules = "{approve: [{owner: self, name: 'web-*'}]}";
+    let check = Request {
+        ask: Ask::CheckImage("ami-1".to_owned()),
+        ..Request::asking(Scope::one(Resource::Image("ami-1".to_owned())))
+    };
+    let denied = mock!(Client::describe_instance_image_metadata)
+        .then_http_response(|| refused(403, "UnauthorizedOperation"));
+    let told = metadata("ami-1", Some("web-1"), "111122223333");
+    for (metadata, expected) in [
+        (told, Ok("approved")),
+        (denied, Err("UnauthorizedOperation")),
+    ] {
+        let [describe, image, _] = launch_of("ami-1", &[]);
+        let clients = clients(&[&describe, &image, &metadata], &[]);
+        let policy = parse(rules).unwrap();
+        let word = observed(&clients, rules, &check).await.map(|facts| {
+            let checked = evaluate(&facts, &policy, now()).checked;
+            checked.unwrap().word
+        });
+        assert_eq!(
+            word.map_err(|error| error.code),
+            expected.map_err(str::to_owned)
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_ami_that_is_gone_is_looked_up_through_the_instance() {
-    let metadata = |name: Option<&'static str>| {
-        mock!(Client::describe_instance_image_metadata)
-            .match_requests(|request| request.instance_ids() == ["i-1"])
-            .then_output(move || {
-                let image = ec2::ImageMetadata::builder()
-                    .image_id("ami-good")
-                    .set_name(name.map(str::to_owned))
-                    .set_owner_id(name.map(|_| "137112412989".to_owned()))
-                    .set_image_owner_alias(name.map(|_| "amazon".to_owned()))
-                    .build();
-                DescribeInstanceImageMetadataOutput::builder()
-                    .instance_image_metadata(
-                        ec2::InstanceImageMetadata::builder()
-                            .instance_id("i-1")
-                            .image_metadata(image)
-                            .build(),
-                    )
-                    .build()
-            })
-    };
     for (name, known, expected) in [
         (Some(GOOD), Known::Metadata, "approved"),
         (Some(BAD), Known::Metadata, "no rule approves"),
         (None, Known::Unknown, "it can't be told"),
     ] {
-        let (describe, image, groups, metadata) = (
-            describes(vec![found("i-1", "ami-good")]),
-            images(&[]),
-            no_groups(),
-            metadata(name),
-        );
+        let [describe, image, groups] = launch_of("ami-good", &[]);
+        let metadata = metadata("ami-good", name, "137112412989");
         let clients = clients(&[&describe, &image, &groups, &metadata], &[]);
         let facts = observed(&clients, NARROW, &one()).await.unwrap();
         assert_eq!(facts.images["ami-good"].known, known);
@@ -224,11 +256,7 @@ async fn a_read_that_fails_is_never_a_no() {
     // The metadata can't be read: it can't be told.
     let metadata = mock!(Client::describe_instance_image_metadata)
         .then_http_response(|| refused(403, "UnauthorizedOperation"));
-    let (describe, image, groups) = (
-        describes(vec![found("i-1", "ami-1")]),
-        images(&[]),
-        no_groups(),
-    );
+    let [describe, image, groups] = launch_of("ami-1", &[]);
     let clients = clients(&[&describe, &image, &groups, &metadata], &[]);
     let facts = observed(&clients, NARROW, &one()).await.unwrap();
     assert!(verdict_of(&facts, NARROW).starts_with("it can't be told"));
@@ -237,20 +265,19 @@ async fn a_read_that_fails_is_never_a_no() {
 #[tokio::test(start_paused = true)]
 async fn the_history_of_a_parameter_is_read_only_when_its_value_doesnt_approve() {
     let rules = "{approve: [{ssm-parameter: /golden}]}";
-    for (value, expected, histories) in [
-        ("ami-1", "approved", 0),
-        ("{\"image_id\": \"ami-1\"}", "approved", 0),
-        ("ami-2", "approved", 1),
+    for (value, versions, expected, histories) in [
+        ("ami-1", 2, "approved", 0),
+        ("{\"image_id\": \"ami-1\"}", 2, "approved", 0),
+        ("ami-2", 2, "approved", 1),
+        // The version that took its place isn't shown yet.
+        ("ami-2", 1, "it can't be told", 1),
     ] {
-        let (describe, image, groups) = (
-            describes(vec![found("i-1", "ami-1")]),
-            images(&[("ami-1", "web-1", "111122223333")]),
-            no_groups(),
-        );
+        let [describe, image, groups] = launch_of("ami-1", &[("ami-1", "web-1", "111122223333")]);
         let parameter = move || {
             aws_sdk_ssm::types::Parameter::builder()
                 .name("/golden")
                 .value(value)
+                .version(2)
                 .last_modified_date(DateTime::from_secs(now().as_second() - 30))
                 .build()
         };
@@ -259,7 +286,7 @@ async fn the_history_of_a_parameter_is_read_only_when_its_value_doesnt_approve()
                 .parameters(parameter())
                 .build()
         });
-        let history = mock!(aws_sdk_ssm::Client::get_parameter_history).then_output(|| {
+        let history = mock!(aws_sdk_ssm::Client::get_parameter_history).then_output(move || {
             let version = |number, value: &str, ago| {
                 aws_sdk_ssm::types::ParameterHistory::builder()
                     .name("/golden")
@@ -268,9 +295,10 @@ async fn the_history_of_a_parameter_is_read_only_when_its_value_doesnt_approve()
                     .last_modified_date(DateTime::from_secs(now().as_second() - ago))
                     .build()
             };
+            let mut shown = vec![version(1, "ami-1", 9_000), version(2, "ami-2", 30)];
+            shown.truncate(versions);
             GetParameterHistoryOutput::builder()
-                .parameters(version(1, "ami-1", 9_000))
-                .parameters(version(2, "ami-2", 30))
+                .set_parameters(Some(shown))
                 .build()
         });
         let clients = clients(&[&describe, &image, &groups], &[&get, &history]);
@@ -282,122 +310,61 @@ async fn the_history_of_a_parameter_is_read_only_when_its_value_doesnt_approve()
 
 /// What AWS answers to a question by name, ARN, version or label, and what its value comes to.
 #[tokio::test(start_paused = true)]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn what_a_parameter_holds_is_known_however_it_is_named() {
     const SHARED: &str = "arn:aws:ssm:eu-central-1:210987654321:parameter/golden";
-    for (asked, name, arn, selector, value, expected) in [
-        ("/golden", "/golden", "arn:1", "", "ami-1", "approved"),
-        (
-            "/golden:prod",
-            "/golden",
-            "arn:1",
-            ":prod",
-            "ami-1",
-            "approved",
-        ),
-        (
-            "/golden:7",
-            "/golden",
-            "arn:1",
-            ":7",
-            " ami-1\n",
-            "approved",
-        ),
-        (SHARED, "/golden", SHARED, "", "ami-1", "approved"),
-        (SHARED, SHARED, SHARED, "", "ami-1", "approved"),
+    // Name, ARN and selector.
+    const OWN: [&str; 3] = ["/golden", "arn:1", ""];
+    const PROD: [&str; 3] = ["/golden", "arn:1", ":prod"];
+    const SEVEN: [&str; 3] = ["/golden", "arn:1", ":7"];
+    for (asked, answers, value, expected) in [
+        ("/golden", OWN, "ami-1", "approved"),
+        ("/golden:prod", PROD, "ami-1", "approved"),
+        ("/golden:7", SEVEN, " ami-1\n", "approved"),
+        (SHARED, ["/golden", SHARED, ""], "ami-1", "approved"),
+        (SHARED, [SHARED, SHARED, ""], "ami-1", "approved"),
         (
             &format!("{SHARED}:prod"),
-            "/golden",
-            SHARED,
-            ":prod",
+            ["/golden", SHARED, ":prod"],
             "ami-1",
             "approved",
         ),
-        ("/golden", "/golden", "arn:1", "", "ami-0,ami-1", "approved"),
-        (
-            "/golden",
-            "/golden",
-            "arn:1",
-            "",
-            "[\"ami-0\", \"ami-1\"]",
-            "approved",
-        ),
-        (
-            "/golden:7",
-            "/golden",
-            "arn:1",
-            ":7",
-            "ami-0,ami-2",
-            "no rule approves",
-        ),
-        (
-            "/golden",
-            "/golden",
-            "arn:1",
-            "",
-            "none yet",
-            "holds no AMI",
-        ),
-        ("/golden", "/golden", "arn:1", "", "", "holds no AMI"),
-        (
-            "/golden",
-            "/golden",
-            "arn:1",
-            "",
-            "ami-0,soon",
-            "holds no AMI",
-        ),
-        (
-            "/golden",
-            "/golden",
-            "arn:1",
-            "",
-            "{\"ami\": \"ami-1\"}",
-            "holds no AMI",
-        ),
-        ("/golden", "/golden", "arn:1", "", "[1]", "holds no AMI"),
-        (
-            "/golden",
-            "/golden",
-            "arn:1",
-            "",
-            "SECRET",
-            "is a SecureString",
-        ),
+        ("/golden", OWN, "ami-0,ami-1", "approved"),
+        ("/golden", OWN, "[\"ami-0\", \"ami-1\"]", "approved"),
+        ("/golden:7", SEVEN, "ami-0,ami-2", "no rule approves"),
+        ("/golden", OWN, "none yet", "holds no AMI"),
+        ("/golden", OWN, "", "holds no AMI"),
+        ("/golden", OWN, "ami-0,soon", "holds no AMI"),
+        ("/golden", OWN, "{\"ami\": \"ami-1\"}", "holds no AMI"),
+        ("/golden", OWN, "[1]", "holds no AMI"),
+        ("/golden", OWN, "SECRET", "is a SecureString"),
+        ("/golden", OWN, "NONE", "the answer lacks the value"),
         // The answer to another question.
         (
             "/golden:prod",
-            "/golden",
-            "arn:1",
-            ":dev",
+            ["/golden", "arn:1", ":dev"],
             "ami-1",
             "there is no parameter",
         ),
         (
             "/golden",
-            "/golden/al2023",
-            "arn:1",
-            "",
+            ["/golden/al2023", "arn:1", ""],
             "ami-1",
             "there is no parameter",
         ),
     ] {
         let rules = format!("{{approve: [{{ssm-parameter: '{asked}'}}]}}");
-        let (describe, image, groups) = (
-            describes(vec![found("i-1", "ami-1")]),
-            images(&[("ami-1", "web-1", "111122223333")]),
-            no_groups(),
-        );
+        let [describe, image, groups] = launch_of("ami-1", &[("ami-1", "web-1", "111122223333")]);
         let kind = match value {
             "SECRET" => aws_sdk_ssm::types::ParameterType::SecureString,
             _ => aws_sdk_ssm::types::ParameterType::String,
         };
+        let [name, arn, selector] = answers;
         let parameter = aws_sdk_ssm::types::Parameter::builder()
             .name(name)
             .arn(arn)
             .set_selector((!selector.is_empty()).then(|| selector.to_owned()))
             .r#type(kind)
-            .value(value)
+            .set_value((value != "NONE").then(|| value.to_owned()))
             .last_modified_date(DateTime::from_secs(now().as_second() - 9_999_999))
             .build();
         let get = mock!(aws_sdk_ssm::Client::get_parameters).then_output(move || {
@@ -424,9 +391,9 @@ async fn what_was_seen_of_a_public_parameter_has_its_grace() {
         ("ami-2", 5, now().as_second() - 60, "approved"),
         ("ami-3", 6, now().as_second() - 30, "approved"),
     ] {
-        let (describe, image, groups) = (
-            describes(vec![found("i-1", "ami-1")]),
-            images(&[
+        let [describe, image, groups] = launch_of(
+            "ami-1",
+            &[
                 (
                     "ami-1",
                     "bottlerocket-aws-k8s-1.33-x86_64-v1.46.0-8bb40bb8",
@@ -437,8 +404,7 @@ async fn what_was_seen_of_a_public_parameter_has_its_grace() {
                     "bottlerocket-aws-k8s-1.33-x86_64-v1.47.0-7ba2a3b9",
                     "092701018921",
                 ),
-            ]),
-            no_groups(),
+            ],
         );
         let parameter = aws_sdk_ssm::types::Parameter::builder()
             .name(NAME)
@@ -455,18 +421,67 @@ async fn what_was_seen_of_a_public_parameter_has_its_grace() {
         let reason = verdict_of(&facts, &rules);
         assert!(reason.starts_with(expected), "{image_id}: {reason}");
         let policy = parse(&rules).unwrap();
-        let evaluation = crate::evaluate::evaluate(&facts, &policy, now());
+        let evaluation = evaluate(&facts, &policy, now());
         crate::act::remember(&clients, &evaluation).await.unwrap();
         // Written down once.
         let facts = observed(&clients, &rules, &one()).await.unwrap();
-        assert_eq!(
-            crate::evaluate::evaluate(&facts, &policy, now()).moved(),
-            []
-        );
+        assert_eq!(evaluate(&facts, &policy, now()).moved(), []);
         // The next launch is another's.
         let forgotten = clients.state.delete(&LAUNCH, "i-1", &Expect::Any).await;
         assert!(forgotten.unwrap().is_done());
     }
+}
+
+/// Nobody has seen its launch yet, the parameter has moved on, and the launch that is asked about is
+/// approved as it was seen: the other may be too.
+#[tokio::test(start_paused = true)]
+async fn another_launch_of_a_group_counts_for_a_loop_only_by_all_that_is_known() {
+    let rules = "{mode: enforce, loop: {launches: 1}, approve: [{ssm-parameter: /golden}]}";
+    let in_web = |id: &str| {
+        let mut one = found(id, "ami-1");
+        let tag = ec2::Tag::builder().key("aws:autoscaling:groupName");
+        one.tags = Some(vec![tag.value("web").build()]);
+        one
+    };
+    let (own, both) = (in_web("i-1"), vec![in_web("i-1"), in_web("i-2")]);
+    let describe = mock!(Client::describe_instances).then_compute_output(move |request| {
+        match request.filters()[0].name() {
+            Some("instance-id") => page(vec![own.clone()], None),
+            _ => page(both.clone(), None),
+        }
+    });
+    let [_, image, groups] = launch_of("ami-1", &[("ami-1", "web-1", "111122223333")]);
+    let moved = DateTime::from_secs(now().as_second() - 30);
+    let get = mock!(aws_sdk_ssm::Client::get_parameters).then_output(move || {
+        let parameter = aws_sdk_ssm::types::Parameter::builder().name("/golden");
+        let parameter = parameter
+            .value("ami-2")
+            .version(2)
+            .last_modified_date(moved);
+        let parameter = parameter.build();
+        GetParametersOutput::builder().parameters(parameter).build()
+    });
+    let history = mock!(aws_sdk_ssm::Client::get_parameter_history).then_output(move || {
+        let version = |number, value: &str| {
+            let version = aws_sdk_ssm::types::ParameterHistory::builder().version(number);
+            version.value(value).last_modified_date(moved).build()
+        };
+        GetParameterHistoryOutput::builder()
+            .set_parameters(Some(vec![version(1, "ami-1"), version(2, "ami-2")]))
+            .build()
+    });
+    let clients = clients(&[&describe, &image, &groups], &[&get, &history]);
+    let seen = Seen {
+        rule: Some("ssm-parameter /golden".to_owned()),
+        ..unseen("ami-1")
+    };
+    let state = &clients.state;
+    let put = state.put(&LAUNCH, "i-1", &seen, None, &Expect::Any, now());
+    assert!(put.await.unwrap().is_done());
+    let facts = observed(&clients, rules, &one()).await.unwrap();
+    assert!(facts.siblings.contains_key("i-2"));
+    let policy = parse(rules).unwrap();
+    assert!(evaluate(&facts, &policy, now()).loops.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -486,13 +501,12 @@ async fn the_ancestry_of_own_amis_is_read_where_a_rule_asks_for_it() {
                 .image_ancestry_entries(entry("ami-good", None))
                 .build()
         });
-    let (describe, image, groups) = (
-        describes(vec![found("i-1", "ami-1")]),
-        images(&[
+    let [describe, image, groups] = launch_of(
+        "ami-1",
+        &[
             ("ami-1", "web-1", "111122223333"),
             ("ami-good", GOOD, "137112412989"),
-        ]),
-        no_groups(),
+        ],
     );
     let clients = clients(&[&describe, &image, &groups, &ancestry], &[]);
     let facts = observed(&clients, rules, &one()).await.unwrap();
@@ -511,11 +525,7 @@ async fn an_answer_that_lacks_what_was_asked_for_is_a_failed_read() {
                 .set_image_ancestry_entries(Some(entry.into_iter().collect()))
                 .build()
         });
-        let (describe, image, groups) = (
-            describes(vec![found("i-1", "ami-1")]),
-            images(&[("ami-1", "web-1", "111122223333")]),
-            no_groups(),
-        );
+        let [describe, image, groups] = launch_of("ami-1", &[("ami-1", "web-1", "111122223333")]);
         let clients = clients(&[&describe, &image, &groups, &ancestry], &[]);
         let facts = observed(&clients, rules, &one()).await.unwrap();
         let error = facts.ancestry["ami-1"].as_ref().unwrap_err();
@@ -523,6 +533,15 @@ async fn an_answer_that_lacks_what_was_asked_for_is_a_failed_read() {
         let reason = verdict_of(&facts, rules);
         assert!(reason.starts_with("it can't be told"), "{reason}");
     }
+
+    let nameless = mock!(Client::describe_images).then_output(|| {
+        let image = ec2::Image::builder().name("web-1").build();
+        DescribeImagesOutput::builder().images(image).build()
+    });
+    let [describe, _, groups] = launch_of("ami-1", &[]);
+    let clients = clients(&[&describe, &nameless, &groups], &[]);
+    let error = observed(&clients, rules, &one()).await.unwrap_err();
+    assert_eq!(error.code, "IncompleteAnswer");
 
     let profile = "arn:aws:iam::1:instance-profile/app";
     let empty = mock!(aws_sdk_iam::Client::get_instance_profile)
@@ -707,11 +726,7 @@ async fn responders_are_looked_up_and_an_isolation_group_is_none() {
 #[tokio::test(start_paused = true)]
 async fn a_table_that_cant_be_read_stops_everything() {
     for denied in ["Query", "GetItem"] {
-        let (describe, image, groups) = (
-            describes(vec![found("i-1", "ami-bad")]),
-            images(&[("ami-bad", BAD, "137112412989")]),
-            no_groups(),
-        );
+        let [describe, image, groups] = launch_of("ami-bad", &[("ami-bad", BAD, "137112412989")]);
         let table = Model::default();
         table.deny(Some(denied));
         let clients = clients_with(&table, &[&describe, &image, &groups], &[]);
@@ -747,10 +762,7 @@ async fn what_is_remembered_is_read_from_the_table() {
     // A release asks for those that are in quarantine with it.
     let release = Request {
         order: Order::Person,
-        ask: Ask::Release {
-            instance: "i-1".to_owned(),
-            from_labels: false,
-        },
+        ask: release(false),
         ..one()
     };
     let asked = describe.num_calls();
@@ -773,10 +785,7 @@ async fn a_release_by_labels_needs_the_isolation_groups_and_one_by_the_record_do
     let clients = clients(&[&describe, &groups], &[]);
     let release = Request {
         order: Order::Person,
-        ask: Ask::Release {
-            instance: "i-1".to_owned(),
-            from_labels: true,
-        },
+        ask: release(true),
         ..one()
     };
     let error = observed(&clients, NARROW, &release).await.unwrap_err();
@@ -786,6 +795,10 @@ async fn a_release_by_labels_needs_the_isolation_groups_and_one_by_the_record_do
     assert!(put.await.unwrap().is_done());
     let facts = observed(&clients, NARROW, &release).await.unwrap();
     assert_eq!(facts.isolation, None);
+    // What it wasn't for is told.
+    let (what, error) = &facts.unread[0];
+    let told = (*what, error.code.as_str());
+    assert_eq!(told, (ISOLATION, "UnauthorizedOperation"));
 }
 
 /// Nothing is written down as having been before that has changed since it was looked at.

@@ -6,7 +6,7 @@ use guardrails::policy::Age;
 use serde_json::{Value, json};
 
 use crate::ask::Ask;
-use crate::evaluate::{Evaluation, Stance, word};
+use crate::evaluate::{Evaluation, word};
 use crate::facts::{Instance, Isolation};
 
 /// What `launches` looks back over.
@@ -83,17 +83,13 @@ pub(super) fn running(evaluation: &Evaluation<'_>) -> Value {
         return Value::Null;
     }
     let judged = evaluation.judged.values().map(|judged| {
-        let held = match &judged.stance {
-            Stance::Held(held) => Some(held.record.since),
-            _ => None,
-        };
         json!({
             "instance": judged.instance.id,
             "name": judged.instance.tag("Name"),
             "launched": judged.instance.launched,
             "group": judged.instance.group(),
             "verdict": word(&judged.verdict),
-            "in-quarantine-since": held,
+            "in-quarantine-since": judged.held().map(|held| held.record.since),
         })
     });
     judged.collect()

@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::facts::Facts;
 use crate::fixtures::{
-    ADMIN, BAD, broken, decided, facts, group, instance, member, now, policy, record, refused,
-    reported,
+    ADMIN, BAD, broken, by_hand, decided, facts, group, instance, member, now, policy, record,
+    refused, release, reported, unseen,
 };
 use crate::policy::Policy;
 use crate::policy::tests::parse;
-use crate::record::{Record, Stage};
+use crate::record::{Record, Seen, Stage};
 use guardrails::condition::{Run, Status};
 use guardrails::guardrail::Step;
 use guardrails::policy::Mode;
@@ -149,10 +149,6 @@ fn what_another_run_is_at_is_unknown_here() {
 
 #[test]
 fn a_release_resolves_what_was_told_once_it_is_finished() {
-    let release = |from_labels| Ask::Release {
-        instance: "i-1".to_owned(),
-        from_labels,
-    };
     let recorded = held(record("11:00").launched_by(ADMIN)).asked(release(false));
     let labels = instance("i-1").tagged(label::QUARANTINED, "complete 2026-11-20T12:00:00Z");
     let labelled = facts([labels]).asked(release(true));
@@ -251,11 +247,29 @@ fn what_cant_be_isolated_and_what_drifts_is_told() {
         drift(&open(record("11:00").drifted("11:30"))),
         firing("changed again")
     );
-    let unread = Facts {
-        isolation: None,
-        ..open(record("11:00"))
+    for record in [record("11:00"), record("11:00").drifted("11:30")] {
+        let unread = Facts {
+            isolation: None,
+            ..open(record)
+        };
+        assert_eq!(drift(&unread), Some((String::new(), Status::Unknown)));
+    }
+}
+
+/// A read that failed once, or an interface that was detached, isn't told for ever.
+#[test]
+fn what_couldnt_be_isolated_and_is_gone_is_resolved() {
+    let trunk = "what hangs on the trunk eni-1";
+    let partial = Record {
+        refused: [trunk.to_owned()].into(),
+        ..record("11:00").only(Stage::Partial)
     };
-    assert_eq!(drift(&unread), Some((String::new(), Status::Unknown)));
+    let mut facts = held(partial);
+    assert_eq!(firing(&quiet(&facts)), ["quarantined"]);
+    let one = facts.instances.get_mut("i-1").unwrap();
+    let unread = (trunk.to_owned(), "it couldn't be read".to_owned());
+    one.beyond.extend([unread]);
+    assert_eq!(firing(&quiet(&facts)), ["quarantined", "partly-isolated"]);
 }
 
 #[test]
@@ -415,15 +429,11 @@ fn check_answers_rule_by_rule() {
 
 #[test]
 fn a_quarantine_by_hand_says_so() {
-    let by_hand = Ask::Quarantine {
-        instance: "i-1".to_owned(),
-        reason: "odd traffic".to_owned(),
-    };
-    let fresh = facts([instance("i-1")]).asked(by_hand.clone());
+    let fresh = facts([instance("i-1")]).asked(by_hand());
     let assessment = with(&fresh, Outcome::Done, Some(&quarantined(None)));
     assert!(only(&assessment).why.contains("by hand: odd traffic"));
     // On what is in quarantine already it is no drift.
-    let again = held(record("11:00")).asked(by_hand);
+    let again = held(record("11:00")).asked(by_hand());
     let assessment = with(&again, Outcome::Done, Some(&quarantined(None)));
     assert_eq!(firing(&assessment), ["quarantined"]);
 }
@@ -463,9 +473,27 @@ fn what_the_brake_holds_back_is_told_at_once_and_again_when_it_has_doubled() {
 /// Another run took the last place between this one's look and its act.
 #[test]
 fn what_finds_no_place_is_told_as_held_back() {
-    let facts = facts([instance("i-1")]);
+    let facts = facts([instance("i-1")]).all();
     let assessment = with(&facts, Outcome::Skipped, Some(&Effect::Braked));
     assert_eq!(firing(&assessment), ["unapproved", "brake"]);
+}
+
+/// The fingerprint would change from a sweep to the next event and back, with a notice each time.
+#[test]
+fn one_launch_of_many_that_are_held_back_says_nothing_of_how_many() {
+    let brake = ("brake", "parameter//p".to_owned(), Status::Unknown);
+    let one = facts([instance("i-1")]).braked(10);
+    assert_eq!(firing(&quiet(&one)), ["unapproved"]);
+    assert!(told(&quiet(&one)).contains(&brake));
+    let late = with(
+        &facts([instance("i-1")]),
+        Outcome::Skipped,
+        Some(&Effect::Braked),
+    );
+    assert!(told(&late).contains(&brake));
+    // Those of one call that are too many by themselves.
+    let many = facts((0..11).map(|n| instance(&format!("i-{n}"))));
+    assert!(firing(&quiet(&many)).contains(&"brake"));
 }
 
 /// Nobody looks for whoever launched what a person put into quarantine.
@@ -536,14 +564,11 @@ fn the_list_says_what_is_in_quarantine_and_since_when() {
 fn the_launches_of_a_week_are_counted_by_what_was_said_of_them() {
     let mut facts = facts([]).asked(Ask::Launches);
     let mut seen = |id: &str, rule: Option<&str>, refused: Option<&str>, days: i64| {
-        let seen = crate::record::Seen {
+        let seen = Seen {
             rule: rule.map(str::to_owned),
             refused: refused.map(str::to_owned),
-            image: "ami-1".to_owned(),
             launched: now() - jiff::SignedDuration::from_hours(24 * days),
-            was: None,
-            tags: Vec::new(),
-            profile: None,
+            ..unseen("ami-1")
         };
         facts.seen.insert(id.to_owned(), seen);
     };

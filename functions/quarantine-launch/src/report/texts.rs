@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::decide::{Occasion, Quarantine, Quarantined};
-use crate::evaluate::{Evaluation, Judged, Stance};
+use crate::evaluate::{Evaluation, Judged};
 use crate::facts::{Image, Known};
 use crate::launcher::Who;
 use crate::policy::{FromGroup, Steps};
@@ -18,17 +18,12 @@ pub(super) fn group(name: &str) -> String {
 /// `launched from ami-1 (its name), owned by amazon, 12 days old at the launch`.
 pub(super) fn launched(judged: &Judged<'_>, evaluation: &Evaluation<'_>) -> String {
     let instance = judged.instance;
-    let recorded = match &judged.stance {
-        Stance::Held(held) => Some(held.record.image.clone()),
-        _ => None,
-    };
+    let recorded = judged.held().map(|held| held.record.image.clone());
     let image = recorded.unwrap_or_else(|| evaluation.image_label(instance));
-    let mut text = format!("launched from {image}");
     let known = instance.image.as_ref();
-    if let Some(known) = known.and_then(|image| evaluation.facts.images.get(image)) {
-        text.push_str(&owner_and_age(known, instance.launched));
-    }
-    text
+    let known = known.and_then(|image| evaluation.facts.images.get(image));
+    let known = known.map(|image| owner_and_age(image, instance.launched));
+    format!("launched from {image}{}", known.unwrap_or_default())
 }
 
 /// An instance in quarantine.
@@ -39,14 +34,10 @@ pub(super) fn quarantined(
     evaluation: &Evaluation<'_>,
 ) -> String {
     let mut text = launched(judged, evaluation);
-    let by_hand = match &judged.stance {
-        Stance::Held(held) => held.record.by_hand,
-        _ => now.is_some_and(|(order, _)| order.occasion == Occasion::ByHand),
-    };
-    let expected = match &judged.stance {
-        Stance::Held(held) => held.wants_launcher || now.is_some(),
-        _ => true,
-    };
+    let held = judged.held();
+    let ordered = now.is_some_and(|(order, _)| order.occasion == Occasion::ByHand);
+    let by_hand = held.map_or(ordered, |held| held.record.by_hand);
+    let expected = held.is_none_or(|held| held.wants_launcher || now.is_some());
     match launcher {
         Some(who) => {
             text.push_str(" by ");
@@ -59,10 +50,7 @@ pub(super) fn quarantined(
         None => text.push_str(" by somebody whom CloudTrail doesn't name"),
     }
     text.push_str(". Why: ");
-    let recorded = match &judged.stance {
-        Stance::Held(held) => Some(held.record.reason.as_str()),
-        _ => None,
-    };
+    let recorded = held.map(|held| held.record.reason.as_str());
     let ordered = now.map(|(order, _)| order.reason.as_str());
     text.push_str(recorded.or(ordered).unwrap_or("a quarantine was begun"));
     if let Some((_, effect)) = now {
@@ -109,16 +97,11 @@ pub(super) fn steps(steps: &Steps) -> String {
 
 /// `, owned by amazon, 12 days old at the launch`.
 fn owner_and_age(image: &Image, launched: Timestamp) -> String {
-    let mut text = String::new();
-    match (&image.owner_alias, &image.owner) {
-        (Some(alias), _) => {
-            let _ = write!(text, ", owned by {alias}");
-        }
-        (None, Some(owner)) => {
-            let _ = write!(text, ", owned by account {owner}");
-        }
-        (None, None) => text.push_str(", owner unknown"),
-    }
+    let mut text = match (&image.owner_alias, &image.owner) {
+        (Some(alias), _) => format!(", owned by {alias}"),
+        (None, Some(owner)) => format!(", owned by account {owner}"),
+        (None, None) => ", owner unknown".to_owned(),
+    };
     if let Some(created) = image.created {
         let days = launched.duration_since(created).as_hours() / 24;
         let _ = write!(text, ", {days} days old at the launch");

@@ -2,14 +2,18 @@
 //! call that changes something can be the one at which the function is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_sdk_autoscaling::Client as Asg;
+use aws_sdk_autoscaling::operation as asg_calls;
 use aws_sdk_autoscaling::types as asg;
 use aws_sdk_cloudtrail::Client as Trail;
 use aws_sdk_ec2::Client as Ec2;
+use aws_sdk_ec2::operation as calls;
 use aws_sdk_ec2::types as ec2;
-use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+use aws_smithy_mocks::{MockResponse, Rule, RuleBuilder, RuleMode, mock, mock_client};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -33,10 +37,16 @@ use crate::clients::Clients;
 use crate::decide::{Effect, decide};
 use crate::evaluate::evaluate;
 use crate::facts::{Facts, ISOLATION_GROUP, NAME};
-use crate::fixtures::{BAD, GOOD, now};
+use crate::fixtures::{self, BAD, GOOD, now};
 use crate::policy::Policy;
 use crate::record::{BRAKE, Brake, LATELY, QUARANTINE};
 use crate::rule::Rule as Inbound;
+
+/// The tag that names the Auto Scaling group.
+const GROUP: &str = "aws:autoscaling:groupName";
+
+/// What a change comes to.
+type Changed<O> = Result<O, Box<HttpResponse>>;
 
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +95,21 @@ pub(super) struct Group {
     pub(super) tags: BTreeMap<String, String>,
 }
 
+impl Group {
+    /// The instance goes from one lifecycle state to another, and the desired capacity with it.
+    fn moves(&mut self, from: Option<&'static str>, to: Option<&'static str>) -> Changed<()> {
+        if self.member != from {
+            let message = format!("it is {:?}", self.member);
+            return Err(asg_refused("ValidationError", &message));
+        }
+        self.member = to;
+        let serves = to == Some("InService");
+        self.desired += if serves { 1 } else { -1 };
+        assert!(self.desired >= self.min);
+        Ok(())
+    }
+}
+
 /// When the function is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kill {
@@ -122,8 +147,8 @@ pub(super) struct State {
 /// What another run does meanwhile.
 struct Hook(Box<dyn FnOnce() + Send>);
 
-impl std::fmt::Debug for Hook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hook")
     }
 }
@@ -203,8 +228,7 @@ impl Aws {
     }
 
     pub(super) fn in_group(mut self, desired: i32) -> Self {
-        self.tags
-            .insert("aws:autoscaling:groupName".to_owned(), "web".to_owned());
+        self.tags.insert(GROUP.to_owned(), "web".to_owned());
         self.group = Some(Group {
             min: 0,
             desired,
@@ -243,6 +267,11 @@ fn asg_refused(code: &str, message: &str) -> Box<HttpResponse> {
     ))
 }
 
+fn pairs(tags: &[ec2::Tag]) -> impl Iterator<Item = (String, String)> {
+    let of = |text: Option<&str>| text.unwrap().to_owned();
+    tags.iter().map(move |tag| (of(tag.key()), of(tag.value())))
+}
+
 fn volume(device: &str) -> String {
     format!("vol{}", device.replace('/', "-"))
 }
@@ -270,6 +299,148 @@ fn inbound(permissions: &[ec2::IpPermission]) -> BTreeSet<Inbound> {
     let group = ec2::SecurityGroup::builder().group_id("sg-isolation");
     let group = group.set_ip_permissions(Some(permissions.to_vec())).build();
     crate::read::isolation_of(&group).unwrap().incoming
+}
+
+impl State {
+    fn group(&mut self) -> &mut Group {
+        self.aws.group.as_mut().unwrap()
+    }
+
+    fn instance(&self) -> ec2::Instance {
+        let aws = &self.aws;
+        let launched = DateTime::from_secs(now().as_second() - 60);
+        let interfaces = aws.groups.iter().enumerate().map(|(index, (id, groups))| {
+            let isolated = vec!["sg-isolation".to_owned()];
+            let groups = if self.stale_looks { &isolated } else { groups }.clone();
+            let groups = groups
+                .into_iter()
+                .map(|group| ec2::GroupIdentifier::builder().group_id(group).build());
+            ec2::InstanceNetworkInterface::builder()
+                .network_interface_id(id)
+                .interface_type(if aws.trunk == Some(id.as_str()) {
+                    "trunk"
+                } else {
+                    "interface"
+                })
+                .vpc_id("vpc-1")
+                .set_groups(Some(groups.collect()))
+                .attachment(
+                    ec2::InstanceNetworkInterfaceAttachment::builder()
+                        .device_index(i32::try_from(index).unwrap())
+                        .attach_time(launched)
+                        .build(),
+                )
+                .build()
+        });
+        let disks = aws.deletion.iter().map(|(device, delete)| {
+            ec2::InstanceBlockDeviceMapping::builder()
+                .device_name(device)
+                .ebs(
+                    ec2::EbsInstanceBlockDevice::builder()
+                        .volume_id(volume(device))
+                        .delete_on_termination(*delete)
+                        .build(),
+                )
+                .build()
+        });
+        let name = if aws.running {
+            ec2::InstanceStateName::Running
+        } else {
+            ec2::InstanceStateName::Stopped
+        };
+        let tags = aws
+            .tags
+            .iter()
+            .map(|(key, value)| ec2::Tag::builder().key(key).value(value).build());
+        ec2::Instance::builder()
+            .instance_id("i-1")
+            .image_id(&aws.image)
+            .state(ec2::InstanceState::builder().name(name).build())
+            .launch_time(launched)
+            .vpc_id("vpc-1")
+            .subnet_id("subnet-1")
+            .set_instance_lifecycle(aws.spot.then_some(ec2::InstanceLifecycleType::Spot))
+            .set_iam_instance_profile(
+                aws.profile
+                    .as_ref()
+                    .map(|arn| ec2::IamInstanceProfile::builder().arn(arn).build()),
+            )
+            .set_network_interfaces(Some(interfaces.collect()))
+            .set_secondary_interfaces(Some(
+                aws.secondary
+                    .iter()
+                    .map(|id| {
+                        let one = ec2::InstanceSecondaryInterface::builder();
+                        one.secondary_interface_id(*id).build()
+                    })
+                    .collect(),
+            ))
+            .set_block_device_mappings(Some(disks.collect()))
+            .set_tags(Some(tags.collect()))
+            .build()
+    }
+}
+
+/// Mocks of calls that see the world.
+trait Mocked<I, O>: Sized {
+    /// It changes nothing.
+    fn answers(
+        self,
+        world: &World,
+        answer: impl Fn(&State, &I) -> O + Send + Sync + 'static,
+    ) -> Rule;
+
+    /// It changes something.
+    fn changes(
+        self,
+        world: &World,
+        call: &'static str,
+        change: impl Fn(&mut State, &I) -> Changed<O> + Send + Sync + 'static,
+    ) -> Rule;
+
+    /// It does, and IAM allows it of an instance with the label only.
+    fn labelled(
+        self,
+        world: &World,
+        call: &'static str,
+        change: impl Fn(&mut State, &I) -> Changed<O> + Send + Sync + 'static,
+    ) -> Rule {
+        self.changes(world, call, move |state, request| {
+            let label = guardrails::tags::label::QUARANTINED;
+            if state.labels_lag || !state.aws.tags.contains_key(label) {
+                return Err(refused("UnauthorizedOperation", "not authorized"));
+            }
+            change(state, request)
+        })
+    }
+}
+
+impl<I, O, E> Mocked<I, O> for RuleBuilder<I, O, E>
+where
+    I: Debug + Send + Sync + 'static,
+    O: Debug + Send + Sync + 'static,
+    E: Error + Send + Sync + 'static,
+{
+    fn answers(
+        self,
+        world: &World,
+        answer: impl Fn(&State, &I) -> O + Send + Sync + 'static,
+    ) -> Rule {
+        let world = world.clone();
+        self.then_compute_output(move |request| answer(&world.get(), request))
+    }
+
+    fn changes(
+        self,
+        world: &World,
+        call: &'static str,
+        change: impl Fn(&mut State, &I) -> Changed<O> + Send + Sync + 'static,
+    ) -> Rule {
+        let world = world.clone();
+        self.then_compute_response(move |request| {
+            world.change(call, |state| change(state, request))
+        })
+    }
 }
 
 impl World {
@@ -342,12 +513,7 @@ impl World {
         let policy = policy.clone();
         let hook = Hook(Box::new(move || {
             let other = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_time()
-                    .start_paused(true)
-                    .build()
-                    .unwrap();
-                runtime.block_on(world.run(&policy, &request, after));
+                fixtures::block_on(world.run(&policy, &request, after));
             });
             other.join().unwrap();
         }));
@@ -365,11 +531,11 @@ impl World {
         state.interrupts.push((at, hook));
     }
 
-    /// A call that changes something.
+    /// What becomes of a call that changes something.
     fn change<O, E>(
         &self,
         call: &'static str,
-        change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
+        change: impl FnOnce(&mut State) -> Changed<O>,
     ) -> MockResponse<O, E> {
         let killed = || MockResponse::Http(*refused("Killed", "the function is dead"));
         let fate = self.count(call);
@@ -380,7 +546,7 @@ impl World {
         if let Some(code) = state.refuse.get(call) {
             return MockResponse::Http(*refused(code, "says AWS"));
         }
-        let answer = change(&mut state.aws);
+        let answer = change(&mut state);
         if matches!(fate, Fate::Dies) {
             return killed();
         }
@@ -388,102 +554,6 @@ impl World {
             Ok(output) => MockResponse::Output(output),
             Err(refused) => MockResponse::Http(*refused),
         }
-    }
-
-    /// A change that IAM allows of an instance with the label only.
-    fn change_labelled<O, E>(
-        &self,
-        call: &'static str,
-        change: impl FnOnce(&mut Aws) -> Result<O, Box<HttpResponse>>,
-    ) -> MockResponse<O, E> {
-        let state = self.get();
-        let label = state
-            .aws
-            .tags
-            .contains_key(guardrails::tags::label::QUARANTINED);
-        let unseen = state.labels_lag || !label;
-        drop(state);
-        self.change(call, |aws| {
-            if unseen {
-                return Err(refused("UnauthorizedOperation", "not authorized"));
-            }
-            change(aws)
-        })
-    }
-
-    fn instance(&self) -> ec2::Instance {
-        let state = self.get();
-        let aws = &state.aws;
-        let launched = DateTime::from_secs(now().as_second() - 60);
-        let interfaces = aws.groups.iter().enumerate().map(|(index, (id, groups))| {
-            let isolated = vec!["sg-isolation".to_owned()];
-            let groups = if state.stale_looks { &isolated } else { groups }.clone();
-            let groups = groups
-                .into_iter()
-                .map(|group| ec2::GroupIdentifier::builder().group_id(group).build());
-            ec2::InstanceNetworkInterface::builder()
-                .network_interface_id(id)
-                .interface_type(if aws.trunk == Some(id.as_str()) {
-                    "trunk"
-                } else {
-                    "interface"
-                })
-                .vpc_id("vpc-1")
-                .set_groups(Some(groups.collect()))
-                .attachment(
-                    ec2::InstanceNetworkInterfaceAttachment::builder()
-                        .device_index(i32::try_from(index).unwrap())
-                        .attach_time(launched)
-                        .build(),
-                )
-                .build()
-        });
-        let disks = aws.deletion.iter().map(|(device, delete)| {
-            ec2::InstanceBlockDeviceMapping::builder()
-                .device_name(device)
-                .ebs(
-                    ec2::EbsInstanceBlockDevice::builder()
-                        .volume_id(volume(device))
-                        .delete_on_termination(*delete)
-                        .build(),
-                )
-                .build()
-        });
-        let name = if aws.running {
-            ec2::InstanceStateName::Running
-        } else {
-            ec2::InstanceStateName::Stopped
-        };
-        let tags = aws
-            .tags
-            .iter()
-            .map(|(key, value)| ec2::Tag::builder().key(key).value(value).build());
-        ec2::Instance::builder()
-            .instance_id("i-1")
-            .image_id(&aws.image)
-            .state(ec2::InstanceState::builder().name(name).build())
-            .launch_time(launched)
-            .vpc_id("vpc-1")
-            .subnet_id("subnet-1")
-            .set_instance_lifecycle(aws.spot.then_some(ec2::InstanceLifecycleType::Spot))
-            .set_iam_instance_profile(
-                aws.profile
-                    .as_ref()
-                    .map(|arn| ec2::IamInstanceProfile::builder().arn(arn).build()),
-            )
-            .set_network_interfaces(Some(interfaces.collect()))
-            .set_secondary_interfaces(Some(
-                aws.secondary
-                    .iter()
-                    .map(|id| {
-                        let one = ec2::InstanceSecondaryInterface::builder();
-                        one.secondary_interface_id(*id).build()
-                    })
-                    .collect(),
-            ))
-            .set_block_device_mappings(Some(disks.collect()))
-            .set_tags(Some(tags.collect()))
-            .build()
     }
 
     fn security_group(
@@ -521,24 +591,17 @@ impl World {
 
     #[expect(clippy::too_many_lines, reason = "one mock per call")]
     fn ec2(&self) -> Vec<Rule> {
-        let world = || self.clone();
+        let world = self.clone();
         vec![
-            {
-                let world = world();
-                mock!(Ec2::describe_instances).then_compute_output(move |_| {
-                    if world.get().gone.is_some() {
-                        return aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput::builder().build();
-                    }
-                    aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput::builder()
-                        .reservations(
-                            ec2::Reservation::builder()
-                                .owner_id("111122223333")
-                                .instances(world.instance())
-                                .build(),
-                        )
-                        .build()
-                })
-            },
+            mock!(Ec2::describe_instances).answers(self, |state, _| {
+                let shown = state.gone.is_none().then(|| {
+                    let one = ec2::Reservation::builder().owner_id("111122223333");
+                    one.instances(state.instance()).build()
+                });
+                calls::describe_instances::DescribeInstancesOutput::builder()
+                    .set_reservations(Some(shown.into_iter().collect()))
+                    .build()
+            }),
             mock!(Ec2::describe_images).then_output(|| {
                 let images = [("ami-bad", BAD), ("ami-good", GOOD)].map(|(id, name)| {
                     ec2::Image::builder()
@@ -549,542 +612,343 @@ impl World {
                         .creation_date("2026-11-09T12:00:00.000Z")
                         .build()
                 });
-                aws_sdk_ec2::operation::describe_images::DescribeImagesOutput::builder()
+                calls::describe_images::DescribeImagesOutput::builder()
                     .set_images(Some(images.into()))
                     .build()
             }),
-            {
-                let world = world();
-                mock!(Ec2::create_tags).then_compute_response(move |request| {
-                    assert_eq!(request.resources(), ["i-1"]);
-                    let tags: Vec<(String, String)> = request
-                        .tags()
-                        .iter()
-                        .map(|tag| {
-                            let value = tag.value().unwrap().to_owned();
-                            assert!(value.chars().count() <= 256, "{value}");
-                            (tag.key().unwrap().to_owned(), value)
-                        })
-                        .collect();
-                    world.change("CreateTags", |aws| {
-                        aws.tags.extend(tags);
-                        Ok(
-                            aws_sdk_ec2::operation::create_tags::CreateTagsOutput::builder()
-                                .build(),
-                        )
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::delete_tags).then_compute_response(move |request| {
-                    let keys: Vec<String> = request
-                        .tags()
-                        .iter()
-                        .map(|tag| tag.key().unwrap().to_owned())
-                        .collect();
-                    world.change("DeleteTags", |aws| {
-                        aws.tags.retain(|key, _| !keys.contains(key));
-                        Ok(
-                            aws_sdk_ec2::operation::delete_tags::DeleteTagsOutput::builder()
-                                .build(),
-                        )
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::describe_security_groups).then_compute_output(move |request| {
-                    let state = world.get();
-                    let found = state.aws.security_groups.iter().filter(|(id, (tags, _))| {
-                        request.filters().iter().all(|filter| {
-                            let values = filter.values();
-                            match filter.name().unwrap() {
-                                "group-id" => values.contains(id),
-                                "group-name" => id.as_str() == "sg-isolation",
-                                "vpc-id" => values == ["vpc-1"],
-                                tag => tags
-                                    .get(tag.strip_prefix("tag:").unwrap())
-                                    .is_some_and(|value| values.contains(value)),
-                            }
-                        })
-                    });
-                    let groups = found
-                        .map(|(id, (tags, rules))| {
-                            Self::security_group(id, tags, *rules, &state.aws.incoming)
-                        })
-                        .collect();
-                    aws_sdk_ec2::operation::describe_security_groups::DescribeSecurityGroupsOutput::builder()
-                        .set_security_groups(Some(groups))
-                        .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::create_security_group).then_compute_response(move |request| {
-                    let tags: BTreeMap<String, String> = request.tag_specifications()[0]
-                        .tags()
-                        .iter()
-                        .map(|tag| (tag.key().unwrap().to_owned(), tag.value().unwrap().to_owned()))
-                        .collect();
-                    world.change("CreateSecurityGroup", |aws| {
-                        if aws.security_groups.contains_key("sg-isolation") {
-                            return Err(refused("InvalidGroup.Duplicate", "exists"));
+            mock!(Ec2::create_tags).changes(self, "CreateTags", |state, request| {
+                assert_eq!(request.resources(), ["i-1"]);
+                for (key, value) in pairs(request.tags()) {
+                    assert!(value.chars().count() <= 256, "{value}");
+                    state.aws.tags.insert(key, value);
+                }
+                Ok(calls::create_tags::CreateTagsOutput::builder().build())
+            }),
+            mock!(Ec2::delete_tags).changes(self, "DeleteTags", |state, request| {
+                for tag in request.tags() {
+                    state.aws.tags.remove(tag.key().unwrap());
+                }
+                Ok(calls::delete_tags::DeleteTagsOutput::builder().build())
+            }),
+            mock!(Ec2::describe_security_groups).answers(self, |state, request| {
+                let found = state.aws.security_groups.iter().filter(|(id, (tags, _))| {
+                    request.filters().iter().all(|filter| {
+                        let values = filter.values();
+                        match filter.name().unwrap() {
+                            "group-id" => values.contains(id),
+                            "group-name" => id.as_str() == "sg-isolation",
+                            "vpc-id" => values == ["vpc-1"],
+                            tag => tags
+                                .get(tag.strip_prefix("tag:").unwrap())
+                                .is_some_and(|value| values.contains(value)),
                         }
-                        // A new group lets everything out (AMI-5).
-                        aws.security_groups
-                            .insert("sg-isolation".to_owned(), (tags, 1));
-                        Ok(aws_sdk_ec2::operation::create_security_group::CreateSecurityGroupOutput::builder()
-                            .group_id("sg-isolation")
-                            .build())
                     })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::revoke_security_group_egress).then_compute_response(move |request| {
-                    let id = request.group_id().unwrap().to_owned();
-                    assert_eq!(id, "sg-isolation");
-                    world.change("RevokeSecurityGroupEgress", |aws| {
-                        aws.security_groups.get_mut(&id).unwrap().1 = 0;
-                        Ok(aws_sdk_ec2::operation::revoke_security_group_egress::RevokeSecurityGroupEgressOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::revoke_security_group_ingress).then_compute_response(move |request| {
+                });
+                let groups = found.map(|(id, (tags, rules))| {
+                    Self::security_group(id, tags, *rules, &state.aws.incoming)
+                });
+                calls::describe_security_groups::DescribeSecurityGroupsOutput::builder()
+                    .set_security_groups(Some(groups.collect()))
+                    .build()
+            }),
+            mock!(Ec2::create_security_group).changes(self, "CreateSecurityGroup",
+                |state, request| {
+                    let groups = &mut state.aws.security_groups;
+                    if groups.contains_key("sg-isolation") {
+                        return Err(refused("InvalidGroup.Duplicate", "exists"));
+                    }
+                    // A new group lets everything out (AMI-5).
+                    let tags = pairs(request.tag_specifications()[0].tags()).collect();
+                    groups.insert("sg-isolation".to_owned(), (tags, 1));
+                    Ok(calls::create_security_group::CreateSecurityGroupOutput::builder()
+                        .group_id("sg-isolation")
+                        .build())
+                },
+            ),
+            mock!(Ec2::revoke_security_group_egress).changes(self, "RevokeSecurityGroupEgress",
+                |state, request| {
+                    assert_eq!(request.group_id(), Some("sg-isolation"));
+                    state.aws.security_groups.get_mut("sg-isolation").unwrap().1 = 0;
+                    Ok(calls::revoke_security_group_egress::RevokeSecurityGroupEgressOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::revoke_security_group_ingress).changes(self, "RevokeSecurityGroupIngress",
+                |state, request| {
                     assert_eq!(request.group_id(), Some("sg-isolation"));
                     let rules = inbound(request.ip_permissions());
                     assert!(!rules.is_empty());
-                    world.change("RevokeSecurityGroupIngress", |aws| {
-                        if !rules.is_subset(&aws.incoming) {
-                            return Err(refused("InvalidPermission.NotFound", "no such rule"));
-                        }
-                        aws.incoming.retain(|rule| !rules.contains(rule));
-                        Ok(aws_sdk_ec2::operation::revoke_security_group_ingress::RevokeSecurityGroupIngressOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::authorize_security_group_ingress).then_compute_response(move |request| {
+                    if !rules.is_subset(&state.aws.incoming) {
+                        return Err(refused("InvalidPermission.NotFound", "no such rule"));
+                    }
+                    state.aws.incoming.retain(|rule| !rules.contains(rule));
+                    Ok(calls::revoke_security_group_ingress::RevokeSecurityGroupIngressOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::authorize_security_group_ingress).changes(self, "AuthorizeSecurityGroupIngress",
+                |state, request| {
                     assert_eq!(request.group_id(), Some("sg-isolation"), "never to another group");
                     let rules = inbound(request.ip_permissions());
-                    world.change("AuthorizeSecurityGroupIngress", |aws| {
-                        if !rules.is_disjoint(&aws.incoming) {
-                            return Err(refused("InvalidPermission.Duplicate", "exists"));
-                        }
-                        aws.incoming.extend(rules);
-                        Ok(aws_sdk_ec2::operation::authorize_security_group_ingress::AuthorizeSecurityGroupIngressOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::describe_trunk_interface_associations).then_compute_response(move |_| {
-                    let state = world.get();
-                    if let Some(code) = state.refuse.get("DescribeTrunkInterfaceAssociations") {
-                        return MockResponse::Http(*refused(code, "says AWS"));
+                    if !rules.is_disjoint(&state.aws.incoming) {
+                        return Err(refused("InvalidPermission.Duplicate", "exists"));
                     }
-                    let branches = state.aws.branches.iter();
-                    let found = branches.filter_map(|(branch, (trunk, _))| {
-                        let one = ec2::TrunkInterfaceAssociation::builder();
-                        Some(one.branch_interface_id(branch).trunk_interface_id((*trunk)?).build())
-                    });
-                    MockResponse::Output(aws_sdk_ec2::operation::describe_trunk_interface_associations::DescribeTrunkInterfaceAssociationsOutput::builder()
-                        .set_interface_associations(Some(found.collect()))
-                        .build())
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::modify_network_interface_attribute).then_compute_response(move |request| {
-                    let id = request.network_interface_id().unwrap().to_owned();
-                    let groups = request.groups().to_vec();
-                    let vanishes = world.get().vanishing.remove(&id);
-                    world.change("ModifyNetworkInterfaceAttribute", |aws| {
-                        if vanishes {
-                            aws.groups.remove(&id);
-                            return Err(refused("InvalidNetworkInterfaceID.NotFound", &id));
-                        }
-                        if aws.managed.contains(&id) {
-                            return Err(refused(
-                                "AuthFailure",
-                                "You do not have permission to access the specified resource.",
-                            ));
-                        }
-                        if let Some(gone) = groups.iter().find(|id| !aws.security_groups.contains_key(*id)) {
-                            return Err(refused("InvalidGroup.NotFound", gone));
-                        }
-                        if groups == ["sg-isolation"] {
-                            assert_eq!(aws.security_groups["sg-isolation"].1, 0, "it must isolate");
-                        }
-                        match aws.branches.get_mut(&id) {
-                            Some(branch) => branch.1 = groups,
-                            None => drop(aws.groups.insert(id, groups)),
-                        }
-                        Ok(aws_sdk_ec2::operation::modify_network_interface_attribute::ModifyNetworkInterfaceAttributeOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::describe_network_interfaces).then_compute_output(move |request| {
-                    let state = world.get();
-                    let branches = state.aws.branches.iter();
-                    let branches = branches.map(|(id, (_, groups))| (id, groups));
-                    let own = state.aws.groups.iter().filter(|_| {
-                        let mut filters = request.filters().iter();
-                        !filters.any(|filter| filter.name() == Some("interface-type"))
-                    });
-                    let interfaces = own.chain(branches).map(|(id, groups)| {
-                        let groups = groups.iter().map(|group| {
-                            let name = if group == "sg-isolation" { ISOLATION_GROUP } else { group };
-                            ec2::GroupIdentifier::builder().group_id(group).group_name(name).build()
-                        });
-                        let attachment = ec2::NetworkInterfaceAttachment::builder();
-                        ec2::NetworkInterface::builder()
-                            .network_interface_id(id)
-                            .vpc_id("vpc-1")
-                            .set_groups(Some(groups.collect()))
-                            .attachment(attachment.set_instance_id(state.gone.map(str::to_owned)).build())
-                            .build()
-                    });
-                    aws_sdk_ec2::operation::describe_network_interfaces::DescribeNetworkInterfacesOutput::builder()
-                        .set_network_interfaces(Some(interfaces.collect()))
-                        .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::describe_instance_attribute).then_compute_output(move |request| {
-                    let state = world.get();
-                    let answer = aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput::builder();
-                    if request.attribute() == Some(&ec2::InstanceAttributeName::DisableApiTermination) {
-                        let value = state.aws.protected;
-                        return answer
-                            .disable_api_termination(ec2::AttributeBooleanValue::builder().value(value).build())
-                            .build();
+                    state.aws.incoming.extend(rules);
+                    Ok(calls::authorize_security_group_ingress::AuthorizeSecurityGroupIngressOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::describe_trunk_interface_associations).then_compute_response(move |_| {
+                let state = world.get();
+                if let Some(code) = state.refuse.get("DescribeTrunkInterfaceAssociations") {
+                    return MockResponse::Http(*refused(code, "says AWS"));
+                }
+                let branches = state.aws.branches.iter();
+                let found = branches.filter_map(|(branch, (trunk, _))| {
+                    let one = ec2::TrunkInterfaceAssociation::builder();
+                    Some(one.branch_interface_id(branch).trunk_interface_id((*trunk)?).build())
+                });
+                MockResponse::Output(calls::describe_trunk_interface_associations::DescribeTrunkInterfaceAssociationsOutput::builder()
+                    .set_interface_associations(Some(found.collect()))
+                    .build())
+            }),
+            mock!(Ec2::modify_network_interface_attribute).changes(self, "ModifyNetworkInterfaceAttribute",
+                |state, request| {
+                    let (id, groups) = (request.network_interface_id().unwrap(), request.groups());
+                    let aws = &mut state.aws;
+                    if state.vanishing.remove(id) {
+                        aws.groups.remove(id);
+                        return Err(refused("InvalidNetworkInterfaceID.NotFound", id));
                     }
-                    let value = if state.aws.terminates { "terminate" } else { "stop" };
-                    answer
-                        .instance_initiated_shutdown_behavior(ec2::AttributeValue::builder().value(value).build())
+                    if aws.managed.contains(id) {
+                        return Err(refused(
+                            "AuthFailure",
+                            "You do not have permission to access the specified resource.",
+                        ));
+                    }
+                    let gone = |id: &&String| !aws.security_groups.contains_key(*id);
+                    if let Some(gone) = groups.iter().find(gone) {
+                        return Err(refused("InvalidGroup.NotFound", gone));
+                    }
+                    if groups == ["sg-isolation"] {
+                        assert_eq!(aws.security_groups["sg-isolation"].1, 0, "it must isolate");
+                    }
+                    let groups = groups.to_vec();
+                    match aws.branches.get_mut(id) {
+                        Some(branch) => branch.1 = groups,
+                        None => drop(aws.groups.insert(id.to_owned(), groups)),
+                    }
+                    Ok(calls::modify_network_interface_attribute::ModifyNetworkInterfaceAttributeOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::describe_network_interfaces).answers(self, |state, request| {
+                let branches = state.aws.branches.iter();
+                let branches = branches.map(|(id, (_, groups))| (id, groups));
+                let own = state.aws.groups.iter().filter(|_| {
+                    let mut filters = request.filters().iter();
+                    !filters.any(|filter| filter.name() == Some("interface-type"))
+                });
+                let interfaces = own.chain(branches).map(|(id, groups)| {
+                    let groups = groups.iter().map(|group| {
+                        let name = if group == "sg-isolation" { ISOLATION_GROUP } else { group };
+                        ec2::GroupIdentifier::builder().group_id(group).group_name(name).build()
+                    });
+                    let attachment = ec2::NetworkInterfaceAttachment::builder();
+                    ec2::NetworkInterface::builder()
+                        .network_interface_id(id)
+                        .vpc_id("vpc-1")
+                        .set_groups(Some(groups.collect()))
+                        .attachment(attachment.set_instance_id(state.gone.map(str::to_owned)).build())
                         .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::modify_instance_attribute).then_compute_response(move |request| {
+                });
+                calls::describe_network_interfaces::DescribeNetworkInterfacesOutput::builder()
+                    .set_network_interfaces(Some(interfaces.collect()))
+                    .build()
+            }),
+            mock!(Ec2::describe_instance_attribute).answers(self, |state, request| {
+                let answer = calls::describe_instance_attribute::DescribeInstanceAttributeOutput::builder();
+                if request.attribute() == Some(&ec2::InstanceAttributeName::DisableApiTermination) {
+                    let value = ec2::AttributeBooleanValue::builder().value(state.aws.protected);
+                    return answer.disable_api_termination(value.build()).build();
+                }
+                let value = if state.aws.terminates { "terminate" } else { "stop" };
+                let value = ec2::AttributeValue::builder().value(value).build();
+                answer.instance_initiated_shutdown_behavior(value).build()
+            }),
+            mock!(Ec2::modify_instance_attribute).labelled(self, "ModifyInstanceAttribute",
+                |state, request| {
                     let protect = request
                         .disable_api_termination()
                         .and_then(ec2::AttributeBooleanValue::value);
-                    let disks: Vec<(String, bool)> = request
-                        .block_device_mappings()
-                        .iter()
-                        .map(|mapping| {
-                            let ebs = mapping.ebs().unwrap();
-                            (
-                                mapping.device_name().unwrap().to_owned(),
-                                ebs.delete_on_termination().unwrap(),
-                            )
-                        })
-                        .collect();
+                    let disks = request.block_device_mappings().iter().map(|mapping| {
+                        let delete = mapping.ebs().unwrap().delete_on_termination();
+                        (mapping.device_name().unwrap().to_owned(), delete.unwrap())
+                    });
                     let shutdown = request
                         .instance_initiated_shutdown_behavior()
                         .and_then(ec2::AttributeValue::value)
                         .map(|behaviour| behaviour == "terminate");
-                    let given = [protect.is_some(), !disks.is_empty(), shutdown.is_some()];
-                    assert_eq!(given.iter().filter(|given| **given).count(), 1, "one attribute a call");
-                    world.change_labelled("ModifyInstanceAttribute", |aws| {
-                        assert!(protect.is_none() || !aws.spot);
-                        aws.terminates = shutdown.unwrap_or(aws.terminates);
-                        aws.protected = protect.unwrap_or(aws.protected);
-                        aws.deletion.extend(disks);
-                        Ok(aws_sdk_ec2::operation::modify_instance_attribute::ModifyInstanceAttributeOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::describe_snapshots).then_compute_output(move |_| {
-                    let state = world.get();
-                    let snapshots = state.aws.snapshots.iter().enumerate();
-                    let snapshots = snapshots.map(|(n, (description, volume))| {
-                        ec2::Snapshot::builder()
-                            .snapshot_id(format!("snap-{n}"))
-                            .description(description)
-                            .volume_id(volume)
-                            .start_time(DateTime::from_secs(now().as_second() + 3_600))
-                            .build()
-                    });
-                    aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput::builder()
-                        .set_snapshots(Some(snapshots.collect()))
+                    let maps = !request.block_device_mappings().is_empty();
+                    let given = [protect.is_some(), maps, shutdown.is_some()];
+                    let given = given.iter().filter(|given| **given);
+                    assert_eq!(given.count(), 1, "one attribute a call");
+                    let aws = &mut state.aws;
+                    assert!(protect.is_none() || !aws.spot);
+                    aws.terminates = shutdown.unwrap_or(aws.terminates);
+                    aws.protected = protect.unwrap_or(aws.protected);
+                    aws.deletion.extend(disks);
+                    Ok(calls::modify_instance_attribute::ModifyInstanceAttributeOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::describe_snapshots).answers(self, |state, _| {
+                let snapshots = state.aws.snapshots.iter().enumerate();
+                let snapshots = snapshots.map(|(n, (description, volume))| {
+                    ec2::Snapshot::builder()
+                        .snapshot_id(format!("snap-{n}"))
+                        .description(description)
+                        .volume_id(volume)
+                        .start_time(DateTime::from_secs(now().as_second() + 3_600))
                         .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::create_snapshots).then_compute_response(move |request| {
-                    let description = request.description().unwrap().to_owned();
-                    world.change_labelled("CreateSnapshots", |aws| {
-                        let devices = aws.deletion.keys();
-                        let more = devices.map(|device| (description.clone(), volume(device)));
-                        aws.snapshots.extend(more);
-                        let made = (0..aws.snapshots.len()).map(|n| {
-                            ec2::SnapshotInfo::builder()
-                                .snapshot_id(format!("snap-{n}"))
-                                .build()
-                        });
-                        Ok(aws_sdk_ec2::operation::create_snapshots::CreateSnapshotsOutput::builder()
-                            .set_snapshots(Some(made.collect()))
-                            .build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::describe_iam_instance_profile_associations).then_compute_output(move |_| {
-                    let association = world.get().aws.profile.as_ref().map(|arn| {
-                        ec2::IamInstanceProfileAssociation::builder()
-                            .association_id("iip-1")
-                            .iam_instance_profile(ec2::IamInstanceProfile::builder().arn(arn).build())
-                            .build()
-                    });
-                    aws_sdk_ec2::operation::describe_iam_instance_profile_associations::DescribeIamInstanceProfileAssociationsOutput::builder()
-                        .set_iam_instance_profile_associations(Some(association.into_iter().collect()))
-                        .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::disassociate_iam_instance_profile).then_compute_response(move |_| {
-                    world.change_labelled("DisassociateIamInstanceProfile", |aws| {
-                        aws.profile = None;
-                        Ok(aws_sdk_ec2::operation::disassociate_iam_instance_profile::DisassociateIamInstanceProfileOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::associate_iam_instance_profile).then_compute_response(move |request| {
-                    let arn = request.iam_instance_profile().unwrap().arn().unwrap().to_owned();
-                    world.change("AssociateIamInstanceProfile", |aws| {
-                        aws.profile = Some(arn);
-                        Ok(aws_sdk_ec2::operation::associate_iam_instance_profile::AssociateIamInstanceProfileOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::stop_instances).then_compute_response(move |_| {
-                    world.change_labelled("StopInstances", |aws| {
-                        aws.running = false;
-                        Ok(
-                            aws_sdk_ec2::operation::stop_instances::StopInstancesOutput::builder()
-                                .build(),
-                        )
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Ec2::start_instances).then_compute_response(move |_| {
-                    let slow = world.get().slow_start;
-                    world.change_labelled("StartInstances", |aws| {
-                        aws.running = !slow;
-                        Ok(
-                            aws_sdk_ec2::operation::start_instances::StartInstancesOutput::builder(
-                            )
-                            .build(),
-                        )
-                    })
-                })
-            },
+                });
+                calls::describe_snapshots::DescribeSnapshotsOutput::builder()
+                    .set_snapshots(Some(snapshots.collect()))
+                    .build()
+            }),
+            mock!(Ec2::create_snapshots).labelled(self, "CreateSnapshots", |state, request| {
+                let description = request.description().unwrap();
+                let aws = &mut state.aws;
+                let devices = aws.deletion.keys();
+                let more = devices.map(|device| (description.to_owned(), volume(device)));
+                aws.snapshots.extend(more);
+                let made = (0..aws.snapshots.len()).map(|n| {
+                    let id = format!("snap-{n}");
+                    ec2::SnapshotInfo::builder().snapshot_id(id).build()
+                });
+                Ok(calls::create_snapshots::CreateSnapshotsOutput::builder()
+                    .set_snapshots(Some(made.collect()))
+                    .build())
+            }),
+            mock!(Ec2::describe_iam_instance_profile_associations).answers(self, |state, _| {
+                let association = state.aws.profile.as_ref().map(|arn| {
+                    let profile = ec2::IamInstanceProfile::builder().arn(arn).build();
+                    let one = ec2::IamInstanceProfileAssociation::builder().association_id("iip-1");
+                    one.iam_instance_profile(profile).build()
+                });
+                calls::describe_iam_instance_profile_associations::DescribeIamInstanceProfileAssociationsOutput::builder()
+                    .set_iam_instance_profile_associations(Some(association.into_iter().collect()))
+                    .build()
+            }),
+            mock!(Ec2::disassociate_iam_instance_profile).labelled(self, "DisassociateIamInstanceProfile",
+                |state, _| {
+                    state.aws.profile = None;
+                    Ok(calls::disassociate_iam_instance_profile::DisassociateIamInstanceProfileOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::associate_iam_instance_profile).changes(self, "AssociateIamInstanceProfile",
+                |state, request| {
+                    let arn = request.iam_instance_profile().unwrap().arn().unwrap();
+                    state.aws.profile = Some(arn.to_owned());
+                    Ok(calls::associate_iam_instance_profile::AssociateIamInstanceProfileOutput::builder().build())
+                },
+            ),
+            mock!(Ec2::stop_instances).labelled(self, "StopInstances", |state, _| {
+                state.aws.running = false;
+                Ok(calls::stop_instances::StopInstancesOutput::builder().build())
+            }),
+            mock!(Ec2::start_instances).labelled(self, "StartInstances", |state, _| {
+                state.aws.running = !state.slow_start;
+                Ok(calls::start_instances::StartInstancesOutput::builder().build())
+            }),
         ]
     }
 
-    #[expect(clippy::too_many_lines, reason = "one mock per call")]
     fn autoscaling(&self) -> Vec<Rule> {
-        let world = || self.clone();
         vec![
-            {
-                let world = world();
-                mock!(Asg::describe_auto_scaling_groups).then_compute_output(move |_| {
-                    let state = world.get();
-                    let group = state.aws.group.as_ref().map(|group| {
-                        let member = group.member.map(|lifecycle| {
-                            asg::Instance::builder()
-                                .instance_id("i-1")
-                                .lifecycle_state(lifecycle.into())
-                                .build()
-                        });
-                        asg::AutoScalingGroup::builder()
-                            .auto_scaling_group_name("web")
-                            .min_size(group.min)
-                            .desired_capacity(group.desired)
-                            .set_instances(Some(member.into_iter().collect()))
-                            .set_suspended_processes(Some(
-                                group
-                                    .suspended
-                                    .iter()
-                                    .map(|process| {
-                                        asg::SuspendedProcess::builder().process_name(process).build()
-                                    })
-                                    .collect(),
-                            ))
-                            .set_tags(Some(
-                                group
-                                    .tags
-                                    .iter()
-                                    .map(|(key, value)| {
-                                        asg::TagDescription::builder().key(key).value(value).build()
-                                    })
-                                    .collect(),
-                            ))
-                            .build()
-                    });
-                    aws_sdk_autoscaling::operation::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput::builder()
-                        .set_auto_scaling_groups(Some(group.into_iter().collect()))
-                        .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::describe_auto_scaling_instances).then_compute_output(move |request| {
-                    assert_eq!(request.instance_ids(), ["i-1"]);
-                    let state = world.get();
-                    let found = state.aws.group.as_ref().and_then(|group| group.member.or(group.pooled));
-                    let found = found.map(|lifecycle| {
-                        asg::AutoScalingInstanceDetails::builder()
+            mock!(Asg::describe_auto_scaling_groups).answers(self, |state, _| {
+                let group = state.aws.group.as_ref().map(|group| {
+                    let member = group.member.map(|lifecycle| {
+                        asg::Instance::builder()
                             .instance_id("i-1")
-                            .lifecycle_state(lifecycle)
+                            .lifecycle_state(lifecycle.into())
                             .build()
                     });
-                    aws_sdk_autoscaling::operation::describe_auto_scaling_instances::DescribeAutoScalingInstancesOutput::builder()
-                        .set_auto_scaling_instances(Some(found.into_iter().collect()))
+                    let suspended = group.suspended.iter().map(|process| {
+                        asg::SuspendedProcess::builder().process_name(process).build()
+                    });
+                    let tags = group.tags.iter().map(|(key, value)| {
+                        asg::TagDescription::builder().key(key).value(value).build()
+                    });
+                    asg::AutoScalingGroup::builder()
+                        .auto_scaling_group_name("web")
+                        .min_size(group.min)
+                        .desired_capacity(group.desired)
+                        .set_instances(Some(member.into_iter().collect()))
+                        .set_suspended_processes(Some(suspended.collect()))
+                        .set_tags(Some(tags.collect()))
                         .build()
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::create_or_update_tags).then_compute_response(move |request| {
-                    let tags: Vec<(String, String)> = request
-                        .tags()
-                        .iter()
-                        .map(|tag| {
-                            assert_eq!(tag.propagate_at_launch(), Some(false));
-                            (tag.key().unwrap().to_owned(), tag.value().unwrap().to_owned())
-                        })
-                        .collect();
-                    world.change("CreateOrUpdateTags", |aws| {
-                        aws.group.as_mut().unwrap().tags.extend(tags);
-                        Ok(aws_sdk_autoscaling::operation::create_or_update_tags::CreateOrUpdateTagsOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::delete_tags).then_compute_response(move |request| {
-                    let keys: Vec<String> = request
-                        .tags()
-                        .iter()
-                        .map(|tag| tag.key().unwrap().to_owned())
-                        .collect();
-                    world.change("DeleteGroupTags", |aws| {
-                        let group = aws.group.as_mut().unwrap();
-                        group.tags.retain(|key, _| !keys.contains(key));
-                        Ok(
-                            aws_sdk_autoscaling::operation::delete_tags::DeleteTagsOutput::builder(
-                            )
-                            .build(),
-                        )
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::suspend_processes).then_compute_response(move |request| {
-                    let processes = request.scaling_processes().to_vec();
-                    assert!(!processes.is_empty(), "none means all");
-                    world.change("SuspendProcesses", |aws| {
-                        aws.group.as_mut().unwrap().suspended.extend(processes);
-                        Ok(aws_sdk_autoscaling::operation::suspend_processes::SuspendProcessesOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::resume_processes).then_compute_response(move |request| {
-                    let processes = request.scaling_processes().to_vec();
-                    assert!(!processes.is_empty(), "none means all");
-                    world.change("ResumeProcesses", |aws| {
-                        let group = aws.group.as_mut().unwrap();
-                        group.suspended.retain(|process| !processes.contains(process));
-                        Ok(aws_sdk_autoscaling::operation::resume_processes::ResumeProcessesOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::enter_standby).then_compute_response(move |request| {
-                    assert_eq!(request.should_decrement_desired_capacity(), Some(true));
-                    world.change("EnterStandby", |aws| {
-                        let group = aws.group.as_mut().unwrap();
-                        if group.member != Some("InService") {
-                            return Err(asg_refused("ValidationError", "not in InService"));
-                        }
-                        group.member = Some("Standby");
-                        group.desired -= 1;
-                        assert!(group.desired >= group.min);
-                        Ok(aws_sdk_autoscaling::operation::enter_standby::EnterStandbyOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::exit_standby).then_compute_response(move |_| {
-                    world.change("ExitStandby", |aws| {
-                        let group = aws.group.as_mut().unwrap();
-                        if group.member != Some("Standby") {
-                            return Err(asg_refused("ValidationError", "not in Standby"));
-                        }
-                        group.member = Some("InService");
-                        group.desired += 1;
-                        Ok(aws_sdk_autoscaling::operation::exit_standby::ExitStandbyOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::detach_instances).then_compute_response(move |_| {
-                    world.change("DetachInstances", |aws| {
-                        let group = aws.group.as_mut().unwrap();
-                        if group.member != Some("InService") {
-                            return Err(asg_refused("ValidationError", "not in InService"));
-                        }
-                        group.member = None;
-                        group.desired -= 1;
-                        aws.tags.remove("aws:autoscaling:groupName");
-                        Ok(aws_sdk_autoscaling::operation::detach_instances::DetachInstancesOutput::builder().build())
-                    })
-                })
-            },
-            {
-                let world = world();
-                mock!(Asg::attach_instances).then_compute_response(move |_| {
-                    world.change("AttachInstances", |aws| {
-                        let group = aws.group.as_mut().unwrap();
-                        if group.member.is_some() {
-                            return Err(asg_refused("ValidationError", "already attached"));
-                        }
-                        group.member = Some("InService");
-                        group.desired += 1;
-                        aws.tags.insert("aws:autoscaling:groupName".to_owned(), "web".to_owned());
-                        Ok(aws_sdk_autoscaling::operation::attach_instances::AttachInstancesOutput::builder().build())
-                    })
-                })
-            },
+                });
+                asg_calls::describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput::builder()
+                    .set_auto_scaling_groups(Some(group.into_iter().collect()))
+                    .build()
+            }),
+            mock!(Asg::describe_auto_scaling_instances).answers(self, |state, request| {
+                assert_eq!(request.instance_ids(), ["i-1"]);
+                let group = state.aws.group.as_ref();
+                let found = group.and_then(|group| group.member.or(group.pooled));
+                let found = found.map(|lifecycle| {
+                    asg::AutoScalingInstanceDetails::builder()
+                        .instance_id("i-1")
+                        .lifecycle_state(lifecycle)
+                        .build()
+                });
+                asg_calls::describe_auto_scaling_instances::DescribeAutoScalingInstancesOutput::builder()
+                    .set_auto_scaling_instances(Some(found.into_iter().collect()))
+                    .build()
+            }),
+            mock!(Asg::create_or_update_tags).changes(self, "CreateOrUpdateTags", |state, request| {
+                for tag in request.tags() {
+                    assert_eq!(tag.propagate_at_launch(), Some(false));
+                    let (key, value) = (tag.key().unwrap(), tag.value().unwrap());
+                    state.group().tags.insert(key.to_owned(), value.to_owned());
+                }
+                Ok(asg_calls::create_or_update_tags::CreateOrUpdateTagsOutput::builder().build())
+            }),
+            mock!(Asg::delete_tags).changes(self, "DeleteGroupTags", |state, request| {
+                for tag in request.tags() {
+                    state.group().tags.remove(tag.key().unwrap());
+                }
+                Ok(asg_calls::delete_tags::DeleteTagsOutput::builder().build())
+            }),
+            mock!(Asg::suspend_processes).changes(self, "SuspendProcesses", |state, request| {
+                let processes = request.scaling_processes().to_vec();
+                assert!(!processes.is_empty(), "none means all");
+                state.group().suspended.extend(processes);
+                Ok(asg_calls::suspend_processes::SuspendProcessesOutput::builder().build())
+            }),
+            mock!(Asg::resume_processes).changes(self, "ResumeProcesses", |state, request| {
+                let processes = request.scaling_processes();
+                assert!(!processes.is_empty(), "none means all");
+                let suspended = &mut state.group().suspended;
+                suspended.retain(|process| !processes.contains(process));
+                Ok(asg_calls::resume_processes::ResumeProcessesOutput::builder().build())
+            }),
+            mock!(Asg::enter_standby).changes(self, "EnterStandby", |state, request| {
+                assert_eq!(request.should_decrement_desired_capacity(), Some(true));
+                state.group().moves(Some("InService"), Some("Standby"))?;
+                Ok(asg_calls::enter_standby::EnterStandbyOutput::builder().build())
+            }),
+            mock!(Asg::exit_standby).changes(self, "ExitStandby", |state, _| {
+                state.group().moves(Some("Standby"), Some("InService"))?;
+                Ok(asg_calls::exit_standby::ExitStandbyOutput::builder().build())
+            }),
+            mock!(Asg::detach_instances).changes(self, "DetachInstances", |state, request| {
+                assert_eq!(request.should_decrement_desired_capacity(), Some(true));
+                state.group().moves(Some("InService"), None)?;
+                state.aws.tags.remove(GROUP);
+                Ok(asg_calls::detach_instances::DetachInstancesOutput::builder().build())
+            }),
+            mock!(Asg::attach_instances).changes(self, "AttachInstances", |state, _| {
+                state.group().moves(None, Some("InService"))?;
+                state.aws.tags.insert(GROUP.to_owned(), "web".to_owned());
+                Ok(asg_calls::attach_instances::AttachInstancesOutput::builder().build())
+            }),
         ]
     }
 
@@ -1114,7 +978,7 @@ impl World {
     /// Another instance is in quarantine.
     pub(super) async fn record_of(&self, instance: &str) {
         let (state, any) = (self.1.state(NAME), state::Expect::Any);
-        let record = crate::fixtures::record("12:00");
+        let record = fixtures::record("12:00");
         let put = state.put(&QUARANTINE, instance, &record, None, &any, now());
         assert!(put.await.unwrap().is_done());
     }
@@ -1227,10 +1091,7 @@ fn order(ask: Ask) -> Request<Ask> {
 }
 
 pub(super) fn release() -> Request<Ask> {
-    order(Ask::Release {
-        instance: "i-1".to_owned(),
-        from_labels: false,
-    })
+    order(fixtures::release(false))
 }
 
 pub(super) fn release_group() -> Request<Ask> {
@@ -1238,15 +1099,9 @@ pub(super) fn release_group() -> Request<Ask> {
 }
 
 pub(super) fn release_from_labels() -> Request<Ask> {
-    order(Ask::Release {
-        instance: "i-1".to_owned(),
-        from_labels: true,
-    })
+    order(fixtures::release(true))
 }
 
 pub(super) fn by_hand() -> Request<Ask> {
-    order(Ask::Quarantine {
-        instance: "i-1".to_owned(),
-        reason: "odd traffic".to_owned(),
-    })
+    order(fixtures::by_hand())
 }
