@@ -7,7 +7,6 @@ metrics.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,7 +24,6 @@ from demo.local_aws import (
     LocalAws,
     function_of,
     seeded_snapshot,
-    tags_of,
 )
 from demo.timeline import event, holds
 
@@ -226,11 +224,7 @@ class Day:
         self.autoscaling.update_auto_scaling_group(
             AutoScalingGroupName="cluster", LaunchTemplate={"LaunchTemplateName": "cluster", "Version": str(version)}
         )
-        command = {"trigger": "command", "command": "release", "group": "cluster"}
-        answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(QUARANTINE_LAUNCH), Qualifier="operator", Payload=json.dumps(command).encode()
-        )
-        report = json.load(answer["Payload"])
+        report = self.aws.command(QUARANTINE_LAUNCH, "release", group="cluster")
         holds(report["outcomes"]["done"] == 1, f"the group is released: {report}")
 
     # ---- the means ----

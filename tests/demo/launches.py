@@ -57,7 +57,7 @@ class Launches:
 
     def guarded(self, policy: str) -> None:
         self._put_policy(policy, "observe", PATTERN)
-        run = self._sweep()
+        run = self.aws.sweep(QUARANTINE_LAUNCH)
         warnings = run["response"]["warnings"]
         broad = [warning for warning in warnings if "neuron" in warning]
         holds(broad, f"a warning names the variant: {warnings}")
@@ -103,7 +103,7 @@ class Launches:
             ]
         )
         # What comes within a minute of a notice, the next sweep tells.
-        self._sweep()
+        self.aws.sweep(QUARANTINE_LAUNCH)
         notices = self._notices()[told:]
         (quarantine,) = [n for n in notices if f"* {self.kept}: launched from" in n["message"]]
         for part in ("admin-02", WRONG, NARROW):
@@ -130,7 +130,7 @@ class Launches:
             for key, value in written.items()
             if key.startswith("ec2-guardrails:quarantine-groups-")
         }
-        answer = self._command(command="release", **{"instance-id": self.kept})
+        answer = self.aws.command(QUARANTINE_LAUNCH, "release", **{"instance-id": self.kept})
         (decision,) = answer["decisions"]
         holds(decision["outcome"] == "done", f"the release is done: {answer}")
         # The group replaces it at once, so what the release did is read from AWS's record of calls.
@@ -237,21 +237,6 @@ class Launches:
 
     def _notices(self) -> list[dict[str, Any]]:
         return [n for n in self.aws.notices() if n["subject"].startswith(f"[{QUARANTINE_LAUNCH}]")]
-
-    def _command(self, **command: str) -> dict[str, Any]:
-        answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(QUARANTINE_LAUNCH), Qualifier="operator", Payload=json.dumps({"trigger": "command"} | command).encode()
-        )
-        return json.load(answer["Payload"])
-
-    def _sweep(self) -> dict[str, Any]:
-        schedules = self.aws.control("GET", "schedules")["schedules"]
-        (schedule,) = [s for s in schedules if s["target"].endswith(function_of(QUARANTINE_LAUNCH))]
-        request = self.aws.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
-        self.aws.wait_until_idle()
-        run = self.aws.runs(QUARANTINE_LAUNCH, request_id=request)[-1]
-        holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
-        return run
 
     def _wait(self, what: str, reached: Any) -> None:
         until = time.monotonic() + 90

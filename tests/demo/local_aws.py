@@ -1,4 +1,4 @@
-"""The local AWS that the demo plays on: a child process with clients of its API and its control API."""
+"""The local AWS: a child process with clients of its API and its control API, for the demo and the tests in Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
+
+from demo.timeline import holds
 
 TESTS = Path(__file__).resolve().parents[1]
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -39,10 +42,10 @@ def function_of(guardrail: str) -> str:
 
 
 class LocalAws:
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
         # A process group of its own: Ctrl-C reaches only the demo, which then ends everything in order.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "emulator", "--port", "0", "--die-with-parent"],
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "emulator", "--port", "0", "--die-with-parent", *arguments],
             cwd=TESTS,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -57,30 +60,31 @@ class LocalAws:
             raise
 
     def _wait_until_ready(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
         if not line.startswith("ready "):
             raise LocalAwsFailed("the local AWS didn't start; its error stands above")
         return line.split()[1]
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(timeout=10)
+                self.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self.process.kill()
+                self.process.wait()
 
     @functools.cache  # noqa: B019 (one instance, as long as the demo)
-    def client(self, service: str, region: str = REGION) -> Any:
+    def client(self, service: str, region: str = REGION, **config: Any) -> Any:
+        """It doesn't retry, so that each answer is seen. They are kept: one is slow to make."""
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
             region_name=region,
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            config=Config(retries={"total_max_attempts": 1}),
+            config=Config(retries={"total_max_attempts": 1}, **config),
         )
 
     def control(self, method: str, path: str, **arguments: Any) -> Any:
@@ -108,6 +112,25 @@ class LocalAws:
 
     def runs(self, guardrail: str, **filters: Any) -> list[dict[str, Any]]:
         return self.control("GET", "invocations", function=function_of(guardrail), **filters)["invocations"]
+
+    def sweep(self, guardrail: str, fired: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """The schedule fires, now instead of in its own time; the run that it starts."""
+        schedules = self.control("GET", "schedules")["schedules"]
+        (schedule,) = [s for s in schedules if s["target"].endswith(function_of(guardrail))]
+        request = self.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
+        if fired:
+            fired(schedule)
+        self.wait_until_idle()
+        run = self.runs(guardrail, request_id=request)[-1]
+        holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
+        return run
+
+    def command(self, guardrail: str, command: str, **arguments: str) -> dict[str, Any]:
+        """What a person gets who orders something of a guardrail."""
+        payload = json.dumps({"trigger": "command", "command": command} | arguments).encode()
+        function = function_of(guardrail)
+        answer = self.client("lambda").invoke(FunctionName=function, Qualifier="operator", Payload=payload)
+        return json.load(answer["Payload"])
 
     def calls_of(self, run: dict[str, Any], *operations: str) -> list[dict[str, Any]]:
         """The API calls of a run, or those of some operations."""

@@ -108,16 +108,16 @@ class Releases:
         digest, refresh = self._release("release 42")
         self._hold(True)
         self._pass(180)
-        run = self._sweep()
+        run = self.aws.sweep(CANCEL_REFRESH)
         holds(self._status(refresh) == "Pending", "the refresh is still Pending")
         event("pipeline", "pushes release 42 again and starts a refresh, which is Pending for three minutes.")
-        answer = self._explain()
+        answer = self.aws.command(CANCEL_REFRESH, "explain", group=GROUP)
         holds("Pending" in json.dumps(answer["detail"]), "the guardrail has seen that it is Pending")
         event("Lambda", f"looks at it, and leaves it alone: {answer['decisions'][0]['reason']}.", run["ended"])
         self._hold(False)
         seconds = self._pass(3 * 3600, until="Successful")
         holds(self._status(refresh) == "Successful", "the release is through")
-        self._sweep()
+        self.aws.sweep(CANCEL_REFRESH)
         holds(not self._calls("CancelInstanceRefresh", "RollbackInstanceRefresh"), "nothing was cancelled")
         holds(not self._calls("PutImage") and self._digest("prod") == digest, "prod stays where the pipeline put it")
         event(
@@ -164,7 +164,7 @@ class Releases:
         event("SNS", "the owner gets one notice:")
         notice(notices[0])
         self._pass(1800, step=15)
-        self._sweep()
+        self.aws.sweep(CANCEL_REFRESH)
         pulled = self._pulled()
         holds(len(pulled) == SIZE and set(pulled) == {self.good}, "all instances run the known good image")
         notices = self.aws.notices()[told:]
@@ -273,19 +273,3 @@ class Releases:
     def _calls(self, *operations: str) -> list[dict[str, Any]]:
         calls = self.aws.control("GET", "calls", caller=function_of(CANCEL_REFRESH))["calls"]
         return [call for call in calls if call["operation"] in operations]
-
-    def _explain(self) -> dict[str, Any]:
-        command = {"trigger": "command", "command": "explain", "group": GROUP}
-        answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(CANCEL_REFRESH), Qualifier="operator", Payload=json.dumps(command).encode()
-        )
-        return json.load(answer["Payload"])
-
-    def _sweep(self) -> dict[str, Any]:
-        schedules = self.aws.control("GET", "schedules")["schedules"]
-        (schedule,) = [s for s in schedules if s["target"].endswith(function_of(CANCEL_REFRESH))]
-        request = self.aws.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
-        self.aws.wait_until_idle()
-        run = self.aws.runs(CANCEL_REFRESH, request_id=request)[-1]
-        holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
-        return run

@@ -5,7 +5,6 @@ Each scene does something, reads back what came of it, and says only what holds.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -535,11 +534,7 @@ class Story:
         run = self._sweep()
         read = len(self.aws.calls_of(run, "GetSnapshotBlock"))
         event("Lambda", f"{_run_of(run)}: {read} blocks of the copies read, their checksums compared.", run["ended"])
-        answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(SNAPSHOT_VOLUMES), Qualifier="operator",
-            Payload=json.dumps({"trigger": "command", "command": "proofs"}).encode(),
-        )  # fmt: skip
-        proofs = json.loads(answer["Payload"].read())["detail"]["proofs"]
+        proofs = self.aws.command(SNAPSHOT_VOLUMES, "proofs")["detail"]["proofs"]
         (proof,) = [row["proven"] for row in proofs if row["volume"] == database]
         holds(read and proof["snapshot"] == copy["SnapshotId"], "the database's copy is proven")
         holds(len(proofs) == begun and all(row["proven"] for row in proofs), "each copy is")
@@ -573,11 +568,7 @@ class Story:
         event("SNS", "now the owner gets one notice, with the piece that is missing:", run["ended"])
         timeline.notice(notices[0])
 
-        command = {"trigger": "command", "command": "diagnose", "instance-id": self.orders}
-        answer = self.aws.client("lambda").invoke(
-            FunctionName=function_of(ATTACH_SSM_ROLE), Qualifier="operator", Payload=json.dumps(command).encode()
-        )
-        primary = json.load(answer["Payload"])["detail"]["primary"]
+        primary = self.aws.command(ATTACH_SSM_ROLE, "diagnose", **{"instance-id": self.orders})["detail"]["primary"]
         holds(primary["code"] == "endpoint-closed" and primary["resource"] == endpoint, "the diagnosis says the same")
         event("owner", f"asks again by the command `diagnose`, which changes nothing; the fix: {primary['fix']}")
         https = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
@@ -615,16 +606,10 @@ class Story:
         self.ec2.create_tags(Resources=resources, Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
 
     def _sweep(self, guardrail: str = SNAPSHOT_VOLUMES, *, told: bool = True) -> dict[str, Any]:
-        """The schedule fires, now instead of in a quarter of an hour; the run that it starts."""
-        schedules = self.aws.control("GET", "schedules")["schedules"]
-        (schedule,) = [s for s in schedules if s["target"].endswith(function_of(guardrail))]
-        request = self.aws.control("POST", "schedules/fire", name=schedule["name"])["request_id"]
-        if told:
+        def tell(schedule: dict[str, Any]) -> None:
             event("Scheduler", f"the schedule fires ({schedule['expression']}; here at once).")
-        self.aws.wait_until_idle()
-        run = self.aws.runs(guardrail, request_id=request)[-1]
-        holds(run["outcome"] == "success", f"the sweep ended in {run['outcome']}: {run['response']}")
-        return run
+
+        return self.aws.sweep(guardrail, tell if told else None)
 
     def _of(self, volume: str) -> list[dict[str, Any]]:
         return [s for s in self.aws.snapshots(guardrail="snapshot-volumes") if s["VolumeId"] == volume]

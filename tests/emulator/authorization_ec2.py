@@ -137,14 +137,7 @@ def _create_security_group(request: AwsRequest, action: str) -> Iterator[Check]:
         yield Check("ec2:CreateTags", arn, keys | {"ec2:CreateAction": request.operation})
 
 
-@resources_of(
-    "ec2",
-    "AuthorizeSecurityGroupEgress",
-    "AuthorizeSecurityGroupIngress",
-    "DeleteSecurityGroup",
-    "RevokeSecurityGroupEgress",
-    "RevokeSecurityGroupIngress",
-)
+@resources_of("ec2", "AuthorizeSecurityGroupIngress", "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress")
 def _change_security_group(request: AwsRequest, action: str) -> Iterator[Check]:
     group_id = request.parameters.get("GroupId", "")
     yield Check(action, _ec2_arn(group_id), _group_keys(group_id))
@@ -192,7 +185,7 @@ def _describe_instance_attribute(request: AwsRequest, action: str) -> Iterator[C
     yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
 
 
-@resources_of("ec2", "RebootInstances", "StartInstances", "StopInstances", "TerminateInstances")
+@resources_of("ec2", "StartInstances", "StopInstances")
 def _change_instances(request: AwsRequest, action: str) -> Iterator[Check]:
     for instance_id in request.parameters.get("InstanceIds") or []:
         yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
@@ -247,17 +240,12 @@ def _delete_snapshot(request: AwsRequest, action: str) -> Iterator[Check]:
     "DescribeInstanceStatus",
     "DescribeLaunchTemplateVersions",
     "DescribeLockedSnapshots",
-    "DescribeLaunchTemplates",
-    "DescribeManagedPrefixLists",
     "DescribeNatGateways",
     "DescribeNetworkAcls",
     "DescribeNetworkInterfaces",
     "DescribeRouteTables",
-    "DescribeSecurityGroupRules",
     "DescribeSecurityGroups",
     "DescribeSnapshots",
-    "DescribeSubnets",
-    "DescribeTags",
     "DescribeTrunkInterfaceAssociations",
     "DescribeVolumeStatus",
     "DescribeVolumes",
@@ -292,21 +280,6 @@ def _get_console_output(request: AwsRequest, action: str) -> Iterator[Check]:
 def _associate_profile(request: AwsRequest, action: str) -> Iterator[Check]:
     """SSM-3: `ec2:InstanceProfile` is absent where the instance has none; PassRole is for the role in the profile."""
     instance_id = request.parameters.get("InstanceId", "")
-    yield from _new_profile(request, action, instance_id)
-
-
-@resources_of("ec2", "ReplaceIamInstanceProfileAssociation")
-def _replace_profile(request: AwsRequest, action: str) -> Iterator[Check]:
-    yield from _new_profile(request, action, _associated_instance(request))
-
-
-@resources_of("ec2", "DisassociateIamInstanceProfile")
-def _disassociate_profile(request: AwsRequest, action: str) -> Iterator[Check]:
-    instance_id = _associated_instance(request)
-    yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
-
-
-def _new_profile(request: AwsRequest, action: str, instance_id: str) -> Iterator[Check]:
     given = request.parameters.get("IamInstanceProfile") or {}
     profiles = iam_backends[context.account_id]["aws"].instance_profiles.values()
     profile = next((p for p in profiles if given.get("Arn") == p.arn or given.get("Name") == p.name), None)
@@ -319,10 +292,12 @@ def _new_profile(request: AwsRequest, action: str, instance_id: str) -> Iterator
         yield Check("iam:PassRole", profile.roles[0].arn, keys)
 
 
-def _associated_instance(request: AwsRequest) -> str:
+@resources_of("ec2", "DisassociateIamInstanceProfile")
+def _disassociate_profile(request: AwsRequest, action: str) -> Iterator[Check]:
     associations = _backend().iam_instance_profile_associations
     wanted = request.parameters.get("AssociationId")
-    return next((instance_id for instance_id, a in associations.items() if a.id == wanted), "*")
+    instance_id = next((instance_id for instance_id, a in associations.items() if a.id == wanted), "*")
+    yield Check(action, _ec2_arn(instance_id), _instance_keys(instance_id))
 
 
 def _instance_keys(instance_id: str) -> dict[str, Any]:

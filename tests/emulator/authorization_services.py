@@ -18,20 +18,10 @@ from emulator.ec2 import keys
 from emulator.ssm.sessions import all_log_groups
 
 
-@resources_of("ssm", "GetParameter", "GetParameterHistory", "GetParameters", "PutParameter")
+@resources_of("ssm", "GetParameter", "GetParameterHistory", "GetParameters")
 def _parameters(request: AwsRequest, action: str) -> Iterator[Check]:
     for name in request.parameters.get("Names") or [request.parameters["Name"]]:
         yield Check(action, _parameter_arn(name))
-
-
-@resources_of("ssm", "AddTagsToResource", "ListTagsForResource", "RemoveTagsFromResource")
-def _parameter_tags(request: AwsRequest, action: str) -> Iterator[Check]:
-    given = request.parameters
-    if given["ResourceType"] != "Parameter":
-        yield Check(action, "*")
-        return
-    tags = given.get("Tags") or [{"Key": key} for key in given.get("TagKeys") or []]
-    yield Check(action, _parameter_arn(given["ResourceId"]), request_tags(tags))
 
 
 def _parameter_arn(name: str) -> str:
@@ -42,7 +32,7 @@ def _parameter_arn(name: str) -> str:
     return f"arn:aws:ssm:{context.region}:{account}:parameter{'' if name.startswith('/') else '/'}{name}"
 
 
-@resources_of("ssm", "GetServiceSetting", "UpdateServiceSetting", "ResetServiceSetting")
+@resources_of("ssm", "GetServiceSetting")
 def _service_setting(request: AwsRequest, action: str) -> Iterator[Check]:
     setting = request.parameters["SettingId"]
     arn = f"arn:aws:ssm:{context.region}:{context.account_id}:servicesetting{setting}"
@@ -61,8 +51,7 @@ def _get_instance_profile(request: AwsRequest, action: str) -> Iterator[Check]:
     yield Check(action, profile.arn if profile else f"arn:aws:iam::{context.account_id}:instance-profile/{name}")
 
 
-@resources_of("iam", "AttachRolePolicy", "DetachRolePolicy", "GetRole", "GetRolePolicy", "ListAttachedRolePolicies")
-@resources_of("iam", "ListRolePolicies", "PutRolePolicy")
+@resources_of("iam", "AttachRolePolicy", "ListAttachedRolePolicies")
 def _role(request: AwsRequest, action: str) -> Iterator[Check]:
     name = request.parameters["RoleName"]
     roles = iam_backends[context.account_id]["aws"].roles.values()
@@ -106,15 +95,10 @@ def _log_groups(_: AwsRequest, action: str) -> Iterator[Check]:
     "DescribeAutoScalingInstances",
     "DescribeInstanceRefreshes",
     "DescribeLaunchConfigurations",
-    "DescribeLifecycleHooks",
     "DescribeScalingActivities",
-    "DescribeTags",
-    "DescribeWarmPool",
 )
-@resources_of("elbv2", "DescribeLoadBalancers", "DescribeTargetGroups", "DescribeTargetHealth")
+@resources_of("elbv2", "DescribeTargetHealth")
 @resources_of("cloudtrail", "LookupEvents")
-@resources_of("cloudformation", "ListStacks")
-@resources_of("ecr", "GetAuthorizationToken")
 def _describe(_: AwsRequest, action: str) -> Iterator[Check]:
     yield Check(action, "*")
 
@@ -148,49 +132,18 @@ def _group_tags(request: AwsRequest, action: str) -> Iterator[Check]:
     "autoscaling",
     "AttachInstances",
     "CancelInstanceRefresh",
-    "CompleteLifecycleAction",
-    "DeleteAutoScalingGroup",
     "DetachInstances",
     "EnterStandby",
     "ExitStandby",
     "ResumeProcesses",
     "RollbackInstanceRefresh",
-    "SetDesiredCapacity",
-    "SetInstanceProtection",
-    "StartInstanceRefresh",
     "SuspendProcesses",
-    "UpdateAutoScalingGroup",
 )
 def _change_group(request: AwsRequest, action: str) -> Iterator[Check]:
     yield _group_check(request.parameters.get("AutoScalingGroupName", ""), action)
 
 
-@resources_of("autoscaling", "SetInstanceHealth", "TerminateInstanceInAutoScalingGroup")
-def _change_member(request: AwsRequest, action: str) -> Iterator[Check]:
-    """These name an instance; the permission is on its group."""
-    groups = autoscaling_backends[context.account_id][context.region].autoscaling_groups
-    wanted = request.parameters.get("InstanceId")
-    for name, group in groups.items():
-        if any(member.instance.id == wanted for member in group.members):
-            yield _group_check(name, action)
-            return
-    yield _group_check("*", action)
-
-
-@resources_of(
-    "ecr",
-    "BatchCheckLayerAvailability",
-    "BatchDeleteImage",
-    "BatchGetImage",
-    "CompleteLayerUpload",
-    "DescribeImages",
-    "GetDownloadUrlForLayer",
-    "InitiateLayerUpload",
-    "ListImages",
-    "PutImage",
-    "PutImageTagMutability",
-    "UploadLayerPart",
-)
+@resources_of("ecr", "BatchGetImage", "PutImage")
 def _repository(request: AwsRequest, action: str) -> Iterator[Check]:
     name = request.parameters["repositoryName"]
     account = request.parameters.get("registryId") or context.account_id
@@ -210,13 +163,7 @@ def _describe_alarms(request: AwsRequest, action: str) -> Iterator[Check]:
         yield Check(action, f"arn:aws:cloudwatch:{context.region}:{context.account_id}:alarm:{name}")
 
 
-@resources_of("cloudwatch", "PutMetricAlarm", "SetAlarmState")
-def _change_alarm(request: AwsRequest, action: str) -> Iterator[Check]:
-    name = request.parameters["AlarmName"]
-    yield Check(action, f"arn:aws:cloudwatch:{context.region}:{context.account_id}:alarm:{name}")
-
-
-@resources_of("cloudformation", "DescribeStacks", "DescribeStackEvents", "DescribeStackResources")
+@resources_of("cloudformation", "DescribeStacks")
 def _stack(request: AwsRequest, action: str) -> Iterator[Check]:
     name = request.parameters.get("StackName")
     if not name:
@@ -231,23 +178,11 @@ def _stack_prefix() -> str:
     return f"arn:aws:cloudformation:{context.region}:{context.account_id}:stack/"
 
 
-@resources_of("dynamodb", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+@resources_of("dynamodb", "DeleteItem", "GetItem", "PutItem", "Query")
 def _items(request: AwsRequest, action: str) -> Iterator[Check]:
     given = request.parameters
     keys = {"dynamodb:LeadingKeys": tables.leading_keys(given)}
     yield Check(action, tables.arn_of(given["TableName"], given.get("IndexName")), keys)
-
-
-@resources_of("dynamodb", "DescribeTable", "Scan")
-def _whole_table(request: AwsRequest, action: str) -> Iterator[Check]:
-    """A scan reads all partitions and names none."""
-    yield Check(action, tables.arn_of(request.parameters["TableName"], request.parameters.get("IndexName")))
-
-
-@resources_of("dynamodb", "BatchGetItem", "BatchWriteItem")
-def _batch(request: AwsRequest, action: str) -> Iterator[Check]:
-    for name, given in tables.by_table(request).items():
-        yield Check(action, tables.arn_of(name, None), {"dynamodb:LeadingKeys": tables.leading_keys(given)})
 
 
 @resources_of("sns", "GetTopicAttributes", "Publish")

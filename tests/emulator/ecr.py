@@ -6,11 +6,9 @@ tags. Repositories, layers and policies stay moto's; an image lies in its reposi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,22 +42,10 @@ class Image:
     image_manifest_media_type: str
     image_digest: str
     image_tags: list[str] = field(default_factory=list)
-    pushed_at: float = field(default_factory=time.time)
 
     @property
     def parsed(self) -> dict[str, Any]:
         return json.loads(self.image_manifest)
-
-    @property
-    def size(self) -> int | None:
-        """In bytes, as compressed in the registry; an index has none of its own."""
-        if self.image_manifest_media_type in INDEXES:
-            return None
-        return sum(int(part.get("size", 0)) for part in _parts(self.parsed))
-
-    @property
-    def last_tag(self) -> str | None:
-        return self.image_tags[-1] if self.image_tags else None
 
 
 def _parts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -308,120 +294,6 @@ def _accepted(repository: Repository, image: Image, accepted: list[str] | None) 
     raise _Failure("ImageNotFound", "Requested image not found")
 
 
-@operation("ecr", "DescribeImages")
-def describe_images(request: AwsRequest) -> dict[str, Any]:
-    repository, given = _repository(request), request.parameters
-    if given.get("imageIds"):
-        if given.get("maxResults") or given.get("nextToken"):
-            raise _invalid("maxResults", "cannot be used with imageIds")
-        chosen = [_described_image(repository, identifier) for identifier in _identifiers(request)]
-        return {"imageDetails": [_details(image) for image in dict.fromkeys(chosen)]}
-    chosen = _with_status(repository, given.get("filter"))
-    page, token = _page(chosen, given)
-    return {"imageDetails": [_details(image) for image in page], **token}
-
-
-def _described_image(repository: Repository, identifier: dict[str, str]) -> Image:
-    try:
-        return _find(repository, identifier)
-    except _Failure as failure:
-        if failure.code not in ("ImageNotFound", "ImageTagDoesNotMatchDigest"):
-            raise AwsError("InvalidParameterException", failure.reason) from failure
-        wanted, tag = identifier.get("imageDigest", "null"), identifier.get("imageTag", "null")
-        shown = f"{{imageDigest:'{wanted}', imageTag:'{tag}'}}"
-        raise AwsError(
-            "ImageNotFoundException",
-            f"The image with imageId {shown} does not exist within the repository with name '{repository.name}' in "
-            f"the registry with id '{repository.registry_id}'",
-        ) from failure
-
-
-def _with_status(repository: Repository, wanted: dict[str, str] | None) -> list[Image]:
-    status = (wanted or {}).get("tagStatus", "ANY")
-    if status not in ("ANY", "TAGGED", "UNTAGGED"):
-        raise _invalid("filter.tagStatus", "Member must satisfy enum value set: [TAGGED, UNTAGGED, ANY]")
-    images = _images(repository)
-    return [i for i in images if status == "ANY" or bool(i.image_tags) == (status == "TAGGED")]
-
-
-def _details(image: Image) -> dict[str, Any]:
-    details: dict[str, Any] = {
-        "registryId": image.repository.registry_id,
-        "repositoryName": image.repository.name,
-        "imageDigest": image.image_digest,
-        "imagePushedAt": image.pushed_at,
-        "imageManifestMediaType": image.image_manifest_media_type,
-        "imageStatus": "ACTIVE",
-    }
-    if image.image_tags:
-        details["imageTags"] = list(image.image_tags)
-    if image.size is not None:
-        details["imageSizeInBytes"] = image.size
-        if artifact := (image.parsed.get("config") or {}).get("mediaType"):
-            details["artifactMediaType"] = artifact
-    return details
-
-
-@operation("ecr", "ListImages")
-def list_images(request: AwsRequest) -> dict[str, Any]:
-    repository, given = _repository(request), request.parameters
-    identifiers = [
-        {"imageDigest": image.image_digest} | ({"imageTag": tag} if tag else {})
-        for image in _with_status(repository, given.get("filter"))
-        for tag in image.image_tags or [None]
-    ]
-    page, token = _page(identifiers, given)
-    return {"imageIds": page, **token}
-
-
-def _page(items: list[Any], given: dict[str, Any]) -> tuple[list[Any], dict[str, str]]:
-    size = int(given.get("maxResults") or 100)
-    if not 1 <= size <= 1000:
-        raise _invalid("maxResults", "Member must have value between 1 and 1000")
-    try:
-        start = int(base64.b64decode(given["nextToken"]).decode()) if given.get("nextToken") else 0
-    except ValueError:
-        raise _invalid("nextToken", "Invalid next token") from None
-    more = start + size < len(items)
-    token = {"nextToken": base64.b64encode(str(start + size).encode()).decode()} if more else {}
-    return items[start : start + size], token
-
-
-# ---- Deleting ----
-
-
-@operation("ecr", "BatchDeleteImage")
-def batch_delete_image(request: AwsRequest) -> dict[str, Any]:
-    """A tag is taken from its image, and the image goes with its last tag; a digest takes the image with all tags."""
-    repository, deleted, failures = _repository(request), [], []
-    for identifier in _identifiers(request):
-        try:
-            image = _find(repository, identifier)
-            tags = [identifier["imageTag"]] if identifier.get("imageTag") else list(image.image_tags)
-            goes = set(tags) == set(image.image_tags)
-            if goes and (parents := _referring(repository, image)):
-                raise _Failure(
-                    "ImageReferencedByManifestList",
-                    "Requested image referenced by manifest list: " + _bracketed(p.image_digest for p in parents),
-                )
-            image.image_tags = [tag for tag in image.image_tags if tag not in tags]
-            if goes:
-                _images(repository).remove(image)
-            deleted += [{"imageDigest": image.image_digest} | ({"imageTag": t} if t else {}) for t in tags or [None]]
-        except _Failure as failure:
-            failures.append(_failed(identifier, failure))
-    return {"imageIds": deleted, "failures": failures}
-
-
-def _referring(repository: Repository, image: Image) -> list[Image]:
-    return [
-        other
-        for other in _images(repository)
-        if other.image_manifest_media_type in INDEXES
-        and any(child.get("digest") == image.image_digest for child in other.parsed["manifests"])
-    ]
-
-
 # ---- Control routes ----
 
 
@@ -502,6 +374,15 @@ def _add_layer(repository: Repository, content: str) -> dict[str, Any]:
     name = "sha256:" + hashlib.sha256(data).hexdigest()
     repository.layers[name] = len(data)
     return {"size": len(data), "digest": name}
+
+
+def _referring(repository: Repository, image: Image) -> list[Image]:
+    return [
+        other
+        for other in _images(repository)
+        if other.image_manifest_media_type in INDEXES
+        and any(child.get("digest") == image.image_digest for child in other.parsed["manifests"])
+    ]
 
 
 @control.route("POST", "ecr/lifecycle")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from jsonpath_ng.ext import parse as jsonpath
 from moto.events.models import Rule, events_backends
 
 from emulator import control, delivery
@@ -59,7 +57,7 @@ def deliver(
 
 def send_to_targets(rule: Rule, event: dict[str, Any]) -> None:
     for target in rule.targets:
-        payload = _input(target, event, rule)
+        payload = _input(target, event)
         group_id = target.get("SqsParameters", {}).get("MessageGroupId")
         try:
             delivery.send(
@@ -89,45 +87,12 @@ def send_to_targets(rule: Rule, event: dict[str, Any]) -> None:
             )
 
 
-def _input(target: dict[str, Any], event: dict[str, Any], rule: Rule) -> Any:
+def _input(target: dict[str, Any], event: dict[str, Any]) -> Any:
     if "Input" in target:
         return json.loads(target["Input"])
-    if "InputPath" in target:
-        found = jsonpath(target["InputPath"]).find(event)
-        return found[0].value if found else {}
-    if "InputTransformer" in target:
-        return _transformed(target["InputTransformer"], event, rule)
+    if other := target.keys() & {"InputPath", "InputTransformer"}:
+        raise NotImplementedError(f"{', '.join(other)} of a rule's target")
     return event
-
-
-def _transformed(transformer: dict[str, Any], event: dict[str, Any], rule: Rule) -> Any:
-    values: dict[str, Any] = {
-        "aws.events.event.json": event,
-        "aws.events.event": {k: v for k, v in event.items() if k != "detail"},
-        "aws.events.rule-arn": rule.arn,
-        "aws.events.rule-name": rule.name,
-        "aws.events.event.ingestion-time": event["time"],
-    }
-    for name, path in transformer.get("InputPathsMap", {}).items():
-        found = jsonpath(path).find(event)
-        values[name] = found[0].value if found else ""
-
-    quoted = False
-    result = ""
-    for part in re.split(r'("|<[\w.-]+>)', transformer["InputTemplate"]):
-        if part == '"':
-            quoted = not quoted
-        variable = part[1:-1] if part.startswith("<") else None
-        if variable in values:
-            value = values[variable]
-            # Within quotes a value is text; outside, it is JSON.
-            text = value if isinstance(value, str) else json.dumps(value)
-            part = json.dumps(text)[1:-1] if quoted else json.dumps(value)
-        result += part
-    try:
-        return json.loads(result)
-    except ValueError:
-        return result
 
 
 @operation("events", "PutEvents")

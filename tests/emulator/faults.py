@@ -7,7 +7,6 @@ doesn't learn it: the case of EBS-1). README.md describes the fields of a fault.
 from __future__ import annotations
 
 import itertools
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -57,8 +56,6 @@ class Fault:
     caller: str | None = None
     nth: int | None = None
     count: int | None = None
-    probability: float = 1.0
-    seed: int = 0
     when: str = "before"
     latency: float = 0.0
     error: dict[str, Any] | None = None
@@ -69,9 +66,6 @@ class Fault:
     hits: int = 0
     """Calls on which it acted."""
 
-    def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
-
     def acts_on(self, request: AwsRequest, caller: str) -> bool:
         """Counts the call; whether the fault acts on it."""
         if not self._matches(request, caller):
@@ -80,8 +74,6 @@ class Fault:
         if self.nth is not None and self.seen != self.nth:
             return False
         if self.count is not None and self.hits >= self.count:
-            return False
-        if self._random.random() >= self.probability:
             return False
         self.hits += 1
         return True
@@ -96,7 +88,7 @@ class Fault:
         return all(_has(request.parameters, path.split("."), value) for path, value in self.match.items())
 
     def as_json(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
+        return dict(vars(self))
 
 
 def _has(value: Any, path: list[str], pattern: str) -> bool:
@@ -157,8 +149,8 @@ def _outcome(acting: list[Fault], request: AwsRequest, environment: Environment 
 
 @control.route("POST", "faults", locked=False)
 def install(body: dict[str, Any]) -> Any:
-    known = {"service", "operation", "match", "caller", "nth", "count", "probability", "seed", "when", "latency",
-             "error", "hang_up", "kill"}  # fmt: skip
+    known = {"service", "operation", "match", "caller", "nth", "count", "when", "latency", "error", "hang_up",
+             "kill"}  # fmt: skip
     if unknown := sorted(body.keys() - known):
         raise control.ControlError(f"unknown field {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     if body.get("when", "before") not in ("before", "after"):

@@ -6,7 +6,6 @@ moto's own evaluation knows one condition operator and takes every other conditi
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -102,7 +101,7 @@ def _is_principal(allowed: Any, principal: str) -> bool:
 
 def like(pattern: str, value: str) -> bool:
     """IAM's wildcards: * and ? (brackets mean themselves)."""
-    return re.fullmatch(fnmatch.translate(pattern.replace("[", "[[]")), value, re.DOTALL) is not None
+    return fnmatch.fnmatchcase(value, pattern.replace("[", "[[]"))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -50,8 +50,6 @@ class Settings:
     """How long a new volume stays `creating`."""
     volume_faults: list[VolumeFault] = field(default_factory=list)
     """Volumes from snapshots that aren't made as they should; each use counts `count` down."""
-    volume_status: str = "ok"
-    """What DescribeVolumeStatus says of every volume: ok, impaired, insufficient-data."""
     block_token_seconds: float = 604800.0
     """How long the tokens of ListSnapshotBlocks hold (EBS-21)."""
     instance_transition_seconds: float = 0.0
@@ -64,8 +62,6 @@ class Settings:
     """How long after a new state of an instance its event comes; CloudTrail's may come before or after it."""
     status_initializing_seconds: float = 0.0
     """How long the status checks of a started instance are `initializing`."""
-    vpc_endpoint_pending_seconds: float = 0.0
-    """How long a new VPC endpoint is `pending`."""
     association_timestamps: bool = False
     """Whether DescribeIamInstanceProfileAssociations tells since when; AWS's own examples don't have it."""
     hub: bool = False
@@ -97,8 +93,6 @@ class Settings:
     # Lambda
     async_retry_scale: float = 1.0
     """Factor on Lambda's waits between asynchronous attempts (60 s, then 120 s)."""
-    lambda_timeout_scale: float = 1.0
-    """Factor on each function's timeout, so that a test of a timeout need not wait for it."""
     concurrency_limit: int = 1000
     """Concurrent executions of the account; above it, Invoke answers TooManyRequestsException."""
 

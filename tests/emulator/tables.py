@@ -24,7 +24,7 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 from moto.dynamodb.responses import DynamoHandler
 
 from emulator import control
-from emulator.aws_request import AwsError, AwsRequest
+from emulator.aws_request import AwsError
 from emulator.context import context
 from emulator.patching import patched
 from emulator.settings import settings
@@ -67,7 +67,7 @@ def leading_keys(parameters: dict[str, Any]) -> list[str]:
         raise NoSuchTable
     if parameters.get("IndexName"):
         raise NotImplementedError("dynamodb:LeadingKeys of an index")
-    keys = [parameters.get("Key"), parameters.get("Item"), *parameters.get("Keys", [])]
+    keys = [parameters.get("Key"), parameters.get("Item")]
     found = [key.get(table.hash_key_attr) for key in keys if key]
     if "KeyConditionExpression" in parameters:
         hash_keys, _, _ = parse_expression(
@@ -80,16 +80,6 @@ def leading_keys(parameters: dict[str, Any]) -> list[str]:
     condition = (parameters.get("KeyConditions") or {}).get(table.hash_key_attr)
     found += condition["AttributeValueList"] if condition else []
     return [str(text) for value in found if isinstance(value, dict) for text in value.values()]
-
-
-def by_table(request: AwsRequest) -> dict[str, dict[str, Any]]:
-    """A batch as requests on one table each."""
-    result = {}
-    for name, given in request.parameters["RequestItems"].items():
-        writes = given if isinstance(given, list) else []
-        keys = [one.get("Key") or one.get("Item") for write in writes for one in write.values()]
-        result[name] = {"TableName": name, "Keys": keys or given["Keys"]}
-    return result
 
 
 # --- what moto lets pass ------------------------------------------------------------------------

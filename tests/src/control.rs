@@ -224,6 +224,13 @@ impl Seed {
         }))
     }
 
+    /// One of the plan `daily` for each of some days.
+    #[must_use]
+    pub fn history(volume: &str, days: impl IntoIterator<Item = i64>) -> Vec<Self> {
+        let slot_of = |day| Self::ours(volume, "daily", &slots::days_ago(day));
+        days.into_iter().map(slot_of).collect()
+    }
+
     /// A completed one that somebody else made.
     #[must_use]
     pub fn foreign(volume: &str, started: &Zoned, tags: &[(&str, &str)]) -> Self {
@@ -295,8 +302,8 @@ impl Seed {
 }
 
 #[derive(Deserialize)]
-struct Snapshots {
-    snapshots: Vec<Snapshot>,
+pub(crate) struct Snapshots {
+    pub(crate) snapshots: Vec<Snapshot>,
 }
 
 #[derive(Deserialize)]
@@ -441,6 +448,36 @@ impl LocalAws {
         faults.iter().filter_map(|f| f["hits"].as_u64()).collect()
     }
 
+    /// Fails unless a sweep waits out that AWS throttles each of these calls twice, and each that
+    /// every guardrail makes.
+    pub async fn sweep_throttled(&self, calls: &[(&str, &str)]) {
+        let every = [
+            ("ssm", "GetParameter"),
+            ("dynamodb", "Query"),
+            ("dynamodb", "GetItem"),
+            ("dynamodb", "PutItem"),
+            ("sns", "Publish"),
+            ("events", "PutEvents"),
+        ];
+        let calls = [&every[..], calls].concat();
+        for &(service, operation) in &calls {
+            let code = match (service, operation) {
+                ("ec2", _) => "RequestLimitExceeded",
+                ("autoscaling" | "iam" | "sns", _) => "Throttling",
+                (_, "PutItem") => "ProvisionedThroughputExceededException",
+                _ => "ThrottlingException",
+            };
+            self.inject(Fault::on(service, operation).refused(code).times(2))
+                .await;
+        }
+        let report = self.sweep().await.succeeded();
+        let hits = self.fault_hits().await;
+        let missed: Vec<_> = calls.iter().zip(&hits).filter(|(_, h)| **h != 2).collect();
+        assert!(missed.is_empty(), "each was throttled twice: {missed:?}");
+        let undone = (report.outcomes.failed, report.outcomes.left);
+        assert_eq!(undone, (0, 0), "{report:?}");
+    }
+
     /// Nothing goes wrong any more.
     pub async fn clear_faults(&self) {
         let _: Value = self.control(Method::DELETE, "faults", None).await;
@@ -494,6 +531,14 @@ impl LocalAws {
         }
         let told = self.notices().await;
         assert_eq!(told.len(), notices, "{told:#?}");
+    }
+
+    /// Fails unless there are two notices, and the second says that what the first told is over.
+    pub async fn resolved_once(&self) {
+        let told = self.notices().await;
+        assert_eq!(told.len(), 2, "{told:#?}");
+        let subject = &told[1].subject;
+        assert!(subject.contains("Resolved: "), "{subject}");
     }
 
     /// The number of the latest call: see [`Self::calls_since`].

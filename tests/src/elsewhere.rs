@@ -1,18 +1,12 @@
 //! Another Region: what is copied there, and the keys.
 
-use hyper::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::control::Snapshots;
 use crate::{ACCOUNT, LocalAws, Seed, Snapshot};
 
 /// Another Region than the stack's.
 pub const THERE: &str = "us-east-1";
-
-#[derive(Deserialize)]
-struct Listed {
-    snapshots: Vec<Snapshot>,
-}
 
 /// The ARN of the key of that id.
 #[must_use]
@@ -46,7 +40,7 @@ impl Seed {
 impl LocalAws {
     /// The copies that carry the guardrail's tag, in [`THERE`].
     pub async fn copies(&self) -> Vec<Snapshot> {
-        let listed: Listed = self.get(&format!("snapshots?region={THERE}")).await;
+        let listed: Snapshots = self.get(&format!("snapshots?region={THERE}")).await;
         let mut all = listed.snapshots;
         all.retain(|s| s.tag("ec2-guardrails:guardrail") == "snapshot-volumes");
         all
@@ -86,7 +80,7 @@ impl LocalAws {
     /// Makes a KMS key of the account's with that id; returns its ARN.
     pub async fn key(&self, region: &str, id: &str, alias: &str) -> String {
         let body = json!({ "region": region, "key_id": id, "alias": alias });
-        let _made: Value = self.control(Method::POST, "keys", Some(&body)).await;
+        self.post("keys", body).await;
         key_arn(region, id)
     }
 }

@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use crate::LocalAws;
 use crate::estate::{ZONE, answered};
 
-/// What the guardrail notes on a group about a refresh that it stops.
 /// How much time passes in one request.
 const CHUNK_SECONDS: u32 = 120;
 /// How often the guardrail's schedule fires.
@@ -42,7 +41,25 @@ pub struct Refresh {
     pub terminated: usize,
 }
 
+/// What stops an instance refresh.
+pub const CANCEL: &str = "CancelInstanceRefresh";
+/// See [`CANCEL`].
+pub const ROLLBACK: &str = "RollbackInstanceRefresh";
+
 impl LocalAws {
+    /// How often the function has cancelled a refresh, and how often rolled one back.
+    pub async fn stopped(&self) -> (usize, usize) {
+        let cancelled = self.carried_out(CANCEL).await;
+        (cancelled, self.carried_out(ROLLBACK).await)
+    }
+
+    /// Fails if the function has so much as asked for one of the two.
+    pub async fn has_stopped_nothing(&self) {
+        for operation in [CANCEL, ROLLBACK] {
+            assert!(self.calls_of(operation).await.is_empty(), "{operation}");
+        }
+    }
+
     /// Makes a group of so many instances from version 1 of a launch template that names `image`,
     /// and waits until they are in service.
     pub async fn group<'a>(
@@ -393,13 +410,6 @@ impl Group<'_> {
                 (id.to_owned(), version.unwrap_or_default().to_owned())
             })
             .collect()
-    }
-
-    /// A tag of the group.
-    pub async fn group_tag(&self, key: &str) -> Option<String> {
-        let group = self.described().await;
-        let tag = group.tags().iter().find(|tag| tag.key() == Some(key))?;
-        Some(tag.value()?.to_owned())
     }
 
     /// Tags the group, as a person does; its instances don't get the tags.

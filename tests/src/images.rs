@@ -15,8 +15,6 @@ use crate::estate::answered;
 pub struct Pushed {
     /// The digest of its manifest.
     pub digest: String,
-    /// The manifest's media type.
-    pub media_type: String,
 }
 
 #[derive(Deserialize)]

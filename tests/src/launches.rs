@@ -4,16 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_autoscaling::types::AutoScalingGroup;
-use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_ec2::config::Credentials;
 use aws_sdk_ec2::types::{Filter, InstanceAttributeName, SecurityGroup};
 use aws_sdk_lambda::primitives::Blob;
 use serde_json::{Value, json};
 
 use crate::estate::answered;
-use crate::{Call, LocalAws, REGION, Report, Run};
+use crate::{Call, LocalAws, Notice, Report, Run, config};
 
 /// What all tags of the guardrails begin with.
 const OURS: &str = "ec2-guardrails:";
+/// An AMI of Amazon's that the tests' policies approve, and
+pub(crate) const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
+/// one that incident 3's pattern matched.
+pub const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 
 /// The text of a field of the control API's answer.
 fn text(answer: &Value, key: &str) -> String {
@@ -32,6 +36,23 @@ impl LocalAws {
             body[key] = value.clone();
         }
         text(&self.post("images", body).await, "image_id")
+    }
+
+    /// Amazon's AMI that the tests' policies approve.
+    pub async fn good_image(&self) -> String {
+        self.image_of("amazon", GOOD, json!({})).await
+    }
+
+    /// Amazon's AMI that they don't: [`BAD`].
+    pub async fn bad_image(&self) -> String {
+        self.image_of("amazon", BAD, json!({})).await
+    }
+
+    /// The notices that tell of a quarantine of this instance.
+    pub async fn told_of(&self, instance: &str) -> Vec<Notice> {
+        let mut notices = self.notices().await;
+        notices.retain(|n| n.message.contains(&format!("* {instance}: launched from")));
+        notices
     }
 
     /// An AMI's owner shares it no longer.
@@ -56,15 +77,7 @@ impl LocalAws {
             None,
             "test",
         );
-        let config = aws_config::SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
-            .endpoint_url(self.emulator.endpoint())
-            .credentials_provider(aws_sdk_ec2::config::SharedCredentialsProvider::new(
-                credentials,
-            ))
-            .build();
-        aws_sdk_ec2::Client::new(&config)
+        aws_sdk_ec2::Client::new(&config(&self.emulator, credentials))
     }
 
     /// An EC2 Fleet launches one instance; `of` is the fleet that launched before. Returns the
@@ -164,20 +177,6 @@ impl LocalAws {
             let off = off.name(rule.name().unwrap_or_default()).send().await;
             answered("DisableRule", off);
         }
-    }
-
-    /// Fires another guardrail's schedule and waits for it.
-    pub async fn sweep_of(&self, guardrail: &str) -> Run {
-        let schedules: Value = self.get("schedules").await;
-        let listed = schedules["schedules"].as_array();
-        let schedule = listed.into_iter().flatten().find(|schedule| {
-            let target = schedule["target"].as_str().unwrap_or_default();
-            target.ends_with(guardrail)
-        });
-        let name = schedule.expect("each guardrail has a schedule")["name"].clone();
-        let answer = self.post("schedules/fire", json!({ "name": name })).await;
-        self.wait_until_idle().await;
-        self.last_attempt(&text(&answer, "request_id")).await
     }
 
     /// A command, as a person gives it.
@@ -288,9 +287,10 @@ impl LocalAws {
             .collect()
     }
 
-    /// Whether nothing of a quarantine is left of a released instance.
-    pub async fn bears_no_trace(&self, instance: &str) -> bool {
-        self.our_tags(instance).await.is_empty() && self.stage(instance).await.is_none()
+    /// Fails unless nothing of a quarantine is left of a released instance.
+    pub async fn bears_no_trace(&self, instance: &str) {
+        assert_eq!(self.our_tags(instance).await, BTreeSet::new());
+        assert_eq!(self.stage(instance).await, None);
     }
 
     /// How far an instance's quarantine is, as it is remembered.

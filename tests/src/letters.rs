@@ -5,15 +5,9 @@ use std::path::Path;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use aws_sdk_sqs::types::QueueAttributeName;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{LocalAws, REGION, Run};
-
-#[derive(Deserialize)]
-struct Invocations {
-    invocations: Vec<Run>,
-}
 
 impl LocalAws {
     pub(crate) async fn dead_letter_queue(&self) -> String {
@@ -113,16 +107,15 @@ impl LocalAws {
         let invocation = self.lambda.invoke().function_name(function);
         let invocation = invocation.payload(Blob::new(event.to_string()));
         invocation.send().await.expect("it can be invoked");
-        let path = format!("invocations?function={function}");
-        let mut runs = self.get::<Invocations>(&path).await.invocations;
+        let mut runs = self.runs_with(&format!("function={function}")).await;
         runs.pop().expect("the run is recorded")
     }
 
     /// The runs of `guardrail`'s function that a client has started and not waited for.
     pub async fn runs_in_background(&self, guardrail: &str) -> Vec<Run> {
-        let path =
-            format!("invocations?function=ec2-guardrails-{guardrail}&kind=async&source=client");
-        self.get::<Invocations>(&path).await.invocations
+        let function = format!("function=ec2-guardrails-{guardrail}");
+        self.runs_with(&format!("{function}&kind=async&source=client"))
+            .await
     }
 
     /// Runs docs/replay.py with these arguments; what it printed.

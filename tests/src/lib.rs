@@ -38,17 +38,18 @@ mod run;
 pub mod slots;
 mod stack;
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use serde_json::json;
 
 pub use crate::control::{Call, Fault, Notice, Seed, Snapshot, once_each, per_slot};
 pub use crate::elsewhere::{THERE, key_arn};
 pub use crate::estate::{Instance, OTHER_ZONE, ZONE};
-pub use crate::groups::{Group, Refresh};
+pub use crate::groups::{CANCEL, Group, ROLLBACK, Refresh};
 pub use crate::images::Pushed;
-pub use crate::launches::suspended;
+pub use crate::launches::{BAD, suspended};
 pub use crate::network::{SERVICES, Vpc};
 pub use crate::nodes::{Agent, trust};
 pub use crate::run::{Entry, Outcomes, Report, Run};
@@ -71,6 +72,16 @@ pub const QUARANTINE_LAUNCH: &str = "quarantine-launch";
 pub const POLICY_PARAMETER: &str = "/ec2-guardrails/policy";
 /// Longest that a test may take, the deployment included: many times what it takes on an idle machine.
 const TEST_LIMIT: Duration = Duration::from_mins(5);
+
+/// The one that there must be: what is told, called or left once.
+#[must_use]
+#[track_caller]
+pub fn only_one<T: Debug>(some: Vec<T>) -> T {
+    match <[T; 1]>::try_from(some) {
+        Ok([one]) => one,
+        Err(some) => panic!("not one: {some:#?}"),
+    }
+}
 
 /// A local AWS with the template deployed. The whole stack is there; runs, calls, faults and metrics
 /// are those of the one guardrail that the test is about.
@@ -125,18 +136,22 @@ pub async fn deployed_with(
         .expect("the test takes longer than it may; see the output above for how far it came");
 }
 
+/// How clients with these credentials reach it.
+fn config(emulator: &Emulator, credentials: Credentials) -> aws_config::SdkConfig {
+    aws_config::SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(emulator.endpoint())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
 impl LocalAws {
     fn start(guardrail: &'static str, parameters: &[(&str, &str)]) -> Self {
         let emulator = Emulator::deployed(parameters);
         // The emulator tells callers apart by their credentials; these are nobody's.
-        let config = aws_config::SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
-            .endpoint_url(emulator.endpoint())
-            .credentials_provider(aws_sdk_ec2::config::SharedCredentialsProvider::new(
-                Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test"),
-            ))
-            .build();
+        let nobody = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
+        let config = config(&emulator, nobody);
         Self {
             ec2: aws_sdk_ec2::Client::new(&config),
             there: aws_sdk_ec2::Client::from_conf(

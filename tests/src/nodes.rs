@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::LocalAws;
 use crate::estate::{answered, tag};
+use crate::launches::GOOD;
 
 /// The agent on an instance, as only the instance itself knows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,8 +26,6 @@ pub struct Agent {
     pub outcome: Option<String>,
     /// Why.
     pub reason: Option<String>,
-    /// Seconds until it tries again.
-    pub next_attempt_in: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -51,8 +50,7 @@ pub fn trust(service: &str) -> String {
 impl LocalAws {
     /// Registers an AMI that comes with the agent.
     pub async fn amazon_linux(&self) -> String {
-        self.image("al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64")
-            .await
+        self.image(GOOD).await
     }
 
     /// Launches an instance `with` more parameters, and waits for what its events set off.
@@ -103,13 +101,6 @@ impl LocalAws {
     pub async fn profile_of(&self, instance: &str) -> Option<String> {
         let described = self.described(instance).await;
         Some(described.iam_instance_profile()?.arn()?.to_owned())
-    }
-
-    /// A tag of an instance.
-    pub async fn instance_tag(&self, instance: &str, key: &str) -> Option<String> {
-        let described = self.described(instance).await;
-        let found = described.tags().iter().find(|tag| tag.key() == Some(key));
-        Some(found?.value()?.to_owned())
     }
 
     /// The ARN of the profile that the stack made, from the wiring of attach-ssm-role.

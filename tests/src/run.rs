@@ -140,12 +140,24 @@ impl Report {
     pub fn of<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a Entry> {
         self.decisions.iter().filter(move |e| e.action == action)
     }
+
+    /// How many decisions for an action were carried out.
+    #[must_use]
+    pub fn done(&self, action: &str) -> usize {
+        self.of(action).filter(|e| e.outcome == "done").count()
+    }
 }
 
 impl LocalAws {
     /// Fires the schedule and waits for the function.
     pub async fn sweep(&self) -> Run {
-        let request = self.fire().await;
+        self.sweep_of(self.guardrail).await
+    }
+
+    /// The same of another guardrail.
+    pub async fn sweep_of(&self, guardrail: &str) -> Run {
+        let request = self.fire_of(guardrail).await;
+        let request = request.unwrap_or_else(|| panic!("no schedule reaches {guardrail}"));
         self.wait_until_idle().await;
         self.last_attempt(&request).await
     }
@@ -188,21 +200,24 @@ impl LocalAws {
 
     /// All attempts at a request, in their order.
     pub async fn attempts(&self, request: &str) -> Vec<Run> {
-        self.get::<Invocations>(&format!("invocations?request_id={request}"))
-            .await
-            .invocations
+        self.runs_with(&format!("request_id={request}")).await
     }
 
     /// All runs of the function, in their order.
     pub async fn runs(&self) -> Vec<Run> {
-        self.get::<Invocations>(&format!("invocations?function={}", self.function()))
+        self.runs_with(&format!("function={}", self.function()))
             .await
-            .invocations
     }
 
     /// All runs of all functions of the stack, in their order.
     pub async fn runs_of_all(&self) -> Vec<Run> {
-        self.get::<Invocations>("invocations").await.invocations
+        self.runs_with("").await
+    }
+
+    /// Runs as the control API filters them.
+    pub(crate) async fn runs_with(&self, filters: &str) -> Vec<Run> {
+        let path = format!("invocations?{filters}");
+        self.get::<Invocations>(&path).await.invocations
     }
 
     /// Runs that a rule started.

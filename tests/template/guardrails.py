@@ -7,6 +7,7 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import rust_scan
 import samstack
 
@@ -14,6 +15,7 @@ REPOSITORY = f"arn:aws:ecr:{samstack.REGION}:{samstack.ACCOUNT}:repository/shop"
 GOLDEN = f"arn:aws:ssm:{samstack.REGION}:{samstack.ACCOUNT}:parameter/golden/*"
 COPY_KEY = f"arn:aws:kms:us-east-1:{samstack.ACCOUNT}:key/1a2b3c4d-5e6f-4a1b-8c2d-3e4f5a6b7c8d"
 WEB_ROLE = f"arn:aws:iam::{samstack.ACCOUNT}:role/web"
+FINDINGS_BUS = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
 
 # Labels, written by shared code: for those guardrails only that have any.
 LABELLING = frozenset({"autoscaling:CreateOrUpdateTags", "autoscaling:DeleteTags", "ec2:CreateTags", "ec2:DeleteTags"})
@@ -252,3 +254,6 @@ GUARDRAILS = [
         },
     ),
 ]
+each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
+PARAMETERS = {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
+"""Every parameter that adds to a role."""

@@ -5,13 +5,13 @@ import re
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import FINDINGS_BUS, GUARDRAILS, PARAMETERS
 
 FULL = {
     "NotificationEmail": "ops@example.com",
-    "FindingsBusArn": f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings",
+    "FindingsBusArn": FINDINGS_BUS,
     "PolicyParameterArn": f"arn:aws:ssm:{samstack.REGION}:210987654321:parameter/org/ec2-guardrails",
-} | {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
+} | PARAMETERS
 
 # Types whose names are the same in every Region of an account.
 GLOBAL = {"AWS::CloudWatch::Dashboard", "AWS::IAM::InstanceProfile", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"}

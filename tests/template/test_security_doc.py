@@ -2,16 +2,13 @@
 
 import re
 
-import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import FINDINGS_BUS, GUARDRAILS, PARAMETERS, each_guardrail
 from iam_policy import as_list
 
 TEXT = (samstack.ROOT / "docs/security.md").read_text()
 # The same statement in every role, but for the name of the log group and of the partition.
 COMMON = {"ReadPolicy", "RememberInOwnPartition", "SendNotices", "PutFindings", "SendDeadLetters", "WriteLogs"}
-
-each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -60,10 +57,10 @@ def test_what_every_function_may_do_is_the_same_for_all(guardrail):
 
 def test_what_parameters_add_is_told():
     told = {quoted(row[0])[0] for row in rows("What the parameters add")}
-    assert told == {"KmsKeyArn"} | {parameter for guardrail in GUARDRAILS for parameter in guardrail.parameters}
+    assert told == {"KmsKeyArn"} | PARAMETERS.keys()
 
 
 def test_every_role_is_told():
-    stack = samstack.Stack(FindingsBusArn="arn:aws:events:eu-central-1:210987654321:event-bus/findings")
+    stack = samstack.Stack(FindingsBusArn=FINDINGS_BUS)
     others = stack.of_type("AWS::IAM::Role").keys() - {guardrail.role for guardrail in GUARDRAILS}
     assert {row[0] for row in rows("Other roles")} == others

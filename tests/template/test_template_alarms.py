@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import GUARDRAILS, each_guardrail
 
 BASIC = samstack.default_stack().alarms()
 ALARMS = samstack.full_stack().alarms()
@@ -23,9 +23,6 @@ def metrics_of(alarm: dict) -> set[tuple[str, str, str, str]]:
         (dimension,) = metric["Dimensions"]
         found.add((metric["Namespace"], metric["MetricName"], dimension["Name"], dimension["Value"]))
     return found
-
-
-each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
 def test_basic_monitoring_has_an_alarm_on_dead_letters_and_one_on_each_guardrails_sweeps():

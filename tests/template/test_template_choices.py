@@ -5,11 +5,11 @@ import json
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS, Guardrail
+from guardrails import FINDINGS_BUS, GUARDRAILS, Guardrail
 
 FULL = {
     "NotificationEmail": "ops@example.com",
-    "FindingsBusArn": f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings",
+    "FindingsBusArn": FINDINGS_BUS,
     "Monitoring": "full",
 } | {name: value for guardrail in GUARDRAILS for name, value in (guardrail.parameters | guardrail.rule_parameters).items()}
 

@@ -3,14 +3,11 @@
 import json
 import re
 
-import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import GUARDRAILS, each_guardrail
 
 DASHBOARD = samstack.full_stack().monitoring.properties("Dashboard")
 WIDGETS = json.loads(DASHBOARD["DashboardBody"])["widgets"]
-
-each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
 def lines() -> list[list]:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS, Guardrail, Rule
+from guardrails import FINDINGS_BUS, GUARDRAILS, Guardrail, Rule
 from iam_policy import allows
 from moto.events.models import EventPattern, EventPatternParser
 
@@ -17,12 +17,15 @@ def load(name: str) -> dict:
     return json.loads((EVENTS / name).read_text())
 
 
-def matches(stack, guardrail: Guardrail, rule: Rule, event: dict) -> bool:
-    """Whether EventBridge starts the guardrail's function for `event` by this rule."""
-    properties = stack.properties(guardrail.rule(rule))
+def fires(properties: dict, event: dict) -> bool:
+    """Whether a rule with these properties sends `event` on."""
     pattern = json.dumps(properties["EventPattern"])
     matched = EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(event)
     return matched and properties.get("State", "ENABLED") == "ENABLED"
+
+
+def matches(stack, guardrail: Guardrail, rule: Rule, event: dict) -> bool:
+    return fires(stack.properties(guardrail.rule(rule)), event)
 
 
 @functools.cache
@@ -142,8 +145,7 @@ def test_nobody_else_may_start_a_function(stack):
 
 # --- findings for accounts that are looked after together ---------------------------------------
 
-BUS = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
-FORWARDING = samstack.Stack(FindingsBusArn=BUS)
+FORWARDING = samstack.Stack(FindingsBusArn=FINDINGS_BUS)
 FINDING = {
     "version": "0",
     "id": "6c6f1a3e-2f0b-4f57-9f0a-0d4c6f0b9e11",
@@ -169,10 +171,9 @@ FINDING = {
 )
 def test_findings_of_this_account_and_region_are_forwarded(change, forwarded):
     rule = FORWARDING.properties("FindingsForwardRule")
-    pattern = json.dumps(rule["EventPattern"])
-    assert EventPattern(pattern, EventPatternParser(pattern).parse()).matches_event(FINDING | change) == forwarded
+    assert fires(rule, FINDING | change) == forwarded
     (target,) = rule["Targets"]
-    assert target["Arn"] == BUS
+    assert target["Arn"] == FINDINGS_BUS
     assert target["RoleArn"] == FORWARDING.attribute("FindingsForwardRole", "Arn")
     assert target["DeadLetterConfig"]["Arn"] == FORWARDING.attribute("DeadLetterQueue", "Arn")
 

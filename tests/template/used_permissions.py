@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 import samstack
-from guardrails import GUARDRAILS
+from guardrails import FINDINGS_BUS, PARAMETERS
 from iam_policy import as_list
 
 RECORD = Path(os.environ.get("ROLE_USAGE") or samstack.ROOT / ".local/test/role-usage")
@@ -30,9 +30,8 @@ class Permission(NamedTuple):
 def policies() -> dict[str, dict]:
     """What each role may do, by its own policies and those attached to it, with all that parameters add."""
     # The end-to-end tests give one value for each list.
-    parameters = {name: text.split(",")[0] for g in GUARDRAILS for name, text in g.parameters.items()}
-    bus = f"arn:aws:events:{samstack.REGION}:210987654321:event-bus/findings"
-    stack = samstack.Stack(FindingsBusArn=bus, **parameters)
+    parameters = {name: text.split(",")[0] for name, text in PARAMETERS.items()}
+    stack = samstack.Stack(FindingsBusArn=FINDINGS_BUS, **parameters)
     roles = stack.of_type("AWS::IAM::Role").items()
     return {role: stack.role_policy(role) for role, properties in roles if properties.get("Policies")}
 

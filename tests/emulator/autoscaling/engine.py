@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from emulator.autoscaling import clock, health, launching, notifications, refresh
 from emulator.autoscaling.leaving import terminate
-from emulator.autoscaling.model import ACTIVE, LAUNCHING, TERMINATING, Group, Member, Waiting, ec2, groups
+from emulator.autoscaling.model import Group, Member, ec2, groups
 from emulator.context import context
 
 log = logging.getLogger("emulator")
@@ -85,78 +85,17 @@ def settle(group: Group) -> None:
 
 def _lifecycle(member: Member) -> None:
     group, instance = member.group, member.instance
-    health.may_die(instance)
     if member.state == "Pending":
         if instance.state not in ("pending", "running"):
             _died_while_pending(member)
         elif instance.state == "running" and clock.over(member.launched, BOOT):
-            # An instance that comes out of standby, or is attached, was launched before: no hook.
-            if member.exiting is not None or not _call_hooks(member, LAUNCHING, "Pending:Wait"):
-                _put_in_service(member)
-    elif member.state == "Pending:Wait":
-        if instance.state not in ("pending", "running"):
-            _died_while_pending(member)
-        elif (result := _answer(member)) is not None:
-            _launch_hook_answered(member, result)
-    elif member.state == "Pending:Proceed":
-        _put_in_service(member)
+            _put_in_service(member)
     elif member.state == "Terminating":
-        if not member.hooked and _call_hooks(member, TERMINATING, "Terminating:Wait"):
-            return
-        _go(member)
-    elif member.state == "Terminating:Wait":
-        # Whatever the answer, the instance goes.
-        if _answer(member) is not None or instance.state in ("shutting-down", "terminated"):
-            member.waiting = []
-            member.enter("Terminating:Proceed")
-    elif member.state == "Terminating:Proceed":
         _go(member)
     elif member.state == "EnteringStandby":
         member.enter("Standby")
     elif member.state == "Detaching":
         group.members.remove(member)
-
-
-def _call_hooks(member: Member, transition: str, state: str) -> bool:
-    hooks = [h for h in member.group.hooks.values() if h.transition == transition]
-    member.hooked = True
-    if not hooks:
-        return False
-    member.waiting = [Waiting(hook) for hook in hooks]
-    member.enter(state)
-    activity = member.launching if transition == LAUNCHING else member.terminating
-    if activity is not None:
-        activity.status, activity.progress = "MidLifecycleAction", 60
-    for waiting in member.waiting:
-        notifications.lifecycle_action(member, waiting)
-    return True
-
-
-def _answer(member: Member) -> str | None:
-    """What all hooks have answered, or by time-out; None while one still waits."""
-    for waiting in member.waiting:
-        if waiting.result is None and clock.over(waiting.last_beat, waiting.hook.timeout):
-            waiting.result = f"{waiting.hook.default_result} by time-out"
-    results = [w.result for w in member.waiting]
-    bad = next((r for r in results if r and r.startswith("ABANDON")), None)
-    return bad or (None if None in results else "CONTINUE")
-
-
-def _launch_hook_answered(member: Member, result: str) -> None:
-    if result == "CONTINUE":
-        member.waiting = []
-        member.enter("Pending:Proceed")
-        return
-    token = next(w.token for w in member.waiting if w.result == result)
-    why = "Heartbeat Timeout Elapsed" if "time-out" in result else "Lifecycle Action Completed with ABANDON Result"
-    member.waiting = []
-    _launch_cancelled(
-        member,
-        "Instance failed to complete user's Lifecycle Action: "
-        f"Lifecycle Action with token {token} was abandoned: {why}",
-    )
-    # (assumed): AWS's words for this termination weren't found.
-    terminate(member, "an instance was taken out of service in response to an abandoned lifecycle action.")
 
 
 def _died_while_pending(member: Member) -> None:
@@ -188,7 +127,6 @@ def _put_in_service(member: Member) -> None:
             health.register(arn, member.instance)
     member.enter("InService")
     member.in_service = clock.now()
-    member.hooked = False
     group.failures = 0
     if member.exiting is not None:
         member.exiting.finish("Successful")
@@ -343,6 +281,6 @@ def _surplus_members(group: Group) -> list[Member]:
 
     def order(member: Member) -> tuple[int, int, bool, float]:
         current = (member.template or {}).get("Version") == version
-        return ACTIVE.index(member.state) == 3, -zones.count(member.instance.availability_zone), current, member.launched
+        return member.state == "InService", -zones.count(member.instance.availability_zone), current, member.launched
 
     return sorted((m for m in group.active if not m.protected), key=order)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.autoscaling.models import AutoScalingBackend
-
 from emulator.autoscaling import clock, engine, health, launching
-from emulator.autoscaling.model import PROCESSES, Group, Hook, Source, backend, deleted, ec2, find, groups, invalid
+from emulator.autoscaling.model import PROCESSES, Group, Source, backend, ec2, find, groups, invalid
 from emulator.aws_request import AwsError, AwsRequest
 from emulator.operations import operation
-from emulator.patching import patched
 
 # Kept and shown again; nothing here depends on them.
 _GIVEN = (
@@ -29,6 +26,10 @@ _GIVEN = (
     "DeletionProtection",
 )
 _SOURCES = ("LaunchConfigurationName", "LaunchTemplate", "MixedInstancesPolicy", "InstanceId")
+_ONE_SOURCE = (
+    "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy "
+    "parameter."
+)
 
 
 def source_from(given: dict[str, Any]) -> Source | None:
@@ -37,10 +38,7 @@ def source_from(given: dict[str, Any]) -> Source | None:
     if not named:
         return None
     if len(named) > 1:
-        raise invalid(
-            "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or "
-            "MixedInstancesPolicy parameter."
-        )
+        raise invalid(_ONE_SOURCE)
     if named[0] == "LaunchConfigurationName":
         if given["LaunchConfigurationName"] not in backend().launch_configurations:
             raise invalid("Launch configuration name not found - null")
@@ -108,10 +106,7 @@ def create_group(request: AwsRequest) -> dict[str, Any]:
         )
     source = source_from(given)
     if source is None:
-        raise invalid(
-            "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or "
-            "MixedInstancesPolicy parameter."
-        )
+        raise invalid(_ONE_SOURCE)
     launching.validate(source)
     zones, subnets = _places(given)
     minimum, maximum = given["MinSize"], given["MaxSize"]
@@ -137,14 +132,6 @@ def create_group(request: AwsRequest) -> dict[str, Any]:
         operator=given.get("Operator"),
     )
     _check_target_groups(group.target_groups)
-    for hook in given.get("LifecycleHookSpecificationList") or []:
-        group.hooks[hook["LifecycleHookName"]] = Hook(
-            hook["LifecycleHookName"],
-            hook["LifecycleTransition"],
-            hook.get("HeartbeatTimeout") or 3600,
-            hook.get("DefaultResult") or "ABANDON",
-            hook.get("NotificationMetadata"),
-        )
     group.story = (
         f"At {clock.text(clock.now())} a user request created an AutoScalingGroup changing the desired capacity from 0 "
         f"to {desired}.  "
@@ -228,24 +215,12 @@ def delete_group(request: AwsRequest) -> dict[str, Any]:
             activity.finish("Successful")
     del groups()[group.name]
     group.deleted = True
-    deleted.append(group)
     return {}
 
 
 @operation("autoscaling", "SetDesiredCapacity")
 def set_desired_capacity(request: AwsRequest) -> dict[str, Any]:
-    _set_desired(find(request.parameters["AutoScalingGroupName"]), request.parameters["DesiredCapacity"])
-    return {}
-
-
-@patched(AutoScalingBackend, "set_desired_capacity")
-def by_policy(_original: Any, _self: Any, group_name: str, desired_capacity: int) -> None:
-    """moto's scaling policies come here; they stay within the group's bounds."""
-    group = find(group_name)
-    _set_desired(group, min(max(desired_capacity, group.minimum), group.maximum))
-
-
-def _set_desired(group: Group, desired: int) -> None:
+    group, desired = find(request.parameters["AutoScalingGroupName"]), request.parameters["DesiredCapacity"]
     if desired > group.maximum:
         raise invalid(f"New SetDesiredCapacity value {desired} is above max value {group.maximum} for the "
                       "AutoScalingGroup.")
@@ -260,6 +235,7 @@ def _set_desired(group: Group, desired: int) -> None:
         group.desired = desired
         group.failures = 0
     engine.settle(group)
+    return {}
 
 
 def _processes(request: AwsRequest) -> list[str]:

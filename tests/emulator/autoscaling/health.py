@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.core.utils import utcnow
-from moto.ec2.models.instances import StateReason
 from moto.elbv2.models import ELBv2Backend, FakeHealthStatus, FakeTargetGroup, elbv2_backends
 
 from emulator import ecr
@@ -18,7 +17,7 @@ from emulator.autoscaling import clock
 from emulator.autoscaling.model import ec2
 from emulator.context import context
 from emulator.control import on_reset
-from emulator.ec2 import instances, status, tags
+from emulator.ec2 import instances, status
 from emulator.patching import patched
 
 REGISTRATION = 10.0
@@ -29,27 +28,13 @@ DRAINING = 20.0
 
 @dataclass
 class Behaviour:
-    image_id: str | None = None
-    template: str | None = None
-    version: int | None = None
+    image_id: str
     healthy: bool = True
     after: float = 0.0
     check: str = "elb"
-    """Who sees that it is broken: only the load balancer; EC2's instance check; everybody, for the instance dies."""
-    reason: str = "Client.InternalError: Client error on launch"
-    """The state's reason of an instance that dies."""
+    """Who sees that it is broken: only the load balancer, or EC2's instance check too."""
     pulls: str | None = None
     good: list[str] | None = None
-    bad: list[str] | None = None
-
-    def matches(self, instance: Any) -> bool:
-        if self.image_id is not None and instance.image_id != self.image_id:
-            return False
-        if self.template is None:
-            return self.image_id is not None
-        own = tags.of(instance)
-        version = own.get("aws:ec2launchtemplate:version")
-        return own.get("aws:ec2launchtemplate:id") == self.template and self.version in (None, int(version or 0))
 
 
 @dataclass
@@ -76,7 +61,7 @@ def _reset() -> None:
 
 
 def behaviour_of(instance: Any) -> Behaviour | None:
-    return next((b for b in behaviours if b.matches(instance)), None)
+    return next((b for b in behaviours if b.image_id == instance.image_id), None)
 
 
 def _on_state(instance: Any, state: str) -> None:
@@ -123,8 +108,6 @@ def serves(instance: Any) -> tuple[bool, str]:
             return False, behaviour.check  # nothing to run
         if behaviour.good is not None:
             ends_well = boot.pulled in behaviour.good
-        elif behaviour.bad is not None:
-            ends_well = boot.pulled not in behaviour.bad
     # `after`: until then it is the other way round, either still starting or not broken yet.
     return ends_well if clock.over(boot.at, behaviour.after) else not ends_well, behaviour.check
 
@@ -137,16 +120,6 @@ def see(instance: Any) -> None:
         given["instance"], given["instance_since"], given["by_behaviour"] = "impaired", utcnow(), True
     elif works and given.pop("by_behaviour", False):
         given["instance"] = "ok"
-
-
-def may_die(instance: Any) -> None:
-    """An instance whose behaviour it is dies: EC2 terminates it, as when its volume's key can't be used."""
-    behaviour = behaviour_of(instance)
-    if behaviour is None or behaviour.check != "dies" or instance.state != "running" or serves(instance)[0]:
-        return
-    instance.terminate()
-    code, _, message = behaviour.reason.partition(": ")
-    instance.state_reason = StateReason(f"{code}: {message}", code)
 
 
 def ec2_fault(instance: Any) -> str | None:

@@ -16,7 +16,6 @@ def terminate(member: Member, because: str, story: str = "") -> None:
         f"Terminating EC2 instance: {member.id}", f"{story}At {at} {because}", member.instance
     )
     member.terminating.progress = 30
-    member.hooked, member.waiting = False, []
     member.enter("Terminating")
     for arn in group.target_groups:
         health.deregister(arn, member.instance)

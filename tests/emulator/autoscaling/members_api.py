@@ -158,35 +158,23 @@ def attach(request: AwsRequest) -> dict[str, Any]:
 
 @operation("autoscaling", "TerminateInstanceInAutoScalingGroup")
 def terminate_instance(request: AwsRequest) -> dict[str, Any]:
-    several = request.parameters.get("InstanceIds")
-    if several:
-        group = find(request.parameters.get("AutoScalingGroupName"))
-        members = _named(group, several)
-    else:
-        member = find_member(request.parameters["InstanceId"])
-        group, members = member.group, [member]
-    decrement = bool(request.parameters["ShouldDecrementDesiredCapacity"])
-    for member in members:
-        if member.leaving:
-            raise invalid(f"Instance {member.id} is already terminating.")  # (assumed)
-    if decrement and group.desired - len(members) < group.minimum:
+    member = find_member(request.parameters["InstanceId"])
+    group, decrement = member.group, bool(request.parameters["ShouldDecrementDesiredCapacity"])
+    if member.leaving:
+        raise invalid(f"Instance {member.id} is already terminating.")  # (assumed)
+    if decrement and group.desired <= group.minimum:
         raise invalid(
             "Currently, desiredSize equals minSize ({}). Terminating instance without replacement will violate group's "
             "min size constraint. Either set shouldDecrementDesiredCapacity flag to false or lower group's min "
             "size.".format(group.minimum)
         )
-    activities = []
-    for member in members:
-        because = f"instance {member.id} was taken out of service in response to a user request"
-        if decrement:
-            because += f", shrinking the capacity from {group.desired} to {group.desired - 1}"
-            group.desired -= 1
-        terminate(member, f"{because}.")
-        if member.terminating is not None:
-            activities.append(member.terminating)
-    answer: dict[str, Any] = {"Activities": [a.shown() for a in activities]} if several else {
-        "Activity": activities[0].shown()
-    }
+    because = f"instance {member.id} was taken out of service in response to a user request"
+    if decrement:
+        because += f", shrinking the capacity from {group.desired} to {group.desired - 1}"
+        group.desired -= 1
+    terminate(member, f"{because}.")
+    assert member.terminating is not None
+    answer = {"Activity": member.terminating.shown()}
     engine.settle(group)
     return answer
 

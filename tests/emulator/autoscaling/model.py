@@ -1,4 +1,4 @@
-"""What Auto Scaling knows: groups with members, activities, hooks and refreshes.
+"""What Auto Scaling knows: groups with members, activities and refreshes.
 
 Groups lie in moto's dictionary, where authorization and moto's reset find them.
 """
@@ -17,7 +17,6 @@ from moto.ec2.models import ec2_backends
 from emulator.autoscaling import clock
 from emulator.aws_request import AwsError
 from emulator.context import context
-from emulator.control import on_reset
 from emulator.patching import patched
 
 PROCESSES = (
@@ -31,11 +30,6 @@ PROCESSES = (
     "ReplaceUnhealthy",
     "ScheduledActions",
 )
-LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
-ACTIVE = ("Pending", "Pending:Wait", "Pending:Proceed", "InService")
-"""The lifecycle states that count towards the desired capacity."""
-LEAVING = ("Terminating", "Terminating:Wait", "Terminating:Proceed")
 
 
 @dataclass(eq=False)
@@ -73,31 +67,7 @@ class Activity:
             shown["EndTime"] = clock.whole(self.ended)
         if self.message:
             shown["StatusMessage"] = self.message
-        if self.group.deleted:
-            shown["AutoScalingGroupState"] = "Deleted"
         return shown
-
-
-@dataclass(eq=False)
-class Hook:
-    name: str
-    transition: str
-    timeout: int = 3600
-    default_result: str = "ABANDON"
-    metadata: str | None = None
-    target_arn: str | None = None
-    role_arn: str | None = None
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A member that waits for the answer to one hook."""
-
-    hook: Hook
-    token: str = field(default_factory=lambda: str(uuid.uuid4()))
-    since: float = field(default_factory=clock.now)
-    last_beat: float = field(default_factory=clock.now)
-    result: str | None = None
 
 
 @dataclass(eq=False)
@@ -121,9 +91,6 @@ class Member:
     """Its way out of standby, or into the group it is attached to."""
     suspect: float | None = None
     """Since when something is wrong with it that the health check hasn't reported yet."""
-    waiting: list[Waiting] = field(default_factory=list)
-    hooked: bool = False
-    """Whether the hooks of its present transition have been called."""
 
     @property
     def id(self) -> str:
@@ -131,11 +98,12 @@ class Member:
 
     @property
     def active(self) -> bool:
-        return self.state in ACTIVE
+        """Whether it counts towards the desired capacity."""
+        return self.state in ("Pending", "InService")
 
     @property
     def leaving(self) -> bool:
-        return self.state in LEAVING
+        return self.state == "Terminating"
 
     def enter(self, state: str) -> None:
         self.state, self.since = state, clock.now()
@@ -219,7 +187,6 @@ class Group:
     """The members of its warm pool, which count as none of the group."""
     activities: list[Activity] = field(default_factory=list)
     """Oldest first."""
-    hooks: dict[str, Hook] = field(default_factory=dict)
     refreshes: list[Any] = field(default_factory=list)
     """Oldest first."""
     created: float = field(default_factory=clock.now)
@@ -243,16 +210,6 @@ class Group:
     def arn(self) -> str:
         account = f"{context.region}:{context.account_id}"
         return f"arn:aws:autoscaling:{account}:autoScalingGroup:{self.id}:autoScalingGroupName/{self.name}"
-
-    @property
-    def instance_states(self) -> list[Member]:
-        """moto's name."""
-        return self.members
-
-    @property
-    def desired_capacity(self) -> int:
-        """moto's name."""
-        return self.desired
 
     @property
     def active(self) -> list[Member]:
@@ -293,15 +250,6 @@ def groups() -> dict[str, Group]:
 def all_members() -> Iterator[Member]:
     for group in groups().values():
         yield from (*group.members, *group.pool)
-
-
-deleted: list[Group] = []
-"""Groups that are gone; their activities can still be read."""
-
-
-@on_reset
-def _reset() -> None:
-    deleted.clear()
 
 
 def invalid(message: str) -> AwsError:

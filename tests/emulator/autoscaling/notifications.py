@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from emulator import events
 from emulator.autoscaling import clock
-from emulator.autoscaling.model import LAUNCHING, Activity, Group, Member, Waiting
+from emulator.autoscaling.model import Activity, Group
 from emulator.context import context
 
 SOURCE = "aws.autoscaling"
@@ -41,24 +39,6 @@ def activity_ended(activity: Activity, detail_type: str, *, launching: bool) -> 
             "Cause": activity.cause,
         },
     )
-
-
-def lifecycle_action(member: Member, waiting: Waiting) -> None:
-    launching = waiting.hook.transition == LAUNCHING
-    ends = ("EC2", "AutoScalingGroup") if launching else ("AutoScalingGroup", "EC2")
-    detail: dict[str, Any] = {
-        "LifecycleActionToken": waiting.token,
-        "AutoScalingGroupName": member.group.name,
-        "LifecycleHookName": waiting.hook.name,
-        "EC2InstanceId": member.id,
-        "LifecycleTransition": waiting.hook.transition,
-        "Origin": ends[0],
-        "Destination": ends[1],
-    }
-    if waiting.hook.metadata:
-        detail["NotificationMetadata"] = waiting.hook.metadata
-    name = "EC2 Instance-launch Lifecycle Action" if launching else "EC2 Instance-terminate Lifecycle Action"
-    events.emit(SOURCE, name, [member.group.arn], detail)
 
 
 def refresh(group: Group, refresh_id: str, what: str, **more: str) -> None:

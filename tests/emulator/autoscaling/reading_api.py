@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from emulator.autoscaling import clock
-from emulator.autoscaling.model import Activity, Group, all_members, deleted, find, groups, invalid
+from emulator.autoscaling.model import Activity, Group, all_members, find, groups, invalid
 from emulator.autoscaling.paging import page
 from emulator.aws_request import AwsRequest
 from emulator.operations import operation
@@ -100,12 +100,8 @@ def describe_instances(request: AwsRequest) -> dict[str, Any]:
 def describe_activities(request: AwsRequest) -> dict[str, Any]:
     name, ids = request.parameters.get("AutoScalingGroupName"), request.parameters.get("ActivityIds") or []
     chosen: list[Group] = [*groups().values()]
-    if request.parameters.get("IncludeDeletedGroups"):
-        chosen += deleted
     if name is not None:
-        chosen = [g for g in chosen if g.name == name]
-        if not chosen:
-            find(name)
+        chosen = [find(name)]
     found = [a for g in chosen for a in reversed(g.activities) if not ids or a.id in ids]
     for each in request.parameters.get("Filters") or []:
         found = _filtered(found, each["Name"], each.get("Values") or [], name is not None)
@@ -134,27 +130,3 @@ def _filtered(found: list[Activity], name: str, values: list[str], has_group: bo
         return started is not None and (started >= bound if lower else started <= bound)
 
     return [a for a in found if is_inside(a)]
-
-
-@operation("autoscaling", "DescribeTags")
-def describe_tags(request: AwsRequest) -> dict[str, Any]:
-    found = [tag_shown(g, t) for g in sorted(groups().values(), key=lambda g: g.name) for t in g.tags]
-    readers = {
-        "auto-scaling-group": lambda t: t["ResourceId"],
-        "key": lambda t: t["Key"],
-        "value": lambda t: t["Value"],
-        "propagate-at-launch": lambda t: str(t["PropagateAtLaunch"]).lower(),
-    }
-    for each in request.parameters.get("Filters") or []:
-        if each["Name"] not in readers:
-            raise invalid(f"Invalid filter name: {each['Name']}")  # (assumed)
-        found = [t for t in found if readers[each["Name"]](t) in (each.get("Values") or [])]
-    chunk, more = page(found, request, id_of=lambda t: f"{t['ResourceId']}/{t['Key']}", default=50)
-    return {"Tags": chunk} | more
-
-
-@operation("autoscaling", "DescribeLoadBalancerTargetGroups")
-def describe_target_groups(request: AwsRequest) -> dict[str, Any]:
-    group = find(request.parameters["AutoScalingGroupName"])
-    named = [{"LoadBalancerTargetGroupARN": arn, "State": "InService"} for arn in group.target_groups]
-    return {"LoadBalancerTargetGroups": named}

@@ -55,7 +55,6 @@ class Refresh:
     baking_since: float = 0.0
     ahead: int = 0
     """Launches beyond the desired capacity, whose old members still stand."""
-    waits_for_transitions: bool = True
     cancelled_at: float = 0.0
     held: bool = False
     """Kept Pending by the control API."""
@@ -126,7 +125,7 @@ def step(group: Group) -> None:
             _begin(current)
     elif current.status == "Cancelling":
         moving = [m for m in group.members if m.leaving or (m.active and m.state != "InService")]
-        if clock.over(current.cancelled_at, CANCELLING) and (not current.waits_for_transitions or not moving):
+        if clock.over(current.cancelled_at, CANCELLING) and not moving:
             _end(current, "Cancelled", current.reason or "")
     elif current.status == "Baking":
         if ringing := alarm(current):
@@ -370,10 +369,9 @@ def _end(current: Refresh, status: str, reason: str | None) -> None:
     notifications.refresh(current.group, current.id, _EVENTS[status])
 
 
-def cancel(current: Refresh, wait: bool) -> None:
+def cancel(current: Refresh) -> None:
     """Replaced members stay (ASG-2). A refresh that is still Pending has nothing in flight."""
     current.reason = "Cancelled due to user request."
-    current.waits_for_transitions = wait
     current.ahead = 0
     current.status, current.cancelled_at = "Cancelling", clock.now()
     # The next launches are of the group's own template again, and don't wait for the failed ones.

@@ -113,7 +113,7 @@ def _active(request: AwsRequest) -> Refresh:
 @operation("autoscaling", "CancelInstanceRefresh")
 def cancel(request: AwsRequest) -> dict[str, Any]:
     current = _active(request)
-    refresh.cancel(current, wait=request.parameters.get("WaitForTransitioningInstances") is not False)
+    refresh.cancel(current)
     return {"InstanceRefreshId": current.id}
 
 

@@ -1,8 +1,7 @@
 """Control routes of Auto Scaling.
 
 POST autoscaling/pass       {"seconds", "step"?: 5, "idle"?: true, "group"?, "until"?}: time passes, see below
-POST autoscaling/images     {"image_id" | "template", "version"?, "healthy"?, "after"?, "check"?, "reason"?,
-                             "pulls"?, "good" | "bad"?}
+POST autoscaling/images     {"image_id", "healthy"?, "after"?, "check"?, "pulls"?, "good"?}
 POST autoscaling/instances  {"instance_ids", "healthy": true|false|null, "check"?}: whatever the image
 POST autoscaling/groups     {"group", "operator"?, "tags"?}: what only AWS's own services set
 POST autoscaling/hold       {"group", "hold": true|false}: keeps the group's refresh Pending
@@ -112,20 +111,11 @@ def set_behaviour(body: dict[str, Any]) -> Any:
     if unknown := body.keys() - known:
         raise ControlError(f"unknown field {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
     behaviour = health.Behaviour(**body)
-    if behaviour.image_id is None and behaviour.template is None:
-        raise ControlError('expected "image_id" or "template"')
-    if behaviour.check not in ("elb", "ec2", "dies"):
-        raise ControlError('"check" is elb, ec2 or dies')
-    if behaviour.good is not None and behaviour.bad is not None:
-        raise ControlError('either "good" or "bad"')
-    if (behaviour.good is not None or behaviour.bad is not None) and not behaviour.pulls:
-        raise ControlError('"good" and "bad" are digests of what the instance pulls: name "pulls"')
-    if behaviour.template is not None:
-        ids = ec2().launch_template_name_to_ids
-        behaviour.template = ids.get(behaviour.template, behaviour.template)
-        if behaviour.template not in ec2().launch_templates:
-            raise ControlError(f"no launch template {body['template']}")
-    if behaviour.image_id is not None and behaviour.image_id not in ec2().amis:
+    if behaviour.check not in ("elb", "ec2"):
+        raise ControlError('"check" is elb or ec2')
+    if behaviour.good is not None and not behaviour.pulls:
+        raise ControlError('"good" are digests of what the instance pulls: name "pulls"')
+    if behaviour.image_id not in ec2().amis:
         raise ControlError(f"no image {behaviour.image_id}")
     health.behave(behaviour)
     return dataclasses.asdict(behaviour)

@@ -293,18 +293,8 @@ def delete_stack(request: AwsRequest) -> dict[str, Any]:
         stack = stacks.find(request.parameters["StackName"])
         if stack is None or stack.status == "DELETE_COMPLETE":
             return {}
-        if stack.termination_protection:
-            message = f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled"
-            raise AwsError("ValidationError", message)
     stack.run(stack.delete)
     return {}
-
-
-@operation("cloudformation", "UpdateTerminationProtection")
-def update_termination_protection(request: AwsRequest) -> dict[str, Any]:
-    stack = stacks.get(request.parameters["StackName"])
-    stack.termination_protection = bool(request.parameters["EnableTerminationProtection"])
-    return {"StackId": stack.stack_id}
 
 
 @operation("cloudformation", "DescribeStacks")
@@ -332,7 +322,7 @@ def _described(stack: Stack) -> dict[str, Any]:
         "Description": stack.description,
         "ChangeSetId": stack.change_set_id,
         "DisableRollback": stack.disable_rollback,
-        "EnableTerminationProtection": stack.termination_protection,
+        "EnableTerminationProtection": False,
         "NotificationARNs": [],
         "Outputs": stack.outputs,
     }
@@ -398,52 +388,20 @@ def describe_stack_events(request: AwsRequest) -> dict[str, Any]:
     return result
 
 
-def _resource(stack: Stack, logical_id: str, timestamp: str) -> dict[str, Any]:
-    resource = stack.resources[logical_id]
-    return {
-        "LogicalResourceId": logical_id,
-        "PhysicalResourceId": resource.physical_id,
-        "ResourceType": resource.type,
-        timestamp: resource.updated,
-        "ResourceStatus": resource.status,
-        "ResourceStatusReason": resource.reason,
-    }
-
-
 @operation("cloudformation", "ListStackResources")
 def list_stack_resources(request: AwsRequest) -> dict[str, Any]:
     stack = stacks.get(request.parameters["StackName"])
-    return {"StackResourceSummaries": [_resource(stack, name, "LastUpdatedTimestamp") for name in stack.resources]}
-
-
-@operation("cloudformation", "DescribeStackResources")
-def describe_stack_resources(request: AwsRequest) -> dict[str, Any]:
-    stack = stacks.get(request.parameters["StackName"])
-    wanted = request.parameters.get("LogicalResourceId")
-    names = [name for name in stack.resources if wanted in (None, name)]
-    common = {"StackId": stack.stack_id, "StackName": stack.name}
-    return {"StackResources": [common | _resource(stack, name, "Timestamp") for name in names]}
-
-
-@operation("cloudformation", "DescribeStackResource")
-def describe_stack_resource(request: AwsRequest) -> dict[str, Any]:
-    stack = stacks.get(request.parameters["StackName"])
-    name = request.parameters["LogicalResourceId"]
-    if name not in stack.resources:
-        raise AwsError("ValidationError", f"Resource {name} does not exist for stack {stack.name}")
-    common = {"StackId": stack.stack_id, "StackName": stack.name}
-    return {"StackResourceDetail": common | _resource(stack, name, "LastUpdatedTimestamp")}
-
-
-@operation("cloudformation", "ListExports")
-def list_exports(_: AwsRequest) -> dict[str, Any]:
     return {
-        "Exports": [
-            {"ExportingStackId": s.stack_id, "Name": o["ExportName"], "Value": o["OutputValue"]}
-            for s in stacks.all_stacks()
-            if s.status != "DELETE_COMPLETE"
-            for o in s.outputs
-            if "ExportName" in o
+        "StackResourceSummaries": [
+            {
+                "LogicalResourceId": logical_id,
+                "PhysicalResourceId": resource.physical_id,
+                "ResourceType": resource.type,
+                "LastUpdatedTimestamp": resource.updated,
+                "ResourceStatus": resource.status,
+                "ResourceStatusReason": resource.reason,
+            }
+            for logical_id, resource in stack.resources.items()
         ]
     }
 
@@ -461,7 +419,7 @@ def get_template(request: AwsRequest) -> dict[str, Any]:
     }
 
 
-@operation("cloudformation", "GetTemplateSummary", "ValidateTemplate")
+@operation("cloudformation", "GetTemplateSummary")
 def get_template_summary(request: AwsRequest) -> dict[str, Any]:
     if name := request.parameters.get("StackName"):
         stack = stacks.get(name)
@@ -469,8 +427,7 @@ def get_template_summary(request: AwsRequest) -> dict[str, Any]:
     else:
         text = _template_text(request.parameters, None)
     template = templates.parse(text)
-    types = {resource["Type"] for resource in template["Resources"].values()}
-    result = {
+    return {
         "Parameters": [
             {
                 "ParameterKey": name,
@@ -483,8 +440,6 @@ def get_template_summary(request: AwsRequest) -> dict[str, Any]:
         ],
         "Description": template.get("Description"),
         "DeclaredTransforms": sam.names_transform(template),
+        "ResourceTypes": sorted({resource["Type"] for resource in template["Resources"].values()}),
+        "Metadata": str(template.get("Metadata", {})),
     }
-    if request.operation == "GetTemplateSummary":
-        result["ResourceTypes"] = sorted(types)
-        result["Metadata"] = str(template.get("Metadata", {}))
-    return result

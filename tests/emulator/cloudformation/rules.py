@@ -1,7 +1,7 @@
 """The section Rules: parameter values that don't go together are refused before anything is created.
 
-Only what "Rule functions" in the CloudFormation template reference lists is accepted, without the three functions that
-look up properties of existing resources. Fn::If and Condition are refused there by AWS too.
+Of what "Rule functions" in the CloudFormation template reference lists, only what templates here use is accepted. Fn::If
+and Condition are refused there by AWS too.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ def _check_shape(name: str, rule: Any) -> None:
 _ARGUMENTS = {
     "Fn::And": (2, 10),
     "Fn::Contains": (2, 2),
-    "Fn::EachMemberEquals": (2, 2),
-    "Fn::EachMemberIn": (2, 2),
     "Fn::Equals": (2, 2),
     "Fn::Not": (1, 1),
     "Fn::Or": (2, 10),
@@ -68,11 +66,7 @@ class _Rule:
         first, second = arguments
         if function == "Fn::Equals":
             return self._text(first) == self._text(second)
-        if function == "Fn::Contains":
-            return self._text(second) in self._texts(first)
-        if function == "Fn::EachMemberEquals":
-            return all(value == self._text(second) for value in self._texts(first))
-        return set(self._texts(first)) <= set(self._texts(second))
+        return self._text(second) in self._texts(first)
 
     def _function(self, expression: Any) -> tuple[str, Any]:
         if not isinstance(expression, dict) or len(expression) != 1:

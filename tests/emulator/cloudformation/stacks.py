@@ -133,7 +133,6 @@ class Stack:
         self.events: list[Event] = []
         self.change_sets: dict[str, ChangeSet] = {}
         self.disable_rollback = False
-        self.termination_protection = False
         self.change_set_id: str | None = None
         self._tags_changed = False
 
@@ -172,9 +171,7 @@ class Stack:
                 raise TemplateError(message)
             return attributes[key]
 
-        return Scope(
-            version.template, version.parameters, self.stack_id, self.name, reference, attribute, exported_value
-        )
+        return Scope(version.template, version.parameters, self.stack_id, self.name, reference, attribute)
 
     @property
     def root(self) -> Stack:
@@ -405,7 +402,7 @@ def _outputs(version: Version, scope: Scope) -> list[dict[str, Any]]:
         if "Description" in declaration:
             output["Description"] = declaration["Description"]
         if "Export" in declaration:
-            output["ExportName"] = str(scope.resolve(declaration["Export"]["Name"]))
+            raise TemplateError("the emulator has no exports")
         outputs.append(output)
     return outputs
 
@@ -456,14 +453,6 @@ def set_status(body: dict[str, Any]) -> Any:
         raise control.ControlError(f"no stack {body['stack']}")
     stack.status = body["status"]
     return {}
-
-
-def exported_value(name: str) -> str:
-    for stack in _stacks.values():
-        for output in stack.outputs:
-            if output.get("ExportName") == name and stack.status != "DELETE_COMPLETE":
-                return output["OutputValue"]
-    raise TemplateError(f"No export named {name} found. Rollback requested by user.")
 
 
 def planned_changes(stack: Stack, version: Version) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable
@@ -28,7 +27,6 @@ SECTIONS = {
     "Conditions",
     "Description",
     "Globals",  # SAM's
-    "Mappings",
     "Metadata",
     "Outputs",
     "Parameters",
@@ -105,10 +103,8 @@ def _parameter_value(name: str, spec: dict[str, Any], raw: Any) -> Any:
         for value in values:
             _check(name, spec, value, "Number" if kind == "List<Number>" else "String")
         return values
-    if kind.startswith("AWS::SSM::Parameter::Value"):
-        return _ssm_value(name, text)
-    if kind not in ("String", "Number") and not kind.startswith("AWS::"):
-        raise TemplateError(f"Template format error: Unrecognized parameter type: {kind}")
+    if kind not in ("String", "Number"):
+        raise TemplateError(f"Template format error: the emulator lacks the parameter type {kind}")
     _check(name, spec, text, kind)
     return text
 
@@ -140,15 +136,6 @@ def _check(name: str, spec: dict[str, Any], text: str, kind: str) -> None:
         raise TemplateError(f"Template error: Parameter '{name}' must be one of AllowedValues: [{allowed}]")
 
 
-def _ssm_value(name: str, parameter: str) -> str:
-    from moto.ssm.models import ssm_backends
-
-    found = ssm_backends[context.account_id][context.region].get_parameter(parameter)
-    if found is None:
-        raise TemplateError(f"Parameter {name}: Unable to fetch parameters [{parameter}] from parameter store")
-    return found.value
-
-
 # ---- evaluation ----
 
 NO_VALUE = object()
@@ -167,7 +154,6 @@ class Scope:
     """The physical id of a resource."""
     attribute: Callable[[str, str], Any]
     """An attribute of a resource."""
-    export: Callable[[str], str]
     _conditions: dict[str, bool] = field(default_factory=dict)
 
     def condition(self, name: str) -> bool:
@@ -204,7 +190,7 @@ class Scope:
         if isinstance(value, list):
             return [item for item in map(self.resolve, value) if item is not NO_VALUE]
         if isinstance(value, str):
-            return self._dynamic_references(value)
+            return self._without_dynamic_references(value)
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -251,34 +237,18 @@ class Scope:
                 return _text(self.resolve(variables[name]))
             return _text(self._get_att(name) if "." in name else self._ref(name))
 
-        return self._dynamic_references(_SUB.sub(replaced, text))
+        return self._without_dynamic_references(_SUB.sub(replaced, text))
 
     def _join(self, argument: Any) -> str:
         separator, values = argument
         return separator.join(_text(value) for value in self.resolve(values))
 
-    def _select(self, argument: Any) -> Any:
-        index, values = int(self.resolve(argument[0])), self.resolve(argument[1])
-        if not 0 <= index < len(values):
-            raise TemplateError(f"Template error: Fn::Select cannot select nonexistent value at index {index}")
-        return values[index]
-
-    def _find_in_map(self, argument: Any) -> Any:
-        name, top, second = (self.resolve(value) for value in argument)
-        try:
-            return self.template["Mappings"][name][top][second]
-        except KeyError:
-            raise TemplateError(f"Template error: Unable to get mapping for {name}::{top}::{second}") from None
-
     def _if(self, argument: Any) -> Any:
         name, then, otherwise = argument
         return self.resolve(then if self.condition(name) else otherwise)
 
-    def _dynamic_references(self, text: str) -> str:
-        def looked_up(match: re.Match[str]) -> str:
-            return _ssm_value("(dynamic reference)", match.group(1))
-
-        text = re.sub(r"\{\{resolve:ssm:([^:}]+)(?::\d+)?\}\}", looked_up, text)
+    @staticmethod
+    def _without_dynamic_references(text: str) -> str:
         if "{{resolve:" in text:
             raise TemplateError(f"Template error: the emulator lacks the dynamic reference in {text!r}")
         return text
@@ -288,13 +258,8 @@ _FUNCTIONS: dict[str, Callable[[Scope, Any], Any]] = {
     "Fn::GetAtt": Scope._get_att,
     "Fn::Sub": Scope._sub,
     "Fn::Join": Scope._join,
-    "Fn::Select": Scope._select,
-    "Fn::FindInMap": Scope._find_in_map,
     "Fn::If": Scope._if,
     "Fn::Split": lambda scope, a: _text(scope.resolve(a[1])).split(a[0]),
-    "Fn::Base64": lambda scope, a: base64.b64encode(_text(scope.resolve(a)).encode()).decode(),
-    "Fn::GetAZs": lambda scope, a: [f"{scope.resolve(a) or context.region}{zone}" for zone in "abc"],
-    "Fn::ImportValue": lambda scope, a: scope.export(_text(scope.resolve(a))),
 }
 
 

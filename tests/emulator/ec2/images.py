@@ -1,9 +1,9 @@
-"""AMIs: block device mappings that are real, deprecation and disabling, exact filters, paging."""
+"""AMIs: block device mappings that are real, deprecated and disabled ones, exact filters, paging."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -207,33 +207,6 @@ def deprecation_time(self: Any) -> str | None:
 def _is_deprecated(image: Any, now: datetime) -> bool:
     moment = image.__dict__.get("_deprecated_from")
     return moment is not None and moment <= now
-
-
-@added(EC2Response)
-def enable_image_deprecation(self: Any) -> ActionResult:
-    image = _own_image(self)
-    moment = self._get_param("DeprecateAt")
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
-    self.error_on_dryrun()
-    image._deprecated_from = moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
-    return ActionResult({"Return": True})
-
-
-@added(EC2Response)
-def disable_image_deprecation(self: Any) -> ActionResult:
-    image = _own_image(self)
-    self.error_on_dryrun()
-    image._deprecated_from = None
-    return ActionResult({"Return": True})
-
-
-def _own_image(request: Any) -> Any:
-    image_id = request._get_param("ImageId")
-    image = request.ec2_backend.amis.get(image_id)
-    if image is None:
-        raise InvalidAMIIdError(image_id)
-    return image
 
 
 @patched(AmiBackend)

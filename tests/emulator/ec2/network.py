@@ -18,12 +18,11 @@ from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.vpcs import VPC, VPCBackend
 from moto.ec2.responses import EC2Response
 
-from emulator.context import context, later
+from emulator.context import context
 from emulator.control import ControlError, route
 from emulator.ec2 import errors, filters, paging, security_groups
 from emulator.ec2.describing import Description, answer, describes
 from emulator.patching import patched
-from emulator.settings import settings
 
 # What a new VPC has
 
@@ -241,15 +240,7 @@ def create_vpc_endpoint(original: Any, self: Any, **given: Any) -> Any:
         for eni_id in endpoint.network_interface_ids:
             _drop_interface(self, eni_id)
         endpoint.network_interface_ids = [_add_interface(self, endpoint, s) for s in endpoint.subnet_ids]
-        if settings.vpc_endpoint_pending_seconds:
-            endpoint.state = "pending"
-            later(settings.vpc_endpoint_pending_seconds, _become_available, endpoint)
     return endpoint
-
-
-def _become_available(endpoint: Any) -> None:
-    if endpoint.state == "pending":
-        endpoint.state = "available"
 
 
 def _check_private_dns(backend: Any, vpc_id: str, service: str, but: str | None = None) -> None:
@@ -522,22 +513,6 @@ describes(
     ids="NetworkInterfaceIds",
     not_found=("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"),
     ids_exclude_max_results=True,
-)
-
-_PREFIX_LISTS = {
-    "owner-id": lambda p: p.owner_id,
-    "prefix-list-id": lambda p: p.id,
-    "prefix-list-name": lambda p: p.prefix_list_name,
-}
-describes(
-    "DescribeManagedPrefixLists",
-    items=lambda backend: backend.managed_prefix_lists.values(),
-    result="PrefixLists",
-    readers=_PREFIX_LISTS,
-    lowest=1,
-    highest=100,
-    ids="PrefixListIds",
-    not_found=("InvalidPrefixListID.NotFound", "The prefix list ID '{}' does not exist"),
 )
 
 GROUPS = Description(

@@ -10,7 +10,6 @@ POST snapshots/age     {"seconds": N, "snapshot_ids"?, "volume_ids"?} shifts Sta
 POST snapshots/finish  {"snapshot_ids"?, "volume_ids"?, "state"?: completed|error, "message"?} ends pending snapshots
                        now, with events
 POST paging            {"short_pages": true} makes pages shorter than MaxResults, the first one empty (see paging.py)
-POST images/deprecate  {"image_id": ID} deprecates an image of another owner as of now
 POST volumes           {"count": N, "size"?, "type"?, "zone"?, "tags"?} → {"volume_ids": […]}, available volumes at once
 POST volumes/place     {"volume_ids": […], "state"?, "zone"?, "outpost_arn"?} puts volumes into a state of AWS's
                        (error, deleting, …), a Local Zone or on an Outpost
@@ -183,13 +182,4 @@ def place_volumes(body: dict[str, Any]) -> Any:
         if zone := body.get("zone"):
             volume.zone = copy(volume.zone)
             volume.zone.name = zone
-    return {}
-
-
-@route("POST", "images/deprecate")
-def deprecate_image(body: dict[str, Any]) -> Any:
-    image = _backend().amis.get(body["image_id"])
-    if image is None:
-        raise ControlError(f"unknown image {body['image_id']}")
-    image._deprecated_from = utcnow()
     return {}

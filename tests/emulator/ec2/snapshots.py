@@ -73,8 +73,6 @@ class EbsSnapshot(Snapshot):
         self.copied_from: tuple[str, str] | None = None  # region and id
         self.is_incremental_copy = False
         self.lock: Any = None  # see locks.py
-        self.restore_expiry_time: datetime | None = None  # of an archived one that is restored for a time
-        self.fast_restore_zones: set[str] = set()
         for name, value in attributes.items():
             setattr(self, name, value)
 
@@ -118,7 +116,6 @@ class EbsSnapshot(Snapshot):
             "Encrypted": self.encrypted,
             "KmsKeyId": self.kms_key_id,
             "StorageTier": self.storage_tier,
-            "RestoreExpiryTime": self.restore_expiry_time,
             "Tags": tags.as_list(self),
         }
         return {name: value for name, value in described.items() if value is not None and value != []}
@@ -546,17 +543,6 @@ def _used_by_image(snapshot: EbsSnapshot) -> None:
         for mapping in image.__dict__.get("_mappings") or []:  # see images.py
             if mapping.get("Ebs", {}).get("SnapshotId") == snapshot.id:
                 raise InvalidSnapshotInUse(snapshot.id, image.id)
-
-
-@obstacle
-def _enabled_for_fast_restore(snapshot: EbsSnapshot) -> None:
-    if snapshot.fast_restore_zones:
-        zones = ", ".join(sorted(snapshot.fast_restore_zones))
-        raise EC2ClientError(
-            "InvalidSnapshot.InUse",
-            f"The snapshot {snapshot.id} is currently enabled for fast restores in {zones}. Fast snapshot restores "
-            "must be disabled within all Availability Zones before the snapshot may be deleted.",
-        )
 
 
 def check_deletable(snapshot: EbsSnapshot) -> None:

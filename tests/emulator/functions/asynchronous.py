@@ -141,39 +141,25 @@ def _option(event: _Event, name: str, default: int) -> int:
 
 
 def _send_outcome(event: _Event, which: str, condition: str, invocation: Invocation, outcome: Outcome | None) -> None:
-    """Send the invocation record to the function's destination, and a failed event to its dead-letter queue."""
+    """Send the invocation record to the function's destination."""
     function = event.function
     with context.lock:
         if context.generation != event.generation:
             return
         destination = (_config(event).get("DestinationConfig") or {}).get(which, {}).get("Destination")
-        if destination:
-            _send(function, destination, _record_of(event, condition, invocation, outcome))
-        dead_letters = (getattr(function, "dead_letter_config", None) or {}).get("TargetArn")
-        if which == "OnFailure" and dead_letters:
-            error = invocation.response if isinstance(invocation.response, dict) else {}
-            attributes = {
-                "RequestID": event.request_id,
-                "ErrorCode": "200",
-                "ErrorMessage": str(error.get("errorMessage", condition))[:1024],
-            }
-            _send(function, dead_letters, event.payload, attributes)
-
-
-def _send(function: LambdaFunction, target_arn: str, payload: Any, attributes: dict[str, str] | None = None) -> None:
-    """With the function's own role."""
-    try:
-        delivery.send(
-            target_arn,
-            payload,
-            sender=f"function {function.function_name}",
-            service="lambda.amazonaws.com",
-            source_arn=function.function_arn,
-            role_arn=function.role,
-            attributes=attributes,
-        )
-    except delivery.DeliveryFailed:
-        pass  # Noted by delivery. Lambda drops the event too (metric DestinationDeliveryFailures).
+        if not destination:
+            return
+        try:
+            delivery.send(
+                destination,
+                _record_of(event, condition, invocation, outcome),
+                sender=f"function {function.function_name}",
+                service="lambda.amazonaws.com",
+                source_arn=function.function_arn,
+                role_arn=function.role,
+            )
+        except delivery.DeliveryFailed:
+            pass  # Noted by delivery. Lambda drops the event too (metric DestinationDeliveryFailures).
 
 
 def _record_of(event: _Event, condition: str, invocation: Invocation, outcome: Outcome | None) -> dict[str, Any]:

@@ -91,9 +91,6 @@ def put_function_concurrency(
     return original(self, function_name, reserved_concurrency)
 
 
-_KEPT = {"DeadLetterConfig": "dead_letter_config", "LoggingConfig": "logging_config"}
-
-
 @patched(LambdaBackend)
 def create_function(original: Any, self: LambdaBackend, spec: dict[str, Any]) -> LambdaFunction:
     _check(spec)
@@ -112,10 +109,9 @@ def update_configuration(original: Any, self: LambdaFunction, config_updates: di
 
 
 def _keep(function: LambdaFunction, spec: dict[str, Any]) -> None:
-    """moto drops both; without them no dead letters, and the logs go to the wrong group."""
-    for name, attribute in _KEPT.items():
-        if name in spec:
-            setattr(function, attribute, spec[name])
+    """moto drops it; without it the logs go to the wrong group."""
+    if "LoggingConfig" in spec:
+        function.logging_config = spec["LoggingConfig"]
 
 
 @patched(LambdaFunction)
@@ -123,8 +119,6 @@ def get_configuration(original: Any, self: LambdaFunction, on_create: bool = Fal
     configuration = original(self, on_create)
     logging = getattr(self, "logging_config", None) or {}
     configuration["LoggingConfig"] = {"LogFormat": "Text", "LogGroup": self.logs_group_name} | logging
-    if dead_letters := getattr(self, "dead_letter_config", None):
-        configuration["DeadLetterConfig"] = dead_letters
     return configuration
 
 
@@ -135,13 +129,3 @@ def put_function_event_invoke_config(
     """A put replaces the configuration; moto keeps answering with the first one ever put."""
     self.get_function(function_name).event_invoke_config.clear()
     return original(self, function_name, config)
-
-
-@patched(LambdaBackend)
-def update_function_event_invoke_config(
-    original: Any, self: LambdaBackend, function_name: str, config: dict[str, Any]
-) -> dict[str, Any]:
-    """An update keeps what it doesn't name."""
-    function = self.get_function(function_name)
-    before = function.event_invoke_config[-1].config if function.event_invoke_config else {}
-    return self.put_function_event_invoke_config(function_name, before | config)

@@ -27,7 +27,6 @@ from emulator import callers
 from emulator.context import context
 from emulator.functions.invocations import Invocation
 from emulator.process import die_with_parent
-from emulator.settings import settings
 
 INIT_LIMIT_SECONDS = 10.0
 """Lambda gives the start of a process 10 s before the function's own timeout begins to count."""
@@ -55,10 +54,6 @@ class Configuration:
     log_format: str = "Text"
     log_level: str | None = None
     """Only with JSON: lines below it are dropped."""
-
-    @property
-    def effective_timeout(self) -> float:
-        return self.timeout_seconds * settings.lambda_timeout_scale
 
 
 @dataclass
@@ -133,7 +128,7 @@ class Environment:
 
     def _wait_until_ready(self, invocation: Invocation) -> Outcome | None:
         started = time.time()
-        limit = INIT_LIMIT_SECONDS + self.configuration.effective_timeout
+        limit = INIT_LIMIT_SECONDS + self.configuration.timeout_seconds
         while not self._ready.wait(0.005):
             if self._init_error is not None:
                 return Outcome("error", self._init_error)
@@ -146,8 +141,7 @@ class Environment:
         return None
 
     def _deliver(self, event: _Event) -> Outcome:
-        timeout = self.configuration.effective_timeout
-        end = time.time() + timeout
+        end = time.time() + self.configuration.timeout_seconds
         self._deadline_ms = int(end * 1000)
         self._events.put(event)
         while True:

@@ -228,18 +228,3 @@ def _invoke_and_wait(
 def delete_function(original: Any, self: LambdaBackend, function_name: str, qualifier: str | None = None) -> None:
     original(self, function_name, qualifier)
     pool.retire(function_name.split(":function:")[-1].split(":")[0])
-
-
-@patched(LambdaBackend)
-def send_sns_message(
-    original: Any,
-    self: LambdaBackend,
-    function_name: str,
-    message: str,
-    subject: str | None = None,
-    qualifier: str | None = None,
-) -> None:
-    """SNS invokes its subscribers asynchronously; moto runs them within Publish."""
-    sns = {"Type": "Notification", "MessageId": str(uuid.uuid4()), "Message": message, "Subject": subject}
-    event = {"Records": [{"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": sns}]}
-    asynchronous.submit(find(function_name), event, "topic", invoked_as(find(function_name), function_name))

@@ -62,13 +62,6 @@ def update_service_setting(request: AwsRequest) -> dict[str, Any]:
     return {}
 
 
-@operation("ssm", "ResetServiceSetting")
-def reset_service_setting(request: AwsRequest) -> dict[str, Any]:
-    setting_id = _setting_id(request)
-    _changed.pop(setting_id, None)
-    return {"ServiceSetting": _described(setting_id)}
-
-
 def _setting_id(request: AwsRequest) -> str:
     """The id, which may be given as ARN."""
     given = request.parameters["SettingId"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from conftest import allow, policy
+
 ZONES = ("eu-central-1a", "eu-central-1b")
 
 
@@ -84,9 +86,8 @@ class Bus:
         self.sqs = emulator.client("sqs")
         self.url = self.sqs.create_queue(QueueName="events")["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        allowed = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
-        policy = {"Version": "2012-10-17", "Statement": [allowed | {"Resource": arn}]}
-        self.sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"Policy": json.dumps(policy)})
+        may = policy(allow("sqs:SendMessage", arn) | {"Principal": {"Service": "events.amazonaws.com"}})
+        self.sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"Policy": may})
         events = emulator.client("events")
         events.put_rule(Name="all", EventPattern=json.dumps({"source": [source]}))
         events.put_targets(Rule="all", Targets=[{"Id": "queue", "Arn": arn}])

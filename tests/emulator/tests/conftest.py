@@ -2,96 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
-import os
-import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-TESTS = Path(__file__).resolve().parents[2]
-ACCOUNT = "123456789012"
-REGION = "eu-central-1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-
-def in_this_process(name: str) -> ModuleType:
-    """A module of the emulator that needs no server."""
-    sys.path.insert(0, str(TESTS))
-    try:
-        return importlib.import_module(f"emulator.{name}")
-    finally:
-        sys.path.remove(str(TESTS))
-
-
-class ControlFailure(Exception):
-    pass
-
-
-class Emulator:
-    """A running emulator: boto3 clients of it and its control API."""
-
-    def __init__(self, *arguments: str) -> None:
-        environment = os.environ | {"PYTHONPATH": str(TESTS)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "emulator", "--port", "0", "--die-with-parent", *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("ready "), f"the emulator didn't start: {line!r}"
-        self.endpoint = line.split()[1]
-        self._clients: dict[tuple[str, str], Any] = {}
-
-    def client(self, service: str, **config: Any) -> Any:
-        """A boto3 client that doesn't retry, so that a test sees each answer. Tests share it: it is slow to make."""
-        key = service, repr(sorted(config.items()))
-        if key not in self._clients:
-            self._clients[key] = boto3.client(
-                service,
-                endpoint_url=self.endpoint,
-                region_name=REGION,
-                aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-                aws_secret_access_key="secret",
-                config=Config(retries={"total_max_attempts": 1}, **config),
-            )
-        return self._clients[key]
-
-    def control(self, method: str, path: str, **body: Any) -> Any:
-        """Call the control API; for GET the arguments are the query."""
-        url = f"{self.endpoint}/_emulator/{path}"
-        data = None
-        if method == "GET":
-            url += "?" + urllib.parse.urlencode(body)
-        else:
-            data = json.dumps(body).encode()
-        request = urllib.request.Request(url, data=data, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise ControlFailure(json.load(error)["error"]) from error
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
+from demo.local_aws import ACCOUNT, REGION, TESTS  # noqa: E402, F401 (for the tests)
+from demo.local_aws import LocalAws as Emulator  # noqa: E402
+from demo.local_aws import LocalAwsFailed as ControlFailure  # noqa: E402, F401 (for the tests)
 
 
 @pytest.fixture(scope="session")
@@ -128,21 +53,47 @@ def ssm(client: Callable[[str], Any]) -> Any:
     return client("ssm")
 
 
-def function_archive() -> bytes:
-    """The test function as `sam build` would package it: an archive with the executable `bootstrap`."""
+@pytest.fixture
+def cloudwatch(client: Callable[[str], Any]) -> Any:
+    return client("cloudwatch")
+
+
+@pytest.fixture
+def topic(client: Callable[[str], Any]) -> str:
+    return client("sns").create_topic(Name="notices")["TopicArn"]
+
+
+def function_archive(program: bytes | None = None) -> bytes:
+    """The test function, or another, as `sam build` would package it: an archive with the executable `bootstrap`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         entry = zipfile.ZipInfo("bootstrap")
         entry.external_attr = 0o100755 << 16
-        archive.writestr(entry, (Path(__file__).parent / "function" / "bootstrap").read_bytes())
+        archive.writestr(entry, program or (Path(__file__).parent / "function" / "bootstrap").read_bytes())
     return buffer.getvalue()
+
+
+def allow(action: str | list[str], resource: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    """A statement of a policy."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return statement | ({"Condition": condition} if condition else {})
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 def trust(service: str) -> str:
     """A role's trust policy for a service of AWS."""
     principal = {"Service": f"{service}.amazonaws.com"}
-    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    return policy({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal})
+
+
+def make_role(iam: Any, name: str, service: str, *statements: dict[str, Any]) -> str:
+    """A role of a service of AWS that may do this; returns its ARN."""
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policy(*statements))
+    return role
 
 
 @pytest.fixture
@@ -150,11 +101,8 @@ def function(emulator: Emulator) -> Callable[..., str]:
     """function(name, **settings) creates a function and its role, which allows all if not told else; returns the ARN."""
 
     def create(name: str = "worker", statements: list[dict[str, Any]] | None = None, **settings: Any) -> str:
-        iam = emulator.client("iam")
-        role = iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=trust("lambda"))["Role"]["Arn"]
-        everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-        policy = {"Version": "2012-10-17", "Statement": everything if statements is None else statements}
-        iam.put_role_policy(RoleName=f"{name}-role", PolicyName="all", PolicyDocument=json.dumps(policy))
+        allowed = [allow("*")] if statements is None else statements
+        role = make_role(emulator.client("iam"), f"{name}-role", "lambda", *allowed)
         defaults = {"Runtime": "provided.al2023", "Role": role, "Handler": "bootstrap", "Timeout": 5, "MemorySize": 256}
         answer = emulator.client("lambda").create_function(
             FunctionName=name, Code={"ZipFile": function_archive()}, **defaults | settings

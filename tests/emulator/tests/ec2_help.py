@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.local_aws import tags_of  # noqa: F401 (for the tests)
+
 ZONE = "eu-central-1a"
 
 
@@ -43,10 +45,6 @@ def specification(resource_type: str, tags: dict[str, str]) -> list[dict[str, An
     return [{"ResourceType": resource_type, "Tags": tag_list(tags)}]
 
 
-def tags_of(described: dict[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
-
-
 def amazon_linux(ec2: Any) -> str:
     images = ec2.describe_images(
         Owners=["amazon"], Filters=[{"Name": "name", "Values": ["al2023-ami-2023.*-x86_64"]}]
@@ -60,18 +58,30 @@ def launch(ec2: Any, count: int = 1, **parameters: Any) -> list[str]:
     return [instance["InstanceId"] for instance in launched["Instances"]]
 
 
+def instance(ec2: Any, instance_id: str) -> dict[str, Any]:
+    return ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+
 def volumes_by_device(ec2: Any, instance_id: str) -> dict[str, str]:
-    instance = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
-    return {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in instance["BlockDeviceMappings"]}
+    return {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in instance(ec2, instance_id)["BlockDeviceMappings"]}
 
 
 def add_volume(ec2: Any, instance_id: str, device: str, **parameters: Any) -> str:
     """A new volume, attached."""
-    instance = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
-    zone = instance["Placement"]["AvailabilityZone"]
+    zone = instance(ec2, instance_id)["Placement"]["AvailabilityZone"]
     volume_id = ec2.create_volume(AvailabilityZone=zone, **({"Size": 4} | parameters))["VolumeId"]
     ec2.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device)
     return volume_id
+
+
+def pages_of(call: Callable[..., Any], key: str, **parameters: Any) -> list[list[dict[str, Any]]]:
+    pages, token = [], {}
+    while True:
+        answer = call(**parameters, **token)
+        pages.append(answer[key])
+        if not answer.get("NextToken"):
+            return pages
+        token = {"NextToken": answer["NextToken"]}
 
 
 def snapshot(ec2: Any, snapshot_id: str) -> dict[str, Any]:

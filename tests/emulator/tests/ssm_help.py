@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from conftest import REGION, trust
-from ec2_help import amazon_linux
+import ec2_help
+from conftest import REGION, policy, trust
 
 CORE = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 SERVICES = ("ssm", "ssmmessages", "ec2messages")
@@ -23,13 +22,11 @@ def make_profile(iam: Any, name: str = "managed", policies: tuple[str, ...] = (C
 
 
 def allow(*actions: str, **more: Any) -> str:
-    statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"} | more
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    return policy({"Effect": "Allow", "Action": list(actions), "Resource": "*"} | more)
 
 
 def launch(ec2: Any, **parameters: Any) -> str:
-    parameters = {"ImageId": amazon_linux(ec2), "InstanceType": "t3.micro"} | parameters
-    return ec2.run_instances(MinCount=1, MaxCount=1, **parameters)["Instances"][0]["InstanceId"]
+    return ec2_help.launch(ec2, **parameters)[0]
 
 
 def attach(ec2: Any, instance_id: str, arn: str) -> str:

@@ -1,22 +1,15 @@
 """Alarms as CloudWatch evaluates them, metric math, and a queue's metric."""
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import in_this_process, trust
+from conftest import allow, make_role
 from ec2_help import refused
 from test_alarms import alarm, describe
 
-
 TEMPLATE = Path(__file__).resolve().parents[3] / "shared/monitoring/template.yaml"
-
-
-@pytest.fixture
-def cloudwatch(client):
-    return client("cloudwatch")
 
 
 def put(cloudwatch, value, *, age=5, name="Errors", service="web", namespace="App"):
@@ -127,15 +120,16 @@ def test_metric_math_of_data(cloudwatch):
 
 
 def test_what_the_stack_s_alarms_compute_is_known():
+    from emulator import metric_math
+
     expressions = set(re.findall(r"^ +Expression: (.+)$", TEMPLATE.read_text(), re.M))
     # Of the guardrails that there are, CloudFormation makes the sum of these.
     terms = set(re.findall(r"FILL\(\w+, 0\)", TEMPLATE.read_text()))
     assert expressions and len(terms) == 4, "nothing found, so the search is broken"
     expressions.add(f"SUM([{', '.join(sorted(terms))}])")
-    evaluate = in_this_process("metric_math").evaluate
     for expression in expressions:
         series = {name: {0: 2.0} for name in re.findall(r"\b[a-z]\w*\b", expression)}
-        assert evaluate(expression, series), expression
+        assert metric_math.evaluate(expression, series), expression
 
 
 @pytest.mark.parametrize("expression", ["RATE(web)", "nothing / 2", "web +", "2", "SUM([1])"])
@@ -197,7 +191,8 @@ def test_what_a_queue_was_sent_is_counted(emulator, client, cloudwatch):
 
 def test_scheduler_counts_its_attempts_by_group(emulator, client, cloudwatch, function):
     """What the alarm on sweeps that stopped looks at (SCH-1)."""
-    scheduler, role = client("scheduler"), role_for_scheduler(client)
+    scheduler = client("scheduler")
+    role = make_role(client("iam"), "sweep", "scheduler", allow("lambda:InvokeFunction"))
     scheduler.create_schedule_group(Name="mine")
     target = {"Arn": function("worker"), "RoleArn": role, "Input": "{}"}
     for name, group in (("sweep", "mine"), ("other", "default")):
@@ -226,10 +221,3 @@ def test_scheduler_counts_its_attempts_by_group(emulator, client, cloudwatch, fu
     assert evaluate(emulator) == "OK"
     emulator.control("POST", "autoscaling/pass", seconds=120, step=30)
     assert evaluate(emulator) == "ALARM", "no sweep, no data"
-
-
-def role_for_scheduler(client) -> str:
-    invoke = {"Statement": [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}]}
-    role = client("iam").create_role(RoleName="sweep", AssumeRolePolicyDocument=trust("scheduler"))["Role"]
-    client("iam").put_role_policy(RoleName="sweep", PolicyName="invoke", PolicyDocument=json.dumps(invoke))
-    return role["Arn"]

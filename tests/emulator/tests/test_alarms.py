@@ -6,11 +6,6 @@ import pytest
 from ec2_help import eventually, refused
 
 
-@pytest.fixture
-def cloudwatch(client):
-    return client("cloudwatch")
-
-
 def alarm(cloudwatch, name="errors", **changes):
     parameters = {
         "AlarmName": name,

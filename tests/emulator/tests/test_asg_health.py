@@ -84,7 +84,7 @@ def test_what_the_tag_meant_at_boot_decides(emulator: Any) -> None:
     emulator.client("ecr").create_repository(repositoryName="shop")
     good = emulator.control("POST", "ecr/push", repository="shop", tag="prod", content="1")["digest"]
     web, arn = balanced(emulator, 1)
-    emulator.control("POST", "autoscaling/images", template="web", pulls="shop:prod", good=[good])
+    emulator.control("POST", "autoscaling/images", image_id=web.good, pulls="shop:prod", good=[good])
     web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=2)
     web.up().wait(30)
     bad = emulator.control("POST", "ecr/push", repository="shop", tag="prod", content="2")["digest"]
@@ -113,7 +113,7 @@ def test_a_refresh_to_an_image_that_the_load_balancer_refuses(emulator: Any) -> 
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"image_id": "ami-0123456789abcdef0"}, {"template": "none"}, {"image_id": "x", "colour": 1}],
+    [{}, {"image_id": "ami-0123456789abcdef0"}, {"image_id": "x", "colour": 1}],
 )
 def test_what_makes_no_sense_is_refused(emulator: Any, body: dict[str, Any]) -> None:
     with pytest.raises(ControlFailure):

@@ -1,16 +1,11 @@
-"""Standby, detach, attach, termination, health set by hand, lifecycle hooks (AMI-6)."""
+"""Standby, detach, attach, termination, health set by hand (AMI-6)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from asg_help import Bus, Web
 from ec2_help import refused
-
-LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 def state_of(web: Web, instance_id: str) -> str | None:
@@ -148,70 +143,6 @@ def test_protection_against_the_api_doesnt_stop_the_group(emulator: Any) -> None
     assert "was taken out of service in response to a user health-check." in cause
 
 
-def test_a_launch_hook_waits_and_goes_on(emulator: Any) -> None:
-    web = Web(emulator, 0)
-    bus = Bus(emulator)
-    web.asg.put_lifecycle_hook(
-        AutoScalingGroupName="web", LifecycleHookName="boot", LifecycleTransition=LAUNCHING, HeartbeatTimeout=300
-    )
-    web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
-    web.wait(60)
-    (one,) = web.ids()
-    assert state_of(web, one) == "Pending:Wait" and web.activities()[0]["StatusCode"] == "MidLifecycleAction"
-    (event,) = bus.read()
-    assert event["detail-type"] == "EC2 Instance-launch Lifecycle Action"
-    web.wait(200)
-    token = event["detail"]["LifecycleActionToken"]
-    named = {"AutoScalingGroupName": "web", "LifecycleHookName": "boot", "LifecycleActionToken": token}
-    web.asg.record_lifecycle_action_heartbeat(**named)
-    web.wait(200)
-    assert state_of(web, one) == "Pending:Wait"
-    web.asg.complete_lifecycle_action(**named, LifecycleActionResult="CONTINUE")
-    web.up()
-    assert state_of(web, one) == "InService"
-    with refused("ValidationError", "No active Lifecycle Action"):
-        web.asg.complete_lifecycle_action(**named, LifecycleActionResult="CONTINUE")
-
-
-@pytest.mark.parametrize("how", ["abandon", "time-out"])
-def test_an_abandoned_launch_hook_cancels_the_launch(emulator: Any, how: str) -> None:
-    web = Web(emulator, 0)
-    bus = Bus(emulator)
-    web.asg.put_lifecycle_hook(
-        AutoScalingGroupName="web", LifecycleHookName="boot", LifecycleTransition=LAUNCHING, HeartbeatTimeout=100
-    )
-    web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
-    web.wait(60)
-    (one,) = web.ids()
-    if how == "abandon":
-        web.asg.complete_lifecycle_action(
-            AutoScalingGroupName="web", LifecycleHookName="boot", InstanceId=one, LifecycleActionResult="ABANDON"
-        )
-    web.wait(100)
-    cancelled = next(a for a in web.activities() if a["StatusCode"] == "Cancelled")
-    why = "Lifecycle Action Completed with ABANDON Result" if how == "abandon" else "Heartbeat Timeout Elapsed"
-    assert cancelled["StatusMessage"].startswith("Instance failed to complete user's Lifecycle Action")
-    assert cancelled["StatusMessage"].endswith(f"was abandoned: {why}")
-    assert cancelled["Description"].startswith(f"Launching a new EC2 instance: {one}.  Status Reason: Instance failed")
-    assert "EC2 Instance Launch Unsuccessful" in [e["detail-type"] for e in bus.read()]
-    assert one not in web.ids()
-
-
-def test_a_termination_hook_keeps_the_instance(emulator: Any) -> None:
-    web = Web(emulator, 1).up()
-    (one,) = web.ids()
-    web.asg.put_lifecycle_hook(
-        AutoScalingGroupName="web", LifecycleHookName="end", LifecycleTransition=TERMINATING, HeartbeatTimeout=300
-    )
-    web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=0)
-    web.wait(200)
-    assert state_of(web, one) == "Terminating:Wait"
-    instance = web.ec2.describe_instances(InstanceIds=[one])["Reservations"][0]["Instances"][0]
-    assert instance["State"]["Name"] == "running"
-    web.wait(200)
-    assert not web.ids()
-
-
 def test_an_instance_that_dies_before_it_is_in_service_cancels_its_launch(emulator: Any) -> None:
     web = Web(emulator, 1)
     (one,) = web.ids()
@@ -221,18 +152,6 @@ def test_an_instance_that_dies_before_it_is_in_service_cancels_its_launch(emulat
     assert "Instance became unhealthy while waiting for instance to be in InService state." in cancelled["StatusMessage"]
     web.up()
     assert one not in web.ids() and len(web.ids()) == 1
-
-
-def test_an_image_whose_instances_die_at_boot(emulator: Any) -> None:
-    web = Web(emulator, 0)
-    emulator.control("POST", "autoscaling/images", image_id=web.good, healthy=False, check="dies")
-    web.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
-    web.wait(100)
-    cancelled = [a for a in web.activities() if a["StatusCode"] == "Cancelled"]
-    assert len(cancelled) >= 3
-    assert cancelled[0]["StatusMessage"].endswith("Termination Reason: Client.InternalError: Client error on launch")
-    instances = [i for r in web.ec2.describe_instances()["Reservations"] for i in r["Instances"]]
-    assert {i["StateReason"]["Code"] for i in instances} == {"Client.InternalError"}
 
 
 def test_instances_of_all_groups(emulator: Any) -> None:

@@ -315,10 +315,3 @@ def test_a_refresh_of_cloudformation_is_not_rolled_back_and_takes_its_stack_back
     assert web.refresh()["Status"] == "Cancelled"
     (stack,) = cloudformation.describe_stacks(StackName="site")["Stacks"]
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_IN_PROGRESS"
-
-
-def test_an_activitys_end_is_in_whole_seconds(emulator: Any) -> None:
-    """ASG-15: so that it may lie before the start."""
-    web = Web(emulator, 1).up()
-    ends = [activity["EndTime"] for activity in web.activities() if "EndTime" in activity]
-    assert ends and all(end.microsecond == 0 for end in ends)

@@ -3,16 +3,11 @@
 import json
 
 import pytest
-from conftest import ACCOUNT, REGION, in_this_process, invoke, trust
+from conftest import ACCOUNT, REGION, allow, invoke, trust
 
 SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot/*"
 VOLUME = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/*"
 LOGS = {"Effect": "Allow", "Action": ["logs:*"], "Resource": "*"}
-
-
-def allow(action, resource="*", **condition):
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-    return statement | ({"Condition": condition} if condition else {})
 
 
 def call(emulator, text):
@@ -105,7 +100,8 @@ def test_refusals_are_kept_and_may_be_expected(emulator, function):
 
 
 def test_the_record_tells_which_part_of_which_statement_was_used(tmp_path, monkeypatch):
-    usage, policies = in_this_process("usage"), in_this_process("policies")
+    from emulator import policies, usage
+
     monkeypatch.setattr(usage, "_file", None)
     usage.write_to(tmp_path)
     keys = {"aws:TagKeys": ["told-a"], "ec2:Region": "eu-central-1"}

@@ -1,21 +1,15 @@
 """What each service's operations must be allowed: resources and condition keys (Service Authorization Reference)."""
 
-import json
-
 import pytest
-from conftest import ACCOUNT, REGION, invoke
-from ec2_help import amazon_linux, eventually, launch, specification, tag_list
+from asg_help import Web
+from conftest import ACCOUNT, REGION, allow, invoke, policy
+from ec2_help import launch, specification, tag_list
 
 GROUPS = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName"
 
 
 def ec2_arn(kind, name="*"):
     return f"arn:aws:ec2:{REGION}:{ACCOUNT}:{kind}/{name}"
-
-
-def allow(action, resource="*", **condition):
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-    return statement | ({"Condition": condition} if condition else {})
 
 
 class Worker:
@@ -25,12 +19,11 @@ class Worker:
         self._emulator, self._function, self._made = emulator, function, False
 
     def may(self, *statements):
-        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
         if not self._made:
             self._function("worker", statements=list(statements))
             self._made = True
         self._emulator.client("iam").put_role_policy(
-            RoleName="worker-role", PolicyName="all", PolicyDocument=document
+            RoleName="worker-role", PolicyName="all", PolicyDocument=policy(*statements)
         )
 
     def call(self, text, **event):
@@ -58,21 +51,8 @@ def worker(emulator, function):
 
 
 @pytest.fixture
-def group(client):
-    template = client("ec2").create_launch_template(
-        LaunchTemplateName="web",
-        LaunchTemplateData={"ImageId": amazon_linux(client("ec2")), "InstanceType": "t3.micro"},
-    )["LaunchTemplate"]["LaunchTemplateId"]
-    client("autoscaling").create_auto_scaling_group(
-        AutoScalingGroupName="web",
-        MinSize=0,
-        MaxSize=1,
-        DesiredCapacity=0,
-        AvailabilityZones=[f"{REGION}a"],
-        LaunchTemplate={"LaunchTemplateId": template, "Version": "1"},
-        Tags=[{"Key": "team", "Value": "red", "PropagateAtLaunch": False}],
-    )
-    return "web"
+def group(emulator):
+    return Web(emulator, 0, Tags=[{"Key": "team", "Value": "red", "PropagateAtLaunch": False}])
 
 
 def test_groups_by_name_whatever_their_id(worker, group):
@@ -88,21 +68,6 @@ def test_groups_by_their_tags(worker, group, key):
     assert worker.scaling("CancelInstanceRefresh&AutoScalingGroupName=web")
     worker.may(allow("autoscaling:CancelInstanceRefresh", f"{GROUPS}/*", StringEquals={key: "blue"}))
     assert not worker.scaling("CancelInstanceRefresh&AutoScalingGroupName=web")
-
-
-def test_an_instance_of_a_group_by_the_group(worker, group, client):
-    client("autoscaling").set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
-
-    def members():
-        answer = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["web"])
-        return [i["InstanceId"] for i in answer["AutoScalingGroups"][0]["Instances"]]
-
-    (instance_id,) = eventually(members)
-    change = f"SetInstanceHealth&InstanceId={instance_id}&HealthStatus=Healthy"
-    worker.may(allow("autoscaling:SetInstanceHealth", f"{GROUPS}/other"))
-    assert not worker.scaling(change)
-    worker.may(allow("autoscaling:SetInstanceHealth", f"{GROUPS}/web"))
-    assert worker.scaling(change)
 
 
 def test_a_group_may_get_only_our_tags(worker, group):

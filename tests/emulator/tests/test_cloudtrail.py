@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
+from asg_help import Web
 from conftest import ACCOUNT, REGION, invoke
 from ec2_help import amazon_linux, eventually, launch, refused, specification
 
@@ -35,20 +36,6 @@ def launched(events):
 def look_up(client, key=None, value=None, **options):
     attributes = [{"AttributeKey": key, "AttributeValue": value}] if key else []
     return client("cloudtrail").lookup_events(LookupAttributes=attributes, **options)["Events"]
-
-
-def make_group(client, name="web", desired=1, image=None):
-    data = {"ImageId": image or amazon_linux(client("ec2")), "InstanceType": "t3.micro"}
-    template = client("ec2").create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)["LaunchTemplate"]
-    client("autoscaling").create_auto_scaling_group(
-        AutoScalingGroupName=name,
-        MinSize=0,
-        MaxSize=4,
-        DesiredCapacity=desired,
-        AvailabilityZones=[f"{REGION}a"],
-        LaunchTemplate={"LaunchTemplateId": template["LaunchTemplateId"], "Version": "$Latest"},
-    )
-    return template
 
 
 def test_a_launch_by_a_person(emulator, client, ec2, heard):
@@ -91,17 +78,17 @@ def test_a_launch_by_a_role(emulator, client):
     assert found["Username"] == "build-7"
 
 
-def test_a_launch_by_a_group_and_who_changed_it(emulator, client, ec2, heard):
-    template = make_group(client)
+def test_a_launch_by_a_group_and_who_changed_it(emulator, client, heard):
+    web = Web(emulator, 1)
     event = eventually(heard)[0]
     detail = event["detail"]
     assert detail["userIdentity"]["invokedBy"] == "autoscaling.amazonaws.com"
     assert "imageId" not in detail["requestParameters"]["instancesSet"]["items"][0]
-    assert detail["requestParameters"]["launchTemplate"]["launchTemplateId"] == template["LaunchTemplateId"]
+    assert detail["requestParameters"]["launchTemplate"]["launchTemplateId"] == web.template
     (item,) = detail["responseElements"]["instancesSet"]["items"]
     tags = {tag["key"]: tag["value"] for tag in item["tagSet"]["items"]}
     assert tags["aws:autoscaling:groupName"] == "web"
-    assert item["imageId"] == amazon_linux(ec2)
+    assert item["imageId"] == web.good
     careless = as_principal(emulator, "ec2", user="admin-02")
     careless.create_launch_template_version(
         LaunchTemplateName="web", SourceVersion="1", LaunchTemplateData={"InstanceType": "t3.small"}
@@ -109,7 +96,7 @@ def test_a_launch_by_a_group_and_who_changed_it(emulator, client, ec2, heard):
     as_principal(emulator, "autoscaling", user="admin-03").update_auto_scaling_group(
         AutoScalingGroupName="web", MaxSize=5
     )
-    changed = look_up(client, "ResourceName", template["LaunchTemplateId"])
+    changed = look_up(client, "ResourceName", web.template)
     assert [(e["EventName"], e["Username"]) for e in changed] == [
         ("CreateLaunchTemplateVersion", "admin-02"),
         ("CreateLaunchTemplate", "admin"),

@@ -10,14 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from conftest import REGION, TESTS
+from conftest import TESTS, Emulator
+from ec2_help import eventually
 from test_cloudformation import project  # noqa: F401 (a fixture)
 from test_server import gone
 
@@ -47,7 +46,7 @@ class Original:
         return glob.glob(os.path.join(tempfile.gettempdir(), f"emulator-code-{self.process.pid}-*"))
 
 
-class Copy:
+class Copy(Emulator):
     def __init__(self, original: Original, **request: object) -> None:
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.settimeout(60)
@@ -58,22 +57,18 @@ class Copy:
         assert line.startswith("ready "), line
         self.endpoint = line.split()[1]
 
-    def client(self, service: str) -> Any:
-        keys = {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "secret"}
-        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, **keys)
-
     def invocations(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"{self.endpoint}/_emulator/invocations", timeout=60) as answer:
-            return json.load(answer)["invocations"]
+        return self.control("GET", "invocations")["invocations"]
 
     def has_ended(self) -> bool:
-        for _ in range(600):
+        def is_unreachable() -> bool:
             try:
                 self.invocations()
             except OSError:
                 return True
-            time.sleep(0.05)
-        return False
+            return False
+
+        return eventually(is_unreachable)
 
 
 @pytest.fixture
@@ -111,8 +106,7 @@ def test_copies_are_whole_and_alone_and_end_with_their_client(project: Path, som
     assert [len(c.client("sns").list_subscriptions()["Subscriptions"]) for c in (third, second)] == [1, 0]
 
     second.client("lambda").invoke(FunctionName="small-worker", InvocationType="Event", Payload=b'{"sleep": 60}')
-    while not (pid := second.invocations()[0]["pid"]):
-        time.sleep(0.05)
+    pid = eventually(lambda: second.invocations()[0]["pid"])
     second.connection.close()
     assert second.has_ended() and gone(pid)
     assert len(first.invocations()) == 1

@@ -54,8 +54,7 @@ def test_content_may_be_missing_or_wrong(client, emulator):
         ebs.list_snapshot_blocks(SnapshotId=pending)
 
 
-def test_one_client_token_makes_one_volume(client, emulator):
-    ec2 = client("ec2")
+def test_one_client_token_makes_one_volume(ec2, emulator):
     _, snapshot = _snapshot(emulator)
     given = {"SnapshotId": snapshot, "AvailabilityZone": ZONE, "ClientToken": "one"}
     given["TagSpecifications"] = specification("volume", {"a": "b"})
@@ -70,8 +69,7 @@ def test_one_client_token_makes_one_volume(client, emulator):
 
 
 @pytest.mark.parametrize("becomes", ["available", "error", "creating", "vanish"])
-def test_a_volume_takes_its_time_and_becomes_what_it_should(client, emulator, becomes):
-    ec2 = client("ec2")
+def test_a_volume_takes_its_time_and_becomes_what_it_should(ec2, emulator, becomes):
     _, snapshot = _snapshot(emulator)
     faults = [] if becomes == "available" else [{"becomes": becomes}]
     emulator.control("PATCH", "settings", volume_creating_seconds=0.5, volume_faults=faults)
@@ -88,8 +86,8 @@ def test_a_volume_takes_its_time_and_becomes_what_it_should(client, emulator, be
     assert [s["VolumeStatus"]["Status"] for s in statuses] == (["ok"] if becomes == "available" else [])
 
 
-def test_a_volume_whose_key_is_disabled_vanishes(client, emulator):
-    ec2, kms = client("ec2"), client("kms")
+def test_a_volume_whose_key_is_disabled_vanishes(client, ec2, emulator):
+    kms = client("kms")
     key = kms.create_key()["KeyMetadata"]["Arn"]
     _, snapshot = _snapshot(emulator, encrypted=True, kms_key_id=key)
     with_key = ec2.create_volume(SnapshotId=snapshot, AvailabilityZone=ZONE)

@@ -1,31 +1,17 @@
 """The events that EC2 puts on the default bus (EBS-10), received by a queue."""
 
-import json
-
 import pytest
+from asg_help import Bus
 from ec2_help import ZONE, add_volume, eventually, launch, volumes_by_device
 
 
 @pytest.fixture
-def events(client):
-    """events(n) waits for n events with source aws.ec2; CloudTrail's have that source too."""
-    sqs, bus = client("sqs"), client("events")
-    url = sqs.create_queue(QueueName="events")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
-    }  # fmt: skip
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    pattern = {"source": ["aws.ec2"], "detail-type": [{"anything-but": "AWS API Call via CloudTrail"}]}
-    bus.put_rule(Name="ec2", EventPattern=json.dumps(pattern))
-    bus.put_targets(Rule="ec2", Targets=[{"Id": "queue", "Arn": arn}])
-    received = []
+def events(emulator):
+    """events(n) waits for n events with source aws.ec2."""
+    bus, received = Bus(emulator, "aws.ec2"), []
 
     def more():
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-            received.append(json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        received.extend(bus.read())
         return received
 
     return lambda count: eventually(lambda: len(more()) >= count and received)

@@ -1,10 +1,10 @@
 """Instances: states that take time."""
 
-from ec2_help import ZONE, eventually, launch, refused
+from ec2_help import ZONE, eventually, instance, launch, refused
 
 
 def _state(ec2, instance_id):
-    return ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]["State"]
+    return instance(ec2, instance_id)["State"]
 
 
 # A time that never comes is for what holds during a transition, a short one for what comes after it: a slow machine

@@ -1,11 +1,7 @@
 """Network interfaces, security groups and attributes of instances, as AWS lets one change them (AMI-5 to AMI-8)."""
 
-from ec2_help import ZONE, amazon_linux, eventually, launch, refused, specification
+from ec2_help import ZONE, amazon_linux, eventually, instance, launch, refused, specification
 from ssm_help import make_profile
-
-
-def instance(ec2, instance_id):
-    return ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
 
 
 def default_subnet(ec2):
@@ -95,8 +91,6 @@ def test_groups_that_an_interface_cannot_have(ec2):
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     with refused("InvalidGroup.NotFound", "different networks"):
         change([make_group(ec2, "far", VpcId=vpc)])
-    with refused("InvalidGroup.NotFound", "sg-00000000000000000"):
-        change(["sg-00000000000000000"])
     groups = [make_group(ec2, f"g{n}") for n in range(6)]
     with refused("SecurityGroupsPerInterfaceLimitExceeded"):
         change(groups)

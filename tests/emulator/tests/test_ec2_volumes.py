@@ -9,8 +9,7 @@ def _volume(ec2, volume_id):
     return ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
 
 
-def test_a_launched_instance_has_its_images_root_volume(client):
-    ec2 = client("ec2")
+def test_a_launched_instance_has_its_images_root_volume(ec2):
     (instance_id,) = launch(ec2)
     devices = volumes_by_device(ec2, instance_id)
     assert list(devices) == ["/dev/xvda"]
@@ -21,8 +20,7 @@ def test_a_launched_instance_has_its_images_root_volume(client):
     assert (attachment["State"], attachment["DeleteOnTermination"]) == ("attached", True)
 
 
-def test_mapping_another_device_keeps_the_root_volume(client):
-    ec2 = client("ec2")
+def test_mapping_another_device_keeps_the_root_volume(ec2):
     mapping = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3"}}
     (instance_id,) = launch(ec2, BlockDeviceMappings=[mapping])
     devices = volumes_by_device(ec2, instance_id)
@@ -30,21 +28,18 @@ def test_mapping_another_device_keeps_the_root_volume(client):
     assert _volume(ec2, devices["/dev/sdf"])["Size"] == 20
 
 
-def test_mapping_the_root_device_changes_only_what_it_names(client):
-    ec2 = client("ec2")
+def test_mapping_the_root_device_changes_only_what_it_names(ec2):
     (instance_id,) = launch(ec2, BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30}}])
     root = _volume(ec2, volumes_by_device(ec2, instance_id)["/dev/xvda"])
     assert (root["Size"], root["VolumeType"], root["Attachments"][0]["DeleteOnTermination"]) == (30, "gp3", True)
 
 
-def test_volumes_are_tagged_at_launch(client):
-    ec2 = client("ec2")
+def test_volumes_are_tagged_at_launch(ec2):
     (instance_id,) = launch(ec2, TagSpecifications=specification("volume", {"Backup": "true"}))
     assert tags_of(_volume(ec2, volumes_by_device(ec2, instance_id)["/dev/xvda"])) == {"Backup": "true"}
 
 
-def test_termination_deletes_the_root_volume_and_releases_the_others(client):
-    ec2 = client("ec2")
+def test_termination_deletes_the_root_volume_and_releases_the_others(ec2):
     (instance_id,) = launch(ec2)
     root = volumes_by_device(ec2, instance_id)["/dev/xvda"]
     data = add_volume(ec2, instance_id, "/dev/sdf")
@@ -54,8 +49,7 @@ def test_termination_deletes_the_root_volume_and_releases_the_others(client):
         _volume(ec2, root)
 
 
-def test_a_volume_is_attached_once(client):
-    ec2 = client("ec2")
+def test_a_volume_is_attached_once(ec2):
     first, second = launch(ec2, count=2)
     data = add_volume(ec2, first, "/dev/sdf")
     with refused("VolumeInUse", data):
@@ -70,8 +64,7 @@ def test_a_volume_is_attached_once(client):
     ec2.delete_volume(VolumeId=data)
 
 
-def test_a_volume_of_another_zone_is_not_attached(client):
-    ec2 = client("ec2")
+def test_a_volume_of_another_zone_is_not_attached(ec2):
     (instance_id,) = launch(ec2, Placement={"AvailabilityZone": ZONE})
     volume_id = ec2.create_volume(AvailabilityZone="eu-central-1b", Size=1)["VolumeId"]
     with refused("InvalidVolume.ZoneMismatch"):
@@ -80,8 +73,7 @@ def test_a_volume_of_another_zone_is_not_attached(client):
         ec2.create_volume(AvailabilityZone="eu-central-1x", Size=1)
 
 
-def test_a_multi_attach_volume_is_attached_to_several_instances(client):
-    ec2 = client("ec2")
+def test_a_multi_attach_volume_is_attached_to_several_instances(ec2):
     instance_ids = launch(ec2, count=2)
     shared = ec2.create_volume(
         AvailabilityZone=ZONE, Size=4, VolumeType="io2", Iops=100, MultiAttachEnabled=True
@@ -98,8 +90,7 @@ def test_a_multi_attach_volume_is_attached_to_several_instances(client):
     assert [a["InstanceId"] for a in _volume(ec2, shared)["Attachments"]] == [instance_ids[1]]
 
 
-def test_a_pending_snapshot_makes_no_volume_and_a_completed_one_does_in_another_zone(emulator, client):
-    ec2 = client("ec2")
+def test_a_pending_snapshot_makes_no_volume_and_a_completed_one_does_in_another_zone(ec2):
     source = ec2.create_volume(AvailabilityZone=ZONE, Size=8)["VolumeId"]
     snapshot_id = ec2.create_snapshot(VolumeId=source)["SnapshotId"]
     with refused("IncorrectState", "Snapshot is in invalid state - pending"):
@@ -115,8 +106,7 @@ def test_a_pending_snapshot_makes_no_volume_and_a_completed_one_does_in_another_
         ec2.create_volume(AvailabilityZone=ZONE, SnapshotId="snap-0123456789abcdef0")
 
 
-def test_volumes_can_be_in_ruins_or_elsewhere(emulator, client):
-    ec2 = client("ec2")
+def test_volumes_can_be_in_ruins_or_elsewhere(emulator, ec2):
     lost, local = (ec2.create_volume(AvailabilityZone=ZONE, Size=1)["VolumeId"] for _ in range(2))
     emulator.control("POST", "volumes/place", volume_ids=[lost], state="error", outpost_arn="arn:aws:outposts:x")
     emulator.control("POST", "volumes/place", volume_ids=[local], zone="eu-central-1-ham-1a")
@@ -127,8 +117,7 @@ def test_volumes_can_be_in_ruins_or_elsewhere(emulator, client):
     assert _volume(ec2, local)["State"] == "available"
 
 
-def test_an_archived_snapshot_makes_no_volume(emulator, client):
-    ec2 = client("ec2")
+def test_an_archived_snapshot_makes_no_volume(emulator, ec2):
     seed = {"volume_id": "vol-0123456789abcdef0", "storage_tier": "archive"}
     (snapshot_id,) = emulator.control("POST", "snapshots", snapshots=[seed])["snapshot_ids"]
     (found,) = ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
@@ -137,14 +126,7 @@ def test_an_archived_snapshot_makes_no_volume(emulator, client):
         ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id)
 
 
-def test_a_client_token_makes_one_volume(client):
-    ec2 = client("ec2")
-    ids = {ec2.create_volume(AvailabilityZone=ZONE, Size=1, ClientToken="once")["VolumeId"] for _ in range(2)}
-    assert len(ids) == 1
-
-
-def test_dry_run_changes_nothing(client):
-    ec2 = client("ec2")
+def test_dry_run_changes_nothing(ec2):
     with refused("DryRunOperation", status=412):
         ec2.create_volume(AvailabilityZone=ZONE, Size=1, DryRun=True)
     with refused("DryRunOperation", status=412):

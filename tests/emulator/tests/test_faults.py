@@ -90,25 +90,6 @@ def test_the_nth_call_and_matching_parameters(emulator, client):
     assert error_of(lambda: volume(client, TagSpecifications=tags))[0] == "InternalError"
 
 
-def test_a_probability_is_repeatable_by_its_seed(emulator, client):
-    def pattern():
-        emulator.control("DELETE", "faults")
-        emulator.control(
-            "POST", "faults", service="ec2", operation="DescribeVolumes", error="Unavailable", probability=0.5, seed=7
-        )
-        outcomes = []
-        for _ in range(20):
-            try:
-                volumes(client)
-                outcomes.append(True)
-            except ClientError:
-                outcomes.append(False)
-        return outcomes
-
-    first = pattern()
-    assert first == pattern() and 0 < sum(first) < 20
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killing_the_caller(emulator, function, client, when):
     function("worker")

@@ -1,15 +1,13 @@
 """Functions run as Lambda runs them."""
 
 import base64
-import io
 import json
 import os
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ACCOUNT, REGION, invoke
+from conftest import ACCOUNT, REGION, function_archive, invoke
 from ec2_help import eventually
 
 
@@ -141,12 +139,8 @@ def test_what_lambda_refuses_when_a_function_is_created(function, client):
 
 def test_a_file_that_is_no_program(emulator, function, client):
     function("worker")
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o100755 << 16
-        archive.writestr(entry, b"\x7fELF for another processor")
-    client("lambda").update_function_code(FunctionName="worker", ZipFile=buffer.getvalue())
+    archive = function_archive(b"\x7fELF for another processor")
+    client("lambda").update_function_code(FunctionName="worker", ZipFile=archive)
     payload = invoke(emulator, "worker", {})["Payload"]
     assert payload["errorType"] == "Runtime.InvalidEntrypoint"
     assert "exec format error" in payload["errorMessage"]
@@ -212,18 +206,6 @@ def test_success_has_a_destination_too(emulator, function, client):
     (message,) = client("sqs").receive_message(QueueUrl=queue)["Messages"]
     body = json.loads(message["Body"])
     assert body["requestContext"]["condition"] == "Success" and body["responsePayload"]["event"] == {"a": 1}
-
-
-def test_the_dead_letter_queue_of_a_function_gets_the_event_itself(emulator, function, client):
-    target, queue = destination(client, "sqs")
-    function("worker", DeadLetterConfig={"TargetArn": target})
-    emulator.control("PATCH", "settings", async_retry_scale=0)
-    invoke(emulator, "worker", {"fail": "broken"}, InvocationType="Event")
-    assert emulator.control("POST", "wait-idle", retries=True)["idle"]
-    assert [r["attempt"] for r in invocations(emulator)] == [1, 2, 3]
-    (message,) = client("sqs").receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"]
-    assert json.loads(message["Body"]) == {"fail": "broken"}
-    assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "broken"
 
 
 @pytest.mark.parametrize("kind", ["sqs", "sns"])

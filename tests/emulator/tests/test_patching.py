@@ -1,12 +1,8 @@
 """The changes of moto, in this process."""
 
 import pytest
-from conftest import in_this_process
 
-
-@pytest.fixture(scope="module")
-def patching():
-    return in_this_process("patching")
+from emulator import patching
 
 
 def fresh():
@@ -21,7 +17,7 @@ def fresh():
     return Moto
 
 
-def test_patches_add_up(patching):
+def test_patches_add_up():
     moto = fresh()
 
     @patching.patched(moto, "size")
@@ -36,7 +32,7 @@ def test_patches_add_up(patching):
 
 
 @pytest.mark.parametrize("name", ["size", "state"])
-def test_a_patch_that_would_undo_another_is_refused(patching, name):
+def test_a_patch_that_would_undo_another_is_refused(name):
     moto = fresh()
 
     @patching.patched(moto, name)
@@ -50,7 +46,7 @@ def test_a_patch_that_would_undo_another_is_refused(patching, name):
             return None
 
 
-def test_what_moto_lacks_or_has_learnt(patching):
+def test_what_moto_lacks_or_has_learnt():
     moto = fresh()
     with pytest.raises(patching.PatchError, match="no length to patch"):
         patching.patched(moto, "length")(lambda original, self: 1)

@@ -1,12 +1,8 @@
 """Evaluation of policies, in this process."""
 
 import pytest
-from conftest import in_this_process
 
-
-@pytest.fixture(scope="module")
-def policies():
-    return in_this_process("policies")
+from emulator import policies
 
 
 def statement(condition=None, **changes):
@@ -44,31 +40,35 @@ def statement(condition=None, **changes):
         ),
         ({"NumericLessThan": {"k": "5"}}, {"k": "4"}, True),
         ({"StringEquals": {"a": "1", "b": "2"}}, {"a": "1"}, False),
+        ({"StringEquals": {"a": "1"}, "Bool": {"b": "true"}}, {"a": "1"}, False),
+        ({"Bool": {"k": "false"}}, {"k": "False"}, True),
+        ({"StringEquals": {"k": "x*"}}, {"k": "xy"}, False),
     ],
 )
-def test_conditions(policies, condition, keys, allowed):
+def test_conditions(condition, keys, allowed):
     document = {"Statement": [statement(condition)]}
     result = policies.evaluate([document], "ec2:DeleteSnapshot", "arn", keys)
     assert result == (policies.ALLOW if allowed else policies.NO_MATCH)
 
 
-def test_actions_and_resources(policies):
+def test_actions_and_resources():
     def result(action="ec2:DeleteSnapshot", resource="arn:aws:ec2:r::snapshot/s", **changes):
         return policies.evaluate([{"Statement": statement(**changes)}], action, resource, {})
 
     assert result() == policies.ALLOW
     assert result(action="EC2:deletesnapshot") == policies.ALLOW
     assert result(action="ec2:CreateTags") == policies.NO_MATCH
+    assert result(Resource="arn:aws:ec2:R::snapshot/*") == policies.NO_MATCH
     assert result(Resource="arn:aws:ec2:r::volume/*") == policies.NO_MATCH
     assert result(Resource=["arn:aws:ec2:r::volume/*", "arn:aws:ec2:?::snapshot/*"]) == policies.ALLOW
 
 
-def test_a_denial_wins(policies):
+def test_a_denial_wins():
     documents = [{"Statement": [statement()]}, {"Statement": [statement(Effect="Deny", Resource="arn:*")]}]
     assert policies.evaluate(documents, "ec2:DeleteVolume", "arn:x", {}) == policies.DENY
 
 
-def test_principals(policies):
+def test_principals():
     def result(principal, who):
         document = {"Statement": [statement(Principal=principal)]}
         return policies.evaluate([document], "ec2:DeleteVolume", "x", {}, principal=who)
@@ -79,7 +79,7 @@ def test_principals(policies):
     assert result("*", "events.amazonaws.com") == policies.ALLOW
 
 
-def test_an_unknown_operator_is_not_taken_as_met(policies):
+def test_an_unknown_operator_is_not_taken_as_met():
     with pytest.raises(NotImplementedError):
         policies.evaluate(
             [{"Statement": [statement({"IpAddress": {"k": "10.0.0.0/8"}})]}], "ec2:DeleteVolume", "x", {"k": "1"}

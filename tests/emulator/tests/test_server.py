@@ -7,10 +7,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 import pytest
-from conftest import ACCOUNT, TESTS, Emulator, function_archive, trust
+from conftest import ACCOUNT, TESTS, Emulator, allow, function_archive, make_role
+from ec2_help import eventually
 
 
 def test_answers_an_api_call_and_records_it(emulator, client):
@@ -40,17 +40,13 @@ def running(pid):
         return False
 
 
-def gone(pid, seconds=60):
-    for _ in range(seconds * 20):
-        if not running(pid):
-            return True
-        time.sleep(0.05)
-    return False
+def gone(pid):
+    return eventually(lambda: not running(pid))
 
 
 def busy_function(emulator):
     """A function that sleeps for a minute; returns its process id."""
-    role = emulator.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust("lambda"))["Role"]["Arn"]
+    role = make_role(emulator.client("iam"), "r", "lambda", allow("*"))
     emulator.client("lambda").create_function(
         FunctionName="f",
         Runtime="provided.al2023",
@@ -60,12 +56,7 @@ def busy_function(emulator):
         Timeout=60,
     )
     emulator.client("lambda").invoke(FunctionName="f", InvocationType="Event", Payload=b'{"sleep": 60}')
-    for _ in range(1200):
-        records = emulator.control("GET", "invocations")["invocations"]
-        if records and records[0]["pid"]:
-            return records[0]["pid"]
-        time.sleep(0.05)
-    raise AssertionError("the function didn't start")
+    return eventually(lambda: [r["pid"] for r in emulator.control("GET", "invocations")["invocations"] if r["pid"]])[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import REGION
-from ec2_help import refused
+from ec2_help import pages_of, refused
 from ssm_help import SERVICES, Vpc, allow, attach, https, launch, make_profile, nodes, retry
 
 
@@ -343,15 +343,9 @@ def test_pages(client, ec2, operation):
     describe = getattr(client("ec2", parameter_validation=False), operation)
     everything = describe()[member]
     assert len(everything) >= 7
-    found, token = [], {}
-    while True:
-        page = describe(MaxResults=5, **token)
-        assert len(page[member]) <= 5
-        found += page[member]
-        if "NextToken" not in page:
-            break
-        token = {"NextToken": page["NextToken"]}
-    assert sorted(map(str, found)) == sorted(map(str, everything))
+    pages = pages_of(describe, member, MaxResults=5)
+    assert all(len(page) <= 5 for page in pages)
+    assert sorted(str(item) for page in pages for item in page) == sorted(map(str, everything))
     for wrong in (4, highest + 1):
         with refused("InvalidParameterValue", "maxResults"):
             describe(MaxResults=wrong)

@@ -6,11 +6,6 @@ MAIL = "ops@example.com"
 
 
 @pytest.fixture
-def topic(client):
-    return client("sns").create_topic(Name="notices")["TopicArn"]
-
-
-@pytest.fixture
 def counts(client, topic):
     def count():
         attributes = client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]

@@ -68,16 +68,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         }
         Err(mistakes) => {
             for mistake in &mistakes {
-                let place = if mistake.path.is_empty() {
-                    String::new()
-                } else {
-                    format!("{}: ", mistake.path)
-                };
-                complain(&format!(
-                    "{}: error: {place}{}",
-                    at(&name, mistake.line),
-                    mistake.problem
-                ));
+                say(
+                    &name,
+                    mistake.line,
+                    "error",
+                    &mistake.path,
+                    &mistake.problem,
+                );
             }
             complain(&format!(
                 "{name}: {}. With this document {} would do nothing at all; correct it and check again",
@@ -125,16 +122,7 @@ fn heading(name: &str, built_in: &[&str], outlook: &[String]) -> String {
 fn remark(name: &str, checked: &Checked) {
     for (kind, remarks) in [("warning", &checked.warnings), ("note", &checked.notes)] {
         for At { line, remark } in remarks {
-            let place = if remark.path.is_empty() {
-                String::new()
-            } else {
-                format!("{}: ", remark.path)
-            };
-            complain(&format!(
-                "{}: {kind}: {place}{}",
-                at(name, *line),
-                remark.text
-            ));
+            say(name, *line, kind, &remark.path, &remark.text);
         }
     }
     let mut sum = format!("{name}: valid");
@@ -163,8 +151,11 @@ fn stopped(mistakes: &[Mistake]) -> Vec<&'static str> {
         .collect()
 }
 
-fn at(name: &str, line: Option<u64>) -> String {
-    line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"))
+/// A mistake or a remark, with file, line, kind and place before its text.
+fn say(name: &str, line: Option<u64>, kind: &str, path: &str, text: &str) {
+    let line = line.map_or_else(String::new, |line| format!(":{line}"));
+    let colon = if path.is_empty() { "" } else { ": " };
+    complain(&format!("{name}{line}: {kind}: {path}{colon}{text}"));
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -16,7 +16,7 @@ use aws_sdk_ec2::types::{
 };
 use e2e::{
     ATTACH_SSM_ROLE, FULL_MONITORING, Fault, LocalAws, Outcomes, REGION, Report, Vpc, ZONE,
-    deployed, deployed_with,
+    deployed, deployed_with, only_one,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -42,11 +42,6 @@ async fn diagnosis(aws: &LocalAws, instance: &str) -> Report {
         );
     }
     report
-}
-
-/// How many decisions for an action were carried out.
-fn done(report: &Report, action: &str) -> usize {
-    report.of(action).filter(|e| e.outcome == "done").count()
 }
 
 /// The event that an instance runs, and what the run that it starts has to say.
@@ -79,12 +74,9 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
         aws.wait_until_idle().await;
 
         // Once, by `running`; `pending` starts nothing.
-        let runs = aws.runs_by_rule().await;
-        let [run] = runs.as_slice() else {
-            panic!("one run: {runs:?}");
-        };
+        let run = only_one(aws.runs_by_rule().await);
         assert_eq!(run.event["detail"]["state"], "running");
-        assert_eq!(done(&run.succeeded(), "attach-profile"), 1);
+        assert_eq!(run.succeeded().done("attach-profile"), 1);
         let profile = aws.stack_profile().await;
         assert_eq!(aws.profile_of(&shop).await, Some(profile));
         assert_eq!(aws.noted(&shop).await.as_deref(), Some("attached"));
@@ -100,7 +92,7 @@ async fn a_new_instance_gets_the_profile_by_its_running_event_and_comes_online()
 
         assert!(aws.try_agent(&shop).await.online);
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "confirm-online"), 1, "{report:?}");
+        assert_eq!(report.done("confirm-online"), 1, "{report:?}");
         assert_eq!(report.metrics["InstancesManaged"], 1);
         assert_eq!(aws.noted(&shop).await.as_deref(), Some("online"));
         let report = aws.sweep().await.succeeded();
@@ -134,7 +126,7 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
 
         aws.put_policy(ENFORCE).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "attach-profile"), 2, "{report:?}");
+        assert_eq!(report.done("attach-profile"), 2, "{report:?}");
         let profile = Some(aws.stack_profile().await);
         assert_eq!(aws.profile_of(&old).await, profile);
         assert_eq!(aws.profile_of(&stopped).await, profile);
@@ -158,7 +150,7 @@ async fn a_sweep_picks_up_what_existed_before_and_waits_for_its_agents() {
         aws.pass_minutes(&old, 11).await;
         assert!(aws.agent(&old).await.online);
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "confirm-online"), 1, "{report:?}");
+        assert_eq!(report.done("confirm-online"), 1, "{report:?}");
         let took = report.metrics["SecondsToOnline"];
         assert!((1_860..1_920).contains(&took), "{took} seconds");
         assert_eq!(aws.metric("SecondsToOnline").await, Some(took));
@@ -190,7 +182,7 @@ async fn a_late_event_finds_the_instance_as_it_is_now() {
         // A stopped one takes its profile for the next start (SSM-2).
         for times in [1, 0] {
             let report = runs_now(aws, &stopped).await;
-            assert_eq!(done(&report, "attach-profile"), times, "{report:?}");
+            assert_eq!(report.done("attach-profile"), times, "{report:?}");
         }
         let profile = aws.stack_profile().await;
         assert_eq!(aws.profile_of(&stopped).await, Some(profile));
@@ -316,10 +308,7 @@ async fn a_profile_that_somebody_attaches_meanwhile_cannot_be_overwritten() {
 
         let run = aws.last_attempt(&request).await;
         let report = run.succeeded();
-        let tried = aws.calls_of(ASSOCIATE).await;
-        let [tried] = tried.as_slice() else {
-            panic!("tried once: {tried:?}");
-        };
+        let tried = only_one(aws.calls_of(ASSOCIATE).await);
         assert_eq!(tried.error.as_deref(), Some("UnauthorizedOperation"));
         assert_eq!(report.outcomes.failed, 0, "{}", run.told());
         let attach = report.of("attach-profile").next().expect("it was tried");
@@ -348,47 +337,22 @@ async fn throttling_at_every_call_is_waited_out() {
         aws.pass_minutes(&late, 40).await;
         aws.put_policy(ENFORCE).await;
         let calls = [
-            ("ssm", "GetParameter", "ThrottlingException"),
-            ("ssm", "DescribeInstanceInformation", "ThrottlingException"),
-            ("ssm", "GetServiceSetting", "ThrottlingException"),
-            ("ec2", "DescribeVpcs", "RequestLimitExceeded"),
-            ("iam", "GetInstanceProfile", "Throttling"),
-            ("iam", "SimulatePrincipalPolicy", "Throttling"),
-            ("ec2", "DescribeInstances", "RequestLimitExceeded"),
-            ("ec2", "DescribeInstanceStatus", "RequestLimitExceeded"),
-            ("ec2", "DescribeVpcEndpoints", "RequestLimitExceeded"),
-            ("ec2", "DescribeVpcAttribute", "RequestLimitExceeded"),
-            ("ec2", "DescribeRouteTables", "RequestLimitExceeded"),
-            ("ec2", "DescribeSecurityGroups", "RequestLimitExceeded"),
-            ("ec2", "DescribeNetworkAcls", "RequestLimitExceeded"),
-            ("ec2", "GetConsoleOutput", "RequestLimitExceeded"),
-            ("ec2", ASSOCIATE, "RequestLimitExceeded"),
-            ("dynamodb", "Query", "ThrottlingException"),
-            ("dynamodb", "GetItem", "ThrottlingException"),
-            (
-                "dynamodb",
-                "PutItem",
-                "ProvisionedThroughputExceededException",
-            ),
-            ("sns", "Publish", "Throttling"),
-            ("events", "PutEvents", "ThrottlingException"),
+            ("ssm", "DescribeInstanceInformation"),
+            ("ssm", "GetServiceSetting"),
+            ("ec2", "DescribeVpcs"),
+            ("iam", "GetInstanceProfile"),
+            ("iam", "SimulatePrincipalPolicy"),
+            ("ec2", "DescribeInstances"),
+            ("ec2", "DescribeInstanceStatus"),
+            ("ec2", "DescribeVpcEndpoints"),
+            ("ec2", "DescribeVpcAttribute"),
+            ("ec2", "DescribeRouteTables"),
+            ("ec2", "DescribeSecurityGroups"),
+            ("ec2", "DescribeNetworkAcls"),
+            ("ec2", "GetConsoleOutput"),
+            ("ec2", ASSOCIATE),
         ];
-        for (service, operation, code) in calls {
-            aws.inject(Fault::on(service, operation).refused(code).times(2))
-                .await;
-        }
-        let report = aws.sweep().await.succeeded();
-        let hits = aws.fault_hits().await;
-        let missed: Vec<_> = calls
-            .iter()
-            .zip(&hits)
-            .filter(|(_, hits)| **hits != 2)
-            .collect();
-        assert!(
-            missed.is_empty(),
-            "each call was throttled twice: {missed:?}"
-        );
-        assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
+        aws.sweep_throttled(&calls).await;
         assert_eq!(aws.profile_of(&new).await, Some(aws.stack_profile().await));
         assert_eq!(aws.notices().await.len(), 1);
         assert!(aws.notified_of(&late, "unmanaged").await.is_some());
@@ -417,16 +381,13 @@ async fn a_missing_permission_is_named_and_ends_in_the_dead_letter_queue() {
                 assert!(message.contains(part), "{message}");
             }
         }
-        let letters = aws.dead_letters().await;
-        let [letter] = letters.as_slice() else {
-            panic!("one dead letter: {letters:?}");
-        };
+        let letter = only_one(aws.dead_letters().await);
         assert_eq!(letter["requestContext"]["requestId"], request.as_str());
         assert_eq!(aws.profile_of(&instance).await, None);
 
         aws.clear_faults().await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "attach-profile"), 1, "{report:?}");
+        assert_eq!(report.done("attach-profile"), 1, "{report:?}");
     })
     .await;
 }
@@ -473,10 +434,7 @@ async fn told_once(aws: &LocalAws, instance: &str, code: &str, certainty: &str, 
     for _ in 0..2 {
         let report = aws.sweep().await.succeeded();
         assert_eq!(report.metrics["InstancesUnmanaged"], 1);
-        let notices = aws.notices().await;
-        let [notice] = notices.as_slice() else {
-            panic!("told once: {notices:?}");
-        };
+        let notice = only_one(aws.notices().await);
         assert!(notice.subject.contains(instance), "{}", notice.subject);
         let keys = ["problem", "fix"];
         for key in keys.iter().take(if in_doubt { 1 } else { 2 }) {
@@ -496,10 +454,7 @@ async fn cured_once(aws: &LocalAws, instance: &str) {
     assert!(agent.online && agent.usable, "{agent:?}");
     for _ in 0..2 {
         aws.sweep().await.succeeded();
-        let notices = aws.notices().await;
-        assert_eq!(notices.len(), 2, "{notices:?}");
-        let subject = &notices[1].subject;
-        assert!(subject.contains("Resolved"), "{subject}");
+        aws.resolved_once().await;
         assert_eq!(aws.notified_of(instance, "unmanaged").await, None);
     }
 }
@@ -528,10 +483,7 @@ async fn told_unusable_once(aws: &LocalAws, instance: &str, state: &str, reason:
         } else {
             runs_now(aws, instance).await;
         }
-        let notices = aws.notices().await;
-        let [notice] = notices.as_slice() else {
-            panic!("told once: {notices:?}");
-        };
+        let notice = only_one(aws.notices().await);
         assert!(notice.subject.contains(instance), "{}", notice.subject);
         assert!(notice.message.contains(reason), "{}", notice.message);
         let told = aws.notified_of(instance, "unusable").await;
@@ -546,10 +498,7 @@ async fn usable_again(aws: &LocalAws, instance: &str) {
     for _ in 0..2 {
         let report = aws.sweep().await.succeeded();
         assert_eq!(report.firing(), 0, "{report:?}");
-        let notices = aws.notices().await;
-        assert_eq!(notices.len(), 2, "{notices:?}");
-        let subject = &notices[1].subject;
-        assert!(subject.contains("Resolved"), "{subject}");
+        aws.resolved_once().await;
         assert_eq!(aws.notified_of(instance, "unusable").await, None);
     }
 }
@@ -707,7 +656,7 @@ async fn a_role_is_repaired_where_policy_and_stack_ask_for_it() {
         assert!(!aws.try_agent(&instance).await.online);
         aws.pass_minutes(&instance, 6).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "repair-role"), 0, "{report:?}");
+        assert_eq!(report.done("repair-role"), 0, "{report:?}");
         let told = aws.notified_of(&instance, "unmanaged").await;
         assert_eq!(told.as_deref(), Some("role-lacks bare"));
 
@@ -715,7 +664,7 @@ async fn a_role_is_repaired_where_policy_and_stack_ask_for_it() {
             .await;
         for times in [1, 0] {
             let report = aws.sweep().await.succeeded();
-            assert_eq!(done(&report, "repair-role"), times, "{report:?}");
+            assert_eq!(report.done("repair-role"), times, "{report:?}");
         }
         let attached = aws.iam.list_attached_role_policies().role_name("bare");
         let attached = attached.send().await.expect("the role is there");
@@ -756,10 +705,7 @@ async fn a_way_out_by_ipv6_alone_leaves_the_route_in_doubt() {
         assert_eq!(causes, [said, route], "{detail}");
         for _ in 0..2 {
             aws.sweep().await.succeeded();
-            let notices = aws.notices().await;
-            let [notice] = notices.as_slice() else {
-                panic!("told once: {notices:?}");
-            };
+            let notice = only_one(aws.notices().await);
             assert!(notice.message.contains("IPv6 leads out"), "{notice:?}");
             let told = aws.notified_of(&instance, "unmanaged").await;
             assert_eq!(told, Some(format!("no-route {}", vpc.table)));
@@ -872,13 +818,12 @@ async fn a_group_is_told_once_and_its_members_are_attached() {
         assert_eq!(members(aws).await, vec![profile.clone(); 3]);
         assert!(aws.notices().await.is_empty(), "{:?}", aws.notices().await);
         aws.sweep().await.succeeded();
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].message.contains("web"), "{}", told[0].message);
+        let told = only_one(aws.notices().await);
+        assert!(told.message.contains("web"), "{}", told.message);
 
         resize(aws, 5).await;
         aws.sweep().await.succeeded();
-        assert_eq!(aws.notices().await.len(), told.len(), "no second time");
+        assert_eq!(aws.notices().await.len(), 1, "no second time");
         assert_eq!(members(aws).await, vec![profile; 5]);
     })
     .await;
@@ -904,9 +849,7 @@ async fn a_launch_configuration_without_a_profile_is_told_as_well() {
         group.send().await.expect("a group can be made");
         aws.wait_until_idle().await;
         aws.sweep().await.succeeded();
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:?}");
-        told[0].says(&["web", "launch configuration old"]);
+        only_one(aws.notices().await).says(&["web", "launch configuration old"]);
         assert!(told_of_group(aws).await.is_some());
     })
     .await;
@@ -942,13 +885,7 @@ async fn a_group_whose_template_names_a_profile_now_is_told_as_cured() {
         resize(aws, 1).await;
         for _ in 0..2 {
             aws.sweep().await.succeeded();
-            let notices = aws.notices().await;
-            assert_eq!(notices.len(), 2, "{notices:?}");
-            assert!(
-                notices[1].subject.contains("Resolved"),
-                "{}",
-                notices[1].subject
-            );
+            aws.resolved_once().await;
             assert_eq!(told_of_group(aws).await, None);
         }
     })
@@ -1017,7 +954,7 @@ async fn a_role_that_works_is_neither_blamed_nor_repaired() {
             aws.set_agent(&instance, "running").await;
             assert!(aws.try_agent(&instance).await.online);
             let report = aws.sweep().await.succeeded();
-            assert_eq!((done(&report, "repair-role"), report.firing()), (0, 0));
+            assert_eq!((report.done("repair-role"), report.firing()), (0, 0));
             // Nor when it is late for another reason.
             aws.set_agent(&instance, "stopped").await;
             assert!(!aws.try_agent(&instance).await.online);
@@ -1025,7 +962,7 @@ async fn a_role_that_works_is_neither_blamed_nor_repaired() {
             let report = diagnosis(aws, &instance).await;
             assert_eq!(definite(&report), [""; 0], "{:?}", report.detail);
             let report = aws.sweep().await.succeeded();
-            assert_eq!(done(&report, "repair-role"), 0, "{report:?}");
+            assert_eq!(report.done("repair-role"), 0, "{report:?}");
         }
         assert!(aws.calls_of("AttachRolePolicy").await.is_empty());
     })
@@ -1122,7 +1059,7 @@ async fn what_default_host_management_carries_is_neither_attached_nor_repaired()
         assert_eq!(aws.profile_of(&lost).await, None, "it has its time");
         aws.pass_minutes(&lost, 40).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "attach-profile"), 1, "{report:?}");
+        assert_eq!(report.done("attach-profile"), 1, "{report:?}");
     })
     .await;
 }

@@ -15,8 +15,6 @@ use e2e::{
 };
 use serde_json::json;
 
-const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 const POLICY: &str = "quarantine-launch:
   mode: enforce
   approve:
@@ -103,7 +101,7 @@ async fn tags_of_a_quarantine_that_never_was_do_nothing() {
     )];
     deployed_with(QUARANTINE_LAUNCH, &restores, async |aws| {
         aws.put_policy(POLICY).await;
-        let image = aws.image_of("amazon", GOOD, json!({})).await;
+        let image = aws.good_image().await;
         let mut pictures = BTreeMap::new();
         for stage in ["releasing", "started", "partial", "complete", "anything"] {
             let instance = launch(aws, &image, &[]).await;
@@ -131,7 +129,7 @@ async fn tags_of_a_quarantine_that_never_was_do_nothing() {
 async fn an_instance_cannot_be_launched_as_released_or_approved() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.put_policy(POLICY).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         for tags in [
             [("ec2-guardrails:released-image", image.as_str())],
             [("ec2-guardrails:approved-by", "owner amazon")],
@@ -159,13 +157,13 @@ async fn a_copy_of_a_quarantines_tags_is_not_in_quarantine_and_is_released_on_ex
 {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.put_policy(POLICY).await;
-        let bad = aws.image_of("amazon", BAD, json!({})).await;
+        let bad = aws.bad_image().await;
         let first = launch(aws, &bad, &[]).await;
         assert!(aws.is_isolated(&first).await);
         let labels = aws.our_tags(&first).await;
         assert!(!labels.is_empty(), "people see in the console what it is");
 
-        let good = aws.image_of("amazon", GOOD, json!({})).await;
+        let good = aws.good_image().await;
         let copy = launch(aws, &good, &[]).await;
         plant(aws, &copy, "complete").await;
         let picture = aws.picture(&copy).await;

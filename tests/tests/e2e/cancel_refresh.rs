@@ -5,12 +5,13 @@
 
 use aws_sdk_autoscaling::operation::create_auto_scaling_group::builders::CreateAutoScalingGroupFluentBuilder as CreateGroup;
 use aws_sdk_autoscaling::types::InstanceRefresh;
-use e2e::{CANCEL_REFRESH, Group, LocalAws, Notice, Report, deployed, deployed_with};
+use e2e::{
+    CANCEL, CANCEL_REFRESH, Group, LocalAws, Notice, ROLLBACK, Report, deployed, deployed_with,
+    only_one,
+};
 use serde_json::{Value, json};
 
 const OBSERVE: &str = "cancel-refresh:\n  mode: observe\n";
-const CANCEL: &str = "CancelInstanceRefresh";
-const ROLLBACK: &str = "RollbackInstanceRefresh";
 /// As long as AWS itself takes: an hour without progress (ASG-4).
 const NATIVE_MINUTES: u32 = 60;
 
@@ -118,17 +119,13 @@ async fn a_bad_image_is_rolled_back_after_two_launches() {
         println!("bad AMI: rolled back after {seconds} s, {cost:?}");
         assert_eq!((cost.launched, cost.failed), (0, 2), "{cost:?}");
 
-        assert_eq!(aws.carried_out(ROLLBACK).await, 1);
-        assert_eq!(aws.carried_out(CANCEL).await, 0);
+        assert_eq!(aws.stopped().await, (0, 1));
         let mark = group.remembered().await.expect("it is remembered");
         assert_eq!(
             (&mark["refresh"], &mark["stop"]["step"]),
             (&json!(id), &json!("rolled-back"))
         );
-        let told = aws.notices().await;
-        let [decision] = told.as_slice() else {
-            panic!("told once: {told:#?}");
-        };
+        let decision = only_one(aws.notices().await);
         decision.says(&[
             "web",
             &id,
@@ -168,30 +165,15 @@ async fn want_of_capacity_is_only_told() {
             "more failures than any threshold: {cost:?}"
         );
         assert_eq!(group.status(&id).await, "InProgress");
-        assert_eq!(
-            (
-                aws.carried_out(CANCEL).await,
-                aws.carried_out(ROLLBACK).await
-            ),
-            (0, 0)
-        );
-        let told = aws.notices().await;
-        let [notice] = told.as_slice() else {
-            panic!("told once: {told:#?}");
-        };
+        assert_eq!(aws.stopped().await, (0, 0));
+        let notice = only_one(aws.notices().await);
         notice.says(&["web", "capacity"]);
 
         // AWS has some again.
         aws.set(json!({ "insufficient_capacity": [] })).await;
         group.pass_until(&id, "Successful", 120).await;
         aws.nothing_more_is_told(2).await;
-        assert_eq!(
-            (
-                aws.carried_out(CANCEL).await,
-                aws.carried_out(ROLLBACK).await
-            ),
-            (0, 0)
-        );
+        assert_eq!(aws.stopped().await, (0, 0));
     })
     .await;
 }
@@ -263,16 +245,8 @@ async fn an_outage_that_takes_the_old_ones_down_too_is_only_told() {
         aws.pass_with_sweeps(20).await;
         let cost = group.cost(&id).await;
         assert!(cost.terminated >= 6, "old and new ones died: {cost:?}");
-        assert_eq!(
-            (
-                aws.carried_out(CANCEL).await,
-                aws.carried_out(ROLLBACK).await
-            ),
-            (0, 0)
-        );
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&["web", "outage"]);
+        assert_eq!(aws.stopped().await, (0, 0));
+        only_one(aws.notices().await).says(&["web", "outage"]);
     })
     .await;
 }
@@ -291,8 +265,7 @@ async fn stopped_by(
     aws.deregister(&bad).await;
     aws.pass_with_sweeps(30).await;
     let refresh = group.refresh(&id).await;
-    assert_eq!(aws.carried_out(CANCEL).await, 1, "{refresh:#?}");
-    assert_eq!(aws.carried_out(ROLLBACK).await, 0);
+    assert_eq!(aws.stopped().await, (1, 0), "{refresh:#?}");
     aws.nothing_more_is_told(aws.notices().await.len()).await;
     (refresh, aws.notices().await.remove(0))
 }
@@ -400,9 +373,7 @@ async fn what_belongs_to_somebody_else_is_only_told() {
         assert!(seen.starts_with("Rollback"), "{seen}");
         aws.put_policy("cancel-refresh:\n  mode: enforce\n").await;
         aws.pass_with_sweeps(20).await;
-        for operation in [CANCEL, ROLLBACK] {
-            assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
-        }
+        aws.has_stopped_nothing().await;
         for (group, id) in &ids {
             assert_eq!(group.status(id).await, "InProgress", "{}", group.name);
         }
@@ -448,14 +419,11 @@ async fn while_a_stack_goes_back_a_failure_is_only_told() {
         let id = group.start_refresh(Some(&version), |p| p).await;
         aws.deregister(&bad).await;
         aws.pass_with_sweeps(15).await;
-        for operation in [CANCEL, ROLLBACK] {
-            assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
-        }
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&["web", &id, "UPDATE_ROLLBACK_IN_PROGRESS"]);
+        aws.has_stopped_nothing().await;
+        let told = only_one(aws.notices().await);
+        told.says(&["web", &id, "UPDATE_ROLLBACK_IN_PROGRESS"]);
         assert!(
-            !told[0].message.contains("rollback-instance-refresh"),
+            !told.message.contains("rollback-instance-refresh"),
             "it can't work"
         );
 
@@ -533,13 +501,12 @@ async fn an_alarm_that_rises_after_the_start_fails_the_refresh_and_an_older_one_
                 .find(|run| run.event["detail-type"] == "CloudWatch Alarm State Change");
             run.expect("the alarm starts it at once").succeeded();
             assert_eq!(group.status(&id).await, "RollbackInProgress");
-            let told = aws.notices().await;
-            assert_eq!(told.len(), 1, "{told:#?}");
-            told[0].says(&["web", "errors", "ALARM"]);
+            let told = only_one(aws.notices().await);
+            told.says(&["web", "errors", "ALARM"]);
             assert!(
-                !told[0].message.contains("standing went to ALARM"),
+                !told.message.contains("standing went to ALARM"),
                 "{}",
-                told[0].message
+                told.message
             );
             group.pass_until(&id, "RollbackSuccessful", 120).await;
             aws.nothing_more_is_told(2).await;
@@ -599,17 +566,9 @@ async fn a_refresh_that_failed_by_itself_is_told_once() {
         group.pass_until(&id, "Failed", 3 * NATIVE_MINUTES).await;
         aws.put_policy("cancel-refresh:\n  mode: enforce\n").await;
         aws.sweep().await.succeeded();
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&["web", &id, "Failed"]);
+        only_one(aws.notices().await).says(&["web", &id, "Failed"]);
         aws.nothing_more_is_told(1).await;
-        assert_eq!(
-            (
-                aws.carried_out(CANCEL).await,
-                aws.carried_out(ROLLBACK).await
-            ),
-            (0, 0)
-        );
+        assert_eq!(aws.stopped().await, (0, 0));
     })
     .await;
 }

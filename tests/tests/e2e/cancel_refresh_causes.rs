@@ -1,11 +1,8 @@
 //! Causes outside of a release, and failures that only look like one: what stops a refresh and what
 //! doesn't, end to end.
 
-use e2e::{CANCEL_REFRESH, Fault, deployed};
+use e2e::{CANCEL, CANCEL_REFRESH, Fault, ROLLBACK, deployed, only_one};
 use serde_json::json;
-
-const CANCEL: &str = "CancelInstanceRefresh";
-const ROLLBACK: &str = "RollbackInstanceRefresh";
 
 /// Six instances over three zones, of which one doesn't have their type: the others do.
 #[tokio::test]
@@ -25,9 +22,7 @@ async fn a_zone_that_lacks_the_type_stops_no_release() {
             .await;
         let id = group.start_refresh(Some(&version), |p| p).await;
         group.pass_until(&id, "Successful", 240).await;
-        for operation in [CANCEL, ROLLBACK] {
-            assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
-        }
+        aws.has_stopped_nothing().await;
         let failed = group.cost(&id).await.failed;
         assert!(failed >= 2, "the zone refused {failed} launches");
     })
@@ -47,9 +42,7 @@ async fn an_account_that_is_not_ready_stops_no_release() {
         let id = group.start_refresh(Some(&version), |p| p).await;
         group.pass_until(&id, "Successful", 120).await;
         assert_eq!(group.cost(&id).await.failed, 3);
-        for operation in [CANCEL, ROLLBACK] {
-            assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
-        }
+        aws.has_stopped_nothing().await;
     })
     .await;
 }
@@ -110,12 +103,8 @@ async fn what_a_refresh_waits_for_is_told_once_and_stops_nothing() {
         aws.pass_with_sweeps(15).await;
         assert!(aws.notices().await.is_empty(), "{:#?}", aws.notices().await);
         aws.pass_with_sweeps(30).await;
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&["web", &id, "suspended", "Terminate"]);
-        for operation in [CANCEL, ROLLBACK] {
-            assert!(aws.calls_of(operation).await.is_empty(), "{operation}");
-        }
+        only_one(aws.notices().await).says(&["web", &id, "suspended", "Terminate"]);
+        aws.has_stopped_nothing().await;
     })
     .await;
 }

@@ -6,7 +6,7 @@
     reason = "helpers outside the tests' own functions fail the test by panicking"
 )]
 
-use e2e::{CANCEL_REFRESH, Group, LocalAws, Pushed, deployed, deployed_with};
+use e2e::{CANCEL, CANCEL_REFRESH, Group, LocalAws, Pushed, ROLLBACK, deployed, deployed_with};
 use serde_json::{Value, json};
 
 const REPOSITORY: &str = "shop";
@@ -22,8 +22,6 @@ const POLICY: &str = "cancel-refresh:
       image: { repository: shop, tag: prod, stable-tag: prod-stable }
 ";
 const PLATFORMS: &[&str] = &["linux/amd64", "linux/arm64"];
-const CANCEL: &str = "CancelInstanceRefresh";
-const ROLLBACK: &str = "RollbackInstanceRefresh";
 
 /// What stands there before the release: the shop's group, whose instances pull `shop:prod` at boot,
 /// and the image that is good.

@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use e2e::{CANCEL_REFRESH, Fault, Group, LocalAws, Run, deployed};
+use e2e::{CANCEL, CANCEL_REFRESH, Fault, Group, LocalAws, ROLLBACK, Run, deployed};
 use serde_json::json;
 
 const OBSERVE: &str = "cancel-refresh:\n  mode: observe\n";
 const ENFORCE: &str = "cancel-refresh:\n  mode: enforce\n";
-const CANCEL: &str = "CancelInstanceRefresh";
-const ROLLBACK: &str = "RollbackInstanceRefresh";
 
 /// A group with a refresh that fails, which so far nobody has stopped.
 async fn failing<'a>(aws: &'a LocalAws, name: &'a str, on_failure: &str) -> (Group<'a>, String) {
@@ -193,13 +191,7 @@ async fn events_that_come_twice_or_out_of_order_do_no_harm() {
         for run in aws.runs().await {
             run.succeeded();
         }
-        assert_eq!(
-            (
-                aws.carried_out(ROLLBACK).await,
-                aws.carried_out(CANCEL).await
-            ),
-            (1, 0)
-        );
+        assert_eq!(aws.stopped().await, (0, 1));
         // Stopped, at its end, and resolved by the good one.
         aws.nothing_more_is_told(3).await;
         assert!(aws.notices().await[2].subject.contains("Resolved"));
@@ -228,9 +220,7 @@ async fn a_refresh_that_a_person_cancels_or_rolls_back_is_theirs() {
         group.roll_back().await;
         group.pass_until(&id, "RollbackSuccessful", 120).await;
         assert!(aws.changes().await.is_empty());
-        for operation in [CANCEL, ROLLBACK] {
-            assert!(aws.calls_of(operation).await.is_empty());
-        }
+        aws.has_stopped_nothing().await;
     })
     .await;
 }
@@ -242,33 +232,12 @@ async fn throttling_at_every_call_is_waited_out() {
     deployed(CANCEL_REFRESH, async |aws| {
         let (group, id) = failing(aws, "web", "rollback").await;
         let calls = [
-            ("ssm", "GetParameter", "ThrottlingException"),
-            ("autoscaling", "DescribeAutoScalingGroups", "Throttling"),
-            ("autoscaling", "DescribeInstanceRefreshes", "Throttling"),
-            ("autoscaling", "DescribeScalingActivities", "Throttling"),
-            ("dynamodb", "Query", "ThrottlingException"),
-            ("dynamodb", "GetItem", "ThrottlingException"),
-            (
-                "dynamodb",
-                "PutItem",
-                "ProvisionedThroughputExceededException",
-            ),
-            ("autoscaling", ROLLBACK, "Throttling"),
-            ("sns", "Publish", "Throttling"),
-            ("events", "PutEvents", "ThrottlingException"),
+            ("autoscaling", "DescribeAutoScalingGroups"),
+            ("autoscaling", "DescribeInstanceRefreshes"),
+            ("autoscaling", "DescribeScalingActivities"),
+            ("autoscaling", ROLLBACK),
         ];
-        for (service, operation, code) in calls {
-            aws.inject(Fault::on(service, operation).refused(code).times(2))
-                .await;
-        }
-        let report = aws.sweep().await.succeeded();
-        let hits = aws.fault_hits().await;
-        assert!(hits.iter().all(|hits| *hits == 2), "{calls:?}: {hits:?}");
-        assert_eq!(
-            (report.outcomes.failed, report.outcomes.left),
-            (0, 0),
-            "{report:?}"
-        );
+        aws.sweep_throttled(&calls).await;
         assert_eq!(aws.carried_out(ROLLBACK).await, 1);
         assert_eq!(group.status(&id).await, "RollbackInProgress");
         assert_eq!(aws.notices().await.len(), 1);

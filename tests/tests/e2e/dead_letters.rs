@@ -16,10 +16,6 @@ quarantine-launch:
   approve:
     - { owner: amazon, name: 'al2023-ami-2023.*-x86_64' }
 ";
-/// One that the policy approves, and
-const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
-/// one that nothing does.
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 
 /// What a run was asked for, in a word or two.
 fn asked(run: &Run) -> String {
@@ -59,9 +55,9 @@ async fn a_letter_of_each_sender_is_replayed_once_to_its_function() {
         for guardrail in [ATTACH_SSM_ROLE, QUARANTINE_LAUNCH] {
             aws.forbid_rules(guardrail).await;
         }
-        let good = aws.image_of("amazon", GOOD, json!({})).await;
+        let good = aws.good_image().await;
         let approved = aws.instance(&good, 0).await.id;
-        let bad = aws.image_of("amazon", BAD, json!({})).await;
+        let bad = aws.bad_image().await;
         let unapproved = aws.instance(&bad, 0).await.id;
         aws.wait_until_idle().await;
 

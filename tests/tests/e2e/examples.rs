@@ -12,7 +12,6 @@ const ECS: &str = include_str!("../../../docs/examples/small-production-ecs.yaml
 const EKS: &str = include_str!("../../../docs/examples/production-eks-karpenter.yaml");
 const FIFTY_ACCOUNTS: &str = include_str!("../../../docs/examples/fifty-accounts.yaml");
 
-const BASE: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
 const ECS_IMAGE: &str = "al2023-ami-ecs-hvm-2023.0.20251108-kernel-6.1-x86_64";
 const EKS_IMAGE: &str = "amazon-eks-node-al2023-x86_64-standard-1.33-v20251112";
 /// Somebody else's account.
@@ -53,7 +52,7 @@ async fn launch_as(aws: &LocalAws, image: &str, profile: &str) -> String {
 async fn one_instance() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.put_policy(ONE_INSTANCE).await;
-        let image = aws.image(BASE).await;
+        let image = aws.amazon_linux().await;
         let server = aws.instance(&image, 1).await;
         let strange = aws.image_of(STRANGER, "free-lunch", json!({})).await;
         let strange = aws.launch(&strange, |run| run).await;
@@ -175,7 +174,7 @@ async fn fifty_accounts() {
         let team = aws
             .image_of("self", "team-1", json!({ "source_image_id": golden }))
             .await;
-        let base = aws.image_of("amazon", BASE, json!({})).await;
+        let base = aws.good_image().await;
         let instance = aws.launch(&golden, |run| run).await;
         let built = aws.launch(&team, |run| run).await;
         let builder = aws.profile("image-builder", &[]).await;

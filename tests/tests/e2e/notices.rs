@@ -1,8 +1,8 @@
 //! What people are told: once when something appears, once when it has passed.
 
 use e2e::{
-    FULL_MONITORING, Fault, SNAPSHOT_VOLUMES, Seed, deployed, deployed_with, once_each, per_slot,
-    slots,
+    FULL_MONITORING, Fault, SNAPSHOT_VOLUMES, Seed, deployed, deployed_with, once_each, only_one,
+    per_slot, slots,
 };
 
 fn policy() -> String {
@@ -33,10 +33,7 @@ async fn a_failed_snapshot_is_replaced_in_its_slot_and_told_once() {
         let failed = aws.ours().await.remove(0).snapshot_id;
         aws.fail_snapshot(&failed, REASON).await;
 
-        let runs = aws.runs_by_rule().await;
-        let [run] = runs.as_slice() else {
-            panic!("the rule starts the function once: {runs:?}");
-        };
+        let run = only_one(aws.runs_by_rule().await);
         assert_eq!(run.event["detail"]["event"], "createSnapshot");
         assert_eq!(run.succeeded().outcomes.done, 1);
         let ours = aws.ours().await;
@@ -50,10 +47,7 @@ async fn a_failed_snapshot_is_replaced_in_its_slot_and_told_once() {
             once_each(&volumes, "daily", &slots::latest())
         );
 
-        let notices = aws.notices().await;
-        let [notice] = notices.as_slice() else {
-            panic!("told once: {notices:?}");
-        };
+        let notice = only_one(aws.notices().await);
         assert!(notice.subject.contains("Failed snapshot") && notice.subject.contains(&volume));
         for part in [REASON, &failed, "What to do:", "console.aws.amazon.com"] {
             assert!(notice.message.contains(part), "{}", notice.message);
@@ -68,13 +62,7 @@ async fn a_failed_snapshot_is_replaced_in_its_slot_and_told_once() {
             let left = aws.ours().await;
             assert_eq!(left.len(), 1, "the failed one is cleaned up");
             assert_eq!(left[0].tag("ec2-guardrails:attempt"), "2");
-            let notices = aws.notices().await;
-            assert_eq!(notices.len(), 2, "resolved, told once");
-            assert!(
-                notices[1].subject.contains("Resolved: "),
-                "{}",
-                notices[1].subject
-            );
+            aws.resolved_once().await;
         }
         let told = aws.tags_of(&volume).await;
         assert!(
@@ -129,10 +117,7 @@ async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one
             .await;
         for _ in 0..2 {
             aws.sweep().await.failed();
-            let notices = aws.notices().await;
-            let [notice] = notices.as_slice() else {
-                panic!("told once: {notices:?}");
-            };
+            let notice = only_one(aws.notices().await);
             assert!(notice.subject.contains("olume without a fresh snapshot"));
             assert!(notice.subject.contains(&stale) && !notice.message.contains(&fresh));
             assert!(
@@ -161,13 +146,7 @@ async fn a_volume_without_a_fresh_snapshot_is_told_once_and_once_when_it_has_one
         aws.complete_snapshots().await;
         for _ in 0..2 {
             aws.sweep().await.succeeded();
-            let notices = aws.notices().await;
-            assert_eq!(notices.len(), 2);
-            assert!(
-                notices[1].subject.contains("Resolved: "),
-                "{}",
-                notices[1].subject
-            );
+            aws.resolved_once().await;
         }
         assert_eq!(aws.metric("VolumesStale").await, Some(0));
         assert_eq!(aws.metric("SnapshotsOwned").await, Some(3));

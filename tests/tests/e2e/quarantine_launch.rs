@@ -12,13 +12,10 @@ use std::time::{Duration, Instant};
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, InstanceNetworkInterfaceSpecification, InstanceType,
 };
-use e2e::{Group, LocalAws, Notice, QUARANTINE_LAUNCH, Report, Run, deployed, suspended};
+use e2e::{BAD, Group, LocalAws, QUARANTINE_LAUNCH, Report, Run, deployed, only_one, suspended};
 use serde_json::json;
 
 const APPROVE: &str = "  approve:\n    - { owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }\n";
-const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
-/// The one that incident 3's pattern matched.
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 
 fn policy(mode: &str) -> String {
     format!("quarantine-launch:\n  mode: {mode}\n{APPROVE}")
@@ -26,26 +23,6 @@ fn policy(mode: &str) -> String {
 
 async fn mode(aws: &LocalAws, mode: &str) {
     aws.put_policy(&policy(mode)).await;
-}
-
-async fn good(aws: &LocalAws) -> String {
-    aws.image_of("amazon", GOOD, json!({})).await
-}
-
-async fn bad(aws: &LocalAws) -> String {
-    aws.image_of("amazon", BAD, json!({})).await
-}
-
-/// The notices that tell of a quarantine of this instance.
-async fn told_of(aws: &LocalAws, instance: &str) -> Vec<Notice> {
-    let mut notices = aws.notices().await;
-    notices.retain(|n| n.message.contains(&format!("* {instance}: launched from")));
-    notices
-}
-
-/// How many decisions for an action were carried out.
-fn done(report: &Report, action: &str) -> usize {
-    report.of(action).filter(|e| e.outcome == "done").count()
 }
 
 /// Waits until so many runs were started by rules, and have ended.
@@ -77,7 +54,7 @@ async fn shop<'a>(aws: &'a LocalAws, name: &'a str, image: &str) -> Group<'a> {
 async fn a_group_that_launches_the_wrong_image_for_ever_is_stopped_at_the_second_launch() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         // As it was: the loop really loops.
         mode(aws, "observe").await;
         shop(aws, "before", &image).await;
@@ -120,18 +97,15 @@ async fn a_group_that_launches_the_wrong_image_for_ever_is_stopped_at_the_second
         looping
             .expect("the loop is told")
             .says(&["shop", kept, "are suspended"]);
-        let told = told_of(aws, kept).await;
-        let [told] = told.as_slice() else {
-            panic!("its quarantine is told once: {told:#?}");
-        };
+        let told = only_one(aws.told_of(kept).await);
         // Who is behind a group's launches: whoever made it or changed it last.
         told.says(&[&image, BAD, "Auto Scaling group shop", "user/admin"]);
 
         // Corrected and released, the group runs again.
-        let right = group.version(&good(aws).await).await;
+        let right = group.version(&aws.good_image().await).await;
         group.set_version(&right).await;
         let report = aws.command("release", &[("group", "shop")]).await;
-        assert_eq!(done(&report, "restore-group"), 1, "{report:?}");
+        assert_eq!(report.done("restore-group"), 1, "{report:?}");
         assert!(suspended(&group.described().await).is_empty());
         aws.age_quarantine(kept, 60).await;
         for _ in 0..4 {
@@ -150,7 +124,7 @@ async fn a_group_that_launches_the_wrong_image_for_ever_is_stopped_at_the_second
 async fn a_person_or_fleet_that_launches_again_and_again_is_named_and_each_launch_isolated() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let person = aws.as_user("admin-02").await;
         let launch = async || {
             aws.a_minute_after_the_last_notice().await;
@@ -174,10 +148,7 @@ async fn a_person_or_fleet_that_launches_again_and_again_is_named_and_each_launc
             assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
             // What comes within a minute of a notice, the sweep tells.
             aws.sweep().await.succeeded();
-            let told = told_of(aws, &id).await;
-            let [told] = told.as_slice() else {
-                panic!("told once: {told:#?}");
-            };
+            let told = only_one(aws.told_of(&id).await);
             let nearest = "owner amazon, name al2023-ami-2023.*-x86_64";
             told.says(&["user/admin-02", &image, BAD, "amazon", nearest, "release"]);
             let loops = aws.notices().await;
@@ -218,7 +189,7 @@ async fn an_approved_launch_is_not_touched_and_costs_four_reads() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         mode(aws, "enforce").await;
-        let image = good(aws).await;
+        let image = aws.good_image().await;
         let first = aws.launch(&image, |run| run).await;
         let before = aws.picture(&first).await;
         for run in aws.runs_by_rule().await {
@@ -250,7 +221,7 @@ async fn an_approved_launch_is_not_touched_and_costs_four_reads() {
 async fn observe_mode_and_an_empty_approval_change_nothing_at_all() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         // The built-in policy: observe, and nothing is approved.
         let one = aws.launch(&image, |run| run).await;
         let before = aws.picture(&one).await;
@@ -292,7 +263,7 @@ async fn several_events_for_one_launch_are_one_quarantine_and_one_notice() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         mode(aws, "enforce").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let mut runs = 0;
         let orders = [(3.0, 0.0), (0.0, 3.0), (0.0, 0.0)];
         for (trail, state) in orders {
@@ -308,14 +279,14 @@ async fn several_events_for_one_launch_are_one_quarantine_and_one_notice() {
             let all = runs_by_rule(aws, runs + 3).await;
             let reports: Vec<Report> = all[runs..].iter().map(Run::succeeded).collect();
             runs = all.len();
-            let quarantines: usize = reports.iter().map(|r| done(r, "quarantine")).sum();
+            let quarantines: usize = reports.iter().map(|r| r.done("quarantine")).sum();
             assert_eq!(quarantines, 1, "{trail} {state}: {reports:#?}");
             assert!(aws.is_isolated(&id).await);
             assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
             assert_eq!(aws.evidence(&id).await.len(), 1);
             // What comes within a minute of a notice, the sweep tells.
             aws.sweep().await.succeeded();
-            let told = told_of(aws, &id).await;
+            let told = aws.told_of(&id).await;
             assert_eq!(told.len(), 1, "{trail} {state}: {told:#?}");
             assert!(told[0].message.contains("user/admin"), "{told:#?}");
             // Once more, late.
@@ -323,7 +294,7 @@ async fn several_events_for_one_launch_are_one_quarantine_and_one_notice() {
             let kind = "EC2 Instance State-change Notification";
             aws.emit("aws.ec2", kind, detail).await;
             runs += 1;
-            assert_eq!(told_of(aws, &id).await.len(), 1);
+            assert_eq!(aws.told_of(&id).await.len(), 1);
             assert_eq!(aws.evidence(&id).await.len(), 1);
         }
         assert_eq!(aws.carried_out("CreateSnapshots").await, 3);
@@ -375,7 +346,7 @@ async fn every_interface_is_isolated_and_a_release_restores_all_to_the_letter() 
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         mode(aws, "observe").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let id = two_interfaces(aws, &image).await;
         let before = aws.picture(&id).await;
         let groups = aws.groups_of(&id).await;
@@ -384,7 +355,7 @@ async fn every_interface_is_isolated_and_a_release_restores_all_to_the_letter() 
 
         mode(aws, "enforce").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated(&id).await);
         assert!(aws.is_protected(&id).await);
         let described = aws.described(&id).await;
@@ -396,15 +367,11 @@ async fn every_interface_is_isolated_and_a_release_restores_all_to_the_letter() 
         aws.nothing_more_is_told(1).await;
 
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.picture(&id).await, before);
         aws.sweep().await.succeeded();
         // Nothing is left of it but the evidence and which AMI it was released for.
-        assert!(
-            aws.bears_no_trace(&id).await,
-            "{:?}",
-            aws.our_tags(&id).await
-        );
+        aws.bears_no_trace(&id).await;
         assert_eq!(aws.evidence(&id).await.len(), 2);
         aws.nothing_more_is_told(2).await;
         assert_eq!(aws.picture(&id).await, before, "not quarantined again");
@@ -417,7 +384,7 @@ async fn members_come_back_into_service_and_their_groups_processes_last() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         mode(aws, "observe").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let group = aws.group("web", 2, &image, |group| group).await;
         // Suspended by a person: stays so.
         group.suspend("ReplaceUnhealthy").await;
@@ -429,8 +396,8 @@ async fn members_come_back_into_service_and_their_groups_processes_last() {
 
         mode(aws, "enforce").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 2, "{report:?}");
-        assert_eq!(done(&report, "break-loop"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 2, "{report:?}");
+        assert_eq!(report.done("break-loop"), 1, "{report:?}");
         aws.pass_seconds(60).await;
         let now = group.described().await;
         assert_eq!(now.desired_capacity(), Some(0), "standby counts less");
@@ -443,7 +410,7 @@ async fn members_come_back_into_service_and_their_groups_processes_last() {
 
         for (index, id) in members.iter().enumerate() {
             let report = aws.command("release", &[("instance-id", id)]).await;
-            assert_eq!(done(&report, "release"), 1, "{report:?}");
+            assert_eq!(report.done("release"), 1, "{report:?}");
             let left = suspended(&group.described().await);
             assert_eq!(left.len(), 2 - index, "resumed with the last one: {left:?}");
         }
@@ -462,7 +429,7 @@ async fn members_come_back_into_service_and_their_groups_processes_last() {
         assert_eq!(after, before);
         aws.sweep().await.succeeded();
         for id in &members {
-            assert!(aws.bears_no_trace(id).await, "{:?}", aws.our_tags(id).await);
+            aws.bears_no_trace(id).await;
         }
         let tags = group.described().await;
         let left = tags.tags().iter().filter_map(|t| t.key());
@@ -481,7 +448,7 @@ async fn a_person_can_check_quarantine_and_release_in_every_mode() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         mode(aws, "observe").await;
-        let (fine, wrong) = (good(aws).await, bad(aws).await);
+        let (fine, wrong) = (aws.good_image().await, aws.bad_image().await);
         let id = aws.launch(&fine, |run| run).await;
         let before = aws.picture(&id).await;
         let check = aws.command("check", &[("image-id", &wrong)]).await.detail;
@@ -498,13 +465,11 @@ async fn a_person_can_check_quarantine_and_release_in_every_mode() {
 
         let why = [("instance-id", id.as_str()), ("reason", "it mines coins")];
         let report = aws.command("quarantine", &why).await;
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated(&id).await && aws.is_protected(&id).await);
-        let told = aws.notices().await;
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&[&id, "it mines coins"]);
+        only_one(aws.notices().await).says(&[&id, "it mines coins"]);
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.picture(&id).await, before);
         // Nothing to do is said, and no error; what isn't there is one.
         let report = aws.command("release", &[("instance-id", &id)]).await;

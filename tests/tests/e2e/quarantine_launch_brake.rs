@@ -1,11 +1,8 @@
 //! A wrong rule isolates no fleet, and what an instance in quarantine leaves behind cuts nobody off.
 
 use aws_sdk_ec2::types::{AttributeBooleanValue, InstanceNetworkInterfaceSpecification};
-use e2e::{LocalAws, QUARANTINE_LAUNCH, Report, deployed};
-use serde_json::json;
+use e2e::{LocalAws, QUARANTINE_LAUNCH, deployed, only_one};
 
-const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 const RIGHT: &str = "{ owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }";
 /// It was meant to let more in, and lets nothing in.
 const WRONG: &str = "{ owner: self, name: \"golden-*\" }";
@@ -15,16 +12,12 @@ async fn approve(aws: &LocalAws, rule: &str) {
     aws.put_policy(&document).await;
 }
 
-fn done(report: &Report, action: &str) -> usize {
-    report.of(action).filter(|e| e.outcome == "done").count()
-}
-
 #[tokio::test]
 async fn a_wrong_rule_isolates_no_fleet_until_a_person_confirms_it() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.deaf().await;
         approve(aws, WRONG).await;
-        let image = aws.image_of("amazon", GOOD, json!({})).await;
+        let image = aws.good_image().await;
         let mut ids = Vec::new();
         for _ in 0..12 {
             ids.push(aws.launch(&image, |run| run).await);
@@ -32,12 +25,9 @@ async fn a_wrong_rule_isolates_no_fleet_until_a_person_confirms_it() {
         let before = aws.picture(&ids[0]).await;
         for _ in 0..2 {
             let report = aws.sweep().await.succeeded();
-            assert_eq!(done(&report, "quarantine"), 0, "{report:?}");
+            assert_eq!(report.done("quarantine"), 0, "{report:?}");
             assert_eq!(report.metrics["LaunchesUnapproved"], 12);
-            let told = aws.notices().await;
-            let [told] = told.as_slice() else {
-                panic!("told once: {told:#?}");
-            };
+            let told = only_one(aws.notices().await);
             told.says(&["12 unapproved launches are held back", "confirm"]);
         }
         let changes = aws.changes().await;
@@ -45,9 +35,9 @@ async fn a_wrong_rule_isolates_no_fleet_until_a_person_confirms_it() {
 
         // As many as the person knows of, and no more.
         let report = aws.command("confirm", &[("instances", "11")]).await;
-        assert_eq!(done(&report, "quarantine"), 0, "{report:?}");
+        assert_eq!(report.done("quarantine"), 0, "{report:?}");
         let report = aws.command("confirm", &[("instances", "12")]).await;
-        assert_eq!(done(&report, "quarantine"), 12, "{report:?}");
+        assert_eq!(report.done("quarantine"), 12, "{report:?}");
         for id in &ids {
             assert!(aws.is_isolated(id).await, "{id}");
         }
@@ -59,7 +49,7 @@ async fn a_wrong_rule_isolates_no_fleet_until_a_person_confirms_it() {
         // The rule is corrected, and everything is as it was.
         approve(aws, RIGHT).await;
         let report = aws.command("release", &[("instance-id", &ids[0])]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.picture(&ids[0]).await, before);
         let week = aws.command("launches", &[]).await.detail;
         assert_eq!(week["not-approved"][0]["launches"], 12, "{week:#}");
@@ -72,7 +62,7 @@ async fn an_interface_that_outlives_its_instance_gets_its_groups_back() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.deaf().await;
         approve(aws, RIGHT).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let kept = InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)
             .delete_on_termination(false)
@@ -91,7 +81,7 @@ async fn an_interface_that_outlives_its_instance_gets_its_groups_back() {
         end.expect("it can be terminated");
         aws.pass_seconds(120).await;
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "forget"), 1, "{report:?}");
+        assert_eq!(report.done("forget"), 1, "{report:?}");
         let left = aws.ec2.describe_network_interfaces();
         let left = left.network_interface_ids(interface).send().await;
         let left = left.expect("it outlives the instance");

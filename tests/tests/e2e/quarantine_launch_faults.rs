@@ -8,13 +8,11 @@
 
 use aws_sdk_ec2::types::IamInstanceProfileSpecification;
 use e2e::{
-    ATTACH_SSM_ROLE, Fault, LocalAws, Notice, QUARANTINE_LAUNCH, Report, SNAPSHOT_VOLUMES,
-    deployed, deployed_with, suspended,
+    ATTACH_SSM_ROLE, BAD, Fault, LocalAws, QUARANTINE_LAUNCH, SNAPSHOT_VOLUMES, deployed,
+    deployed_with, only_one, suspended,
 };
 use serde_json::json;
 
-const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 const APPROVE: &str = "{ owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }";
 
 async fn approve(aws: &LocalAws, mode: &str, rules: &[&str], rest: &str) {
@@ -26,17 +24,6 @@ async fn approve(aws: &LocalAws, mode: &str, rules: &[&str], rest: &str) {
 
 async fn mode(aws: &LocalAws, mode: &str) {
     approve(aws, mode, &[APPROVE], "").await;
-}
-
-fn done(report: &Report, action: &str) -> usize {
-    report.of(action).filter(|e| e.outcome == "done").count()
-}
-
-/// The notices that tell of a quarantine of this instance.
-async fn told_of(aws: &LocalAws, instance: &str) -> Vec<Notice> {
-    let mut notices = aws.notices().await;
-    notices.retain(|n| n.message.contains(&format!("* {instance}: launched from")));
-    notices
 }
 
 /// Only the schedule starts it, and Lambda doesn't try a killed run again by itself.
@@ -69,10 +56,10 @@ async fn killed_and_resumed(aws: &LocalAws, image: &str, fault: Fault, what: &st
     assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"), "{what}");
     assert!(aws.is_protected(&id).await, "{what}");
     assert_eq!(aws.evidence(&id).await.len(), 1, "{what}");
-    let told = told_of(aws, &id).await;
+    let told = aws.told_of(&id).await;
     assert!(!told.is_empty(), "{what}: it is told");
     let report = aws.command("release", &[("instance-id", &id)]).await;
-    assert_eq!(done(&report, "release"), 1, "{what}: {report:?}");
+    assert_eq!(report.done("release"), 1, "{what}: {report:?}");
     assert_eq!(aws.picture(&id).await, before, "{what}");
     let end = aws.ec2.terminate_instances().instance_ids(&id);
     end.send().await.expect("it can be terminated");
@@ -93,7 +80,7 @@ fn kill(operation: &str, nth: u32, item: &str) -> Fault {
 async fn killed_while_isolating_the_next_run_finishes_it() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         for (operation, nth) in [
             ("CreateSecurityGroup", 1),
             ("RevokeSecurityGroupEgress", 1),
@@ -127,7 +114,7 @@ async fn remove_isolation(aws: &LocalAws) {
 async fn killed_while_protecting_or_telling_the_next_run_finishes_it() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         // Termination protection and deletion in either order; the tags of protection and of the
         // end; what is told.
         for (operation, nth) in [
@@ -179,7 +166,7 @@ async fn killed_while_a_groups_loop_is_broken_the_next_run_finishes_it() {
                 assert!(aws.is_isolated(id).await, "{operation}");
                 assert_eq!(aws.stage(id).await.as_deref(), Some("complete"));
                 let report = aws.command("release", &[("instance-id", id)]).await;
-                assert_eq!(done(&report, "release"), 1, "{operation}: {report:?}");
+                assert_eq!(report.done("release"), 1, "{operation}: {report:?}");
             }
             // What the killed run had sent may arrive for as long as a function may run.
             aws.pass_seconds(16 * 60).await;
@@ -203,7 +190,7 @@ async fn what_cannot_be_read_is_never_a_reason_to_quarantine() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
         aws.retry_soon().await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let id = aws.launch(&image, |run| run).await;
         let before = aws.picture(&id).await;
         for read in ["DescribeInstances", "DescribeImages"] {
@@ -224,10 +211,7 @@ async fn what_cannot_be_read_is_never_a_reason_to_quarantine() {
             let report = aws.sweep().await.succeeded();
             assert_eq!(report.of("cannot-tell").count(), 1, "{report:?}");
             assert_eq!(report.metrics["LaunchesUndecided"], 1);
-            let told = aws.notices().await;
-            let [told] = told.as_slice() else {
-                panic!("told once: {told:#?}");
-            };
+            let told = only_one(aws.notices().await);
             told.says(&[&id, "amazon-linux-latest/nothing"]);
         }
         assert_eq!(aws.picture(&id).await, before);
@@ -242,49 +226,27 @@ async fn what_cannot_be_read_is_never_a_reason_to_quarantine() {
 async fn throttling_at_every_call_is_waited_out() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let id = aws.launch(&image, |run| run).await;
         let calls = [
-            ("ssm", "GetParameter", "ThrottlingException"),
-            ("ec2", "DescribeInstances", "RequestLimitExceeded"),
-            ("ec2", "DescribeImages", "RequestLimitExceeded"),
-            ("ec2", "DescribeSecurityGroups", "RequestLimitExceeded"),
-            ("ec2", "CreateSecurityGroup", "RequestLimitExceeded"),
-            ("ec2", "RevokeSecurityGroupEgress", "RequestLimitExceeded"),
-            ("ec2", "CreateTags", "RequestLimitExceeded"),
-            ("dynamodb", "Query", "ThrottlingException"),
-            ("dynamodb", "GetItem", "ThrottlingException"),
-            (
-                "dynamodb",
-                "PutItem",
-                "ProvisionedThroughputExceededException",
-            ),
-            (
-                "ec2",
-                "ModifyNetworkInterfaceAttribute",
-                "RequestLimitExceeded",
-            ),
-            ("ec2", "DescribeInstanceAttribute", "RequestLimitExceeded"),
-            ("ec2", "ModifyInstanceAttribute", "RequestLimitExceeded"),
-            ("ec2", "DescribeSnapshots", "RequestLimitExceeded"),
-            ("ec2", "CreateSnapshots", "RequestLimitExceeded"),
-            ("cloudtrail", "LookupEvents", "ThrottlingException"),
-            ("sns", "Publish", "Throttling"),
-            ("events", "PutEvents", "ThrottlingException"),
+            ("ec2", "DescribeInstances"),
+            ("ec2", "DescribeImages"),
+            ("ec2", "DescribeSecurityGroups"),
+            ("ec2", "CreateSecurityGroup"),
+            ("ec2", "RevokeSecurityGroupEgress"),
+            ("ec2", "CreateTags"),
+            ("ec2", "ModifyNetworkInterfaceAttribute"),
+            ("ec2", "DescribeInstanceAttribute"),
+            ("ec2", "ModifyInstanceAttribute"),
+            ("ec2", "DescribeSnapshots"),
+            ("ec2", "CreateSnapshots"),
+            ("cloudtrail", "LookupEvents"),
         ];
-        for (service, operation, code) in calls {
-            aws.inject(Fault::on(service, operation).refused(code).times(2))
-                .await;
-        }
-        let report = aws.sweep().await.succeeded();
-        let hits = aws.fault_hits().await;
-        let missed: Vec<_> = calls.iter().zip(&hits).filter(|(_, h)| **h != 2).collect();
-        assert!(missed.is_empty(), "each was throttled twice: {missed:?}");
-        assert_eq!((report.outcomes.failed, report.outcomes.left), (0, 0));
+        aws.sweep_throttled(&calls).await;
         assert!(aws.is_isolated(&id).await);
         assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
         assert_eq!(aws.evidence(&id).await.len(), 1);
-        assert_eq!(told_of(aws, &id).await.len(), 1);
+        assert_eq!(aws.told_of(&id).await.len(), 1);
     })
     .await;
 }
@@ -294,7 +256,7 @@ async fn a_missing_permission_is_named_and_the_next_sweep_goes_on() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
         aws.retry_soon().await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let id = aws.launch(&image, |run| run).await;
         let before = aws.picture(&id).await;
         let operation = "ModifyNetworkInterfaceAttribute";
@@ -326,7 +288,7 @@ async fn a_missing_permission_is_named_and_the_next_sweep_goes_on() {
 async fn groups_changed_by_hand_are_put_right_once_and_then_only_told() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let id = aws.launch(&image, |run| run).await;
         let groups = aws.groups_of(&id).await;
         let (interface, open) = groups.first_key_value().expect("an interface");
@@ -341,7 +303,7 @@ async fn groups_changed_by_hand_are_put_right_once_and_then_only_told() {
         reopen().await;
         aws.age_quarantine(&id, 300).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "isolate-again"), 1, "{report:?}");
+        assert_eq!(report.done("isolate-again"), 1, "{report:?}");
         assert!(aws.is_isolated(&id).await);
         let told = aws.notices().await;
         assert_eq!(told.len(), 2, "{told:#?}");
@@ -373,7 +335,7 @@ async fn the_isolation_group_is_emptied_whatever_it_lets_through() {
         only_sweeps(aws).await;
         let vpc = aws.private_vpc().await;
         vpc.ipv6_out().await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let launch = async || aws.launch(&image, |run| run.subnet_id(&vpc.subnet)).await;
         let first = launch().await;
         aws.sweep().await.succeeded();
@@ -385,7 +347,7 @@ async fn the_isolation_group_is_emptied_whatever_it_lets_through() {
 
         let second = launch().await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated(&first).await && aws.is_isolated(&second).await);
     })
     .await;
@@ -396,14 +358,14 @@ async fn the_isolation_group_is_emptied_whatever_it_lets_through() {
 async fn partial_isolation_is_reported_as_partial() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         only_sweeps(aws).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let mixed = aws.launch(&image, |run| run).await;
         let managed = aws.managed_interface(&mixed).await;
         let node = aws.launch(&image, |run| run).await;
         aws.operate(&node, "eks.amazonaws.com").await;
         let before = aws.picture(&node).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert_eq!(aws.stage(&mixed).await.as_deref(), Some("partial"));
         assert!(!aws.is_isolated(&mixed).await);
         let vpc = aws.described(&mixed).await.vpc_id.unwrap_or_default();
@@ -434,7 +396,7 @@ async fn evidence_is_never_pruned_and_no_profile_is_attached() {
         only_sweeps(aws).await;
         let more = "snapshot-volumes:\n  mode: enforce\n  plans:\n    - { name: daily, select: { all: true }, schedule: \"0 * * * *\", keep: { last: 1 } }\nattach-ssm-role:\n  mode: enforce\n";
         approve(aws, "enforce", &[APPROVE], more).await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let id = aws.launch(&image, |run| run).await;
         aws.sweep().await.succeeded();
         let evidence = aws.evidence(&id).await;
@@ -504,9 +466,11 @@ async fn private_deregistered_and_copied_images_are_judged_by_what_they_are() {
         told.expect("it is told")
             .says(&["can't be told", &stranger]);
         // Its name and owner are told though nobody can describe it any more.
-        let told = told_of(aws, &launched[3]).await;
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told[0].says(&["golden-3", "999988887777", "no longer visible"]);
+        only_one(aws.told_of(&launched[3]).await).says(&[
+            "golden-3",
+            "999988887777",
+            "no longer visible",
+        ]);
     })
     .await;
 }
@@ -518,7 +482,7 @@ async fn a_rule_may_hold_for_a_role_only() {
         only_sweeps(aws).await;
         let rule = "{ owner: amazon, name: \"al2023-ami-ecs-*\", scope: { role: cluster } }";
         approve(aws, "enforce", &[rule], "").await;
-        let image = aws.image_of("amazon", BAD, json!({})).await;
+        let image = aws.bad_image().await;
         let mut launched = Vec::new();
         for name in ["cluster", "web"] {
             let profile = IamInstanceProfileSpecification::builder();
@@ -541,17 +505,14 @@ async fn deny_wins_exempt_is_left_alone_and_broad_rules_are_warned_of() {
     )];
     deployed_with(QUARANTINE_LAUNCH, &own, async |aws| {
         only_sweeps(aws).await;
-        let good = aws.image_of("amazon", GOOD, json!({})).await;
-        let ecs = aws.image_of("amazon", BAD, json!({})).await;
+        let good = aws.good_image().await;
+        let ecs = aws.bad_image().await;
         let broad = "{ owner: amazon, name: \"al2023-ami-*-x86_64\" }";
         approve(aws, "enforce", &[broad], "").await;
         let let_in = aws.launch(&ecs, |run| run).await;
         aws.sweep().await.succeeded();
         assert_eq!(aws.stage(&let_in).await, None, "as incident 3's pattern");
-        let told = aws.notices().await;
-        let [told] = told.as_slice() else {
-            panic!("the warning: {told:#?}");
-        };
+        let told = only_one(aws.notices().await);
         told.says(&["al2023-ami-*-x86_64", "ecs", "neuron", "minimal"]);
 
         let deny = "  deny:\n    - { name: \"*-ecs-*\" }\n  exempt: { tag: Lab }\n";
@@ -561,7 +522,7 @@ async fn deny_wins_exempt_is_left_alone_and_broad_rules_are_warned_of() {
         let exempt = aws.launch(&ecs, |run| run.tag_specifications(lab)).await;
         aws.sweep().await.succeeded();
         assert!(aws.is_isolated(&let_in).await, "deny wins");
-        let told = told_of(aws, &let_in).await;
+        let told = aws.told_of(&let_in).await;
         told[0].says(&["the deny rule", "*-ecs-*"]);
         for id in [&fine, &exempt] {
             assert_eq!(aws.stage(id).await, None);

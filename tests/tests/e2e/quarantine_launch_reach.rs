@@ -8,9 +8,7 @@
 
 use aws_sdk_ec2::types::{IpPermission, IpRange};
 use e2e::{LocalAws, QUARANTINE_LAUNCH, Report, deployed, suspended};
-use serde_json::json;
 
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 const OWNER: &str = "222233334444";
 
 async fn policy(aws: &LocalAws, mode: &str, responders: &str) {
@@ -18,14 +16,6 @@ async fn policy(aws: &LocalAws, mode: &str, responders: &str) {
         "quarantine-launch:\n  mode: {mode}\n  approve:\n    - {{ owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }}\n  responders: [{responders}]\n"
     );
     aws.put_policy(&document).await;
-}
-
-async fn bad(aws: &LocalAws) -> String {
-    aws.image_of("amazon", BAD, json!({})).await
-}
-
-fn done(report: &Report, action: &str) -> usize {
-    report.of(action).filter(|e| e.outcome == "done").count()
 }
 
 fn reasons(report: &Report) -> String {
@@ -43,7 +33,7 @@ async fn vpc_of(aws: &LocalAws, instance: &str) -> String {
 async fn responders_come_in_as_the_policy_says_and_nobody_else() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         policy(aws, "observe", "").await;
         let id = aws.launch(&image, |run| run).await;
         let vpc = vpc_of(aws, &id).await;
@@ -54,7 +44,7 @@ async fn responders_come_in_as_the_policy_says_and_nobody_else() {
         let first = format!("{{ from: [10.1.2.0/24, 'fd00:1::/48', {forensics}, {ours}], ports: [22] }}");
         policy(aws, "enforce", &first).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         let group = format!("{forensics} 22");
         let whom = ["10.1.2.0/24 22", "fd00:1::/48 22", group.as_str()];
         assert!(aws.is_isolated_but(&id, &whom).await, "the other VPC's group isn't here");
@@ -73,7 +63,7 @@ async fn responders_come_in_as_the_policy_says_and_nobody_else() {
         // A policy that changes is followed by the next sweep, and nobody is told of intruders.
         policy(aws, "enforce", "{ from: 10.9.0.0/16 }").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "mend-isolation"), 1, "{report:?}");
+        assert_eq!(report.done("mend-isolation"), 1, "{report:?}");
         assert!(aws.is_isolated_but(&id, &["10.9.0.0/16"]).await);
         // One that can't be read changes nothing.
         aws.put_policy("quarantine-launch: { responders: [{ from: 0.0.0.0/0 }] }").await;
@@ -93,13 +83,13 @@ async fn responders_come_in_as_the_policy_says_and_nobody_else() {
         let list = aws.command("list", &[]).await.detail;
         assert_eq!(list["quarantine"][0]["isolated"], false, "{list}");
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "mend-isolation"), 1, "{report:?}");
+        assert_eq!(report.done("mend-isolation"), 1, "{report:?}");
         assert!(aws.is_isolated_but(&id, &["10.9.0.0/16"]).await);
         let told = aws.notices().await;
         assert!(told[1].message.contains("somebody added rules"), "{told:#?}");
 
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.picture(&id).await, before);
     })
     .await;
@@ -111,7 +101,7 @@ async fn responders_come_in_as_the_policy_says_and_nobody_else() {
 async fn no_group_is_opened_because_of_its_tag_or_name() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         policy(aws, "observe", "").await;
         let id = aws.launch(&image, |run| run).await;
         let vpc = vpc_of(aws, &id).await;
@@ -137,7 +127,7 @@ async fn no_group_is_opened_because_of_its_tag_or_name() {
         };
         policy(aws, "enforce", "{ from: 10.1.2.0/24 }").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated_but(&id, &["10.1.2.0/24"]).await);
         aws.sweep().await.succeeded();
         assert_eq!((inbound(&database).await, inbound(&planted).await), (0, 0));
@@ -151,7 +141,7 @@ async fn no_group_is_opened_because_of_its_tag_or_name() {
 async fn pods_on_a_trunk_are_isolated_with_their_node_and_what_cant_be_is_named() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         policy(aws, "observe", "").await;
         let id = aws.launch(&image, |run| run).await;
         let vpc = vpc_of(aws, &id).await;
@@ -162,7 +152,7 @@ async fn pods_on_a_trunk_are_isolated_with_their_node_and_what_cant_be_is_named(
         let before = aws.picture(&id).await;
         policy(aws, "enforce", "").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated(&id).await);
         let isolation = aws
             .isolation_of(&vpc)
@@ -178,7 +168,7 @@ async fn pods_on_a_trunk_are_isolated_with_their_node_and_what_cant_be_is_named(
         aws.secondary(&id, "sni-0a1b2c3d4e5f60718").await;
         aws.age_quarantine(&id, 300).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "isolate-again"), 1, "{report:?}");
+        assert_eq!(report.done("isolate-again"), 1, "{report:?}");
         assert_eq!(aws.groups_on(&late).await, isolated);
         assert_eq!(aws.groups_on(&homeless).await, [pods.as_str()]);
         assert_eq!(aws.stage(&id).await.as_deref(), Some("partial"));
@@ -198,7 +188,7 @@ async fn pods_on_a_trunk_are_isolated_with_their_node_and_what_cant_be_is_named(
         assert_eq!(firing, None, "nobody has changed anything by hand");
 
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         for branch in [&pod, &late, &homeless] {
             assert_eq!(aws.groups_on(branch).await, [pods.as_str()]);
         }
@@ -206,11 +196,7 @@ async fn pods_on_a_trunk_are_isolated_with_their_node_and_what_cant_be_is_named(
         assert!(after.contains("sni-"), "it has one more interface now");
         assert_eq!(aws.groups_of(&id).await.len(), 2);
         assert!(before.contains(&trunk));
-        assert!(
-            aws.bears_no_trace(&id).await,
-            "{:?}",
-            aws.our_tags(&id).await
-        );
+        aws.bears_no_trace(&id).await;
     })
     .await;
 }
@@ -221,7 +207,7 @@ async fn pods_on_a_trunk_are_isolated_with_their_node_and_what_cant_be_is_named(
 async fn in_a_shared_vpc_the_owners_groups_come_back_and_those_that_are_gone_are_named() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         policy(aws, "observe", "").await;
         let vpc = aws.private_vpc().await;
         let (own, theirs) = (
@@ -243,13 +229,13 @@ async fn in_a_shared_vpc_the_owners_groups_come_back_and_those_that_are_gone_are
         aws.owned_by(&theirs, OWNER, true).await;
         policy(aws, "enforce", "{ from: 10.1.2.0/24 }").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 2, "{report:?}");
+        assert_eq!(report.done("quarantine"), 2, "{report:?}");
         for id in [&one, &two] {
             assert!(aws.is_isolated_but(id, &["10.1.2.0/24"]).await);
             assert_eq!(aws.stage(id).await.as_deref(), Some("complete"));
         }
         let report = aws.command("release", &[("instance-id", &one)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.picture(&one).await, before);
         // Its owner shares it no longer: what is left comes back, and that it isn't whole is said.
         aws.owned_by(&theirs, OWNER, false).await;
@@ -276,7 +262,7 @@ async fn in_a_shared_vpc_the_owners_groups_come_back_and_those_that_are_gone_are
 async fn what_is_in_a_warm_pool_is_isolated_there_and_leaves_the_service_once_it_is_in_it() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.deaf().await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         policy(aws, "observe", "").await;
         let group = aws.group("web", 0, &image, |group| group.max_size(2)).await;
         let pool = aws
@@ -301,9 +287,9 @@ async fn what_is_in_a_warm_pool_is_isolated_there_and_leaves_the_service_once_it
 
         policy(aws, "enforce", "").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 2, "{report:?}");
+        assert_eq!(report.done("quarantine"), 2, "{report:?}");
         assert_eq!(
-            done(&report, "break-loop"),
+            report.done("break-loop"),
             1,
             "launches into the pool count: {report:?}"
         );
@@ -328,7 +314,7 @@ async fn what_is_in_a_warm_pool_is_isolated_there_and_leaves_the_service_once_it
 
         // Released in the pool, it is as it was; the other one comes into service.
         let report = aws.command("release", &[("instance-id", &ids[0])]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.picture(&ids[0]).await, before);
         let end = aws
             .ec2
@@ -360,7 +346,7 @@ async fn what_is_in_a_warm_pool_is_isolated_there_and_leaves_the_service_once_it
             .map(aws_sdk_autoscaling::types::LifecycleState::as_str);
         assert_eq!(state, Some("Standby"), "{now:?}");
         let report = aws.command("release", &[("instance-id", &ids[1])]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         aws.pass_seconds(60).await;
         let back = group.in_service().await;
         assert!(back.iter().any(|one| one.0 == ids[1]), "{back:?}");

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceStateName};
 use aws_sdk_lambda::primitives::Blob;
-use e2e::{Fault, LocalAws, QUARANTINE_LAUNCH, Report, deployed, deployed_with};
+use e2e::{Fault, LocalAws, QUARANTINE_LAUNCH, deployed, deployed_with};
 use serde_json::json;
 
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 /// Seconds; longer than the runs that its events start.
 const VISIBLE_AFTER: u64 = 12;
 const KIND: &str = "EC2 Instance State-change Notification";
@@ -18,14 +17,6 @@ async fn policy(aws: &LocalAws, mode: &str, steps: &str) {
         "quarantine-launch:\n  mode: {mode}\n  approve:\n    - {{ owner: amazon, name: \"al2023-ami-2023.*-x86_64\" }}\n  steps: {{ {steps} }}\n"
     );
     aws.put_policy(&document).await;
-}
-
-async fn bad(aws: &LocalAws) -> String {
-    aws.image_of("amazon", BAD, json!({})).await
-}
-
-fn done(report: &Report, action: &str) -> usize {
-    report.of(action).filter(|e| e.outcome == "done").count()
 }
 
 /// The event of an instance that runs, as EC2 sends it.
@@ -39,7 +30,7 @@ async fn an_instance_is_isolated_six_rounds_of_calls_after_its_event() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         policy(aws, "observe", "snapshot: true").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let (first, second) = (
             aws.launch(&image, |run| run).await,
             aws.launch(&image, |run| run).await,
@@ -51,7 +42,7 @@ async fn an_instance_is_isolated_six_rounds_of_calls_after_its_event() {
         aws.restart_function().await;
         running(aws, &second).await;
         let run = aws.runs_by_rule().await.pop().expect("it ran");
-        assert_eq!(done(&run.succeeded(), "quarantine"), 1, "{}", run.told());
+        assert_eq!(run.succeeded().done("quarantine"), 1, "{}", run.told());
         let calls = aws.calls_in(&run).await;
         let isolated = calls
             .iter()
@@ -96,7 +87,7 @@ async fn the_profile_is_taken_and_the_instance_stopped_only_where_asked_and_both
     deployed_with(QUARANTINE_LAUNCH, &may, async |aws| {
         aws.deaf().await;
         policy(aws, "enforce", "dissociate-profile: true, stop: true").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let profile = aws.profile("web", &[]).await;
         let owned = IamInstanceProfileSpecification::builder()
             .arn(&profile)
@@ -106,7 +97,7 @@ async fn the_profile_is_taken_and_the_instance_stopped_only_where_asked_and_both
             .await;
         let groups = aws.groups_of(&id).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated(&id).await);
         assert_eq!(aws.profile_of(&id).await, None);
         let state = async || {
@@ -117,17 +108,13 @@ async fn the_profile_is_taken_and_the_instance_stopped_only_where_asked_and_both
         assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
 
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         assert_eq!(aws.profile_of(&id).await, Some(profile));
         assert_eq!(state().await, Some(InstanceStateName::Running));
         assert_eq!(aws.groups_of(&id).await, groups);
         assert!(!aws.is_protected(&id).await);
         aws.sweep().await.succeeded();
-        assert!(
-            aws.bears_no_trace(&id).await,
-            "{:?}",
-            aws.our_tags(&id).await
-        );
+        aws.bears_no_trace(&id).await;
     })
     .await;
 }
@@ -137,14 +124,14 @@ async fn a_member_that_was_detached_is_attached_again_at_its_release() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.deaf().await;
         policy(aws, "observe", "group: detach").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let group = aws.group("web", 1, &image, |group| group).await;
         let id = group.in_service().await.remove(0).0;
         let before = aws.picture(&id).await;
 
         policy(aws, "enforce", "group: detach").await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         aws.pass_seconds(60).await;
         assert!(aws.is_isolated(&id).await);
         let now = group.described().await;
@@ -153,7 +140,7 @@ async fn a_member_that_was_detached_is_attached_again_at_its_release() {
         assert_eq!(aws.launched_by("web").await, 1, "nothing took its place");
 
         let report = aws.command("release", &[("instance-id", &id)]).await;
-        assert_eq!(done(&report, "release"), 1, "{report:?}");
+        assert_eq!(report.done("release"), 1, "{report:?}");
         aws.pass_seconds(60).await;
         let members = group.in_service().await;
         assert_eq!(members.len(), 1, "{members:?}");
@@ -161,11 +148,7 @@ async fn a_member_that_was_detached_is_attached_again_at_its_release() {
         assert_eq!(group.described().await.desired_capacity(), Some(1));
         assert_eq!(aws.picture(&id).await, before);
         aws.sweep().await.succeeded();
-        assert!(
-            aws.bears_no_trace(&id).await,
-            "{:?}",
-            aws.our_tags(&id).await
-        );
+        aws.bears_no_trace(&id).await;
     })
     .await;
 }
@@ -177,7 +160,7 @@ async fn what_ec2_does_not_show_yet_is_seen_by_the_next_run() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.alone().await;
         policy(aws, "enforce", "snapshot: true").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         aws.set(json!({
             "instance_visibility_delay_seconds": VISIBLE_AFTER,
             "security_group_visibility_delay_seconds": 1.0,
@@ -191,7 +174,7 @@ async fn what_ec2_does_not_show_yet_is_seen_by_the_next_run() {
         assert!(aws.changes().await.is_empty());
         tokio::time::sleep(Duration::from_secs(VISIBLE_AFTER)).await;
         let report = aws.sweep().await.succeeded();
-        assert_eq!(done(&report, "quarantine"), 1, "{report:?}");
+        assert_eq!(report.done("quarantine"), 1, "{report:?}");
         assert!(aws.is_isolated(&id).await);
         assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));
         assert_eq!(aws.notices().await.len(), 1);
@@ -205,7 +188,7 @@ async fn a_release_that_is_killed_is_done_again_from_the_start() {
         aws.deaf().await;
         aws.set(json!({ "async_retry_scale": 1000.0 })).await;
         policy(aws, "enforce", "snapshot: false").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         for (operation, nth) in [
             ("PutItem", 1),
             ("ModifyNetworkInterfaceAttribute", 1),
@@ -239,8 +222,8 @@ async fn a_release_that_is_killed_is_done_again_from_the_start() {
             aws.clear_faults().await;
             // A sweep in between doesn't take it for a launch or a drift.
             let report = aws.sweep().await.succeeded();
-            assert_eq!(done(&report, "quarantine"), 0, "{operation}: {report:?}");
-            assert_eq!(done(&report, "isolate-again"), 0, "{operation}");
+            assert_eq!(report.done("quarantine"), 0, "{operation}: {report:?}");
+            assert_eq!(report.done("isolate-again"), 0, "{operation}");
             aws.command("release", &[("instance-id", &id)]).await;
             assert_eq!(aws.picture(&id).await, before, "{operation} {nth}");
             aws.sweep().await.succeeded();
@@ -259,7 +242,7 @@ async fn of_two_runs_that_overlap_only_one_tells() {
     deployed(QUARANTINE_LAUNCH, async |aws| {
         aws.deaf().await;
         policy(aws, "enforce", "snapshot: true").await;
-        let image = bad(aws).await;
+        let image = aws.bad_image().await;
         let id = aws.launch(&image, |run| run).await;
         let marks = Fault::on("dynamodb", "PutItem").matching("Item.item.S", "quarantine#*");
         for fault in [
@@ -277,7 +260,7 @@ async fn of_two_runs_that_overlap_only_one_tells() {
             let run = aws.last_attempt(request).await;
             let report = run.succeeded();
             assert_eq!(report.outcomes.failed, 0, "{}", run.told());
-            carried_out += done(&report, "quarantine");
+            carried_out += report.done("quarantine");
         }
         assert_eq!(carried_out, 1);
         assert_eq!(aws.stage(&id).await.as_deref(), Some("complete"));

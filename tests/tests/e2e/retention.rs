@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, LockMode};
-use e2e::{Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, deployed, slots};
+use e2e::{Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, deployed, only_one, slots};
 use jiff::Zoned;
 
 /// A policy with the one plan `daily` that selects `Backup`.
@@ -16,12 +16,6 @@ fn policy(keep: &str, more: &str) -> String {
 ",
         slots::daily()
     )
-}
-
-/// A snapshot of `plan` daily for each of some days.
-fn history(volume: &str, days: impl IntoIterator<Item = i64>) -> Vec<Seed> {
-    let slot_of = |day| Seed::ours(volume, "daily", &slots::days_ago(day));
-    days.into_iter().map(slot_of).collect()
 }
 
 /// The slots of a volume's snapshots of the plan `daily`.
@@ -80,9 +74,9 @@ async fn pruning_keeps_what_restic_would_of_each_volume_and_touches_nothing_fore
         let restored = aws.volumes(1, &[]).await.remove(0);
         // Counted per volume, not over all together (EBS-12).
         for volume in [&instance.root, &long] {
-            aws.seed(history(volume, 0..70)).await;
+            aws.seed(Seed::history(volume, 0..70)).await;
         }
-        aws.seed(history(&short, [0, 1, 5])).await;
+        aws.seed(Seed::history(&short, [0, 1, 5])).await;
 
         let old = slots::days_ago(65);
         let ours = Seed::ours(&long, "daily", &old);
@@ -101,7 +95,7 @@ async fn pruning_keeps_what_restic_would_of_each_volume_and_touches_nothing_fore
         // Copies of ours carry our tags and an arbitrary volume (EBS-9); so do snapshots, by another
         // tool, of a volume that was restored with our tags. Taken for ours, most of them would go.
         for volume in ["vol-ffffffff", &restored] {
-            let theirs = history(&long, 1..40).into_iter();
+            let theirs = Seed::history(&long, 1..40).into_iter();
             others.extend(theirs.map(|seed| seed.of_volume(volume)));
         }
         let foreign = aws.seed(others).await;
@@ -136,7 +130,7 @@ async fn snapshots_in_use_or_locked_stay_while_the_others_go_and_go_once_they_ma
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        let mut seeds = history(&volume, 0..10);
+        let mut seeds = Seed::history(&volume, 0..10);
         let managed = seeds.remove(9).tagged("aws:backup:source-resource", "x");
         let ids = aws.seed(seeds).await;
         let managed = aws.seed([managed]).await.remove(0);
@@ -211,7 +205,7 @@ async fn two_runs_at_once_delete_each_snapshot_once_and_neither_fails() {
         aws.may_be_denied("ec2:DeleteSnapshot").await;
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        aws.seed(history(&volume, 0..20)).await;
+        aws.seed(Seed::history(&volume, 0..20)).await;
         // Long enough for the second run to decide before the first is through.
         let slow = Fault::on("ec2", "DeleteSnapshot").slow(1.0);
         aws.inject(slow).await;
@@ -234,7 +228,7 @@ async fn the_brake_holds_a_mass_deletion_back_and_says_so_once() {
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volumes = aws.volumes(3, &[("Backup", "true")]).await;
         for volume in &volumes {
-            aws.seed(history(volume, 0..20)).await;
+            aws.seed(Seed::history(volume, 0..20)).await;
         }
         for _ in 0..2 {
             let report = aws.sweep().await.succeeded();
@@ -246,10 +240,7 @@ async fn the_brake_holds_a_mass_deletion_back_and_says_so_once() {
             assert_eq!(aws.ours().await.len(), 60);
         }
         assert!(aws.calls_of("DeleteSnapshot").await.is_empty());
-        let notices = aws.notices().await;
-        let [notice] = notices.as_slice() else {
-            panic!("told once: {notices:?}");
-        };
+        let notice = only_one(aws.notices().await);
         assert!(notice.message.contains("54 of 60"), "{}", notice.message);
 
         // It was meant after all.
@@ -269,7 +260,7 @@ async fn what_the_brake_held_back_stays_once_the_policy_is_corrected() {
         aws.put_policy(&policy("{ last: 2 }", "")).await;
         let volumes = aws.volumes(3, &[("Backup", "true")]).await;
         for volume in &volumes {
-            aws.seed(history(volume, 0..20)).await;
+            aws.seed(Seed::history(volume, 0..20)).await;
         }
         aws.sweep().await.succeeded();
         assert_eq!(aws.notices().await.len(), 1);
@@ -295,7 +286,7 @@ async fn snapshots_of_a_deleted_volume_stay_until_orphans_after() {
         // As old as those of the volume that is gone, but its volume exists.
         let days = [40, 41, 42];
         for volume in [gone, &there] {
-            aws.seed(history(volume, days)).await;
+            aws.seed(Seed::history(volume, days)).await;
         }
         for (orphans, left) in [
             ("", 3),
@@ -317,7 +308,7 @@ async fn the_newest_completed_snapshot_stays_whatever_the_policy_keeps() {
     deployed(SNAPSHOT_VOLUMES, async |aws| {
         aws.put_policy(&policy("{ within: 12h }", "")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        aws.seed(history(&volume, [10, 11, 12])).await;
+        aws.seed(Seed::history(&volume, [10, 11, 12])).await;
         // The new one is only pending: it protects nobody yet (EBS-4).
         for _ in 0..2 {
             aws.sweep().await.succeeded();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::VolumeState;
-use e2e::{OTHER_ZONE, SNAPSHOT_VOLUMES, Snapshot, deployed, once_each, per_slot, slots};
+use e2e::{OTHER_ZONE, SNAPSHOT_VOLUMES, Snapshot, deployed, once_each, only_one, per_slot, slots};
 use serde_json::Value;
 
 /// `vol-1=/dev/sda1 vol-2=/dev/sdf`, in any order.
@@ -149,10 +149,7 @@ async fn a_locked_out_instance_comes_up_in_another_zone_from_its_snapshot() {
             .await
             .expect("the instance can be terminated");
 
-        let left = aws.ours().await;
-        let [snapshot] = left.as_slice() else {
-            panic!("one snapshot: {left:?}");
-        };
+        let snapshot = only_one(aws.ours().await);
         assert_eq!(snapshot.state, "completed");
         assert_eq!(snapshot.tag("ec2-guardrails:instance"), only.id);
         assert_eq!(snapshot.tag("ec2-guardrails:image-name"), image_name);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
 use e2e::{
-    Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, Snapshot, THERE, deployed_with, key_arn, slots,
+    Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, Snapshot, THERE, deployed_with, key_arn, only_one,
+    slots,
 };
 use serde_json::json;
 
@@ -37,11 +38,8 @@ fn sources(copies: &[Snapshot]) -> Vec<&str> {
 }
 
 async fn history(aws: &LocalAws, volumes: &[String], days: std::ops::Range<i64>) -> Vec<String> {
-    let seeds = volumes.iter().flat_map(|volume| {
-        let days = days.clone();
-        days.map(move |day| Seed::ours(volume, "daily", &slots::days_ago(day)))
-    });
-    aws.seed(seeds.collect::<Vec<_>>()).await
+    let of = |volume: &String| Seed::history(volume, days.clone());
+    aws.seed(volumes.iter().flat_map(of)).await
 }
 
 #[tokio::test]
@@ -54,10 +52,7 @@ async fn a_completed_snapshot_is_copied_encrypted_and_kept_by_its_own_rules() {
         aws.complete_snapshots().await;
         aws.sweep().await.succeeded();
         let source = aws.ours().await.remove(0);
-        let copies = aws.copies().await;
-        let [copy] = copies.as_slice() else {
-            panic!("{copies:?}");
-        };
+        let copy = only_one(aws.copies().await);
         assert_eq!(copy.volume_id, "vol-ffffffff");
         assert!(copy.encrypted);
         assert!(

@@ -2,7 +2,7 @@
 
 use e2e::{
     Fault, LocalAws, OTHER_ZONE, SNAPSHOT_VOLUMES, Seed, THERE, deployed, deployed_with, key_arn,
-    slots,
+    only_one, slots,
 };
 use serde_json::{Value, json};
 
@@ -133,10 +133,7 @@ async fn a_volume_is_made_in_another_zone_looked_at_and_deleted() {
         aws.put_policy(&policy("kind: volume")).await;
         let (volumes, snapshots) = backed_up(aws, 1).await;
         sweep(aws).await;
-        let made = aws.drill_volumes().await;
-        let [made] = made.as_slice() else {
-            panic!("{made:?}");
-        };
+        let made = only_one(aws.drill_volumes().await);
         assert_eq!(made.availability_zone(), Some(OTHER_ZONE));
         assert_eq!(made.snapshot_id(), Some(snapshots[0].as_str()));
         // It takes its time, and is no plan's volume meanwhile.

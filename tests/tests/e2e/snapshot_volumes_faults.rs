@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::LockMode;
-use e2e::{Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, deployed, once_each, per_slot, slots};
+use e2e::{
+    Fault, LocalAws, SNAPSHOT_VOLUMES, Seed, deployed, once_each, only_one, per_slot, slots,
+};
 use serde_json::json;
 
 /// A policy with the one plan `daily`, and more keys of it and of the section.
@@ -19,12 +21,6 @@ fn policy(plan: &str, section: &str) -> String {
 }
 
 const SELECT: &str = "select: { tag: Backup }";
-
-/// A snapshot of `plan` daily for each of some days.
-fn history(volume: &str, days: impl IntoIterator<Item = i64>) -> Vec<Seed> {
-    let slot_of = |day| Seed::ours(volume, "daily", &slots::days_ago(day));
-    days.into_iter().map(slot_of).collect()
-}
 
 async fn ids(aws: &LocalAws) -> BTreeSet<String> {
     let ours = aws.ours().await;
@@ -139,14 +135,14 @@ async fn locked_snapshots_are_no_matter_of_the_deletion_limit() {
         aws.put_policy(&policy(&format!("{SELECT}, keep: {{ last: 12 }}"), ""))
             .await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        let old = aws.seed(history(&volume, 12..40)).await;
-        aws.seed(history(&volume, 0..12)).await;
+        let old = aws.seed(Seed::history(&volume, 12..40)).await;
+        aws.seed(Seed::history(&volume, 0..12)).await;
         for snapshot in &old {
             let lock = aws.ec2.lock_snapshot().snapshot_id(snapshot);
             let lock = lock.lock_mode(LockMode::Governance).lock_duration(30);
             lock.send().await.expect("it can be locked");
         }
-        let more = aws.seed(history(&volume, [40])).await.remove(0);
+        let more = aws.seed(Seed::history(&volume, [40])).await.remove(0);
         let report = aws.sweep().await.succeeded();
         assert_eq!((report.outcomes.done, report.outcomes.skipped), (1, 28));
         assert!(!ids(aws).await.contains(&more));
@@ -171,7 +167,7 @@ async fn a_snapshot_that_an_explicit_deny_protects_fails_one_run_and_is_told() {
         aws.put_policy(&policy(&format!("{SELECT}, keep: {{ last: 2 }}"), ""))
             .await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        let seeded = aws.seed(history(&volume, 0..4)).await;
+        let seeded = aws.seed(Seed::history(&volume, 0..4)).await;
         let denied = Fault::on("ec2", "DeleteSnapshot").refused("UnauthorizedOperation");
         aws.may_be_denied("ec2:DeleteSnapshot").await;
         aws.inject(denied.matching("SnapshotId", &seeded[3])).await;
@@ -213,7 +209,7 @@ async fn a_volume_in_ruins_or_outside_the_region_is_told_with_what_is_left_of_it
         let [lost, local, outpost, sound] = volumes.as_slice() else {
             panic!("four: {volumes:?}");
         };
-        let newest = aws.seed(history(lost, [0])).await.remove(0);
+        let newest = aws.seed(Seed::history(lost, [0])).await.remove(0);
         let zone = "eu-central-1-ham-1a";
         let arn = "arn:aws:outposts:eu-central-1:123456789012:outpost/op-0";
         for place in [
@@ -228,10 +224,7 @@ async fn a_volume_in_ruins_or_outside_the_region_is_told_with_what_is_left_of_it
         let made = aws.calls_of("CreateSnapshot").await;
         assert_eq!(made.len(), 1, "{made:?}");
         assert_eq!(made[0].parameters["VolumeId"], sound.as_str());
-        let notices = aws.notices().await;
-        let [notice] = notices.as_slice() else {
-            panic!("one: {notices:?}");
-        };
+        let notice = only_one(aws.notices().await);
         notice.says(&["in state `error`", &newest, zone, arn]);
         assert_eq!(report.metrics["VolumesStale"], 3, "{report:?}");
     })
@@ -247,7 +240,7 @@ async fn an_archived_snapshot_is_neither_fresh_nor_a_keeper() {
         ))
         .await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        let old = aws.seed(history(&volume, [3, 2])).await;
+        let old = aws.seed(Seed::history(&volume, [3, 2])).await;
         let archived = Seed::ours(&volume, "daily", &slots::days_ago(1)).archived();
         let archived = aws.seed([archived]).await.remove(0);
         aws.sweep().await.succeeded();
@@ -284,7 +277,7 @@ async fn orphans_stay_while_the_last_snapshot_is_pending() {
         ))
         .await;
         let gone = "vol-0123456789abcdef0";
-        aws.seed(history(gone, [40, 41])).await;
+        aws.seed(Seed::history(gone, [40, 41])).await;
         let last = Seed::ours(gone, "daily", &slots::days_ago(35)).pending();
         let last = aws.seed([last]).await.remove(0);
         aws.sweep().await.succeeded();
@@ -323,7 +316,7 @@ async fn a_held_snapshot_stays_whatever_the_policy_keeps() {
         ))
         .await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        let seeded = aws.seed(history(&volume, 0..5)).await;
+        let seeded = aws.seed(Seed::history(&volume, 0..5)).await;
         aws.tag(&[&seeded[4]], &[("Hold", "before the migration")])
             .await;
         assert_eq!(aws.sweep().await.succeeded().outcomes.done, 2);
@@ -380,17 +373,14 @@ async fn a_renamed_plans_snapshots_are_shown_and_adopted() {
         };
         aws.put_policy(&renamed("")).await;
         let volume = aws.volumes(1, &[("Backup", "true")]).await.remove(0);
-        aws.seed(history(&volume, 1..5)).await;
+        aws.seed(Seed::history(&volume, 1..5)).await;
         aws.sweep().await.succeeded();
         assert_eq!(
             ids(aws).await.len(),
             5,
             "nothing says what of the old ones to keep"
         );
-        let notices = aws.notices().await;
-        let [notice] = notices.as_slice() else {
-            panic!("one: {notices:?}");
-        };
+        let notice = only_one(aws.notices().await);
         notice.says(&["plan daily: 4 snapshots", "`formerly`"]);
 
         aws.put_policy(&renamed("formerly: [daily],")).await;

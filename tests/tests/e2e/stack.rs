@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::{
     ATTACH_SSM_ROLE, CANCEL_REFRESH, LocalAws, QUARANTINE_LAUNCH, Run, SNAPSHOT_VOLUMES, Seed,
-    deployed, deployed_with, slots,
+    deployed, deployed_with, only_one, slots,
 };
 use serde_json::json;
 
@@ -25,10 +25,7 @@ async fn findings_are_forwarded_to_the_bus_that_the_parameter_names() {
         aws.seed([Seed::ours(&volumes[0], "daily", &slots::latest()).failed("no key")])
             .await;
         aws.sweep().await.succeeded();
-        let forwarded = aws.messages(&queue).await;
-        let [finding] = forwarded.as_slice() else {
-            panic!("one finding: {forwarded:#?}");
-        };
+        let finding = only_one(aws.messages(&queue).await);
         assert_eq!(finding["source"], "ec2-guardrails");
         assert_eq!(finding["resources"], json!([volumes[0]]), "{finding:#?}");
     })
@@ -42,10 +39,7 @@ async fn a_sweep_that_cannot_be_started_ends_in_the_dead_letter_queue() {
         assert_eq!(aws.try_to_fire().await, None);
         let failures = aws.take_delivery_failures().await;
         assert_eq!(failures.len(), 1, "{failures:#?}");
-        let letters = aws.dead_letters().await;
-        let [letter] = letters.as_slice() else {
-            panic!("one letter: {letters:#?}");
-        };
+        let letter = only_one(aws.dead_letters().await);
         assert_eq!(letter["Payload"], r#"{"trigger": "sweep"}"#, "{letter}");
     })
     .await;

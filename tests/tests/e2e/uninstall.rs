@@ -8,8 +8,6 @@
 use e2e::{Group, LocalAws, QUARANTINE_LAUNCH, Seed, deployed, slots, suspended};
 use serde_json::json;
 
-const GOOD: &str = "al2023-ami-2023.9.20251117.1-kernel-6.12-x86_64";
-const BAD: &str = "al2023-ami-ecs-neuron-hvm-2023.0.20251209-kernel-6.1-x86_64";
 const POLICY: &str = "quarantine-launch:
   mode: enforce
   approve:
@@ -45,8 +43,8 @@ async fn what_has_to_be_done_before_and_what_stays_is_listed() {
         let snapshots = aws
             .seed([Seed::ours(&volumes[0], "daily", &slots::latest())])
             .await;
-        let good = aws.image_of("amazon", GOOD, json!({})).await;
-        let bad = aws.image_of("amazon", BAD, json!({})).await;
+        let good = aws.good_image().await;
+        let bad = aws.bad_image().await;
         let managed = aws.launch(&good, |run| run).await;
         assert_eq!(aws.profile_of(&managed).await, Some(profile));
         let held = aws.launch(&bad, |run| run).await;

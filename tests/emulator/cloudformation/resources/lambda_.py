@@ -15,7 +15,7 @@ from emulator.cloudformation.resources import (
     integers,
 )
 
-_CONFIGURATION = ("DeadLetterConfig", "Description", "Handler", "LoggingConfig", "Role", "Runtime", "TracingConfig")
+_CONFIGURATION = ("Description", "Handler", "LoggingConfig", "Role", "Runtime", "TracingConfig")
 
 
 @handles
@@ -56,7 +56,6 @@ class Function(Handler):
             functions.update_function_code(FunctionName=physical_id, **self._code(new), **chosen(new, "Architectures"))
         # What the template no longer says goes back to its default.
         defaults = {
-            "DeadLetterConfig": {},
             "Description": "",
             "Environment": {"Variables": {}},
             "LoggingConfig": {"LogFormat": "Text"},
