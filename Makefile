@@ -159,22 +159,32 @@ RECORDED := ROLE_USAGE=$(CURDIR)/.local/test/role-usage
 # As many at once as there are cores; each of them has a local AWS of its own.
 PYTEST := python -m pytest -q -p no:cacheprovider -n auto --dist loadfile
 
+.PHONY: lint-and-build
+lint-and-build:
+	@$(CARGO_DEBUG) build --locked --workspace --all-targets
+
 .PHONY: test
-test: .venv/.stamp ## Run every check and test, from formatting to the deployed template
+test: ## Run every check and test, from formatting to the deployed template
 	@rm -rf .local/test
 	$(call step,1-format,cargo fmt --all --check)
 	@echo "Next: lints and the debug build of everything; from nothing it takes minutes, most of them for the AWS SDK"
-	$(call step,2-lint-and-build,$(CARGO_DEBUG) build --locked --workspace --all-targets)
+	$(call step,2-lint-and-build,$(MAKE) --no-print-directory -j2 .venv/.stamp lint-and-build)
 	$(call step,3-rust,$(UNIT_TESTS) && $(CARGO_DEBUG) test --locked --workspace --doc)
 	$(call step,4-template,$(PYTEST) tests/template)
 	$(call step,5-emulator,$(PYTEST) tests/emulator)
-	$(call step,6-conformance,$(PYTEST) tests/conformance)
 	@printf '\n'; $(MAKE) --no-print-directory build
-	$(call step,7-end-to-end,$(RECORDED) $(E2E_TESTS))
-	$(call step,8-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
-	$(call step,9-demo,python -m pytest -q -p no:cacheprovider tests/demo)
+	@printf '\nNext: conformance and the demo at once, each of them mostly waits; their output comes when they end\n'
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) test-conformance test-demo
+	$(call step,8-end-to-end,$(RECORDED) $(E2E_TESTS))
+	$(call step,9-permissions,$(RECORDED) python -m pytest -q -p no:cacheprovider tests/template/used_permissions.py)
 	@printf '\n=== all passed\n'
 	@cd .local/test && grep -E '^test result: .* [1-9][0-9]* passed|^ *Summary \[|[0-9]+ passed.* in [0-9.]+s' *.log | sed 's/\.log:/: /'; cat seconds
+
+.PHONY: test-conformance test-demo
+test-conformance:
+	$(call step,6-conformance,$(PYTEST) tests/conformance)
+test-demo:
+	$(call step,7-demo,python -m pytest -q -p no:cacheprovider tests/demo)
 
 # The only target that makes anything in AWS. It asks first, and removes all that it makes.
 .PHONY: conformance
