@@ -127,13 +127,14 @@ dashboard: ## Draw docs/dashboard.svg: the stack's dashboard after some hours in
 	@python -m pip install --disable-pip-version-check -q -r tests/demo/requirements-dashboard.txt
 	@cd tests && ../.venv/bin/python -m demo --template ../.aws-sam/build/template.yaml --dashboard ../docs/dashboard.svg
 
-# Half of the time each of them waits for something.
-E2E_AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Most of the time each of them waits for something.
+E2E_AT_ONCE := $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
 ifeq ($(HAS_NEXTEST),yes)
 NEXTEST := --config-file tests/nextest.toml
-UNIT_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
-E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
+# Of one crate only its library's tests are linked, not all that rests on it.
+UNIT_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace $(if $(filter-out policy-check,$(ONLY)),--lib) -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
+E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace --test e2e --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
 else
 UNIT_TESTS = $(CARGO_DEBUG) test --locked --workspace --lib --bins
 E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace $(if $(ONLY),--test e2e -- $(ONLY)::,--test '*')
