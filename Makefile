@@ -134,7 +134,7 @@ ifeq ($(HAS_NEXTEST),yes)
 NEXTEST := --config-file tests/nextest.toml
 # Of one crate only its library's tests are linked, not all that rests on it.
 UNIT_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace $(if $(filter-out policy-check,$(ONLY)),--lib) -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
-E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace --test e2e --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
+E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace $(if $(ONLY),--test e2e) --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
 else
 UNIT_TESTS = $(CARGO_DEBUG) test --locked --workspace --lib --bins
 E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace $(if $(ONLY),--test e2e -- $(ONLY)::,--test '*')

@@ -685,11 +685,11 @@ fn release(
 
 fn restore(name: &str, evaluation: &Evaluation<'_>) -> Decision<Action> {
     let (facts, resource) = (evaluation.facts, Resource::group(name));
-    if !facts.groups.contains_key(name) {
-        let operation = "autoscaling:DescribeAutoScalingGroups";
-        return not_there(resource, operation, "Auto Scaling group");
-    }
     if !facts.loops.get(name).is_some_and(Loop::is_held) {
+        if !facts.groups.contains_key(name) {
+            let operation = "autoscaling:DescribeAutoScalingGroups";
+            return not_there(resource, operation, "Auto Scaling group");
+        }
         let reason = "this guardrail has suspended nothing of it".to_owned();
         return Decision::leave(resource, "leave-alone", reason);
     }

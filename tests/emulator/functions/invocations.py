@@ -23,7 +23,7 @@ class Invocation:
     kind: str
     """sync or async"""
     source: str
-    """Who invoked: "client", a function, "schedule NAME", "rule NAME", "topic NAME"."""
+    """Who invoked: "client", a function, "schedule NAME", "rule NAME"."""
     event: Any
     arn: str
     """The function's ARN as it was invoked: with the alias, if it was by one."""

@@ -174,15 +174,14 @@ async fn label(clients: &Clients, name: &str, ours: &BTreeSet<String>, at: Times
     }
 }
 
-/// Resumes what was suspended to break the loop. None when there is nothing.
+/// Resumes what was suspended to break the loop; of a group that is gone nothing is kept, as another
+/// may come to bear its name. None when there is nothing.
 pub(super) async fn restore(
     clients: &Clients,
     name: &str,
     at: Timestamp,
 ) -> Result<Option<String>, ApiError> {
-    let Some(group) = group_now(&clients.autoscaling, name).await? else {
-        return Ok(None);
-    };
+    let group = group_now(&clients.autoscaling, name).await?;
     let mut before = Loop::default();
     // Launches from before don't count again, or the next sweep would break the same loop.
     let begun = update(&clients.state, name, at, |known| {
@@ -193,11 +192,9 @@ pub(super) async fn restore(
     if begun.await?.is_none() {
         return Ok(None);
     }
-    let resumed: BTreeSet<String> = before
-        .suspended
-        .intersection(&group.suspended)
-        .cloned()
-        .collect();
+    let suspended = group.iter().flat_map(|group| &group.suspended);
+    let ours = suspended.filter(|process| before.suspended.contains(*process));
+    let resumed: BTreeSet<String> = ours.cloned().collect();
     resume(&clients.autoscaling, name, &resumed).await?;
     update(&clients.state, name, at, |known| {
         *known = Loop {
@@ -207,6 +204,9 @@ pub(super) async fn restore(
         true
     })
     .await?;
+    let Some(group) = group else {
+        return Ok(Some(format!("{name} is gone: nothing of it is kept")));
+    };
     let labels = [label::LOOP_BROKEN, label::LOOP_SUSPENDED];
     if let Err(error) = autoscaling::remove_tags(&clients.autoscaling, name, &labels).await {
         tracing::warn!(group = name, "its labels: {error}");

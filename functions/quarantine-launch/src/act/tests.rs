@@ -1436,6 +1436,19 @@ async fn a_group_that_a_person_releases_meanwhile_stays_released() {
     }
 }
 
+/// Else it would be listed for ever, and what somebody suspends of its namesake taken for ours.
+#[tokio::test(start_paused = true)]
+async fn of_a_group_that_is_gone_nothing_is_kept() {
+    let policy = policy(EVERYTHING, 1);
+    let world = World::new(Aws::new().in_group(2));
+    world.run(&policy, &event(), 0).await;
+    world.get().aws.group = None;
+    let acted = world.run(&policy, &release_group(), 60).await;
+    says(&acted, "web is gone: nothing of it is kept");
+    let record = world.remembered().remove("loop#web").unwrap();
+    assert_eq!(record.get("suspended"), None, "{record:?}");
+}
+
 /// A run of chaos: what is asked, when it is killed, and what comes in between.
 #[derive(Debug, Clone)]
 struct Run {

@@ -449,6 +449,9 @@ fn a_group_is_restored_where_this_guardrail_suspended_something() {
         .looped("web", broken("11:00"))
         .asked(ask());
     assert_eq!(one(&ours).action, "restore-group");
+    // Gone meanwhile: it isn't to be listed for ever.
+    let gone = facts([]).looped("web", broken("11:00")).asked(ask());
+    assert_eq!(one(&gone).action, "restore-group");
 }
 
 #[test]
