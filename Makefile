@@ -134,10 +134,10 @@ ifeq ($(HAS_NEXTEST),yes)
 NEXTEST := --config-file tests/nextest.toml
 # Of one crate only its library's tests are linked, not all that rests on it.
 UNIT_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace $(if $(filter-out policy-check,$(ONLY)),--lib) -E 'not package(e2e)$(if $(ONLY), and package($(ONLY)))'
-E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace $(if $(ONLY),--test e2e) --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)::/))'
+E2E_TESTS = $(CARGO_DEBUG) nextest run $(NEXTEST) --locked --workspace $(if $(ONLY),--test e2e) --test-threads $(E2E_AT_ONCE) -E 'package(e2e)$(if $(ONLY), and test(/^$(ONLY)/))'
 else
 UNIT_TESTS = $(CARGO_DEBUG) test --locked --workspace --lib --bins
-E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace $(if $(ONLY),--test e2e -- $(ONLY)::,--test '*')
+E2E_TESTS = RUST_TEST_THREADS=$(E2E_AT_ONCE) $(CARGO_DEBUG) test --locked --workspace $(if $(ONLY),--test e2e -- $(ONLY),--test '*')
 endif
 
 .PHONY: unit
@@ -145,7 +145,7 @@ unit: ## Run the unit and wire tests (ONLY=snapshot-volumes: those of one crate,
 	@$(UNIT_TESTS)
 
 .PHONY: e2e
-e2e: .venv/.stamp build ## Run the end-to-end tests (ONLY=snapshot_volumes: one file of tests/tests/e2e)
+e2e: .venv/.stamp build ## Run the end-to-end tests (ONLY=snapshot_volumes: of tests/tests/e2e the files whose names begin so)
 	@$(E2E_TESTS)
 
 # Runs $(2), shows its output and how long it took, and keeps both in .local/test for the summary.
