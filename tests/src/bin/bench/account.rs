@@ -216,10 +216,10 @@ impl Buckets {
     /// takes two lookups a second. Auto Scaling has one bucket for all its calls, whose size AWS
     /// doesn't publish; here it is as large as one of EC2's. Other services don't throttle here.
     fn refuse(&mut self, call: &Call, now: Instant) -> Option<&'static str> {
-        let (name, code) = match call.service {
-            "ec2" => (&*call.action, "RequestLimitExceeded"),
-            "cloudtrail" => (&*call.action, "ThrottlingException"),
-            "autoscaling" => ("autoscaling", "Throttling"),
+        let (name, code) = match (call.service, &*call.action) {
+            ("ec2", action) => (action, "RequestLimitExceeded"),
+            ("json", "LookupEvents") => ("LookupEvents", "ThrottlingException"),
+            ("autoscaling", _) => ("autoscaling", "Throttling"),
             _ => return None,
         };
         let (size, refill) = match name {
@@ -289,5 +289,10 @@ mod tests {
         assert_eq!(taken(autoscaling, "EnterStandby", start), 0, "one for all");
         let later = start + Duration::from_secs(2);
         assert_eq!(taken(ec2, "CreateSnapshots", later), 10);
+        let mut lookup = || {
+            let call = Call::read(Some("CloudTrail_20131101.LookupEvents"), b"{}");
+            buckets.refuse(&call, start).is_none()
+        };
+        assert_eq!([lookup(), lookup(), lookup()], [true, true, false]);
     }
 }

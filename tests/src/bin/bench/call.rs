@@ -18,7 +18,7 @@ pub(crate) fn refuse(why: impl Into<String>) -> Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Call {
     /// As far as it matters for the form of the answer and for the rates: `ec2`, `autoscaling`,
-    /// `query`, `cloudtrail`, `json`.
+    /// `query`, `json`.
     pub(crate) service: &'static str,
     pub(crate) action: String,
     form: BTreeMap<String, String>,
@@ -29,9 +29,8 @@ impl Call {
     /// Reads a request by the header `x-amz-target`, or else by the form in its body.
     pub(crate) fn read(target: Option<&str>, body: &[u8]) -> Self {
         if let Some(target) = target {
-            let cloudtrail = target.contains("cloudtrail");
             return Self {
-                service: if cloudtrail { "cloudtrail" } else { "json" },
+                service: "json",
                 action: target.rsplit('.').next().unwrap_or_default().into(),
                 json: serde_json::from_slice(body).unwrap_or_default(),
                 ..Self::default()
@@ -126,7 +125,7 @@ impl Call {
     }
 
     fn is_json(&self) -> bool {
-        matches!(self.service, "json" | "cloudtrail")
+        self.service == "json"
     }
 
     /// A page of `items`, in the element `set`.
