@@ -202,7 +202,7 @@ fn known<'a>(instance: &'a Instance, facts: &'a Facts, policy: &Policy) -> Known
 }
 
 /// Why AWS is to be asked whether a session can be opened with a node that is Online.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
     /// It looks as though none can, or it got its profile here and none was possible yet.
     Suspected,

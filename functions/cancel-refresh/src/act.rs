@@ -195,12 +195,15 @@ impl Stopping<'_> {
     }
 
     /// Takes back its claim, of which nothing comes: it would be told as a stop by this guardrail.
-    /// An image tag that may have been moved stays written down.
+    /// An image tag that may have been moved stays written down, and so does what was seen under it,
+    /// also where this was its first sight: later it may be somebody's correction.
     async fn withdraw(&mut self) {
         let entry = &mut self.entry;
         entry.memory.stop.clone_from(&entry.stood.stop);
         if self.stopped.image.is_none() {
-            entry.memory.image.clone_from(&entry.stood.image);
+            let plan = self.stop.image.as_ref();
+            let first = plan.map(|plan| seen(&plan.bad, Repair::Seen));
+            entry.memory.image = entry.stood.image.clone().or(first);
         }
         // Where that fails, the claim runs out by itself.
         let _ = entry.write().await;
@@ -225,6 +228,11 @@ impl Stopping<'_> {
             return Ok(Some(OTHER_CLAIM.to_owned()));
         };
         self.entry.expect = Expect::Version(entry.version);
+        // Another run may have moved the image tag meanwhile.
+        if self.stopped.image.is_none() && entry.value.image != self.entry.memory.image {
+            self.entry.memory.image.clone_from(&entry.value.image);
+            self.entry.stood.image = entry.value.image;
+        }
         let changed = changed(self.stop, found.as_ref(), newest.first());
         if changed.is_some() {
             self.withdraw().await;
@@ -420,17 +428,19 @@ fn once() -> aws_sdk_autoscaling::config::Builder {
 async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> Acted<Effect> {
     let bad = &restore.plan.bad;
     let mut entry = Entry::of(state, &restore.target);
-    let before = entry.memory.image.replace(restoring(bad));
-    if before.as_ref() != Some(&restoring(bad)) {
-        let known = |memory: &Memory| {
-            let image = memory.image.as_ref();
-            let same = image.is_none_or(|image| image.digest == *bad);
+    let beside = |image: Seen| {
+        move |memory: &Memory| {
+            let stands = memory.image.as_ref();
+            let same = stands.is_none_or(|stands| stands.digest == image.digest);
             same.then(|| Memory {
-                image: Some(restoring(bad)),
+                image: Some(image.clone()),
                 ..memory.clone()
             })
-        };
-        match entry.write_beside(known).await {
+        }
+    };
+    let before = entry.memory.image.replace(restoring(bad));
+    if before.as_ref() != Some(&restoring(bad)) {
+        match entry.write_beside(beside(restoring(bad))).await {
             Ok(true) => {}
             Ok(false) => return Acted::skipped(OTHER_RUN),
             Err(error) => return Acted::failed(error),
@@ -438,14 +448,15 @@ async fn restore_image(clients: &Clients, state: &State, restore: &Restore) -> A
     }
     let outcome = ecr::restore(&clients.ecr, &restore.plan).await;
     let note = say(&outcome);
-    entry.memory.image = Some(seen(bad, outcome.repair()));
+    let done = seen(bad, outcome.repair());
+    entry.memory.image = Some(done.clone());
     let acted = match &outcome {
         Outcome::Restored { .. } => Acted::done(Some(note)),
         Outcome::Refused(_) => Acted::skipped(note),
         Outcome::Failed(error) => return Acted::failed(error.clone()).with(Effect::Image(outcome)),
     };
-    match entry.write().await {
-        // Where another run has written meanwhile, it has done the same.
+    match entry.write_beside(beside(done)).await {
+        // Where another image or refresh is written down meanwhile, that is newer.
         Ok(_) => acted,
         // The next sweep does it again, which changes nothing more.
         Err(error) => Acted::failed(error),

@@ -232,10 +232,9 @@ pub struct Quarantined {
 /// What is to be done.
 pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     let judged = |id: &str| evaluation.judged.get(id);
-    match &evaluation.facts.ask {
+    let mut decisions = match &evaluation.facts.ask {
         Ask::Reconcile | Ask::Launched(_) => reconcile(evaluation),
-        Ask::List => unread(evaluation.facts).collect(),
-        Ask::CheckImage(_) | Ask::Launches => Vec::new(),
+        Ask::List | Ask::CheckImage(_) | Ask::Launches => Vec::new(),
         // Whatever a sweep would do: the answer of `check`.
         Ask::CheckInstance(id) => match judged(id) {
             Some(_) => reconcile(evaluation),
@@ -255,7 +254,9 @@ pub(crate) fn decide(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         }],
         Ask::ReleaseGroup(name) => vec![restore(name, evaluation)],
         Ask::Confirm(confirmed) => confirm(*confirmed, evaluation),
-    }
+    };
+    decisions.extend(unread(evaluation.facts));
+    decisions
 }
 
 fn leave(instance: &Instance, reason: impl Into<String>) -> Decision<Action> {
@@ -307,7 +308,6 @@ fn reconcile(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
         let look_up = lookups <= LAUNCHERS_PER_SWEEP;
         decisions.extend(decide_one(judged, look_up, evaluation));
     }
-    decisions.extend(unread(facts));
     let forgotten = evaluation.forgotten.iter();
     decisions.extend(forgotten.map(|id| forget(id, evaluation)));
     decisions

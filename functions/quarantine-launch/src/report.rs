@@ -375,9 +375,12 @@ impl Sums<'_> {
     }
 
     fn refused(&mut self, instance: &Instance, held: Option<&Held<'_>>, now: Option<&Quarantined>) {
-        // What is neither attached any more nor beyond what can be told isn't reached.
+        // What is neither attached any more nor beyond what can be told isn't reached. An answer without
+        // any interface tells nothing.
         let stands = |one: &&String| {
-            !instance.beyond.is_empty() || instance.interfaces.iter().any(|had| had.id == **one)
+            instance.interfaces.is_empty()
+                || !instance.beyond.is_empty()
+                || instance.interfaces.iter().any(|had| had.id == **one)
         };
         let refused: Vec<&str> = match (now, held) {
             (Some(now), _) => now.refused.iter().map(String::as_str).collect(),

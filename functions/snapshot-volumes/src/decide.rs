@@ -126,7 +126,7 @@ fn creations(evaluation: &Evaluation<'_>) -> Vec<Decision<Action>> {
     let mut plans: Vec<_> = plans
         .filter_map(|(at, Planned { plan, slot })| Some((at, *plan, slot.as_ref()?)))
         .collect();
-    // What has waited longest comes first: else a plan that is due at each sweep would keep the others
+    // The oldest slot comes first: else a plan that is due at each sweep would keep one of rarer slots
     // from its volumes for ever.
     plans.sort_by_key(|(_, _, slot)| slot.timestamp());
     for (at, plan, slot) in plans {

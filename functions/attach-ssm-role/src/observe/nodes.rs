@@ -61,20 +61,35 @@ pub(super) async fn hybrid(ssm: &Client) -> Read<HashMap<String, String>> {
 const CONCURRENCY: usize = 4;
 const CONNECTIONS: usize = 50;
 
-/// The turn moves on by one node in so many seconds. Between two sweeps, which are half an hour
-/// apart at most, that is by fewer than are asked, so none is left out.
-const TURN: i64 = 40;
+/// Kept for those in doubt, where there are some.
+const IN_DOUBT: usize = 10;
 
-/// The ids of `asked` in the order in which they are asked: each gets its turn, where they are too many
-/// for one run; those of which something looks wrong don't wait for those in doubt.
-pub(super) fn in_turn(mut asked: Vec<(Question, String)>, now: Timestamp) -> Vec<String> {
-    if asked.len() > CONNECTIONS {
-        let moved = usize::try_from(now.as_second() / TURN).unwrap_or_default();
-        let first = moved % asked.len();
-        asked.rotate_left(first);
+/// The turn passes by all that are asked in so many seconds. Between two sweeps, which are half an
+/// hour apart at most, that is by fewer than are asked, so none is left out.
+const TURN: usize = 2_000;
+
+/// The ids of `asked` in the order in which they are asked, as many as one run asks: each gets its
+/// turn; those of which something looks wrong come before those in doubt.
+pub(super) fn in_turn(asked: Vec<(Question, String)>, now: Timestamp) -> Vec<String> {
+    let (mut suspected, mut in_doubt): (Vec<_>, Vec<_>) = asked
+        .into_iter()
+        .partition(|(question, _)| *question == Question::Suspected);
+    let first = suspected
+        .len()
+        .min(CONNECTIONS - in_doubt.len().min(IN_DOUBT));
+    let seconds = usize::try_from(now.as_second()).unwrap_or_default();
+    for (part, seats) in [
+        (&mut suspected, first),
+        (&mut in_doubt, CONNECTIONS - first),
+    ] {
+        if part.len() > seats {
+            let moved = seconds * seats / TURN % part.len();
+            part.rotate_left(moved);
+        }
+        part.truncate(seats);
     }
-    asked.sort_by_key(|(question, _)| *question);
-    asked.into_iter().map(|(_, id)| id).collect()
+    suspected.extend(in_doubt);
+    suspected.into_iter().map(|(_, id)| id).collect()
 }
 
 /// Whether sessions can be opened with the first of `ids`.

@@ -373,7 +373,7 @@ fn each_node_in_question_gets_its_turn() {
     let mut asked = BTreeSet::new();
     for sweep in 0..6 {
         let at = now() + jiff::SignedDuration::from_mins(30 * sweep);
-        asked.extend(nodes::in_turn(suspected.clone(), at).into_iter().take(50));
+        asked.extend(nodes::in_turn(suspected.clone(), at));
     }
     assert_eq!(asked.len(), 200);
     // Those in doubt leave them the way.
@@ -385,6 +385,19 @@ fn each_node_in_question_gets_its_turn() {
         .map(|(_, id)| id)
         .collect();
     assert_eq!(first, suspected);
+    // And get theirs, however many look wrong.
+    for wrong in [30, 200] {
+        let mut asked = BTreeSet::new();
+        for sweep in 0..24 {
+            let at = now() + jiff::SignedDuration::from_mins(30 * sweep);
+            let both =
+                of(Question::InDoubt, 0..60).chain(of(Question::Suspected, 100..100 + wrong));
+            let turn = nodes::in_turn(both.collect(), at);
+            assert_eq!(turn.len(), 50);
+            asked.extend(turn);
+        }
+        assert_eq!(asked.len(), 60 + wrong, "{wrong}");
+    }
 }
 
 /// The stack's profile as these rules answer of it, simulated for one instance.

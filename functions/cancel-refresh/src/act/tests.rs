@@ -37,6 +37,8 @@ struct World {
     calls: Vec<String>,
     /// What happens at the next looks at the refresh, before the answer.
     meanwhile: VecDeque<Change>,
+    /// What happens when an image tag is moved.
+    at_put: Option<Change>,
     /// How the next calls to cancel or roll back are refused.
     refusals: VecDeque<(u16, &'static str)>,
     /// The refresh that is hit, where it isn't the one last seen.
@@ -60,6 +62,7 @@ fn world() -> Shared {
         ecr_down: false,
         calls: Vec::new(),
         meanwhile: VecDeque::new(),
+        at_put: None,
         refusals: VecDeque::new(),
         hits: None,
         kill: None,
@@ -225,7 +228,12 @@ fn ecr(world: &Shared) -> aws_sdk_ecr::Client {
         if !stands {
             log(&shared, &format!("put {tag}"));
         }
-        with(&shared, |world| world.images.insert(tag.to_owned(), digest));
+        with(&shared, |world| {
+            world.images.insert(tag.to_owned(), digest);
+            if let Some(change) = world.at_put.take() {
+                change(world);
+            }
+        });
         killed_after(&shared, &format!("put {tag}"));
         PutImageOutput::builder().build()
     });
@@ -400,7 +408,8 @@ async fn what_changes_before_the_call_keeps_it_from_being_sent() {
                 // Nor does its claim stay, which would be told as a stop; another run's does.
                 let stays = match because {
                     "another run has claimed it" => "cancel",
-                    _ if at_once || looks == 0 => "",
+                    _ if !image => "",
+                    _ if at_once || looks == 0 => "seen",
                     _ => "restored",
                 };
                 assert_eq!(remembered(&world), stays, "{because}");
@@ -425,6 +434,42 @@ fn stolen(world: &mut World) {
     let now = Timestamp::now();
     let put = state.put(&REFRESHES, "web", &memory, None, &Expect::Any, now);
     put.now_or_never().unwrap().unwrap();
+}
+
+/// Another run writes down how far the repair of the image tag has come.
+fn noted(world: &mut World, repair: Repair) {
+    let (state, now) = (world.table.state(NAME), Timestamp::now());
+    let stored = state.get(&REFRESHES, "web", now).now_or_never().unwrap();
+    let memory = Memory {
+        image: Some(seen("b", repair)),
+        ..stored.unwrap().unwrap().value
+    };
+    let put = state.put(&REFRESHES, "web", &memory, None, &Expect::Any, now);
+    put.now_or_never().unwrap().unwrap();
+}
+
+/// Else nobody would know any more that it was moved.
+#[tokio::test(start_paused = true)]
+async fn what_another_run_made_of_the_image_tag_stays_written_down() {
+    for image in [false, true] {
+        let world = world();
+        with(&world, |world| {
+            world.meanwhile.push_back(|world| {
+                noted(world, Repair::Restored);
+                world.status = InstanceRefreshStatus::RollbackInProgress;
+            });
+        });
+        let (result, _) = acted(&world, &the_stop(How::Rollback, image)).await;
+        assert!(matches!(result, ActResult::Skipped(_)), "{result:?}");
+        assert_eq!(remembered(&world), "restored", "{image}");
+    }
+    // And one that puts it back has the last word.
+    let world = world();
+    with(&world, |world| {
+        world.at_put = Some(|world| noted(world, Repair::Seen));
+    });
+    acted_as(&world, &the_restore(Remembered::default()), "run-2").await;
+    assert_eq!(remembered(&world), "restored");
 }
 
 #[tokio::test(start_paused = true)]
@@ -518,7 +563,12 @@ async fn without_the_table_nothing_is_sent() {
                 "{result:?}"
             );
             assert!(calls(&world).is_empty(), "{denied}: {:?}", calls(&world));
-            assert_eq!(remembered(&world), "", "{denied}");
+            let stays = if image && denied == "GetItem" {
+                "seen"
+            } else {
+                ""
+            };
+            assert_eq!(remembered(&world), stays, "{denied}");
         }
     }
     let lost = [Fault::None, Fault::Lost, Fault::Lost, Fault::Lost];

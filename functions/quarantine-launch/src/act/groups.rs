@@ -49,7 +49,12 @@ pub(super) async fn leave(
     let mut looks = LOOKS;
     loop {
         let Some(group) = group_now(&clients.autoscaling, name).await? else {
-            return Ok(Left::NoMember);
+            if now(&clients.ec2, instance).await?.is_none() {
+                return Ok(Left::NoMember);
+            }
+            // It would be replaced where the group only isn't shown yet.
+            let why = format!("its group {name} isn't shown, though its tag names it");
+            return Ok(Left::NotYet(why));
         };
         let Some(state) = group.members.get(&instance.id) else {
             // Its tag names the group until it is detached.
@@ -184,28 +189,28 @@ pub(super) async fn come_back(
     service: &Service,
 ) -> Result<Put, ApiError> {
     let name = service.group();
-    let Some(group) = group_now(client, name).await? else {
-        return Ok(Put::Lost(format!("its group {name} is gone")));
-    };
-    let state = group.members.get(instance).map(String::as_str);
+    let group = group_now(client, name).await?;
+    let members = group.as_ref().map(|group| &group.members);
+    let state = members.map(|members| members.get(instance).map(String::as_str));
+    // Where the group isn't shown the call says whether it is gone.
     let answer = match (service, state) {
-        (_, Some("InService" | "Pending" | "Pending:Wait" | "Pending:Proceed")) => {
+        (_, Some(Some("InService" | "Pending" | "Pending:Wait" | "Pending:Proceed"))) => {
             return Ok(Put::Back(format!("it is back in {name}")));
         }
         // It comes back only once it is out, which takes as long as its connections are drained.
-        (_, Some(state @ ("EnteringStandby" | "Detaching"))) => {
+        (_, Some(Some(state @ ("EnteringStandby" | "Detaching" | "Detached")))) => {
             return Ok(Put::Open(format!(
                 "its place in {name}: it is {state} there still"
             )));
         }
-        (Service::Standby(_), Some("Standby")) => {
+        (Service::Standby(_), Some(Some("Standby")) | None) => {
             let exit = client
                 .exit_standby()
                 .auto_scaling_group_name(name)
                 .instance_ids(instance);
             outcome("autoscaling:ExitStandby", exit.send().await)
         }
-        (Service::Detached(_), None) => {
+        (Service::Detached(_), Some(None) | None) => {
             let attach = client
                 .attach_instances()
                 .auto_scaling_group_name(name)
@@ -215,7 +220,7 @@ pub(super) async fn come_back(
         (_, state) => {
             return Ok(Put::Lost(format!(
                 "its place in {name}: it is {} there",
-                state.unwrap_or("no member")
+                state.flatten().unwrap_or("no member")
             )));
         }
     };

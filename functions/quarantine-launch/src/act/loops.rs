@@ -192,10 +192,20 @@ pub(super) async fn restore(
     if begun.await?.is_none() {
         return Ok(None);
     }
-    let suspended = group.iter().flat_map(|group| &group.suspended);
-    let ours = suspended.filter(|process| before.suspended.contains(*process));
-    let resumed: BTreeSet<String> = ours.cloned().collect();
-    resume(&clients.autoscaling, name, &resumed).await?;
+    let resumed: BTreeSet<String> = match &group {
+        Some(group) => &before.suspended & &group.suspended,
+        None => before.suspended.clone(),
+    };
+    // That it is gone the call says; one that only isn't shown is resumed, and kept in mind.
+    let group = match resume(&clients.autoscaling, name, &resumed).await {
+        Err(error) if autoscaling::is_gone(&error) => None,
+        Err(error) => return Err(error),
+        Ok(()) if group.is_none() && !resumed.is_empty() => {
+            let call = "autoscaling:DescribeAutoScalingGroups";
+            return Err(ApiError::incomplete(call, "a group that there is"));
+        }
+        Ok(()) => group,
+    };
     update(&clients.state, name, at, |known| {
         *known = Loop {
             restored: Some(at),

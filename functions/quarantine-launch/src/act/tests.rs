@@ -1449,6 +1449,34 @@ async fn of_a_group_that_is_gone_nothing_is_kept() {
     assert_eq!(record.get("suspended"), None, "{record:?}");
 }
 
+/// An answer that leaves the group out isn't AWS's word that it is gone.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_an_answer_leaves_out_is_not_gone() {
+    let policy = policy(EVERYTHING, 1);
+    let world = World::new(Aws::new().in_group(2));
+    world.get().unshown = true;
+    let acted = world.run(&policy, &by_hand(), 0).await;
+    says(&acted, "isn't shown, though its tag names it");
+    assert!(now_of(&world).running, "it would be replaced");
+
+    world.get().unshown = false;
+    world.run(&policy, &event(), 60).await;
+    assert!(!now_of(&world).group.unwrap().suspended.is_empty());
+    world.get().unshown = true;
+    let acted = world.run(&policy, &release_group(), 120).await;
+    let [(_, acted)] = acted.as_slice() else {
+        panic!("{acted:?}");
+    };
+    assert!(matches!(acted.result, ActResult::Failed(_)), "{acted:?}");
+    let record = world.remembered().remove("loop#web").unwrap();
+    assert!(record.get("suspended").is_some(), "{record:?}");
+    world.run(&policy, &release(), 180).await;
+    assert_eq!(now_of(&world).group.unwrap().member, Some("InService"));
+    world.get().unshown = false;
+    world.run(&policy, &release_group(), 240).await;
+    assert!(now_of(&world).group.unwrap().suspended.is_empty());
+}
+
 /// A run of chaos: what is asked, when it is killed, and what comes in between.
 #[derive(Debug, Clone)]
 struct Run {

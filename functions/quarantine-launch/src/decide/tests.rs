@@ -359,7 +359,8 @@ fn what_else_couldnt_be_read_fails_the_run_too() {
     let mut facts = held(known()).all();
     let unread = ("the isolation groups", refused("AccessDenied"));
     facts.unread.push(unread);
-    for ask in [Ask::Reconcile, Ask::List] {
+    let orders = [by_hand(), release(false), Ask::Confirm(1)];
+    for ask in [Ask::Reconcile, Ask::List].into_iter().chain(orders) {
         let decisions = decided(&facts.clone().asked(ask), &policy());
         let last = decisions.last().unwrap();
         assert!(matches!(last.step, Step::CannotJudge(_)), "{last:?}");

@@ -270,6 +270,11 @@ fn what_couldnt_be_isolated_and_is_gone_is_resolved() {
     let unread = (trunk.to_owned(), "it couldn't be read".to_owned());
     one.beyond.extend([unread]);
     assert_eq!(firing(&quiet(&facts)), ["quarantined", "partly-isolated"]);
+    // An answer without any interface tells nothing.
+    let one = facts.instances.get_mut("i-1").unwrap();
+    one.beyond.clear();
+    one.interfaces.clear();
+    assert_eq!(firing(&quiet(&facts)), ["quarantined", "partly-isolated"]);
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub(super) struct State {
     pub(super) calls: Vec<&'static str>,
     /// Calls that are answered with this, however often.
     pub(super) refuse: BTreeMap<&'static str, &'static str>,
+    /// Whether answers leave the group out, though there is one.
+    pub(super) unshown: bool,
     /// Whether IAM sees the label only at the next run.
     pub(super) labels_lag: bool,
     /// Interfaces that are detached and deleted just before they are changed.
@@ -302,8 +304,9 @@ fn inbound(permissions: &[ec2::IpPermission]) -> BTreeSet<Inbound> {
 }
 
 impl State {
-    fn group(&mut self) -> &mut Group {
-        self.aws.group.as_mut().unwrap()
+    fn group(&mut self) -> Changed<&mut Group> {
+        let gone = || asg_refused("ValidationError", "AutoScalingGroup name not found");
+        self.aws.group.as_mut().ok_or_else(gone)
     }
 
     fn instance(&self) -> ec2::Instance {
@@ -451,6 +454,7 @@ impl World {
             changes: 0,
             calls: Vec::new(),
             refuse: BTreeMap::new(),
+            unshown: false,
             labels_lag: false,
             vanishing: BTreeSet::new(),
             gone: None,
@@ -862,7 +866,8 @@ impl World {
     fn autoscaling(&self) -> Vec<Rule> {
         vec![
             mock!(Asg::describe_auto_scaling_groups).answers(self, |state, _| {
-                let group = state.aws.group.as_ref().map(|group| {
+                let shown = state.aws.group.as_ref().filter(|_| !state.unshown);
+                let group = shown.map(|group| {
                     let member = group.member.map(|lifecycle| {
                         asg::Instance::builder()
                             .instance_id("i-1")
@@ -906,46 +911,46 @@ impl World {
                 for tag in request.tags() {
                     assert_eq!(tag.propagate_at_launch(), Some(false));
                     let (key, value) = (tag.key().unwrap(), tag.value().unwrap());
-                    state.group().tags.insert(key.to_owned(), value.to_owned());
+                    state.group()?.tags.insert(key.to_owned(), value.to_owned());
                 }
                 Ok(asg_calls::create_or_update_tags::CreateOrUpdateTagsOutput::builder().build())
             }),
             mock!(Asg::delete_tags).changes(self, "DeleteGroupTags", |state, request| {
                 for tag in request.tags() {
-                    state.group().tags.remove(tag.key().unwrap());
+                    state.group()?.tags.remove(tag.key().unwrap());
                 }
                 Ok(asg_calls::delete_tags::DeleteTagsOutput::builder().build())
             }),
             mock!(Asg::suspend_processes).changes(self, "SuspendProcesses", |state, request| {
                 let processes = request.scaling_processes().to_vec();
                 assert!(!processes.is_empty(), "none means all");
-                state.group().suspended.extend(processes);
+                state.group()?.suspended.extend(processes);
                 Ok(asg_calls::suspend_processes::SuspendProcessesOutput::builder().build())
             }),
             mock!(Asg::resume_processes).changes(self, "ResumeProcesses", |state, request| {
                 let processes = request.scaling_processes();
                 assert!(!processes.is_empty(), "none means all");
-                let suspended = &mut state.group().suspended;
+                let suspended = &mut state.group()?.suspended;
                 suspended.retain(|process| !processes.contains(process));
                 Ok(asg_calls::resume_processes::ResumeProcessesOutput::builder().build())
             }),
             mock!(Asg::enter_standby).changes(self, "EnterStandby", |state, request| {
                 assert_eq!(request.should_decrement_desired_capacity(), Some(true));
-                state.group().moves(Some("InService"), Some("Standby"))?;
+                state.group()?.moves(Some("InService"), Some("Standby"))?;
                 Ok(asg_calls::enter_standby::EnterStandbyOutput::builder().build())
             }),
             mock!(Asg::exit_standby).changes(self, "ExitStandby", |state, _| {
-                state.group().moves(Some("Standby"), Some("InService"))?;
+                state.group()?.moves(Some("Standby"), Some("InService"))?;
                 Ok(asg_calls::exit_standby::ExitStandbyOutput::builder().build())
             }),
             mock!(Asg::detach_instances).changes(self, "DetachInstances", |state, request| {
                 assert_eq!(request.should_decrement_desired_capacity(), Some(true));
-                state.group().moves(Some("InService"), None)?;
+                state.group()?.moves(Some("InService"), None)?;
                 state.aws.tags.remove(GROUP);
                 Ok(asg_calls::detach_instances::DetachInstancesOutput::builder().build())
             }),
             mock!(Asg::attach_instances).changes(self, "AttachInstances", |state, _| {
-                state.group().moves(None, Some("InService"))?;
+                state.group()?.moves(None, Some("InService"))?;
                 state.aws.tags.insert(GROUP.to_owned(), "web".to_owned());
                 Ok(asg_calls::attach_instances::AttachInstancesOutput::builder().build())
             }),
